@@ -1,0 +1,3 @@
+"""dnsvigil: monitoring for the people who run recursive DNS resolvers."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,195 @@
+"""The collector's configuration, ``/etc/dnsvigil/dnsvigil.yml``; with no file its defaults serve."""
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Self
+
+from dnsvigil.records import RCODES, UNANSWERED
+from dnsvigil.yamlfile import Invalid, load
+
+DEFAULT_PATH = Path("/etc/dnsvigil/dnsvigil.yml")
+
+
+class Duration(float):
+    """Seconds, written like Prometheus durations: ``90s``, ``5m``, ``12h``, ``30d``, ``1h30m``."""
+
+    _UNITS: ClassVar = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the duration that ``text`` says; ``ValueError`` when it says none."""
+        if not re.fullmatch(r"(\d+[wdhms])+", text):
+            raise ValueError("expected a duration such as 90s, 5m, 12h or 30d")
+        return cls(sum(int(n) * cls._UNITS[unit] for n, unit in re.findall(r"(\d+)(.)", text)))
+
+
+class Size(int):
+    """Bytes, written with a unit: ``500MB``, ``10GB``, ``2GiB``."""
+
+    _UNITS: ClassVar = {"B": 1} | {
+        f"{letter}{i}B": (1024 if i else 1000) ** power
+        for power, letter in enumerate("KMGT", start=1)
+        for i in ("", "i")
+    }
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the size that ``text`` says; ``ValueError`` when it says none."""
+        match = re.fullmatch(r"(\d+) ?([KMGT]?i?B)", text)
+        if not match or match[2] not in cls._UNITS:
+            raise ValueError("expected a size such as 500MB or 10GiB")
+        return cls(int(match[1]) * cls._UNITS[match[2]])
+
+
+class Address(str):
+    """An IP address in its canonical text form."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address; ``ValueError`` when ``text`` is none."""
+        try:
+            return cls(ipaddress.ip_address(text))
+        except ValueError:
+            raise ValueError("expected an IPv4 or IPv6 address") from None
+
+
+class Listen(str):
+    """``host:port`` to listen on; an IPv6 host stands in brackets."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address; ``ValueError`` when ``text`` is none."""
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):(\d{1,5})", text)
+        if not match or int(match[2]) > 65535:
+            raise ValueError("expected host:port, such as 127.0.0.1:9953 or [::1]:9953")
+        return cls(text)
+
+
+class ZoneName(str):
+    """A zone's name in lower case, without the final dot."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the name; ``ValueError`` when ``text`` is none."""
+        name = text.lower().removesuffix(".")
+        if not name or len(name) > 253 or not all(0 < len(label) < 64 for label in name.split(".")):
+            raise ValueError("expected the name of a zone, such as example.com")
+        return cls(name)
+
+
+@dataclass(frozen=True)
+class ZeekSource:
+    """A directory, or a glob of directories, in which Zeek writes its current logs."""
+
+    path: Path
+    sensor: str | None = None  # default: the part of the path that the glob matched, else see sensor_of
+    archive: Path | None = None  # where rotated logs end up, in YYYY-MM-DD folders; default: beside path
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where logs come from."""
+
+    zeek: list[ZeekSource] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone that is always shown by itself."""
+
+    name: ZoneName
+    failure_ratio_threshold: float | None = None
+    min_queries: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_ratio(self.failure_ratio_threshold)
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Which zones are shown, and what counts as their failure."""
+
+    top: int = 50
+    failure_ratio_threshold: float = 0.10
+    min_queries: int = 100  # in five minutes; below it the ratio says nothing
+    failures: list[str] = field(default_factory=lambda: ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", UNANSWERED])
+    configured: list[Zone] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _check_ratio(self.failure_ratio_threshold)
+        _check_top(self.top, "top")
+        known = {*RCODES.values(), UNANSWERED}
+        for name in self.failures:
+            if name not in known:
+                raise Invalid("failures", f"expected response codes such as SERVFAIL or {UNANSWERED}, found {name!r}")
+        names = [zone.name for zone in self.configured]
+        for name in names:
+            if names.count(name) > 1:
+                raise Invalid("configured", f"zone {name} is given twice")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Which servers are shown: those given, or the busiest where none is given."""
+
+    top: int = 20
+    configured: list[Address] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _check_top(self.top, "top")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store's bounds."""
+
+    retention: Duration = Duration(30 * 86400)
+    max_size: Size = Size(10 * 10**9)
+
+    def __post_init__(self) -> None:
+        if self.retention < 3600:
+            raise Invalid("retention", "expected at least 1h")
+        if self.max_size < 50 * 10**6:
+            raise Invalid("max_size", "expected at least 50MB")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration."""
+
+    listen: Listen = Listen("127.0.0.1:9953")
+    web_config_file: Path | None = None
+    sources: Sources = field(default_factory=Sources)
+    servers: Servers = field(default_factory=Servers)
+    zones: Zones = field(default_factory=Zones)
+    store: Store = field(default_factory=Store)
+
+
+def load_config(path: Path | None) -> Config:
+    """Read ``path``; with None the default file if there is one, else the defaults.
+
+    Raises :class:`dnsvigil.yamlfile.ConfigError` for any mistake.
+    """
+    if path is None:
+        if not DEFAULT_PATH.exists():
+            return Config()
+        path = DEFAULT_PATH
+    return load(path, Config)
+
+
+def _check_ratio(ratio: float | None) -> None:
+    if ratio is not None and not 0 < ratio <= 1:
+        raise Invalid("failure_ratio_threshold", f"expected a ratio above 0 and at most 1, found {ratio}")
+
+
+def _check_top(top: int, key: str) -> None:
+    if not 1 <= top <= 1000:
+        raise Invalid(key, f"expected 1 to 1000, found {top}")

@@ -1,0 +1,1 @@
+"""What leaves the collector: /metrics and its landing page."""

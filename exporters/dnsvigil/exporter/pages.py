@@ -1,0 +1,129 @@
+"""What the collector answers over HTTP: /metrics, the landing page, and whether it is well."""
+
+import html
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from dnsvigil import __version__
+from dnsvigil.collector import Snapshot
+from dnsvigil.config import Config
+from dnsvigil.exporter.metrics import StoreMetrics
+from dnsvigil.httpd.server import Response, routes
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>dnsvigil collector</title>
+<style>
+body {{ font: 16px/1.5 sans-serif; margin: 2rem auto; max-width: 50rem; padding: 0 1rem }}
+table {{ border-collapse: collapse }} th, td {{ text-align: left; padding: .2rem 1rem .2rem 0 }}
+td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}
+</style>
+<h1>dnsvigil collector</h1>
+<p>Version {version}. <a href="metrics">Metrics</a>, <a href="-/healthy">healthy</a>, <a href="-/ready">ready</a>.</p>
+<h2>Sensors</h2>
+{sensors}
+<h2>Zones that failed most</h2>
+{zones}
+</html>
+"""
+
+
+class Pages:
+    """Answers from the newest snapshot; a request never waits for ingestion."""
+
+    def __init__(self, config: Config, process: CollectorRegistry) -> None:
+        """Serve ``process``'s metrics beside those of the snapshots."""
+        self._config = config
+        self._process = process
+        self._snapshot: Snapshot | None = None
+        self._rendered: dict[str, tuple[Snapshot, bytes]] = {}
+        self._rendering = threading.Lock()
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Show ``snapshot`` from now on."""
+        self._snapshot = snapshot
+
+    def application(self) -> WSGIApplication:
+        """Return the application to serve."""
+        return routes(
+            {
+                "/": self._landing,
+                "/metrics": self._metrics,
+                "/-/healthy": lambda _: Response.text("dnsvigil is healthy.\n"),
+                "/-/ready": self._ready,
+            }
+        )
+
+    def _ready(self, _: WSGIEnvironment) -> Response:
+        if self._snapshot is None:
+            return Response.text("dnsvigil has not opened its store yet.\n", 503)
+        return Response.text("dnsvigil is ready.\n")
+
+    def _metrics(self, environ: WSGIEnvironment) -> Response:
+        encoder, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+        body = encoder(self._process)
+        snapshot = self._snapshot
+        if snapshot:
+            of_store = self._render(snapshot, encoder, content_type)
+            # OpenMetrics ends with one "# EOF", so the two parts are joined before it.
+            body = body.removesuffix(b"# EOF\n") + of_store
+        return Response(200, {"Content-Type": content_type}, body)
+
+    def _render(self, snapshot: Snapshot, encoder: Callable[[CollectorRegistry], bytes], content_type: str) -> bytes:
+        """Return the snapshot's metrics, put into text once for all scrapes."""
+        with self._rendering:
+            known = self._rendered.get(content_type)
+            if known and known[0] is snapshot:
+                return known[1]
+            registry = CollectorRegistry()
+            registry.register(StoreMetrics(snapshot, self._config))
+            body = encoder(registry)
+            self._rendered[content_type] = (snapshot, body)
+            return body
+
+    def _landing(self, _: WSGIEnvironment) -> Response:
+        snapshot = self._snapshot
+        sensors = [
+            (sensor, f"{event.replace(tzinfo=UTC):%Y-%m-%d %H:%M:%S %Z}" if event else "none yet")
+            for _, sensor, event, _ in (snapshot.sensors if snapshot else [])
+        ]
+        page = _PAGE.format(
+            version=__version__,
+            sensors=_table(["Sensor", "Newest record"], sensors),
+            zones=_table(["Server", "Zone", "Queries", "Failures", "Ratio"], _worst_zones(snapshot)),
+        )
+        return Response(200, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
+
+
+def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, ...]]:
+    if snapshot is None:
+        return []
+    counters = {(metric, a, b): value for metric, a, b, value in snapshot.counters}
+    found = [
+        (failures, server, zone, counters[("zone_queries", server, zone)])
+        for (metric, server, zone), failures in counters.items()
+        if metric == "zone_failures" and snapshot.shows(server, zone)
+    ]
+    found.sort(key=lambda row: (-row[0], row[1:]))
+    return [
+        (server, zone, f"{queries:,}", f"{failures:,}", f"{failures / queries:.1%}")
+        for failures, server, zone, queries in found[:most]
+    ]
+
+
+def _table(head: list[str], rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
+        return "<p>None yet.</p>"
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        kinds = [' class="n"' if name in ("Queries", "Failures", "Ratio") else "" for name in head]
+        return "".join(f"<{tag}{kind}>{html.escape(text)}</{tag}>" for kind, text in zip(kinds, row, strict=True))
+
+    lines = [f"<tr>{cells('th', head)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
+    return "<table>\n" + "\n".join(lines) + "\n</table>"

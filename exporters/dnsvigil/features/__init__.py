@@ -1,0 +1,1 @@
+"""Table expressions that make summaries and features from records."""

@@ -1,0 +1,71 @@
+"""The registered domain of a name: its public suffix and one label more, private suffixes included.
+
+The rules and the algorithm are those of the Public Suffix List (publicsuffix.org/list): the longest rule that
+matches wins, an exception rule wins over all, and a name that no rule matches has its last label as suffix.
+"""
+
+from functools import cache
+from typing import Final
+
+import ibis
+import ibis.expr.types as ir
+import tldextract
+
+_MOST_LABELS: Final = 8  # no rule of the list is longer
+
+
+@cache
+def public_suffixes() -> list[tuple[str, str]]:
+    """Return each rule's labels, without ``*.`` or ``!``, with its kind: normal, wildcard or exception."""
+    extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
+    kinds = {"*": "wildcard", "!": "exception"}
+    rules = ((rule, kinds.get(rule[0], "normal")) for rule in extract.tlds)
+    return [(rule.lstrip("*!").removeprefix("."), kind) for rule, kind in rules]
+
+
+def deep_suffixes() -> set[str]:
+    """Return the last two labels (one, for ``*.tld``) of all names whose last two labels do not tell the domain."""
+    deep = set()
+    for name, kind in public_suffixes():
+        labels = name.split(".")
+        if len(labels) > 1 or kind == "wildcard":
+            deep.add(".".join(labels[-2:]))
+    return deep
+
+
+def tails(names: ir.Table, most_labels: int) -> ir.Table:
+    """Return the last 1, 2, ... ``most_labels`` labels of each ``names.key``.
+
+    Columns: ``key``, ``total`` (its number of labels), ``labels`` (how many are taken), ``tail`` (those).
+    """
+    split = names.mutate(parts=names.key.split("."))
+    split = split.mutate(total=split.parts.length())
+    numbered = split.mutate(labels=ibis.range(1, ibis.least(split.total, most_labels) + 1)).unnest("labels")
+    return numbered.select("key", "total", "labels", tail=numbered.parts[numbered.total - numbered.labels :].join("."))
+
+
+def registered_domains(names: ir.Table, suffixes: ir.Table) -> ir.Table:
+    """Return ``key`` and its registered ``domain``; a name that is itself a public suffix stands for itself.
+
+    ``suffixes`` has the rows of :func:`public_suffixes` as ``suffix`` and ``kind``.
+    """
+    tail = tails(names, _MOST_LABELS + 1)
+    matched = tail.left_join(suffixes, tail.tail == suffixes.suffix)
+    beyond = (matched.kind == "wildcard") & (matched.labels < matched.total)
+    lengths = matched.group_by("key").agg(
+        exception=matched.labels.max(where=matched.kind == "exception") - 1,
+        rule=ibis.greatest(
+            matched.labels.max(where=matched.kind == "normal").fill_null(1),
+            (matched.labels.max(where=beyond) + 1).fill_null(1),
+        ),
+        most=matched.labels.max(),
+    )
+    wanted = lengths.select("key", labels=ibis.least(ibis.coalesce(lengths.exception, lengths.rule) + 1, lengths.most))
+    return tail.inner_join(wanted, ["key", "labels"]).select("key", domain=tail.tail)
+
+
+def longest_zones(names: ir.Table, zones: ir.Table, most_labels: int) -> ir.Table:
+    """Return ``key`` and the ``zone`` of ``zones.zone`` that it lies in, the longest, for the keys in any."""
+    tail = tails(names, most_labels)
+    matched = tail.inner_join(zones, tail.tail == zones.zone)
+    return matched.group_by("key").agg(zone=matched.zone.argmax(matched.labels))

@@ -1,0 +1,83 @@
+"""Runs the summaries' expressions on the embedded engine, each step into a temporary table of one connection."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from dnsvigil.features import domains, summaries
+from dnsvigil.records import QTYPES, RCODES
+
+SUMMARIES: Final = ("types", "zones", "latencies", "clients")
+"""The summaries; each lies in the table ``sum_`` and its name after :meth:`Summarizer.summarize`."""
+
+
+class Summarizer:
+    """Makes the summaries of the records in the view ``transactions``.
+
+    ``zones`` are the configured zones, ``failures`` the response codes that count as a failure.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, zones: Sequence[str], failures: Sequence[str]) -> None:
+        self._connection = connection
+        suffixes = domains.public_suffixes()
+        deep = domains.deep_suffixes() | {".".join(zone.split(".")[-2:]) for zone in zones if zone.count(".") > 1}
+        lookups = {
+            "deep": self._table("deep", tail=sorted(deep)),
+            "suffixes": self._table(
+                "suffixes", suffix=[name for name, _ in suffixes], kind=[kind for _, kind in suffixes]
+            ),
+            "zones": self._table("configured_zones", zone=list(zones)),
+            "shown": self._table("shown", kind=[], label=[]),
+            "qtypes": self._table("qtypes", code=list(QTYPES), label=list(QTYPES.values())),
+            "rcodes": self._table("rcodes", code=list(RCODES), label=list(RCODES.values())),
+        }
+        top_level = sorted(tail for tail in deep if "." not in tail)
+        most_labels = max((zone.count(".") + 1 for zone in zones), default=1)
+        transactions = summaries.transactions_table()
+        self._steps: dict[str, str] = {}
+        cells = self._step("cells", summaries.cells(transactions, lookups["deep"], top_level))
+        names = self._step("names", summaries.names(cells, lookups["suffixes"], lookups["zones"], most_labels))
+        self._step("domain_counts", summaries.domain_counts(cells, names))
+        self._step("server_counts", summaries.server_counts(cells))
+        tally = self._step(
+            "tally", summaries.tally(cells, names, lookups["shown"], lookups["qtypes"], lookups["rcodes"])
+        )
+        self._step("sum_types", summaries.types(tally))
+        self._step("sum_zones", summaries.zones(tally, failures))
+        self._step("sum_latencies", summaries.latencies(tally))
+        self._step("sum_clients", summaries.clients(transactions, lookups["shown"]))
+
+    def count_labels(self, most: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """Begin with a batch: return the ``most`` heaviest registered domains and servers, with their records."""
+        self._run("cells", "names", "domain_counts", "server_counts")
+        query = "SELECT label, records FROM {} ORDER BY records DESC, label LIMIT {}"
+        return (
+            self._connection.execute(query.format("domain_counts", most)).fetchall(),
+            self._connection.execute(query.format("server_counts", most)).fetchall(),
+        )
+
+    def summarize(self, shown_zones: Iterable[str], shown_servers: Iterable[str]) -> None:
+        """End with the batch: fill the tables of ``SUMMARIES``, with these labels shown by themselves."""
+        shown = [("zone", label) for label in shown_zones] + [("server", label) for label in shown_servers]
+        self._table("shown", kind=[kind for kind, _ in shown], label=[label for _, label in shown])
+        self._run("tally", *(f"sum_{name}" for name in SUMMARIES))
+
+    def _run(self, *steps: str) -> None:
+        for step in steps:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {step} AS {self._steps[step]}")
+
+    def _step(self, name: str, expression: ir.Table) -> ir.Table:
+        self._steps[name] = str(ibis.to_sql(expression, dialect="duckdb"))
+        return ibis.table(expression.schema(), name=name)
+
+    def _table(self, name: str, **columns: list[str] | list[int]) -> ir.Table:
+        """Make a small table to join with: integers in the column ``code``, text in all others."""
+        types = {column: "USMALLINT" if column == "code" else "VARCHAR" for column in columns}
+        values = ", ".join(f"unnest(${column}::{kind}[]) AS {column}" for column, kind in types.items())
+        declared = ", ".join(f"{column} {kind}" for column, kind in types.items())
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
+        self._connection.execute(f"INSERT INTO {name} SELECT {values}", columns)
+        return ibis.table({c: "uint16" if c == "code" else "string" for c in columns}, name=name)

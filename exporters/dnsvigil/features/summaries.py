@@ -1,0 +1,165 @@
+"""Summaries per minute of event time, made from transaction records.
+
+Each is a table of sums, minima, maxima or sketches, so that the summaries of two batches, sensors or hours
+add up to those of both together. The steps:
+
+    transactions ─ cells ─┬─ names ── domain of each name ── which zones are shown
+                          └───────────── tally ── types, zones, latencies, clients, counters
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import ibis
+import ibis.expr.types as ir
+
+from dnsvigil.features.domains import longest_zones, registered_domains
+from dnsvigil.records import OTHER, TRANSACTION, UNANSWERED
+
+LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the response duration histogram, in seconds."""
+
+COLUMNS: Final = ["ts", "client", "server", "qname", "qtype", "rcode", "rtt_seconds"]
+"""The columns of the transaction record that the summaries need."""
+
+SKETCH_SIZE: Final = 256
+"""Hashes kept in a sketch of distinct clients; its standard error is 1/sqrt(254), 6 %."""
+
+_HASHES: Final = 2**64
+
+_IBIS_TYPES: Final = {
+    "TIMESTAMP": "timestamp",
+    "VARCHAR": "string",
+    "USMALLINT": "uint16",
+    "DOUBLE": "float64",
+}
+
+
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def md5_number_lower(text: str) -> int:  # type: ignore[empty-body]
+    """Return 64 bits of the text's MD5, the same in every version and on every machine."""
+
+
+@ibis.udf.agg.builtin(name="min", signature=(("uint64", "int64"), "array<uint64>"))
+def _smallest(value, count):  # type: ignore[no-untyped-def]
+    """Return the ``count`` smallest values."""
+
+
+def transactions_table() -> ir.Table:
+    """Return the transactions view as the expressions here see it."""
+    return ibis.table({name: _IBIS_TYPES[TRANSACTION[name]] for name in COLUMNS}, name="transactions")
+
+
+def cells(transactions: ir.Table, deep: ir.Table, top_level: Sequence[str]) -> ir.Table:
+    """Count the records that are alike in ``minute``, ``server``, ``key``, ``qtype``, ``rcode`` and ``bucket``.
+
+    ``key`` is the name's last two labels where these tell its zone, and else the whole name: ``deep.tail`` lists
+    the last two labels for which they do not, ``top_level`` the top-level labels. ``bucket`` is the index
+    of the response duration in ``LATENCY_BOUNDS``, NULL without one. Sums: ``records``, ``rtt`` (microseconds).
+    """
+    rtt = (transactions.rtt_seconds * 1e6).round().cast("int64")
+    bucket = ibis.cases(
+        (transactions.rtt_seconds.isnull(), ibis.null("int8")),
+        *((transactions.rtt_seconds <= bound, ibis.literal(i, "int8")) for i, bound in enumerate(LATENCY_BOUNDS)),
+        else_=ibis.literal(len(LATENCY_BOUNDS), "int8"),
+    )
+    narrow = transactions.select(
+        "server", "qname", "qtype", "rcode", minute=transactions.ts.truncate("m"), rtt=rtt, bucket=bucket
+    )
+    parts = narrow.qname.split(".")
+    two = narrow.mutate(two=parts[-2:].join("."), top=parts[-1])
+    joined = two.left_join(deep, two.two == deep.tail)
+    whole = joined.tail.notnull() | joined.top.isin(top_level)
+    return joined.group_by(
+        "minute", "server", "qtype", "rcode", "bucket", key=ibis.ifelse(whole, joined.qname, joined.two)
+    ).agg(records=joined.count(), rtt=joined.rtt.sum())
+
+
+def names(cells: ir.Table, suffixes: ir.Table, zones: ir.Table, most_labels: int) -> ir.Table:
+    """Return for each ``key`` its registered ``domain`` and the configured ``zone`` that it lies in, or NULL."""
+    keys = cells.filter(cells.key.notnull()).select("key").distinct()
+    domains = registered_domains(keys, suffixes)
+    inside = longest_zones(keys, zones, most_labels)
+    return domains.left_join(inside, "key").select("key", "domain", "zone")
+
+
+def domain_counts(cells: ir.Table, names: ir.Table) -> ir.Table:
+    """Return how many ``records`` each ``label`` (registered domain outside the configured zones) has."""
+    joined = cells.inner_join(names.filter(names.zone.isnull()), "key")
+    return joined.group_by(label=joined.domain).agg(records=joined.records.sum())
+
+
+def server_counts(cells: ir.Table) -> ir.Table:
+    """Return how many ``records`` each ``label`` (server) has."""
+    return cells.group_by(label=cells.server).agg(records=cells.records.sum())
+
+
+def tally(cells: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, rcodes: ir.Table) -> ir.Table:
+    """Return the cells under the labels that are shown: ``server``, ``zone``, ``qtype``, ``rcode``.
+
+    ``shown`` has the ``kind`` (server, zone) and ``label`` of what is shown by itself, ``qtypes`` and ``rcodes``
+    the ``code`` and ``label``. A query without an answer has the rcode ``unanswered``.
+    """
+    zones = shown.filter(shown.kind == "zone").select(shown_zone="label")
+    servers = shown.filter(shown.kind == "server").select(shown_server="label")
+    t = cells.left_join(names, "key").drop("key_right")
+    t = t.left_join(zones, t.domain == zones.shown_zone)
+    t = t.left_join(servers, t.server == servers.shown_server)
+    t = t.left_join(qtypes.rename(qtype_label="label"), t.qtype == qtypes.code).drop("code")
+    t = t.left_join(rcodes.rename(rcode_label="label"), t.rcode == rcodes.code).drop("code")
+    return t.group_by(
+        "minute",
+        "bucket",
+        server=t.shown_server.fill_null(OTHER),
+        zone=ibis.coalesce(t.zone, t.shown_zone, OTHER),
+        qtype=ibis.ifelse(t.qtype.isnull(), "unknown", t.qtype_label.fill_null(OTHER)),
+        rcode=ibis.ifelse(t.rcode.isnull(), UNANSWERED, t.rcode_label.fill_null(OTHER)),
+    ).agg(records=t.records.sum(), rtt=t.rtt.sum())
+
+
+def types(tally: ir.Table) -> ir.Table:
+    """Return ``records`` per ``minute``, ``server``, ``qtype`` and ``rcode``."""
+    return tally.group_by("minute", "server", "qtype", "rcode").agg(records=tally.records.sum())
+
+
+def zones(tally: ir.Table, failures: Sequence[str]) -> ir.Table:
+    """Return ``queries``, ``failures`` and ``nxdomain`` per ``minute``, ``server`` and ``zone``.
+
+    ``failures`` are the rcodes that count as one.
+    """
+    return tally.group_by("minute", "server", "zone").agg(
+        queries=tally.records.sum(),
+        failures=tally.records.sum(where=tally.rcode.isin(failures)).fill_null(0),
+        nxdomain=tally.records.sum(where=tally.rcode == "NXDOMAIN").fill_null(0),
+    )
+
+
+def latencies(tally: ir.Table) -> ir.Table:
+    """Return ``records`` and ``rtt`` (sum, microseconds) per ``minute``, ``server`` and ``bucket``."""
+    answered = tally.filter(tally.bucket.notnull())
+    return answered.group_by("minute", "server", "bucket").agg(records=answered.records.sum(), rtt=answered.rtt.sum())
+
+
+def clients(transactions: ir.Table, shown: ir.Table) -> ir.Table:
+    """Return per ``minute`` and ``server`` a ``sketch`` of the distinct clients: the smallest of their hashes.
+
+    The estimate from it is :func:`estimate_distinct`'s.
+    """
+    servers = shown.filter(shown.kind == "server").select(shown_server="label")
+    pairs = transactions.select("server", "client", minute=transactions.ts.truncate("m")).distinct()
+    joined = pairs.left_join(servers, pairs.server == servers.shown_server)
+    labelled = joined.select("minute", "client", server=joined.shown_server.fill_null(OTHER)).distinct()
+    hashed = labelled.mutate(hash=md5_number_lower(labelled.client).cast("uint64"))
+    return hashed.group_by("minute", "server").agg(sketch=_smallest(hashed.hash, SKETCH_SIZE))
+
+
+def estimate_distinct(sketches: Sequence[Sequence[int]]) -> float:
+    """Return the number of distinct values in the union of ``sketches``, each of the ``SKETCH_SIZE`` smallest hashes.
+
+    It is exact below ``SKETCH_SIZE``, else (k - 1) / the k-th smallest hash as a fraction of the hashes' range
+    (Beyer et al., SIGMOD 2007, "On synopses for distinct-value estimation under multiset operations").
+    """
+    smallest = sorted({value for sketch in sketches for value in sketch})[:SKETCH_SIZE]
+    if len(smallest) < SKETCH_SIZE:
+        return float(len(smallest))
+    return (SKETCH_SIZE - 1) * _HASHES / smallest[-1]

@@ -1,0 +1,1 @@
+"""Where DNS logs come from: files, read in batches that know how far they got."""

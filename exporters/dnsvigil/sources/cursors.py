@@ -1,0 +1,46 @@
+"""Finds the cursor of a log file by what the file begins with."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+
+from dnsvigil.records import Cursor
+from dnsvigil.sources.logfile import Head
+
+
+class Cursors:
+    """The cursors that are known, by sensor and head."""
+
+    def __init__(self, cursors: Iterable[Cursor]) -> None:
+        self._by_id: dict[str, Cursor] = {}
+        # Sensor, to size of head, to hash of head: a growing file's head is short at first.
+        self._by_head: dict[str, dict[int, dict[str, Cursor]]] = {}
+        for cursor in cursors:
+            self.put(cursor)
+
+    def put(self, cursor: Cursor) -> None:
+        """Add the cursor, or replace the one of the same id."""
+        sizes = self._by_head.setdefault(cursor.sensor, {})
+        before = self._by_id.get(cursor.id)
+        if before:
+            sizes[before.head_size].pop(before.head_hash, None)
+        self._by_id[cursor.id] = cursor
+        sizes.setdefault(cursor.head_size, {})[cursor.head_hash] = cursor
+
+    def find(self, sensor: str, head: Head, path: str) -> Cursor:
+        """Return the cursor of the file that begins with ``head``, a new one at its start if it is not known.
+
+        The cursor returned knows the file by all of ``head``, and by the path that it has now.
+        """
+        sizes = self._by_head.get(sensor, {})
+        size = len(head.records)
+        for known in sorted(sizes, reverse=True):
+            if known <= size and (cursor := sizes[known].get(head.hash(known))):
+                return replace(cursor, head_size=size, head_hash=head.hash(size), path=path)
+        # A file that begins without a header after a truncation goes on under the header it had.
+        header = b"" if head.header else self._header_at(sensor, path)
+        return Cursor(uuid.uuid4().hex, sensor, size, head.hash(size), 0, header, path)
+
+    def _header_at(self, sensor: str, path: str) -> bytes:
+        headers = [c.header for c in self._by_id.values() if c.sensor == sensor and c.path == path and c.header]
+        return headers[-1] if headers else b""

@@ -1,0 +1,140 @@
+"""One log file: its bytes whatever compression they are under, and what it is known by."""
+
+import gzip
+import hashlib
+import lzma
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Self, cast
+
+import zstandard
+
+HEAD_SIZE: Final = 4096
+"""Bytes, from the first record on, that a file is known by; the first uid stands among them."""
+
+_LONGEST_HEADER: Final = 65_536
+
+
+class BrokenFileError(Exception):
+    """The compressed data ends too early or is damaged; what came before it has been read."""
+
+
+class LogFile:
+    """The uncompressed content of a file, read forward from an offset."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``; raises ``OSError`` as ``open`` does."""
+        self.path = path
+        self._raw = path.open("rb")
+        magic = self._raw.read(6)
+        self._raw.seek(0)
+        self.compressed = True
+        if magic.startswith(b"\x1f\x8b"):
+            self._stream: BinaryIO = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw))
+        elif magic.startswith(b"\xfd7zXZ\0"):
+            self._stream = cast(BinaryIO, lzma.LZMAFile(self._raw))  # noqa: SIM115 (closed with the raw file)
+        elif magic.startswith(b"\x28\xb5\x2f\xfd"):
+            reader = zstandard.ZstdDecompressor().stream_reader(self._raw, read_across_frames=True)
+            self._stream = cast(BinaryIO, reader)
+        else:
+            self._stream = self._raw
+            self.compressed = False
+        self.offset = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return os.fstat(self._raw.fileno()).st_size
+
+    @property
+    def stored_offset(self) -> int:
+        """Bytes on disk that have been read, to compare with ``size``."""
+        return self._raw.tell() if self.compressed else self.offset
+
+    def read(self, count: int) -> bytes:
+        """Return up to ``count`` bytes, fewer only at the end.
+
+        Raises :class:`BrokenFileError` where compressed data is damaged or ends too early; all that could be
+        read before has then been returned by earlier calls.
+        """
+        parts: list[bytes] = []
+        left = count
+        while left:
+            try:
+                # Not read(): it loses what it has already gathered when the data turns out to be broken.
+                part = self._stream.read1(left)  # type: ignore[attr-defined]
+            except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+                if parts:
+                    break
+                raise BrokenFileError(f"{self.path}: compressed data is damaged or ends too early: {error}") from error
+            if not part:
+                break
+            parts.append(part)
+            left -= len(part)
+        data = b"".join(parts)
+        self.offset += len(data)
+        return data
+
+    def seek(self, offset: int) -> None:
+        """Go to ``offset`` of the uncompressed content; compressed data is read through up to there."""
+        if self.compressed:
+            while self.offset < offset and self.read(min(offset - self.offset, 2**20)):
+                pass
+        else:
+            self.offset = self._raw.seek(offset)
+
+    def skip_hole(self) -> None:
+        """Go past NUL bytes at the beginning of a plain file.
+
+        They are what a writer leaves that goes on at its old offset after its file was truncated.
+        """
+        if self.compressed:
+            return
+        try:
+            self.seek(os.lseek(self._raw.fileno(), 0, os.SEEK_DATA))
+        except OSError:
+            self.seek(0)
+        while (data := self.read(65_536)) and not data.lstrip(b"\0"):
+            pass
+        self.seek(self.offset - len(data.lstrip(b"\0")))
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a file begins with: where its first record starts, and up to ``HEAD_SIZE`` bytes from there."""
+
+    start: int
+    header: bytes
+    records: bytes
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Read the head; empty ``records`` where there is no whole record yet. Raises ``OSError``."""
+        with LogFile(path) as file:
+            try:
+                file.skip_hole()
+                start = file.offset
+                data = file.read(_LONGEST_HEADER + HEAD_SIZE)
+            except BrokenFileError:
+                return cls(0, b"", b"")
+        end = 0
+        while data.startswith(b"#", end):
+            end = data.find(b"\n", end) + 1 or len(data)
+        records = data[end : end + HEAD_SIZE]
+        return cls(start + end, data[:end], records if b"\n" in records or len(records) == HEAD_SIZE else b"")
+
+    def hash(self, size: int) -> str:
+        """Return the SHA-256 of the first ``size`` bytes of records, in hex."""
+        return hashlib.sha256(self.records[:size]).hexdigest()

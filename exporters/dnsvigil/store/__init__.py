@@ -1,0 +1,1 @@
+"""The state on disk: counters, summaries and cursors in one DuckDB file."""

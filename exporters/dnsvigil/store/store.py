@@ -1,0 +1,298 @@
+"""The state file: counters, summaries per minute, cursors and sensors in DuckDB, changed in transactions.
+
+The file allows one process at a time. Whoever has it open for writing is named by the error that a second gets.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self
+
+import duckdb
+
+from dnsvigil.records import Cursor
+
+FILE_NAME: Final = "dnsvigil.duckdb"
+
+_VERSION: Final = "1"
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (key VARCHAR PRIMARY KEY, value VARCHAR);
+CREATE TABLE IF NOT EXISTS counters (metric VARCHAR, a VARCHAR, b VARCHAR, value BIGINT, PRIMARY KEY (metric, a, b));
+CREATE TABLE IF NOT EXISTS cursors (
+    id VARCHAR PRIMARY KEY, sensor VARCHAR, head_size BIGINT, head_hash VARCHAR, "offset" BIGINT, header BLOB,
+    path VARCHAR, used_at TIMESTAMP
+);
+CREATE TABLE IF NOT EXISTS sensors (
+    source VARCHAR, sensor VARCHAR, last_event TIMESTAMP, last_read TIMESTAMP, PRIMARY KEY (source, sensor)
+);
+CREATE TABLE IF NOT EXISTS labels (kind VARCHAR, label VARCHAR, shown BOOLEAN, weight DOUBLE);
+CREATE TABLE IF NOT EXISTS minute_types (
+    minute TIMESTAMP, server VARCHAR, qtype VARCHAR, rcode VARCHAR, records BIGINT
+);
+CREATE TABLE IF NOT EXISTS minute_zones (
+    minute TIMESTAMP, server VARCHAR, zone VARCHAR, queries BIGINT, failures BIGINT, nxdomain BIGINT
+);
+CREATE TABLE IF NOT EXISTS minute_latencies (
+    minute TIMESTAMP, server VARCHAR, bucket TINYINT, records BIGINT, rtt BIGINT
+);
+CREATE TABLE IF NOT EXISTS minute_clients (minute TIMESTAMP, server VARCHAR, sketch UBIGINT[]);
+"""
+
+_MERGED: Final = {
+    "minute_types": "SELECT minute, server, qtype, rcode, sum(records) FROM {rows} GROUP BY ALL",
+    "minute_zones": "SELECT minute, server, zone, sum(queries), sum(failures), sum(nxdomain) FROM {rows} GROUP BY ALL",
+    "minute_latencies": "SELECT minute, server, bucket, sum(records), sum(rtt) FROM {rows} GROUP BY ALL",
+    "minute_clients": "SELECT minute, server, list_sort(list_distinct(flatten(list(sketch))))[:{sketch_size}]"
+    " FROM {rows} GROUP BY ALL",
+}
+"""Summary table to the query that makes one row of the several that batches left for a minute."""
+
+SUMMARIES: Final = tuple(_MERGED)
+
+
+class StoreInUseError(Exception):
+    """Another process has the store open."""
+
+
+class StoreError(Exception):
+    """The store cannot be read or written now: no space, no permission, damage."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the store knows of the labels of one kind: which are shown, and how heavy the candidates are."""
+
+    shown: list[str]
+    weights: dict[str, float]
+
+
+class Store:
+    """The open state file. Everything runs on the one ``connection``, which is not for several threads at once."""
+
+    def __init__(self, folder: Path, max_memory: str = "400MB") -> None:
+        """Open the store in ``folder``, and make it if there is none.
+
+        Raises :class:`StoreInUseError`, and :class:`StoreError` where the file cannot be opened.
+        """
+        self.path = folder / FILE_NAME
+        self.closed = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.connection = duckdb.connect(
+                self.path,
+                config={
+                    "memory_limit": max_memory,
+                    "preserve_insertion_order": False,
+                    "temp_directory": str(folder / "spill"),
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+        except (duckdb.Error, OSError) as error:
+            if holder := re.search(r"Conflicting lock is held in (.*?\(PID (\d+)\))", str(error)):
+                raise StoreInUseError(f"{self.path} is in use by {holder[1]}") from error
+            raise StoreError(f"{self.path} cannot be opened: {error}") from error
+        self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        with self.transaction():
+            self.connection.execute(_SCHEMA)
+            version = self.meta("version", _VERSION)
+        if version != _VERSION:
+            self.close()
+            raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {_VERSION}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; once more does nothing."""
+        self.connection.close()
+        self.closed = True
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all changes inside, or none of them.
+
+        Raises :class:`StoreError` where the disk is full or fails; the store must then be closed and opened again.
+        """
+        try:
+            self.connection.begin()
+            yield
+            self.connection.commit()
+        except (
+            duckdb.IOException,
+            duckdb.FatalException,
+            duckdb.InternalException,
+            duckdb.OutOfMemoryException,
+        ) as error:
+            self._rollback()
+            raise StoreError(f"{self.path}: {error}") from error
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _rollback(self) -> None:
+        with suppress(duckdb.Error):  # nothing is left to roll back where the commit itself failed
+            self.connection.rollback()
+
+    def rows(self, query: str, *bound: Any) -> list[Any]:
+        """Return the rows of a query."""
+        return self.connection.execute(query, list(bound)).fetchall()
+
+    def meta(self, key: str, default: str) -> str:
+        """Return the value kept under ``key``; ``default`` is kept there first if there is none."""
+        self.connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, default])
+        return str(self.rows("SELECT value FROM meta WHERE key = ?", key)[0][0])
+
+    # Counters
+
+    def count(self, query: str) -> None:
+        """Add the rows ``metric, a, b, value`` of ``query`` to the counters."""
+        self.connection.execute(
+            f"INSERT INTO counters SELECT metric, a, b, sum(value) FROM ({query}) GROUP BY ALL HAVING sum(value) > 0"
+            " ON CONFLICT DO UPDATE SET value = value + excluded.value"
+        )
+
+    def count_values(self, metric: str, a: str, values: dict[str, int]) -> None:
+        """Add ``values``, by their label ``b``, to the counters."""
+        rows = [[metric, a, b, value] for b, value in values.items() if value]
+        if rows:
+            self.connection.executemany(
+                "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                rows,
+            )
+
+    def counters(self) -> list[tuple[str, str, str, int]]:
+        """Return every counter as metric, a, b, value."""
+        return self.rows("SELECT metric, a, b, value FROM counters ORDER BY ALL")
+
+    def forget_counters(self, metrics: Iterable[str], label: str, keep: Iterable[str]) -> None:
+        """Drop the counters of ``metrics`` whose ``label`` (a or b) is not among those to ``keep``."""
+        self.connection.execute(
+            f"DELETE FROM counters WHERE list_contains($metrics, metric) AND NOT list_contains($keep, {label})",
+            {"metrics": list(metrics), "keep": list(keep)},
+        )
+
+    # Cursors and sensors
+
+    def cursors(self) -> list[Cursor]:
+        """Return all cursors, the one used last at the end."""
+        query = 'SELECT id, sensor, head_size, head_hash, "offset", header, path FROM cursors ORDER BY used_at'
+        return [Cursor(*row) for row in self.rows(query)]
+
+    def put_cursor(self, cursor: Cursor) -> None:
+        """Keep a cursor."""
+        self.connection.execute(
+            "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP)",
+            [
+                cursor.id,
+                cursor.sensor,
+                cursor.head_size,
+                cursor.head_hash,
+                cursor.offset,
+                cursor.header,
+                cursor.path,
+            ],
+        )
+
+    def forget_cursors(self, unused_for: timedelta) -> None:
+        """Drop the cursors of files not read for so long."""
+        self.connection.execute("DELETE FROM cursors WHERE used_at < now()::TIMESTAMP - ?", [unused_for])
+
+    def put_sensor(self, source: str, sensor: str, last_event: datetime | None) -> None:
+        """Note that something of a sensor was read now, with the time of its newest record."""
+        self.connection.execute(
+            "INSERT INTO sensors VALUES (?, ?, ?, now()::TIMESTAMP) ON CONFLICT DO UPDATE SET"
+            " last_event = greatest(last_event, excluded.last_event), last_read = excluded.last_read",
+            [source, sensor, last_event],
+        )
+
+    def sensors(self) -> list[tuple[str, str, datetime | None, datetime]]:
+        """Return source, sensor, time of the newest record, time when something was last read; both UTC."""
+        return self.rows("SELECT source, sensor, last_event, last_read FROM sensors ORDER BY ALL")
+
+    # Labels
+
+    def labels(self, kind: str) -> Labels:
+        """Return what is known of the labels of one kind."""
+        rows = self.rows("SELECT label, shown, weight FROM labels WHERE kind = ? ORDER BY weight DESC, label", kind)
+        return Labels([label for label, shown, _ in rows if shown], {label: weight for label, _, weight in rows})
+
+    def put_labels(self, kind: str, shown: Iterable[str], weights: dict[str, float]) -> None:
+        """Keep which labels of a kind are shown, and how heavy the candidates are."""
+        shown = set(shown)
+        self.connection.execute("DELETE FROM labels WHERE kind = ?", [kind])
+        names = [*weights, *(label for label in shown if label not in weights)]
+        self.connection.execute(
+            "INSERT INTO labels SELECT $kind, unnest($labels), unnest($shown), unnest($weights)",
+            {
+                "kind": kind,
+                "labels": names,
+                "shown": [name in shown for name in names],
+                "weights": [float(weights.get(name, 0)) for name in names],
+            },
+        )
+
+    # Summaries
+
+    def add_summary(self, name: str) -> None:
+        """Append the rows of the temporary table ``sum_NAME`` to the summaries ``minute_NAME``."""
+        self.connection.execute(f"INSERT INTO minute_{name} BY NAME FROM sum_{name}")
+
+    def merge_minutes(self, minutes: Iterable[datetime], sketch_size: int) -> None:
+        """Make one row of the several that batches left in these minutes, in each summary table."""
+        bound = list(minutes)
+        for table, query in _MERGED.items():
+            inside = "list_contains($1, minute) AND minute BETWEEN $2 AND $3"
+            merged = query.format(rows=f"(FROM {table} WHERE {inside})", sketch_size=sketch_size)
+            bounds = [bound, min(bound), max(bound)]
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {merged}", bounds)
+            self.connection.execute(f"DELETE FROM {table} WHERE {inside}", bounds)
+            self.connection.execute(f"INSERT INTO {table} FROM merged")
+
+    def forget_minutes(self, before: datetime) -> None:
+        """Drop the summaries of the minutes before a time."""
+        for table in SUMMARIES:
+            self.connection.execute(f"DELETE FROM {table} WHERE minute < ?", [before])
+
+    def oldest_minute(self) -> datetime | None:
+        """Return the first minute that has a summary."""
+        oldest: datetime | None = self.rows("SELECT min(minute) FROM minute_zones")[0][0]
+        return oldest
+
+    def newest_event(self) -> datetime | None:
+        """Return the time of the newest record of all."""
+        newest: datetime | None = self.rows("SELECT max(last_event) FROM sensors")[0][0]
+        return newest
+
+    def client_sketches(self, since: datetime) -> dict[str, list[list[int]]]:
+        """Return the sketches of distinct clients by server, from the minute ``since`` on."""
+        found: dict[str, list[list[int]]] = {}
+        for server, sketch in self.rows("SELECT server, sketch FROM minute_clients WHERE minute >= ?", since):
+            found.setdefault(server, []).append(sketch)
+        return found
+
+    # Size
+
+    def size(self) -> int:
+        """Return the bytes on disk, the write-ahead log included."""
+        files = (self.path, self.path.with_name(self.path.name + ".wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def used(self) -> int:
+        """Return the bytes of the file that hold data; the rest of it is free and used before it grows."""
+        ((blocks, block_size),) = self.rows("SELECT used_blocks, block_size FROM pragma_database_size()")
+        return int(blocks * block_size)
+
+    def checkpoint(self) -> None:
+        """Write everything into the file itself, and free what was deleted."""
+        try:
+            self.connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
