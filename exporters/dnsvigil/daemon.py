@@ -35,7 +35,7 @@ class ProcessMetrics:
     """The metrics that begin anew with each start of the process."""
 
     def __init__(self) -> None:
-        prometheus_client.disable_created_metrics()
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.batch_duration = Histogram(

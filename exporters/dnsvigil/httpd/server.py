@@ -128,7 +128,7 @@ class Server:
             connection.shutdown(socket.SHUT_RD)
         for thread, connection in connections.items():
             thread.join(max(0.0, deadline - time.monotonic()))
-            connection.shutdown(socket.SHUT_RDWR)
+            pass
 
     def __enter__(self) -> Self:
         self.start()

@@ -240,7 +240,7 @@ class Parser:
         return int(result[0]) if result else 0
 
 
-_BUFFER: Final = 4 * 2**20  # small enough that two threads share one batch
+_BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads share it
 
 _CHECKED: Final = ("ts", "client", "server", "qname", "qtype", "rcode", "rtt_seconds")
 

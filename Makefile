@@ -1,0 +1,40 @@
+# Everything runs in .venv, made from requirements.lock; nothing outside this folder is changed but by
+# `make test`, which as root installs the Debian packages that the tests use.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SPEED ?= 1
+
+.PHONY: run test bench lint lock clean
+
+run: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
+
+test: .venv/ready
+	tests/install-packages
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+bench: .venv/ready
+	tests/install-packages
+	PYTHONPATH=tests $(BIN)/python -m bench
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The newest of everything that pyproject.toml allows.
+lock: .venv/ready
+	$(BIN)/pip-compile --quiet --upgrade --extra collector --extra dev --allow-unsafe --generate-hashes \
+	    --no-emit-index-url --no-emit-trusted-host --strip-extras --no-header -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
