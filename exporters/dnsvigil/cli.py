@@ -61,11 +61,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil.daemon import Daemon
-    from dnsvigil.store.store import StoreError, StoreInUseError
+    from dnsvigil.store.store import StoreError
 
     try:
         daemon = Daemon(config, options.state)
-    except (StoreError, StoreInUseError, OSError) as error:
+    except (StoreError, OSError) as error:
         log.error("%s", error)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,11 +76,11 @@ def _run(options: argparse.Namespace, config: Config) -> int:
 
 def _ingest(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil.ingest import ingest
-    from dnsvigil.store.store import StoreError, StoreInUseError
+    from dnsvigil.store.store import StoreError
 
     try:
         return 0 if ingest(options.paths, config, options.state) else 1
-    except (StoreError, StoreInUseError) as error:
+    except StoreError as error:
         log.error("%s", error)
         return 1
 

@@ -75,7 +75,8 @@ class _Reading:
 
     file: Pending
     batches: Iterator[Batch]
-    left: int  # bytes on disk
+    size: int  # bytes on disk, as this and the next
+    read: int
 
 
 class Daemon:
@@ -89,8 +90,9 @@ class Daemon:
         self._metrics = ProcessMetrics()
         self._pages = Pages(config, self._metrics.registry)
         self._store = Store(state)
+        self._wait = _FIRST_WAIT
+        self._sensors: set[str] = set()
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
-        self._left: dict[str, int] = {}  # by sensor, bytes
         try:
             self.server = Server(self._pages.application(), config.listen, config.web_config_file)
         except BaseException:
@@ -104,7 +106,6 @@ class Daemon:
     def run(self) -> None:
         """Work until :meth:`stop`; a store that fails is opened again until it works."""
         self.server.start()
-        wait = _FIRST_WAIT
         try:
             while not self._stop.is_set():
                 try:
@@ -112,10 +113,10 @@ class Daemon:
                     self._follow()
                 except StoreError as error:
                     self._metrics.batch_failures.inc()
-                    log.error("%s; trying again in %.0f s", error, wait)
+                    log.error("%s; trying again in %.0f s", error, self._wait)
                     self._store.close()
-                    self._stop.wait(wait)
-                    wait = min(2 * wait, _LONGEST_WAIT)
+                    self._stop.wait(self._wait)
+                    self._wait = min(2 * self._wait, _LONGEST_WAIT)
         finally:
             self.server.stop()
             self._store.close()
@@ -130,22 +131,29 @@ class Daemon:
         with closing(Collector(self._store, self._config)) as collector:
             self._pages.publish(collector.snapshot())
             while not self._stop.is_set():
-                open_paths = {reading.file.path for reading in readings}
+                # By cursor, since a file keeps that when it is renamed or compressed while it is read.
+                known = {reading.file.cursor.id: reading for reading in readings}
                 for file in follower.pending():
-                    if file.path not in open_paths:
+                    if reading := known.get(file.cursor.id):
+                        reading.size = file.size
+                    else:
                         batches = read_batches(file.path, file.cursor, file.finished)
-                        readings.append(_Reading(file, batches, file.size))
+                        read = min(file.cursor.offset, file.size)  # the offset in compressed data is past its size
+                        known[file.cursor.id] = _Reading(file, batches, file.size, read)
+                        readings.append(known[file.cursor.id])
                 self._metrics.files_lost.labels(SOURCE).inc(follower.lost())
                 self._show_lag(readings)
                 for reading, batch in read_ahead(_round(readings, follower)):
                     with self._metrics.batch_duration.time():
                         collector.ingest(batch)
+                    self._wait = _FIRST_WAIT
                     cursors.put(batch.cursor)
-                    reading.left = max(reading.file.size - batch.stored_offset, 0)
+                    reading.read = batch.stored_offset
                     self._show_lag(readings)
                     self._pages.publish(collector.snapshot())
                     if self._stop.is_set():
                         break
+                self._show_lag(readings)
                 if not readings:
                     self._stop.wait(POLL_SECONDS)
 
@@ -155,16 +163,15 @@ class Daemon:
 
     def _show_lag(self, readings: Iterable[_Reading]) -> None:
         left: Counter[str] = Counter()
-        for reading in readings:
-            left[reading.file.cursor.sensor] += reading.left
-        now = time.monotonic()
-        for sensor in {*left, *self._left}:
-            if sensor not in self._left:
+        for reading in tuple(readings):  # a copy, as the next batch is read in another thread
+            left[reading.file.cursor.sensor] += max(reading.size - reading.read, 0)
+        for sensor in {*left, *self._sensors}:
+            if sensor not in self._sensors:
+                self._sensors.add(sensor)
                 self._metrics.lag_seconds.labels(SOURCE, sensor).set_function(partial(self._behind, sensor))
-            self._left[sensor] = left[sensor]
             self._metrics.lag_bytes.labels(SOURCE, sensor).set(left[sensor])
-            if left[sensor]:
-                self._behind_since.setdefault(sensor, now)
+            if sensor in left:
+                self._behind_since.setdefault(sensor, time.monotonic())
             else:
                 self._behind_since.pop(sensor, None)
 
@@ -178,14 +185,16 @@ def _round(readings: deque[_Reading], follower: Follower) -> Iterator[tuple[_Rea
     for _ in range(_BATCHES_PER_ROUND):
         if not readings:
             return
-        reading = readings.popleft()
+        reading = readings[0]
         try:
             batch = next(reading.batches, None)
         except OSError as error:
             log.warning("%s cannot be read: %s", reading.file.path, error)
-            batch = None
+            readings.popleft()
+            continue
         if batch is None:
             follower.done(reading.file)
+            readings.popleft()
         else:
-            readings.append(reading)
+            readings.rotate(-1)
             yield reading, batch

@@ -128,7 +128,7 @@ class Server:
             connection.shutdown(socket.SHUT_RD)
         for thread, connection in connections.items():
             thread.join(max(0.0, deadline - time.monotonic()))
-            pass
+            connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> Self:
         self.start()
@@ -183,7 +183,6 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     """One client's connection; of its base class it takes the parsing of requests."""
 
     protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.0"
 
     # The base class would serve from within its constructor.
     def __init__(self, server: Server, sock: socket.socket, peer: tuple[Any, ...]) -> None:

@@ -166,7 +166,7 @@ class BasicAuth:
     """
 
     def __init__(self, users: Mapping[str, str]) -> None:
-        import bcrypt  # noqa: PLC0415  # only those who use passwords need it installed
+        import bcrypt  # only those who use passwords need it installed
 
         self._matches = bcrypt.checkpw
         self._users = {user: digest.encode() for user, digest in users.items()}
@@ -312,7 +312,6 @@ class _Pem:
 
     def context(self, tls: _Tls) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.options |= ssl.OP_NO_RENEGOTIATION
         if not tls.prefer_server_cipher_suites:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         context.set_alpn_protocols(["http/1.1"])

@@ -39,7 +39,9 @@ class Cursors:
                 return replace(cursor, head_size=size, head_hash=head.hash(size), path=path)
         # A file that begins without a header after a truncation goes on under the header it had.
         header = b"" if head.header else self._header_at(sensor, path)
-        return Cursor(uuid.uuid4().hex, sensor, size, head.hash(size), 0, header, path)
+        new = Cursor(uuid.uuid4().hex, sensor, size, head.hash(size), 0, header, path)
+        self.put(new)
+        return new
 
     def _header_at(self, sensor: str, path: str) -> bytes:
         headers = [c.header for c in self._by_id.values() if c.sensor == sensor and c.path == path and c.header]

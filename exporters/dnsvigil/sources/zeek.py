@@ -205,14 +205,14 @@ class Parser:
             count = count_lines(piece.body)
             lines += count
             clean = b"\r" not in piece.body
-            if not clean or self._parse(table, piece, sensor) != count:
+            if not clean or self._parse(table, piece) != count:
                 body, reasons = sieve(piece)
                 skipped += reasons
-                found = self._parse(table, Piece(body, piece.header), sensor)
+                found = self._parse(table, Piece(body, piece.header))
                 # Of the lines that the sieve lets through, DuckDB passes over blank ones alone.
                 skipped["columns" if piece.header else "json"] += count - reasons.total() - (found or 0)
         every = " UNION ALL ".join(f"SELECT * FROM parsed_{number}" for number in range(len(pieces)))
-        names = ", ".join(self._columns)
+        names = ", ".join(f"{_literal(sensor)} AS sensor" if name == "sensor" else name for name in self._columns)
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {self.VIEW} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
         )
@@ -220,7 +220,7 @@ class Parser:
         skipped.update(dict(self._connection.execute(query).fetchall()))
         return lines - skipped.total(), +skipped
 
-    def _parse(self, table: str, piece: Piece, sensor: str) -> int | None:
+    def _parse(self, table: str, piece: Piece) -> int | None:
         """Return the number of rows, or None where DuckDB gave up, as it does for lines that ``sieve`` drops."""
         with open(self._memory, "wb", closefd=False) as memory:
             memory.seek(0)
@@ -232,9 +232,7 @@ class Parser:
             else _json_query(self._path, self._columns)
         )
         try:
-            result = self._connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT *, {_literal(sensor)} AS sensor FROM ({query})"
-            ).fetchone()
+            result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
         except (duckdb.InvalidInputException, duckdb.ConversionException):
             return None
         return int(result[0]) if result else 0

@@ -54,12 +54,12 @@ _MERGED: Final = {
 SUMMARIES: Final = tuple(_MERGED)
 
 
-class StoreInUseError(Exception):
-    """Another process has the store open."""
-
-
 class StoreError(Exception):
     """The store cannot be read or written now: no space, no permission, damage."""
+
+
+class StoreInUseError(StoreError):
+    """Another process has the store open."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,16 @@ class Store:
             if holder := re.search(r"Conflicting lock is held in (.*?\(PID (\d+)\))", str(error)):
                 raise StoreInUseError(f"{self.path} is in use by {holder[1]}") from error
             raise StoreError(f"{self.path} cannot be opened: {error}") from error
-        self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-        with self.transaction():
-            self.connection.execute(_SCHEMA)
-            version = self.meta("version", _VERSION)
-        if version != _VERSION:
-            self.close()
-            raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {_VERSION}")
+        try:
+            self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+            with self.transaction():
+                self.connection.execute(_SCHEMA)
+                version = self.meta("version", _VERSION)
+            if version != _VERSION:
+                raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {_VERSION}")
+        except BaseException:
+            self.close()  # while it is open here, opening it again would give the same broken database
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -122,28 +125,28 @@ class Store:
         Raises :class:`StoreError` where the disk is full or fails; the store must then be closed and opened again.
         """
         try:
-            self.connection.begin()
-            yield
-            self.connection.commit()
-        except (
-            duckdb.IOException,
-            duckdb.FatalException,
-            duckdb.InternalException,
-            duckdb.OutOfMemoryException,
-        ) as error:
-            self._rollback()
-            raise StoreError(f"{self.path}: {error}") from error
+            with self._store_errors():
+                self.connection.begin()
+                yield
+                self.connection.commit()
         except BaseException:
-            self._rollback()
+            with suppress(duckdb.Error):  # nothing is left to roll back where the commit itself failed
+                self.connection.rollback()
             raise
 
-    def _rollback(self) -> None:
-        with suppress(duckdb.Error):  # nothing is left to roll back where the commit itself failed
-            self.connection.rollback()
+    @contextmanager
+    def _store_errors(self) -> Iterator[None]:
+        # A full disk is an IOException in a query, a TransactionException in a commit that writes the log ahead, and a
+        # FatalException, from then on in every call, in one that writes the file itself.
+        try:
+            yield
+        except (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalException) as error:
+            raise StoreError(f"{self.path}: {error}") from error
 
     def rows(self, query: str, *bound: Any) -> list[Any]:
-        """Return the rows of a query."""
-        return self.connection.execute(query, list(bound)).fetchall()
+        """Return the rows of a query. Raises :class:`StoreError`."""
+        with self._store_errors():
+            return self.connection.execute(query, list(bound)).fetchall()
 
     def meta(self, key: str, default: str) -> str:
         """Return the value kept under ``key``; ``default`` is kept there first if there is none."""
@@ -281,9 +284,8 @@ class Store:
     # Size
 
     def size(self) -> int:
-        """Return the bytes on disk, the write-ahead log included."""
-        files = (self.path, self.path.with_name(self.path.name + ".wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        """Return the bytes on disk, the write-ahead logs included."""
+        return sum(file.stat().st_size for file in self.path.parent.glob(f"{FILE_NAME}*"))
 
     def used(self) -> int:
         """Return the bytes of the file that hold data; the rest of it is free and used before it grows."""

@@ -1,0 +1,7 @@
+"""``python -m dnsvigil`` is the command ``dnsvigil``."""
+
+import sys
+
+from dnsvigil.cli import main
+
+sys.exit(main())
