@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"dnsvigil: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f"dnsvigil: {error.name} is not installed; this command needs dnsvigil[collector]", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

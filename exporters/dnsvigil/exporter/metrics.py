@@ -11,10 +11,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 
 from dnsvigil import __version__
-from dnsvigil.collector import Snapshot
+from dnsvigil.collector import SOURCE, Snapshot
 from dnsvigil.config import Config
 from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import OTHER, UNANSWERED
+from dnsvigil.sources.zeek import SKIP_REASONS
 
 _ZONE_HELP = {
     "zone_queries": ("dnsvigil_zone_queries", "Queries for names in the zone."),
@@ -56,7 +57,10 @@ class StoreMetrics(PrometheusCollector):
 
     def _records(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
         ingested = [([source], value) for source, _, value in values["records_ingested"]]
-        skipped = [([source, reason], value) for source, reason, value in values["records_skipped"]]
+        # Every reason is there from the start, so that the first record skipped for it is an increase.
+        reasons = dict.fromkeys(((SOURCE, reason) for reason in SKIP_REASONS), 0)
+        reasons |= {(source, reason): value for source, reason, value in values["records_skipped"]}
+        skipped = [([source, reason], value) for (source, reason), value in reasons.items()]
         read: dict[str, int] = defaultdict(int)
         for labels, value in (*ingested, *skipped):
             read[labels[0]] += value

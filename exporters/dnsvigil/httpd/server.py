@@ -292,7 +292,8 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         if user is not None:
             environ["REMOTE_USER"] = user
         for name in self.headers:
-            if "_" not in name:  # it could pass for another header
+            # One with an underscore could pass for another header; the last two would describe the unread body.
+            if "_" not in name and name.lower() not in ("content-length", "content-type"):
                 key = f"HTTP_{name.upper().replace('-', '_')}"
                 environ[key] = ",".join(self.headers.get_all(name, []))
         return environ
@@ -315,7 +316,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
                 if hasattr(result, "close"):
                     result.close()
             status, headers = started[-1]
-            if any(set(f"{name}{value}") & set("\r\n\0") for name, value in headers):
+            if any(set(f"{name}{value}".encode("iso-8859-1")) & set(b"\r\n\0") for name, value in headers):
                 raise ValueError(f"a line break in a header: {headers!r}")
             return status, headers, b"".join(body)
         except Exception:

@@ -21,6 +21,32 @@ class BrokenFileError(Exception):
     """The compressed data ends too early or is damaged; what came before it has been read."""
 
 
+class _ZstdStream:
+    """The content of zstd frames; the library's own stream reader does not tell when the last one breaks off."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._left = b""
+
+    def read1(self, count: int) -> bytes:
+        """Return up to ``count`` bytes, none at the end. Raises ``EOFError`` and ``zstandard.ZstdError``."""
+        while not self._left:
+            # So little at once that even data made to explode becomes no more than some megabytes.
+            stored = self._raw.read(512)
+            if not stored:
+                if self._frame:
+                    raise EOFError("a frame breaks off")
+                return b""
+            self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            self._left = self._frame.decompress(stored)
+            if self._frame.eof:
+                self._raw.seek(-len(self._frame.unused_data), os.SEEK_CUR)
+                self._frame = None
+        part, self._left = self._left[:count], self._left[count:]
+        return part
+
+
 class LogFile:
     """The uncompressed content of a file, read forward from an offset."""
 
@@ -36,12 +62,12 @@ class LogFile:
         elif magic.startswith(b"\xfd7zXZ\0"):
             self._stream = cast(BinaryIO, lzma.LZMAFile(self._raw))  # noqa: SIM115 (closed with the raw file)
         elif magic.startswith(b"\x28\xb5\x2f\xfd"):
-            reader = zstandard.ZstdDecompressor().stream_reader(self._raw, read_across_frames=True)
-            self._stream = cast(BinaryIO, reader)
+            self._stream = cast(BinaryIO, _ZstdStream(self._raw))
         else:
             self._stream = self._raw
             self.compressed = False
         self.offset = 0
+        self._ahead = b""  # read, but still to be returned
 
     def __enter__(self) -> Self:
         return self
@@ -69,14 +95,15 @@ class LogFile:
         Raises :class:`BrokenFileError` where compressed data is damaged or ends too early; all that could be
         read before has then been returned by earlier calls.
         """
-        parts: list[bytes] = []
-        left = count
+        parts = [self._ahead[:count]]
+        self._ahead = self._ahead[count:]
+        left = count - len(parts[0])
         while left:
             try:
                 # Not read(): it loses what it has already gathered when the data turns out to be broken.
                 part = self._stream.read1(left)  # type: ignore[attr-defined]
             except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
-                if parts:
+                if any(parts):
                     break
                 raise BrokenFileError(f"{self.path}: compressed data is damaged or ends too early: {error}") from error
             if not part:
@@ -96,19 +123,20 @@ class LogFile:
             self.offset = self._raw.seek(offset)
 
     def skip_hole(self) -> None:
-        """Go past NUL bytes at the beginning of a plain file.
+        """Go past NUL bytes at the beginning.
 
         They are what a writer leaves that goes on at its old offset after its file was truncated.
+        Raises :class:`BrokenFileError` as :meth:`read` does.
         """
-        if self.compressed:
-            return
-        try:
-            self.seek(os.lseek(self._raw.fileno(), 0, os.SEEK_DATA))
-        except OSError:
-            self.seek(0)
+        if not self.compressed:
+            try:
+                self.seek(os.lseek(self._raw.fileno(), 0, os.SEEK_DATA))
+            except OSError:
+                self.seek(0)
         while (data := self.read(65_536)) and not data.lstrip(b"\0"):
             pass
-        self.seek(self.offset - len(data.lstrip(b"\0")))
+        self._ahead = data.lstrip(b"\0")
+        self.offset -= len(self._ahead)
 
 
 @dataclass(frozen=True)
@@ -128,7 +156,7 @@ class Head:
                 start = file.offset
                 data = file.read(_LONGEST_HEADER + HEAD_SIZE)
             except BrokenFileError:
-                return cls(0, b"", b"")
+                return cls(0, b"", path.read_bytes()[:HEAD_SIZE])
         end = 0
         while data.startswith(b"#", end):
             end = data.find(b"\n", end) + 1 or len(data)

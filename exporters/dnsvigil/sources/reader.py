@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from dnsvigil.records import Cursor
 from dnsvigil.sources.logfile import BrokenFileError, LogFile
-from dnsvigil.sources.zeek import Header, Piece, count_lines, sieve, split
+from dnsvigil.sources.zeek import Header, Piece, count_lines, is_whole, split
 
 BATCH_BYTES: Final = 32 * 2**20
 """Bytes of log, uncompressed, in one batch: some 170,000 records."""
@@ -31,22 +31,19 @@ class Batch:
 def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
     """Yield what the file has behind the cursor.
 
-    ``finished`` says that nobody writes the file any more: an unfinished last line is then read or counted,
-    and else left for the next time. So is a compressed file that breaks off. Raises ``OSError``.
+    ``finished`` says that nobody writes the file any more: a last line without an end is then read if it is
+    whole, and else counted. Before that it is left for the next time, and so is a compressed file that breaks off.
+    Raises ``OSError``.
     """
     with LogFile(path) as file:
         header = Header.parse(cursor.header) if cursor.header else None
+        start = cursor.offset
         rest = b""
         at_end = broken = False
-        try:
-            if cursor.offset:
-                file.seek(cursor.offset)
-            else:
-                file.skip_hole()
-        except BrokenFileError:
-            return
         while not at_end:
             try:
+                if not file.offset:
+                    file.seek(start) if start else file.skip_hole()
                 data = file.read(BATCH_BYTES)
             except BrokenFileError:
                 if not finished:
@@ -54,28 +51,35 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
                 data, broken = b"", True
             at_end = len(data) < BATCH_BYTES
             data = rest + data if rest else data
-            if file.compressed and not cursor.offset:
-                data = data.lstrip(b"\0")
-            cut = data.rfind(b"\n") + 1
+            cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
             lines, rest = data[:cut], data[cut:]
-            overlong = not at_end and len(rest) >= BATCH_BYTES
             pieces, header, skipped = split(lines, header)
-            if overlong:
+            if not at_end and len(rest) >= BATCH_BYTES:
                 skipped["too_long"] += 1
                 rest = b""
-            elif at_end and (rest or broken) and (finished or file.compressed):
-                last = Piece(rest, None if rest.startswith(b"{") else header)
-                if rest and not broken and (header or last.header is None) and not sieve(last)[1]:
-                    pieces.append(last)
-                else:
-                    skipped["truncated"] += 1
-                rest = b""
-            read = sum(count_lines(piece.body) for piece in pieces) + skipped.total()
             offset = file.offset - len(rest)
+            if at_end and (rest or broken) and (finished or file.compressed):
+                if not broken and is_whole(rest, header):
+                    last, header, reasons = split(rest, header)
+                    pieces += last
+                    skipped += reasons
+                    offset = file.offset
+                elif offset > start or not start:
+                    skipped["truncated"] += 1
+                    offset = max(offset, 1)  # above 0, so that it is counted once
+            read = sum(count_lines(piece.body) for piece in pieces) + skipped.total()
             if offset == cursor.offset and not read:
                 return
             cursor = replace(cursor, offset=offset, header=header.text if header else b"")
             yield Batch(pieces, read, skipped, cursor, file.stored_offset - (0 if file.compressed else len(rest)))
+
+
+def _end_of_records(data: bytes) -> int:
+    """Return where the header lines begin that ``data`` ends with, its unfinished line aside, so that they stay whole."""
+    end = data.rfind(b"\n") + 1
+    while end and data.startswith(b"#", line := data.rfind(b"\n", 0, end - 1) + 1):
+        end = line
+    return end
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

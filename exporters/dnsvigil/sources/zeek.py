@@ -8,6 +8,7 @@ the bad ones and to say why.
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,11 +57,13 @@ SKIP_REASONS: Final = {
     "timestamp": "a time that cannot be read, before 1990 or more than a day ahead",
     "address": "a client or server that is not an IP address",
     "number": "a query type or response code that is not a number of 16 bits",
-    "rtt": "a round-trip time that is negative or cannot be read",
+    "rtt": "a round-trip time that is negative, longer than a day or cannot be read",
     "name": "a query name of more than 255 octets",
     "truncated": "the end of a compressed file that breaks off, or the unfinished last line of a file",
 }
 """Why a line or record is skipped: the values of the label ``reason``."""
+
+_JSON_LINE: Final = re.compile(rb"^\{.*\n?", re.MULTILINE)
 
 _DNS_FIELDS = ("query", "qtype", "rcode", "trans_id", "rejected", "AA")
 
@@ -84,7 +87,8 @@ class Header:
         values: dict[str, list[str]] = {}
         for line in text.decode("utf-8", "replace").splitlines():
             if line.startswith("#separator "):
-                separator = line.removeprefix("#separator ").encode("latin-1", "replace").decode("unicode_escape")
+                escaped = line.removeprefix("#separator ").encode("latin-1", "replace")
+                separator = escaped.decode("unicode_escape", "replace")
                 continue
             name, *rest = line.removeprefix("#").split(separator)
             values[name] = rest
@@ -121,22 +125,25 @@ def split(data: bytes, header: Header | None) -> tuple[list[Piece], Header | Non
     ``header`` is the one in force where ``data`` begins. Returns the pieces, the header in force at the
     end, and the lines that nothing can be made of, by reason.
     """
-    pieces: list[Piece] = []
+    bodies: dict[Header | None, list[bytes]] = {}
     skipped: Counter[str] = Counter()
     for comment, body in _sections(data):
         if comment:
             header = Header.parse(comment) or header
+        if body.startswith(b"{") or b"\n{" in body:
+            # Below a header, lines of both forms may stand; without one, what is not JSON is damaged JSON.
+            json_lines = b"".join(_JSON_LINE.findall(body)) if header else body
+            bodies.setdefault(None, []).append(json_lines)
+            body = _JSON_LINE.sub(b"", body) if header else b""
         if not body:
             continue
-        if body.lstrip(b" \t\r\n").startswith(b"{"):
-            pieces.append(Piece(body, None))
-        elif header is None:
+        if header is None:
             skipped["no_header"] += count_lines(body)
         elif not header.is_dns:
             skipped["other_log"] += count_lines(body)
         else:
-            pieces.append(Piece(body, header))
-    return pieces, header, skipped
+            bodies.setdefault(header, []).append(body)
+    return [Piece(b"".join(parts), form) for form, parts in bodies.items()], header, skipped
 
 
 def _sections(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -156,15 +163,26 @@ def count_lines(body: bytes) -> int:
     return body.count(b"\n") + (not body.endswith(b"\n") if body else 0)
 
 
+def is_whole(line: bytes, header: Header | None) -> bool:
+    """Tell whether a line without an end looks like a whole one."""
+    if line.startswith(b"{"):
+        return line.rstrip().endswith(b"}")
+    return header is None or line.startswith(b"#") or not _line_reason(line.removesuffix(b"\r"), header)
+
+
 def is_dns_log(head: bytes) -> bool:
-    """Tell from the first bytes of a file whether it is a dns.log in either form."""
-    lines = head.lstrip(b"\0").splitlines()
-    if head.startswith(b"#"):
-        header = Header.parse(b"\n".join(line for line in lines if line.startswith(b"#")))
-        return header is not None and header.is_dns
+    """Tell from the first lines of a file whether it is a dns.log in either form."""
+    comments, records = [], []
+    for line in head.lstrip(b"\0").splitlines():
+        (comments if line.startswith(b"#") else records).append(line)
+    header = Header.parse(b"\n".join(comments))
+    return header.is_dns if header else any(map(_is_dns_line, records))
+
+
+def _is_dns_line(line: bytes) -> bool:
     try:
-        record = json.loads(lines[0])
-    except (ValueError, IndexError):
+        record = json.loads(line)
+    except (ValueError, RecursionError):
         return False
     return isinstance(record, dict) and _is_dns_record(record)
 
@@ -233,7 +251,7 @@ class Parser:
         )
         try:
             result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
-        except (duckdb.InvalidInputException, duckdb.ConversionException):
+        except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.BinderException):
             return None
         return int(result[0]) if result else 0
 
@@ -249,7 +267,7 @@ _REASONS: Final = rf"""CASE
     WHEN NOT coalesce(regexp_full_match(client, '{_ADDRESS}') AND regexp_full_match(server, '{_ADDRESS}'), false)
         THEN 'address'
     WHEN (qtype IS NULL AND raw_qtype IS NOT NULL) OR (rcode IS NULL AND raw_rcode IS NOT NULL) THEN 'number'
-    WHEN raw_rtt_seconds IS NOT NULL AND (rtt_seconds IS NULL OR rtt_seconds < 0) THEN 'rtt'
+    WHEN raw_rtt_seconds IS NOT NULL AND NOT coalesce(rtt_seconds BETWEEN 0 AND 86400, false) THEN 'rtt'
     WHEN strlen(qname) > 255 AND strlen(regexp_replace(qname, '\\x[0-9a-fA-F]{{2}}', '?', 'g')) > 255 THEN 'name'
     END"""
 
@@ -267,8 +285,9 @@ def _tsv_query(path: str, header: Header, columns: list[str]) -> str:
     empty, separator = _literal(header.empty), _literal(header.set_separator)
     casts = {
         "ts": "make_timestamp(TRY_CAST(round(TRY_CAST({0} AS DOUBLE) * 1e6) AS BIGINT))",
-        "qname": _qname(f"nullif({{0}}, {empty})", "{0}"),
-        "list": f"CASE WHEN {{0}} = {empty} THEN []::VARCHAR[] ELSE string_split({{0}}, {separator}) END",
+        "qname": _qname("{0}", empty, _unescaped("{0}")),
+        "list": f"CASE WHEN {{0}} = {empty} THEN []::VARCHAR[]"
+        f" ELSE list_transform(string_split({{0}}, {separator}), lambda part: {_unescaped('part')}) END",
         "flag": "{0} = 'T'",
     }
     return _record_query(source, raw, casts, columns, "")
@@ -288,11 +307,11 @@ def _json_query(path: str, columns: list[str]) -> str:
         # Zeek writes seconds, milliseconds (which as seconds lie past the year 5000) or ISO 8601.
         "ts": f"coalesce(make_timestamp(TRY_CAST(round({seconds} * if({seconds} > 1e11, 1e3, 1e6)) AS BIGINT)),"
         " TRY_CAST({0} AS TIMESTAMP))",
-        "qname": _qname("nullif({0}, '')", "{0}"),
-        "list": "{0}",
+        "qname": _qname("{0}", "''", _escaped("{0}")),
+        "list": f"list_transform({{0}}, lambda part: {_escaped('part')})",
         "flag": "TRY_CAST({0} AS BOOLEAN)",
     }
-    nothing = f"coalesce({', '.join(map(_identifier, fields))}) IS NULL"
+    nothing = " AND ".join(f"{_identifier(field)} IS NULL" for field in fields)
     other = f"_path <> 'dns' OR (_path IS NULL AND coalesce({', '.join(map(_identifier, _DNS_FIELDS))}) IS NULL)"
     return _record_query(
         source,
@@ -338,49 +357,67 @@ def _record_query(source: str, raw: dict[str, str], casts: dict[str, str], colum
     )
 
 
-def _qname(text: str, raw: str) -> str:
-    """Return the expression of the query name in the record's form; ``text`` is NULL for the root's empty name."""
-    name = f"lower(if(ends_with({text}, '.'), left({text}, -1), {text}))"
-    escaped = (
-        f"array_to_string(list_transform(string_split({name}, ''), c -> "
-        r"if(regexp_matches(c, '[\x00-\x1f\x7f]'), '\x' || lpad(lower(hex(c)), 2, '0'), c)), '')"
-    )
+def _qname(text: str, empty: str, name: str) -> str:
+    """Return the expression of the query name in the record's form.
+
+    ``name`` is that of ``text`` in printable characters; the root's name is ``empty``.
+    """
     return (
-        f"CASE WHEN {raw} IS NULL THEN NULL WHEN {text} IS NULL OR {text} = '.' THEN '.'"
-        rf" WHEN regexp_matches({text}, '[\x00-\x1f\x7f]') THEN {escaped} ELSE {name} END"
+        f"CASE WHEN {text} IN ({empty}, '.') THEN '.' WHEN ends_with({text}, '.') THEN lower(left({name}, -1))"
+        f" ELSE lower({name}) END"
+    )
+
+
+def _unescaped(text: str) -> str:
+    r"""Return the expression of ``text`` from Zeek's TSV: ``\\`` becomes ``\``, and ``\xNN`` what is printable."""
+    return _printable(text, r"[^ -\[\]-~]", r"\\\\|\\x[[:xdigit:]][[:xdigit:]]|(?s:.)")
+
+
+def _escaped(text: str) -> str:
+    r"""Return the expression of ``text`` from Zeek's JSON, which has ``\xNN`` for most of what is not printable."""
+    return _printable(text, "[^ -~]", "(?s:.)")
+
+
+def _printable(text: str, odd: str, token: str) -> str:
+    r"""Return the expression of ``text`` in printable ASCII, all other bytes as ``\xNN``.
+
+    So a name reads the same from both forms: each keeps some of UTF-8 as it is, but not the same.
+    ``odd`` matches the characters that call for a closer look, ``token`` each character or escape.
+    """
+    return (
+        f"if(regexp_matches({text}, '{odd}'), array_to_string(list_transform(regexp_extract_all({text}, '{token}'),"
+        r" lambda c: CASE WHEN c = '\\' THEN '\'"
+        r" WHEN regexp_full_match(c, '\\x([2-6][[:xdigit:]]|7[0-9a-eA-E])') THEN decode(unhex(c[3:]))"
+        r" WHEN regexp_matches(c, '[^ -~]') THEN regexp_replace(lower(hex(c)), '(..)', '\\x\1', 'g')"
+        f" ELSE c END), ''), {text})"
     )
 
 
 def sieve(piece: Piece) -> tuple[bytes, Counter[str]]:
     """Look at every line; return those that can be parsed, and how many of the others there are by reason."""
-    separator = piece.header.separator.encode() if piece.header else b""
-    columns = len(piece.header.fields) if piece.header else 0
     kept: list[bytes] = []
     skipped: Counter[str] = Counter()
     for line in piece.body.removesuffix(b"\n").split(b"\n"):
-        reason = _line_reason(line.removesuffix(b"\r"), separator, columns)
-        if reason is None:
-            kept.append(line.removesuffix(b"\r"))
-        else:
+        text = line.removesuffix(b"\r")
+        if reason := _line_reason(text, piece.header):
             skipped[reason] += 1
+        else:
+            kept.append(text)
     return b"".join(line + b"\n" for line in kept), skipped
 
 
-def _line_reason(line: bytes, separator: bytes, columns: int) -> str | None:
+def _line_reason(line: bytes, header: Header | None) -> str | None:
     if len(line) >= MAX_LINE:
         return "too_long"
     if b"\r" in line:
         return "encoding"
+    if header is None:
+        return None  # DuckDB makes an empty row of a line that is not a JSON object
     try:
-        text = line.decode()
+        line.decode()
     except UnicodeDecodeError:
         return "encoding"
-    if columns:
-        return None if line.count(separator) == columns - 1 else "columns"
-    try:
-        return None if isinstance(json.loads(text), dict) else "json"
-    except (ValueError, RecursionError):
-        return "json"
+    return None if line.count(header.separator.encode()) == len(header.fields) - 1 else "columns"
 
 
 def _literal(text: str) -> str:

@@ -1,0 +1,213 @@
+"""The collector's speed and memory: three sizes of log at once, and a minute of a busy live log."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from lab.zeeklog import DNS_COLUMNS, header
+
+SAMPLE = Path(__file__).parents[1] / "lab" / "samples" / "dns.log.gz"
+SIZES = (1_000_000, 10_000_000, 30_000_000)
+LIVE_RATE = 100_000  # records per second
+LIVE_SECONDS = 60
+
+_NAMES = [name for name, _ in DNS_COLUMNS]
+_QUERY = _NAMES.index("query")
+
+
+def make_log(path: Path, records: int) -> None:
+    """Write a TSV log of so many records: the sample over and over, with time going on and many names new.
+
+    Every third name gets a label of its own, and every twentieth is of a domain of its own.
+    """
+    columns = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(_NAMES)))
+    source = (
+        f"read_csv('{SAMPLE}', delim = '\t', quote = '', escape = '', header = false, comment = '#',"
+        f" auto_detect = false, columns = {{{columns}}})"
+    )
+    name = (
+        f"CASE WHEN n % 20 = 7 THEN 'd' || hash(n)::VARCHAR[:8] || '.example' WHEN n % 3 = 0 AND c{_QUERY} <> '-'"
+        f" THEN 'h' || hash(n)::VARCHAR[:9] || '.' || c{_QUERY} ELSE c{_QUERY} END"
+    )
+    values = ["printf('%.6f', c0::DOUBLE + round * 600)"]
+    values += [name if i == _QUERY else f"c{i}" for i in range(1, len(_NAMES))]
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE sample AS FROM {source}")
+        ((count,),) = connection.execute("SELECT count(*) FROM sample").fetchall()
+        rounds = -(-records // count)
+        body = path.with_suffix(".body")
+        connection.execute(
+            f"COPY (SELECT {', '.join(values)} FROM (SELECT *, rowid + round * {count} AS n FROM sample,"
+            f" range({rounds}) AS r(round)) ORDER BY n LIMIT {records})"
+            f" TO '{body}' (FORMAT csv, DELIMITER '\t', QUOTE '', ESCAPE '', HEADER false)"
+        )
+    with path.open("wb") as log:
+        log.write(header(time.time()))
+    with path.open("ab") as log, body.open("rb") as data:
+        while os.sendfile(log.fileno(), data.fileno(), None, 2**30):
+            pass
+    body.unlink()
+
+
+def scan(path: Path) -> float:
+    """Return the seconds that DuckDB alone takes to count the log's records by server, type and response code."""
+    columns = ", ".join(f"'{name}': 'VARCHAR'" for name in _NAMES)
+    query = (
+        f"SELECT \"id.resp_h\", qtype, rcode, count(*) FROM read_csv('{path}', delim = '\t', quote = '',"
+        f" escape = '', header = false, comment = '#', auto_detect = false, columns = {{{columns}}}) GROUP BY ALL"
+    )
+    with duckdb.connect() as connection:
+        start = time.perf_counter()
+        connection.execute(query).fetchall()
+        return time.perf_counter() - start
+
+
+def ingest(path: Path, state: Path) -> tuple[float, float]:
+    """Return the seconds that ``dnsvigil ingest`` takes, start-up included, and its peak memory in MB."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "dnsvigil", "--state", state, "ingest", path])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"dnsvigil ingest ended with {status}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1000
+
+
+def bench_ingest(folder: Path) -> None:
+    """Print the speed of ingestion beside that of the bare scan, at three sizes."""
+    print("| records | log | scan, records/s | ingest, records/s | ratio | peak memory |")
+    print("|---|---|---|---|---|---|")
+    for records in SIZES:
+        log = folder / f"{records}" / "dns.log"
+        log.parent.mkdir()
+        make_log(log, records)
+        size = log.stat().st_size / 1e9
+        scans = [scan(log)]
+        seconds, memory = ingest(log, folder / f"state-{records}")
+        scans.append(scan(log))
+        fastest = min(scans)
+        print(
+            f"| {records:,} | {size:.2f} GB | {records / fastest:,.0f} | {records / seconds:,.0f}"
+            f" | {fastest / seconds:.2f} | {memory:,.0f} MB |",
+            flush=True,
+        )
+        log.unlink()
+
+
+@dataclass
+class Written:
+    """What the writer had written, and when."""
+
+    times: list[float]
+    counts: list[int]
+
+
+def _write(log: Path, blocks: list[list[bytes]], written: Written) -> None:
+    """Write ``LIVE_RATE`` records per second in steps of a twentieth, each with the time it is written."""
+    total = 0
+    start = time.time()
+    with log.open("ab", buffering=0) as out:
+        out.write(header(start))
+        for step in range(LIVE_SECONDS * 20):
+            pause = start + step / 20 - time.time()
+            if pause > 0:
+                time.sleep(pause)
+            now = b"%.6f" % time.time()
+            rows = blocks[step % len(blocks)]
+            out.write(b"".join([now + row for row in rows]))
+            total += len(rows)
+            written.times.append(time.time())
+            written.counts.append(total)
+
+
+def bench_live(folder: Path) -> None:
+    """Print how far behind a busy log the collector is, and how long scrapes take meanwhile."""
+    source = folder / "source.log"
+    make_log(source, 20 * LIVE_RATE // 20)
+    rows = [line[line.index(b"\t") :] for line in source.read_bytes().splitlines(keepends=True) if line[:1] != b"#"]
+    per_step = LIVE_RATE // 20
+    blocks = [rows[i : i + per_step] for i in range(0, len(rows) - per_step + 1, per_step)]
+    current = folder / "live" / "current"
+    current.mkdir(parents=True)
+    config = folder / "dnsvigil.yml"
+    config.write_text(f"listen: 127.0.0.1:19953\nsources:\n  zeek:\n    - path: {current}\n")
+    command = [sys.executable, "-m", "dnsvigil", "-c", config, "--state", folder / "state-live", "run"]
+    process = subprocess.Popen(command)
+    url = "http://127.0.0.1:19953/metrics"
+    try:
+        _wait_for(url)
+        written = Written([], [])
+        writer = threading.Thread(target=_write, args=(current / "dns.log", blocks, written))
+        writer.start()
+        seen: list[tuple[float, int]] = []
+        durations: list[float] = []
+        while not seen or seen[-1][1] < LIVE_SECONDS * LIVE_RATE:
+            start = time.perf_counter()
+            count = _ingested(url)
+            durations.append(time.perf_counter() - start)
+            seen.append((time.time(), count))
+            time.sleep(0.25)
+            if written.times and time.time() - written.times[0] > 3 * LIVE_SECONDS:
+                break
+        writer.join()
+    finally:
+        process.terminate()
+        _, _, usage = os.wait4(process.pid, 0)
+    rate = written.counts[-1] / (written.times[-1] - written.times[0])
+    behind = [_behind(written, when, count) for when, count in seen]
+    durations.sort()
+    print(f"written {written.counts[-1]:,} records at {rate:,.0f}/s; ingested {seen[-1][1]:,}")
+    print(
+        f"age of the oldest record not ingested yet: median {statistics.median(behind):.2f} s, most {max(behind):.2f} s"
+    )
+    print(
+        f"scrapes: {len(durations)}, median {statistics.median(durations) * 1e3:.0f} ms,"
+        f" p99 {durations[int(len(durations) * 0.99)] * 1e3:.0f} ms"
+    )
+    print(f"collector: {usage.ru_utime + usage.ru_stime:.0f} s of CPU, peak memory {usage.ru_maxrss / 1000:,.0f} MB")
+
+
+def _behind(written: Written, when: float, count: int) -> float:
+    """Return the age, at ``when``, of the first record after the first ``count``; 0 where there is none."""
+    for time_written, total in zip(written.times, written.counts, strict=False):
+        if total > count:
+            return max(when - time_written, 0.0)
+    return 0.0
+
+
+def _ingested(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("dnsvigil_records_ingested_total"):
+                return int(float(line.rpartition(" ")[2]))
+    return 0
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(200):
+        try:
+            _ingested(url)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"nothing answers at {url}")
+
+
+def main() -> None:
+    """Run both parts in a folder that is removed afterwards."""
+    print(f"DuckDB {duckdb.__version__}, {os.cpu_count()} cores\n\n## Ingestion of one file\n")
+    with tempfile.TemporaryDirectory(prefix="dnsvigil-bench-") as folder:
+        bench_ingest(Path(folder))
+        print(f"\n## Live, {LIVE_RATE:,} records/s for {LIVE_SECONDS} s\n")
+        bench_live(Path(folder))

@@ -1,0 +1,186 @@
+"""The Prometheus rules, held against promtool, their unit tests and their runbooks."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "rules" / "prometheus"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+INSTALLED_RUNBOOKS = "/usr/share/doc/dnsvigil/runbooks"
+SECTIONS = ["Meaning", "Impact", "First questions", "Likely causes", "What to do", "False alarms", "Tuning"]
+
+RULE_FILES = sorted(RULES.glob("dnsvigil-*.yml"))
+UNIT_TESTS = sorted((RULES / "tests").glob("*.yml"))
+GROUPS = [group for path in RULE_FILES for group in yaml.safe_load(path.read_text())["groups"]]
+ENTRIES = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = {rule["alert"]: rule for rule in ENTRIES if "alert" in rule}
+RECORDS = {rule["record"] for rule in ENTRIES if "record" in rule}
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is missing; Debian has it in the package prometheus"
+)
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+
+
+def alert_tests(name: str) -> list[dict[str, Any]]:
+    """The unit tests' cases for an alert."""
+    return [
+        case
+        for path in UNIT_TESTS
+        for test in yaml.safe_load(path.read_text())["tests"]
+        for case in test.get("alert_rule_test", [])
+        if case["alertname"] == name
+    ]
+
+
+@needs_promtool
+def test_rules_are_valid() -> None:
+    result = promtool("check", "rules", *RULE_FILES)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_promtool
+def test_example_configuration_is_valid_and_loads_the_rules() -> None:
+    result = promtool("check", "config", RULES / "prometheus-example.yml")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{len(RULE_FILES)} rule files found" in result.stdout
+
+
+@needs_promtool
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
+def test_unit_tests(path: Path) -> None:
+    result = promtool("test", "rules", path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+MISTAKES = [
+    # the start of a unit test's name, the file, and the mistake in it that this test is to notice
+    ("of two zones", "alerts", "for: 3m", "for: 12m"),
+    ("of two zones", "alerts", "zone_failing:ratio_rate5m", "zone_failures:ratio_rate5m"),
+    ("a ratio that is above", "alerts", "for: 3m", "for: 0m"),
+    ("below the least", "recording", "dnsvigil_zone_failure_ratio_min_queries", "(0 * {})"),
+    ("every zone of every", "recording", "dnsvigil_zone_failure_ratio_threshold", "(0 * {} + 0.1)"),
+    ("NXDOMAIN is", "recording", "dnsvigil_zone_failures_total", "dnsvigil_zone_nxdomain_total"),
+    ("a counter that starts", "recording", "increase(dnsvigil_zone_failures", "delta(dnsvigil_zone_failures"),
+    ("the zones beyond", "recording", 'server!="other"', 'server!="none"'),
+    ("the zones beyond", "recording", 'server!="other"', 'server!="other", dns_zone!="other"'),
+    ("a zone that fails on three", "alerts", "zone_failing:ratio_rate2m_or_5m", "zone_failing:ratio_rate5m"),
+    ("a zone that fails on three", "alerts", "keep_firing_for: 5m", "keep_firing_for: 0s"),
+    ("a zone that fails on three", "alerts", '"DnsvigilZoneFailingOnMostServers"', '"None"'),
+    ("two of five", "alerts", "0.5 * count by", "0.3 * count by"),
+    ("servers with few", "recording", "dnsvigil_zone_failure_ratio_min_queries", "(0 * {})"),
+    ("one server that two", "alerts", "group by (job, dns_zone, server)", "group by (job, dns_zone, instance)"),
+    ("when the wider alert ends", "alerts", "keep_firing_for: 5m", "keep_firing_for: 2h"),
+    ("a server on which three", "alerts", '"DnsvigilServerFailing"', '"None"'),
+    ("two of three", "alerts", ") >= 3", ") >= 1"),
+    ("three of six", "alerts", "0.5 * count without", "0.4 * count without"),
+    ("after two hours", "recording", "quantile_over_time(0.5", "2 * quantile_over_time(0.5"),
+    ("after two hours", "recording", "[6h] offset 15m", "[30m] offset 15m"),
+    ("a server that has never", "recording", "0 * server:dnsvigil_responses:increase5m", "vector(1) < 0"),
+    ("in the first hour", "recording", "[5h] offset 1h", "[5h] offset 1s"),
+    ("less than five points", "recording", "0.05\n", "0.01\n"),
+    ("less than five points", "recording", ">= 500", ">= 1"),
+    ("where the share", "recording", "6 * (", "0 * ("),
+    ("failures of a zone", "recording", "sum without (dns_zone) (", "0 * sum without (dns_zone) ("),
+    ("on a server that fails", "alerts", '"DnsvigilServerFailing"', '"None"'),
+    ("the peak of every", "alerts", "<= server_rcode:dnsvigil_unexplained:limit7d", "< 0"),
+    ("the peak of every", "recording", "quantile without (day) (0.5", "quantile without (day) (1"),
+    ("no collector", "alerts", ' or absent(up{job="dnsvigil"})', ""),
+    ("a collector that cannot", "alerts", "for: 3m", "for: 0m"),
+    ("logs that stop", "alerts", "dnsvigil_source_last_read_", "dnsvigil_last_event_"),
+    ("logs that stop", "alerts", "dnsvigil_source_lag_seconds > 600\n", "dnsvigil_source_lag_seconds > 9999\n"),
+    ("a collector that has never", "alerts", 'up{job="dnsvigil"} == 1', 'up{job="dnsvigil"} == 2'),
+    ("batches that fail", "alerts", "> 1.5", "> 0.5"),
+    ("skipped records", "recording", ">= 1000", ">= 1"),
+    ("skipped records", "alerts", "<= 10 * avg_over_time", "< 0 * avg_over_time"),
+    ("a reason that appears", "alerts", "> 0.001", "> 0.01"),
+    ("a store that grows", "alerts", "> 0.95", "> 0.9"),
+    ("log files", "alerts", "dnsvigil_files_lost_total[30m]", "dnsvigil_files_lost_total[2h]"),
+]
+
+
+def one_unit_test(start_of_name: str) -> str:
+    """The file with the unit test whose name starts so, and with no other."""
+    (found,) = [
+        content | {"tests": [test]}
+        for content in map(yaml.safe_load, (path.read_text() for path in UNIT_TESTS))
+        for test in content["tests"]
+        if test["name"].startswith(start_of_name)
+    ]
+    return yaml.safe_dump(found)
+
+
+@needs_promtool
+@pytest.mark.parametrize(("test", "file", "old", "new"), MISTAKES)
+def test_unit_tests_notice_mistakes(tmp_path: Path, test: str, file: str, old: str, new: str) -> None:
+    for path in RULE_FILES:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "tests").mkdir()
+    unit_test = tmp_path / "tests" / "one.yml"
+    unit_test.write_text(one_unit_test(test))
+    rules = tmp_path / f"dnsvigil-{file}.yml"
+    text = rules.read_text()
+    assert old in text
+    rules.write_text(text.replace(old, new.replace("{}", old)))
+    assert promtool("check", "rules", "--lint=none", rules).returncode == 0
+    result = promtool("test", "rules", unit_test)
+    assert result.returncode == 1 and "exp" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", ALERTS)
+class TestAlert:
+    def test_says_what_an_operator_needs(self, name: str) -> None:
+        alert = ALERTS[name]
+        assert name.startswith("Dnsvigil")
+        assert alert["labels"] in ({"severity": "warning"}, {"severity": "critical"})
+        annotations = alert["annotations"]
+        assert set(annotations) == {"summary", "description", "runbook_url"}
+        assert "{{" not in annotations["summary"] and annotations["summary"].endswith(".")
+        assert "{{" in annotations["description"]
+
+    def test_has_a_runbook(self, name: str) -> None:
+        assert ALERTS[name]["annotations"]["runbook_url"] == f"{INSTALLED_RUNBOOKS}/{name}.md"
+        text = (RUNBOOKS / f"{name}.md").read_text()
+        assert text.startswith(f"# {name}\n")
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
+
+    def test_has_unit_tests_that_fire_it_and_that_do_not(self, name: str) -> None:
+        fires = {bool(case["exp_alerts"]) for case in alert_tests(name)}
+        assert fires == {True, False}
+
+    def test_is_in_the_list_of_alerts(self, name: str) -> None:
+        severity = ALERTS[name]["labels"]["severity"]
+        assert f"| [{name}](../../docs/runbooks/{name}.md) | {severity} | " in (RULES / "README.md").read_text()
+
+
+def test_every_runbook_has_its_alert() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTS)
+
+
+def test_rules_build_on_recorded_series_only() -> None:
+    for rule in ENTRIES:
+        used = set(re.findall(r"\b\w+:\w+:\w+\b", str(rule["expr"])))
+        assert used <= RECORDS, rule
+
+
+@needs_promtool
+@pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
+def test_queries_of_runbooks_are_valid(path: Path, tmp_path: Path) -> None:
+    queries = re.findall(r"^```promql\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+    assert queries
+    for query in queries:
+        assert set(re.findall(r"\b\w+:\w+:\w+\b", query)) <= RECORDS
+    groups = {"groups": [{"name": "queries", "rules": [{"record": "query", "expr": query} for query in queries]}]}
+    rules = tmp_path / "queries.yml"
+    rules.write_text(yaml.safe_dump(groups))
+    result = promtool("check", "rules", "--lint=none", rules)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,0 +1,64 @@
+"""What the pages in docs/ list is what there is, no more and no less."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+from dnsvigil.config import Config
+from dnsvigil.sources.zeek import SKIP_REASONS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """The page's table rows that begin with a name in backticks, by that name."""
+    found = {}
+    for line in (DOCS / page).read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| `") and (name := re.fullmatch(r"`([^`]+)`", cells[0].strip("| "))):
+            found[name[1]] = [cell.rstrip(" |") for cell in cells[1:]]
+    return found
+
+
+def keys(kind: type, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every key of the configuration with its default."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        key, hint = prefix + field.name, hints[field.name]
+        items = [arg for arg in typing.get_args(hint) if dataclasses.is_dataclass(arg)]
+        if dataclasses.is_dataclass(hint):
+            yield from keys(hint, f"{key}.")
+        else:
+            default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            yield key, default
+        for item in items:
+            yield from keys(item, f"{key}[].")
+
+
+def test_every_key_of_the_configuration_is_documented_with_its_default():
+    documented = rows("configuration.md")
+    known = dict(keys(Config))
+    assert documented.keys() == known.keys()
+    for key, default in known.items():
+        said = documented[key][0]
+        if default is dataclasses.MISSING:
+            assert said == "needed", key
+        elif default == [] and key != "zones.failures":
+            assert said == "none", key
+        elif key == "zones.failures":
+            assert said == f"`[{', '.join(default)}]`"
+        elif default is not None and "[]" not in key and not key.startswith("store."):
+            assert said == f"`{default}`", key
+    assert documented["store.retention"][0] == "`30d`"
+    assert known["store.retention"] == 30 * 86400
+    assert documented["store.max_size"][0] == "`10GB`"
+    assert known["store.max_size"] == 10 * 10**9
+
+
+def test_every_reason_to_skip_a_record_is_documented():
+    documented = rows("operate.md")
+    assert {name: documented[name][0] for name in SKIP_REASONS if name in documented} == SKIP_REASONS
