@@ -91,7 +91,7 @@ class ZeekSource:
 
     path: Path
     sensor: str | None = None  # default: the part of the path that the glob matched, else see sensor_of
-    archive: Path | None = None  # where rotated logs end up, in YYYY-MM-DD folders; default: beside path
+    archive: Path | None = None  # where rotated logs end up, itself or YYYY-MM-DD folders in it; default: above path
 
 
 @dataclass(frozen=True)

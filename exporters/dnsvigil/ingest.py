@@ -24,37 +24,45 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
     What an earlier call has read is not read again. Returns whether every file could be read; raises
     :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
     """
-    complete = True
     files: list[Path] = []
+    unread: list[Path] = []
     for path in paths:
         try:
             files += given_logs([path])
         except OSError as error:
-            log.error("%s cannot be read: %s", path, error.strerror)
-            complete = False
+            _report(path, error)
+            unread.append(path)
     total: Counter[str] = Counter()
-    size = sum(file.stat().st_size for file in files)
+    size = sum(file.stat().st_size for file in files if file.exists())
     with Store(state) as store, closing(Collector(store, config)) as collector:
         cursors = Cursors(store.cursors())
         # None: shown on a terminal only.
         with tqdm(total=size, unit="B", unit_scale=True, disable=None, dynamic_ncols=True) as progress:
             for path in files:
-                file = pending_log(path, cursors)
-                done = 0
                 skipped: Counter[str] = Counter()
-                for batch in read_ahead(read_batches(path, file.cursor, file.finished)):
-                    result = collector.ingest(batch)
-                    cursors.put(batch.cursor)
-                    total["records"] += batch.read
-                    skipped += result
-                    progress.update(batch.stored_offset - done)
-                    done = batch.stored_offset
-                progress.update(file.size - done)
+                try:
+                    file = pending_log(path, cursors)
+                    done = 0
+                    for batch in read_ahead(read_batches(path, file.cursor, file.finished)):
+                        result = collector.ingest(batch)
+                        cursors.put(batch.cursor)
+                        total["records"] += batch.read
+                        skipped += result
+                        progress.update(batch.stored_offset - done)
+                        done = batch.stored_offset
+                    progress.update(file.size - done)
+                except OSError as error:
+                    _report(path, error)
+                    unread.append(path)
                 total += skipped
                 if skipped:
                     log.warning("%s: %s", path, describe_skipped(skipped))
     print(f"{total.pop('records', 0):,} records read, {total.total():,} skipped", file=sys.stderr)
-    return complete
+    return not unread
+
+
+def _report(path: Path, error: OSError) -> None:
+    log.error("%s cannot be read: %s", path, error.strerror or error)
 
 
 def describe_skipped(skipped: Counter[str]) -> str:

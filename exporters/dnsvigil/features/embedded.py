@@ -35,7 +35,7 @@ class Summarizer:
             "rcodes": self._table("rcodes", code=list(RCODES), label=list(RCODES.values())),
         }
         top_level = sorted(tail for tail in deep if "." not in tail)
-        most_labels = max((zone.count(".") + 1 for zone in zones), default=1)
+        most_labels = max((zone.count(".") + 1 for zone in zones), default=0)
         transactions = summaries.transactions_table()
         self._steps: dict[str, str] = {}
         cells = self._step("cells", summaries.cells(transactions, lookups["deep"], top_level))

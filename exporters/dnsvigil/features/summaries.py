@@ -53,8 +53,8 @@ def transactions_table() -> ir.Table:
 def cells(transactions: ir.Table, deep: ir.Table, top_level: Sequence[str]) -> ir.Table:
     """Count the records that are alike in ``minute``, ``server``, ``key``, ``qtype``, ``rcode`` and ``bucket``.
 
-    ``key`` is the name's last two labels where these tell its zone, and else the whole name: ``deep.tail`` lists
-    the last two labels for which they do not, ``top_level`` the top-level labels. ``bucket`` is the index
+    ``key`` is the name's last two labels where these tell its zone, and else (``whole``) the whole name: ``deep.tail``
+    lists the last two labels for which they do not, ``top_level`` the top-level labels. ``bucket`` is the index
     of the response duration in ``LATENCY_BOUNDS``, NULL without one. Sums: ``records``, ``rtt`` (microseconds).
     """
     rtt = (transactions.rtt_seconds * 1e6).round().cast("int64")
@@ -69,17 +69,24 @@ def cells(transactions: ir.Table, deep: ir.Table, top_level: Sequence[str]) -> i
     parts = narrow.qname.split(".")
     two = narrow.mutate(two=parts[-2:].join("."), top=parts[-1])
     joined = two.left_join(deep, two.two == deep.tail)
-    whole = joined.tail.notnull() | joined.top.isin(top_level)
+    joined = joined.mutate(whole=joined.tail.notnull() | joined.top.isin(top_level))
     return joined.group_by(
-        "minute", "server", "qtype", "rcode", "bucket", key=ibis.ifelse(whole, joined.qname, joined.two)
+        "minute", "server", "qtype", "rcode", "bucket", "whole", key=ibis.ifelse(joined.whole, joined.qname, joined.two)
     ).agg(records=joined.count(), rtt=joined.rtt.sum())
 
 
 def names(cells: ir.Table, suffixes: ir.Table, zones: ir.Table, most_labels: int) -> ir.Table:
-    """Return for each ``key`` its registered ``domain`` and the configured ``zone`` that it lies in, or NULL."""
-    keys = cells.filter(cells.key.notnull()).select("key").distinct()
-    domains = registered_domains(keys, suffixes)
-    inside = longest_zones(keys, zones, most_labels)
+    """Return for each ``key`` its registered ``domain`` and the configured ``zone`` that it lies in, or NULL.
+
+    ``most_labels`` is the number of labels of the longest zone, 0 where none is configured.
+    """
+    keys = cells.filter(cells.key.notnull()).select("key", "whole").distinct()
+    told = keys.filter(~keys.whole).select("key", domain=keys.key)
+    looked_up = registered_domains(keys.filter(keys.whole).select("key"), suffixes)
+    domains = ibis.union(told, looked_up)
+    if not most_labels:
+        return domains.mutate(zone=ibis.null("string"))
+    inside = longest_zones(keys.select("key"), zones, most_labels)
     return domains.left_join(inside, "key").select("key", "domain", "zone")
 
 

@@ -3,9 +3,13 @@
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from dnsvigil.records import Cursor
 from dnsvigil.sources.logfile import Head
+
+_TELLING: Final = 32
+"""Bytes at the beginning of a log, a time and some of a uid, that no other log begins with."""
 
 
 class Cursors:
@@ -21,7 +25,7 @@ class Cursors:
     def put(self, cursor: Cursor) -> None:
         """Add the cursor, or replace the one of the same id."""
         sizes = self._by_head.setdefault(cursor.sensor, {})
-        before = self._by_id.get(cursor.id)
+        before = self._by_id.pop(cursor.id, None)  # the order is that of use
         if before:
             sizes[before.head_size].pop(before.head_hash, None)
         self._by_id[cursor.id] = cursor
@@ -35,7 +39,10 @@ class Cursors:
         sizes = self._by_head.get(sensor, {})
         size = len(head.records)
         for known in sorted(sizes, reverse=True):
-            if known <= size and (cursor := sizes[known].get(head.hash(known))):
+            if known > size or not (cursor := sizes[known].get(head.hash(known))):
+                continue
+            # Many files may begin like a very short one; that one has the same path, too.
+            if known >= _TELLING or (known == size and cursor.path == path):
                 return replace(cursor, head_size=size, head_hash=head.hash(size), path=path)
         # A file that begins without a header after a truncation goes on under the header it had.
         header = b"" if head.header else self._header_at(sensor, path)
@@ -44,5 +51,7 @@ class Cursors:
         return new
 
     def _header_at(self, sensor: str, path: str) -> bytes:
-        headers = [c.header for c in self._by_id.values() if c.sensor == sensor and c.path == path and c.header]
-        return headers[-1] if headers else b""
+        """Return the header last seen at the path; if its copy has taken the cursor along, the sensor's last."""
+        known = [cursor for cursor in self._by_id.values() if cursor.sensor == sensor and cursor.header]
+        at_path = [cursor for cursor in known if cursor.path == path]
+        return (at_path or known)[-1].header if known else b""

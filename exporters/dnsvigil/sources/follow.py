@@ -13,8 +13,8 @@ from typing import Final
 from dnsvigil.config import ZeekSource
 from dnsvigil.records import Cursor
 from dnsvigil.sources.cursors import Cursors
-from dnsvigil.sources.logfile import Head
-from dnsvigil.sources.zeek import is_dns_log
+from dnsvigil.sources.logfile import BrokenFileError, Head, LogFile
+from dnsvigil.sources.zeek import MAX_LINE, is_dns_log
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def sensor_of(path: Path) -> str:
 def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield the files given, and those below the folders given that are a dns.log by their content.
 
-    Raises ``OSError`` for a path that is not there.
+    So are those that cannot be read, for the reader to say so. Raises ``OSError`` for a path that is not there.
     """
     for path in paths:
         if not path.is_dir():
@@ -57,8 +57,15 @@ def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
             continue
         for file in sorted(child for child in path.rglob("*") if child.is_file()):
-            head = Head.of(file)
-            if is_dns_log(head.header + head.records):
+            try:
+                with LogFile(file) as content:
+                    content.skip_hole()
+                    found = is_dns_log(content.read(2 * MAX_LINE))
+            except BrokenFileError:
+                found = False
+            except OSError:
+                found = True
+            if found:
                 yield file
 
 
@@ -132,6 +139,8 @@ class Follower:
 
     def _logs(self, folder: Path, archive: Path | None) -> Iterator[Path]:
         yield from self._listing(folder)
+        if archive:
+            yield from self._listing(archive)
         above = archive or folder.parent
         try:
             days = [entry.path for entry in os.scandir(above) if _DAY.fullmatch(entry.name)]

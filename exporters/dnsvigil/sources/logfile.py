@@ -114,6 +114,11 @@ class LogFile:
         self.offset += len(data)
         return data
 
+    def stored(self, count: int) -> bytes:
+        """Return the first ``count`` bytes as they lie on disk; nothing else can be read after that."""
+        self._raw.seek(0)
+        return self._raw.read(count)
+
     def seek(self, offset: int) -> None:
         """Go to ``offset`` of the uncompressed content; compressed data is read through up to there."""
         if self.compressed:
@@ -129,19 +134,31 @@ class LogFile:
         Raises :class:`BrokenFileError` as :meth:`read` does.
         """
         if not self.compressed:
-            try:
-                self.seek(os.lseek(self._raw.fileno(), 0, os.SEEK_DATA))
-            except OSError:
-                self.seek(0)
+            self.seek(_first_data(self._raw.fileno()))
         while (data := self.read(65_536)) and not data.lstrip(b"\0"):
             pass
         self._ahead = data.lstrip(b"\0")
         self.offset -= len(self._ahead)
 
 
+def _first_data(descriptor: int) -> int:
+    """Return where the first data of a file lies that may begin with a hole."""
+    here = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_DATA)
+    except OSError:
+        return 0  # nothing but a hole, or a file system that does not know
+    finally:
+        # The buffered reader above does not notice when its descriptor moves.
+        os.lseek(descriptor, here, os.SEEK_SET)
+
+
 @dataclass(frozen=True)
 class Head:
-    """What a file begins with: where its first record starts, and up to ``HEAD_SIZE`` bytes from there."""
+    """What a file begins with: where its first record starts, and up to ``HEAD_SIZE`` bytes from there.
+
+    Compressed data that cannot be read is taken as it is.
+    """
 
     start: int
     header: bytes
@@ -156,7 +173,7 @@ class Head:
                 start = file.offset
                 data = file.read(_LONGEST_HEADER + HEAD_SIZE)
             except BrokenFileError:
-                return cls(0, b"", path.read_bytes()[:HEAD_SIZE])
+                return cls(0, b"", file.stored(HEAD_SIZE))
         end = 0
         while data.startswith(b"#", end):
             end = data.find(b"\n", end) + 1 or len(data)

@@ -75,7 +75,7 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
 
 
 def _end_of_records(data: bytes) -> int:
-    """Return where the header lines begin that ``data`` ends with, its unfinished line aside, so that they stay whole."""
+    """Return where the last whole line ends that is no header line; what comes then is read with what follows it."""
     end = data.rfind(b"\n") + 1
     while end and data.startswith(b"#", line := data.rfind(b"\n", 0, end - 1) + 1):
         end = line

@@ -130,19 +130,18 @@ def split(data: bytes, header: Header | None) -> tuple[list[Piece], Header | Non
     for comment, body in _sections(data):
         if comment:
             header = Header.parse(comment) or header
-        if body.startswith(b"{") or b"\n{" in body:
-            # Below a header, lines of both forms may stand; without one, what is not JSON is damaged JSON.
-            json_lines = b"".join(_JSON_LINE.findall(body)) if header else body
-            bodies.setdefault(None, []).append(json_lines)
-            body = _JSON_LINE.sub(b"", body) if header else b""
-        if not body:
-            continue
-        if header is None:
+        has_json = body.startswith(b"{") or b"\n{" in body
+        if has_json:
+            # Without a header, what stands among JSON is damaged JSON.
+            bodies.setdefault(None, []).append(b"".join(_JSON_LINE.findall(body)) if header else body)
+        if header:
+            tsv = _JSON_LINE.sub(b"", body) if has_json else body
+            if header.is_dns and tsv:
+                bodies.setdefault(header, []).append(tsv)
+            elif tsv:
+                skipped["other_log"] += count_lines(tsv)
+        elif body and not has_json:
             skipped["no_header"] += count_lines(body)
-        elif not header.is_dns:
-            skipped["other_log"] += count_lines(body)
-        else:
-            bodies.setdefault(header, []).append(body)
     return [Piece(b"".join(parts), form) for form, parts in bodies.items()], header, skipped
 
 
@@ -172,11 +171,9 @@ def is_whole(line: bytes, header: Header | None) -> bool:
 
 def is_dns_log(head: bytes) -> bool:
     """Tell from the first lines of a file whether it is a dns.log in either form."""
-    comments, records = [], []
-    for line in head.lstrip(b"\0").splitlines():
-        (comments if line.startswith(b"#") else records).append(line)
-    header = Header.parse(b"\n".join(comments))
-    return header.is_dns if header else any(map(_is_dns_line, records))
+    lines = head.lstrip(b"\0").splitlines()
+    header = Header.parse(b"\n".join(line for line in lines if line.startswith(b"#")))
+    return header.is_dns if header else any(map(_is_dns_line, lines))
 
 
 def _is_dns_line(line: bytes) -> bool:
