@@ -34,7 +34,7 @@ lint: .venv/ready
 # The newest of everything that pyproject.toml allows.
 lock: .venv/ready
 	$(BIN)/pip-compile --quiet --upgrade --extra collector --extra dev --allow-unsafe --generate-hashes \
-	    --no-emit-index-url --no-emit-trusted-host --strip-extras --no-header -o requirements.lock pyproject.toml
+	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header -o requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -16,7 +16,7 @@ TRANSACTION: Final[dict[str, str]] = {
     "server_port": "USMALLINT",
     "proto": "VARCHAR",
     "trans_id": "USMALLINT",
-    "qname": "VARCHAR",  # lower case, no final dot, "." for the root; odd bytes as \xNN, the way Zeek does
+    "qname": "VARCHAR",  # lower case, no final dot, "." for the root; all but printable ASCII as \xNN
     "qclass": "USMALLINT",
     "qtype": "USMALLINT",
     "rcode": "USMALLINT",  # NULL: no answer was seen
