@@ -39,21 +39,22 @@ zones:
 _WELCOME = """
 dnsvigil follows {logs}/current/dns.log, into which the sample logs are replayed at {speed:g} times their speed.
 
-  metrics        {url}/metrics
-  landing page   {url}/
-  one zone       curl -s {url}/metrics | grep 'dns_zone="..."'
+  metrics          {url}/metrics
+  landing page     {url}/
+  a failing zone   curl -s {url}/metrics | grep shop.example
+                   about 12 % of its queries to 198.51.100.53 fail, and 1 % of those to 198.51.100.54
 {prometheus}
-Ctrl-C ends it.
+Every {seconds} s come the zones with the most failures. Ctrl-C ends it.
 """
 
 _PROMETHEUS = """\
-  alerts         in a second terminal:
-                 prometheus --config.file={config} --storage.tsdb.path={data}
-                 and after five minutes http://127.0.0.1:9090/alerts
+  its alert        in a second terminal:
+                   prometheus --config.file={config} --storage.tsdb.path={data}
+                   and after five minutes http://127.0.0.1:9090/alerts
 """
 
 _NO_PROMETHEUS = """\
-  alerts         with Debian's package prometheus installed, this says how to start one with dnsvigil's rules
+  its alert        with Debian's package prometheus installed, this says how to start one with dnsvigil's rules
 """
 
 
@@ -70,7 +71,7 @@ def main() -> int:
         hint = _NO_PROMETHEUS
         if shutil.which("prometheus"):
             hint = _PROMETHEUS.format(config=RULES / "prometheus-example.yml", data=Path(folder, "prometheus"))
-        print(_WELCOME.format(logs=logs, speed=speed, url=URL, prometheus=hint), flush=True)
+        print(_WELCOME.format(logs=logs, speed=speed, url=URL, prometheus=hint, seconds=TABLE_SECONDS), flush=True)
         steps = replay(SAMPLE, logs, speed=speed, loop=True, rotate=60)
         next_table = time.monotonic() + TABLE_SECONDS
         with contextlib.closing(steps):
@@ -124,15 +125,15 @@ def _print_table() -> None:
         _print_zones(found)
 
 
-def _print_zones(found: dict[str, dict[tuple[str, str], float]], most: int = 8) -> None:
+def _print_zones(found: dict[str, dict[tuple[str, str], float]], most: int = 12) -> None:
     queries = found.get("dnsvigil_zone_queries_total", {})
     failures = found.get("dnsvigil_zone_failures_total", {})
     thresholds = found.get("dnsvigil_zone_failure_ratio_threshold", {})
-    rows = sorted(((failures[key] / count, key, count) for key, count in queries.items() if count), reverse=True)
-    print(f"{time.strftime('%H:%M:%S')}  {'server':<20} {'zone':<24} {'queries':>9} {'failed':>8}")
-    for ratio, (server, zone), count in rows[:most]:
-        mark = "  over its threshold" if ratio > thresholds.get(("", zone), 1) else ""
-        print(f"{'':8}  {server:<20} {zone:<24} {count:>9,.0f} {ratio:>8.1%}{mark}")
+    rows = sorted(((failures[key], key, count) for key, count in queries.items()), reverse=True)
+    print(f"{time.strftime('%H:%M:%S')}  {'server':<20} {'zone':<20} {'queries':>9} {'failed':>9}")
+    for failed, (server, zone), count in rows[:most]:
+        mark = "  over its threshold" if failed / count > thresholds.get(("", zone), 1) else ""
+        print(f"{'':8}  {server:<20} {zone:<20} {count:>9,.0f} {failed / count:>9.1%}{mark}")
     print(flush=True)
 
 
