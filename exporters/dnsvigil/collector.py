@@ -69,9 +69,10 @@ class Collector:
         self._zones = self._labels("zone", config.zones.top, zones)
         # Where servers are configured, all others are one series.
         self._servers = self._labels("server", 0 if servers.configured else servers.top, servers.configured)
-        with store.transaction():
+        with store.errors():
             self._parser = Parser(store.connection, COLUMNS)
             self._summarizer = Summarizer(store.connection, zones, config.zones.failures)
+        self._shown = {"zone": list(self._zones.shown), "server": list(self._servers.shown)}  # as the store has it
         self._newest = store.newest_event()
         self._open_minutes: set[datetime] = set()
         self._clients = self._count_clients()
@@ -87,18 +88,21 @@ class Collector:
         Returns how many records were skipped, by reason. Raises :class:`dnsvigil.store.store.StoreError` when the
         store fails: nothing of the batch is then in it, and store and collector must be made anew.
         """
-        with self._store.transaction():
-            ingested, skipped = 0, batch.skipped
-            newest = None
+        ingested, skipped = 0, batch.skipped
+        newest = None
+        # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
+        with self._store.errors():
             if batch.pieces:
                 ingested, reasons = self._parser.load(batch.pieces, batch.cursor.sensor)
                 skipped = skipped + reasons
             if ingested:
                 newest = self._summarize()
+        with self._store.transaction():
             self._count_records(ingested, skipped)
             self._store.put_sensor(SOURCE, batch.cursor.sensor, newest)
             self._store.put_cursor(batch.cursor)
             if newest:
+                self._add_summaries()
                 self._pass_time(newest)
         return skipped
 
@@ -119,25 +123,31 @@ class Collector:
         return TopLabels(top, pinned, known.shown, known.weights)
 
     def _summarize(self) -> datetime:
-        """Summarize the parsed records into the store; return the time of the newest."""
+        """Summarize the parsed records; return the time of the newest."""
         most = max(self._zones.capacity, self._servers.capacity)
         domains, servers = self._summarizer.count_labels(most)
-        for kind, labels, counts in (("zone", self._zones, domains), ("server", self._servers, servers)):
-            shown = list(labels.shown)
-            labels.offer(counts)
-            if labels.shown != shown:
-                self._store.put_labels(kind, labels.shown, labels.weights)
+        self._zones.offer(domains)
+        self._servers.offer(servers)
         self._summarizer.summarize(
             [*self._zones.pinned, *self._zones.shown], [*self._servers.pinned, *self._servers.shown]
         )
-        for name in SUMMARIES:
-            self._store.add_summary(name)
-        self._store.count(_COUNTERS)
-        minutes = self._store.rows("SELECT DISTINCT minute FROM sum_types")
-        self._open_minutes.update(minute for (minute,) in minutes)
         ((newest,),) = self._store.rows("SELECT max(ts) FROM transactions")
         time: datetime = newest
         return time
+
+    def _add_summaries(self) -> None:
+        """Put the summaries of the batch into the store."""
+        for kind, labels in (("zone", self._zones), ("server", self._servers)):
+            if labels.shown != self._shown[kind]:
+                self._put_labels(kind, labels)
+        for name in SUMMARIES:
+            self._store.add_summary(name)
+        self._store.count(_COUNTERS)
+        self._open_minutes.update(minute for (minute,) in self._store.rows("SELECT DISTINCT minute FROM sum_types"))
+
+    def _put_labels(self, kind: str, labels: TopLabels) -> None:
+        self._store.put_labels(kind, labels.shown, labels.weights)
+        self._shown[kind] = list(labels.shown)
 
     def _count_records(self, ingested: int, skipped: Counter[str]) -> None:
         # What was read is the sum of both, so that the two can never disagree.
@@ -160,7 +170,7 @@ class Collector:
             labels.renew()
             if new_hour:
                 labels.fade()
-            self._store.put_labels(kind, labels.shown, labels.weights)
+            self._put_labels(kind, labels)
         if new_hour:
             self._forget(self._newest)
         self._oldest = self._store.oldest_minute()

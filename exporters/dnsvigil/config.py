@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
@@ -72,7 +73,7 @@ class Listen(str):
 
 
 class ZoneName(str):
-    """A zone's name in lower case, without the final dot."""
+    """A zone's name in lower case, without the final dot; labels that are not ASCII become A-labels (xn--)."""
 
     __slots__ = ()
 
@@ -80,7 +81,10 @@ class ZoneName(str):
     def parse(cls, text: str) -> Self:
         """Return the name; ``ValueError`` when ``text`` is none."""
         name = text.lower().removesuffix(".")
-        if not name or len(name) > 253 or not all(0 < len(label) < 64 for label in name.split(".")):
+        if not name.isascii():
+            with suppress(UnicodeError):
+                name = name.encode("idna").decode()
+        if not name or not name.isascii() or len(name) > 253 or not all(0 < len(label) < 64 for label in name.split(".")):
             raise ValueError("expected the name of a zone, such as example.com")
         return cls(name)
 

@@ -11,12 +11,16 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import yaml
 
 T = TypeVar("T")
+
+_NULL = "tag:yaml.org,2002:null"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
 
 
 class ConfigError(Exception):
@@ -54,12 +58,15 @@ def load(path: Path, into: type[T]) -> T:
         raise ConfigError(path, None, "", f"cannot be read: {error}") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        at = text.count("\n", 0, error.position) + 1
+        raise ConfigError(path, at, "", f"not valid YAML: {error.reason}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else None
         problem = getattr(error, "problem", None) or "not valid YAML"
         raise ConfigError(path, line, "", f"not valid YAML: {problem}") from error
-    if node is None:
+    if node is None or node.tag == _NULL:
         node = yaml.MappingNode("tag:yaml.org,2002:map", [])
     result: T = _Reader(path).value(node, into, "")
     return result
@@ -91,7 +98,7 @@ class _Reader:
         return self.scalar(node, kind, key)
 
     def optional(self, node: yaml.Node, kind: Any, key: str) -> Any:
-        if node.tag == "tag:yaml.org,2002:null":
+        if node.tag == _NULL:
             return None
         (inner,) = (arg for arg in typing.get_args(kind) if arg is not types.NoneType)
         return self.value(node, inner, key)
@@ -144,10 +151,13 @@ class _Reader:
             except ValueError as error:
                 raise self.fail(node, key, f"{error}, found {node.value!r}") from error
         if kind in (str, Path):
-            if node.tag == "tag:yaml.org,2002:null":
-                raise self.fail(node, key, "expected text, found nothing")
+            if node.tag == _NULL or (kind is Path and not node.value):
+                raise self.fail(node, key, f"expected {_name(kind)}, found nothing")
             return kind(node.value)
-        found = yaml.SafeLoader("").construct_object(node) if node.tag != "tag:yaml.org,2002:str" else node.value
+        found: Any = node.value
+        if node.tag in _NUMBERS:
+            with suppress(ValueError, KeyError):  # a tag can be given to any text
+                found = yaml.SafeLoader("").construct_object(node)
         if kind is float and isinstance(found, int) and not isinstance(found, bool):
             found = float(found)
         if type(found) is not kind:

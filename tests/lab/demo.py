@@ -94,19 +94,13 @@ def _collector(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     config = folder / "dnsvigil.yml"
     config.write_text(_CONFIG.format(logs=folder / "logs", sensor=SENSOR))
     (folder / "logs" / "current").mkdir(parents=True)
-    command = [
-        sys.executable,
-        "-m",
-        "dnsvigil",
-        "-c",
-        config,
-        "--state",
-        folder / "state",
-        "--log-level",
-        "warning",
-        "run",
-    ]
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            *("-m", "dnsvigil", "-c", config, "--state", folder / "state", "--log-level", "warning", "run"),
+        ],
+        start_new_session=True,
+    )
     try:
         yield process
     finally:

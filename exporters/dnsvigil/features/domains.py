@@ -16,11 +16,14 @@ _MOST_LABELS: Final = 8  # no rule of the list is longer
 
 @cache
 def public_suffixes() -> list[tuple[str, str]]:
-    """Return each rule's labels, without ``*.`` or ``!``, with its kind: normal, wildcard or exception."""
+    """Return each rule's labels, without ``*.`` or ``!``, with its kind: normal, wildcard or exception.
+
+    Labels that are not ASCII are in their A-label form (xn--), as on the wire.
+    """
     extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
     kinds = {"*": "wildcard", "!": "exception"}
     rules = ((rule, kinds.get(rule[0], "normal")) for rule in extract.tlds)
-    return [(rule.lstrip("*!").removeprefix("."), kind) for rule, kind in rules]
+    return [(rule.lstrip("*!").removeprefix(".").encode("idna").decode(), kind) for rule, kind in rules]
 
 
 def deep_suffixes() -> set[str]:

@@ -67,6 +67,7 @@ class LogFile:
             self._stream = self._raw
             self.compressed = False
         self.offset = 0
+        self.broken = False  # whether reading has come to where compressed data is damaged or ends too early
         self._ahead = b""  # read, but still to be returned
 
     def __enter__(self) -> Self:
@@ -103,6 +104,7 @@ class LogFile:
                 # Not read(): it loses what it has already gathered when the data turns out to be broken.
                 part = self._stream.read1(left)  # type: ignore[attr-defined]
             except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
+                self.broken = True
                 if any(parts):
                     break
                 raise BrokenFileError(f"{self.path}: compressed data is damaged or ends too early: {error}") from error
@@ -110,9 +112,17 @@ class LogFile:
                 break
             parts.append(part)
             left -= len(part)
-        data = b"".join(parts)
+        data = b"".join(parts) if parts[0] else b"".join(parts[1:])  # which copies nothing where it is one part
         self.offset += len(data)
         return data
+
+    def unread(self, data: bytes) -> None:
+        """Give back the last bytes read, to be returned once more."""
+        if self.compressed:
+            self._ahead = data + self._ahead
+            self.offset -= len(data)
+        else:
+            self.seek(self.offset - len(data))
 
     def stored(self, count: int) -> bytes:
         """Return the first ``count`` bytes as they lie on disk; nothing else can be read after that."""
@@ -126,6 +136,7 @@ class LogFile:
                 pass
         else:
             self.offset = self._raw.seek(offset)
+            self._ahead = b""
 
     def skip_hole(self) -> None:
         """Go past NUL bytes at the beginning.
@@ -137,8 +148,7 @@ class LogFile:
             self.seek(_first_data(self._raw.fileno()))
         while (data := self.read(65_536)) and not data.lstrip(b"\0"):
             pass
-        self._ahead = data.lstrip(b"\0")
-        self.offset -= len(self._ahead)
+        self.unread(data.lstrip(b"\0"))
 
 
 def _first_data(descriptor: int) -> int:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from dnsvigil.records import Cursor
 from dnsvigil.sources.logfile import BrokenFileError, LogFile
-from dnsvigil.sources.zeek import Header, Piece, count_lines, is_whole, split
+from dnsvigil.sources.zeek import Header, Piece, is_whole, split
 
 BATCH_BYTES: Final = 32 * 2**20
 """Bytes of log, uncompressed, in one batch: some 170,000 records."""
@@ -38,8 +38,7 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
     with LogFile(path) as file:
         header = Header.parse(cursor.header) if cursor.header else None
         start = cursor.offset
-        rest = b""
-        at_end = broken = False
+        at_end = False
         while not at_end:
             try:
                 if not file.offset:
@@ -48,9 +47,8 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
             except BrokenFileError:
                 if not finished:
                     return
-                data, broken = b"", True
+                data = b""
             at_end = len(data) < BATCH_BYTES
-            data = rest + data if rest else data
             cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
             lines, rest = data[:cut], data[cut:]
             pieces, header, skipped = split(lines, header)
@@ -58,28 +56,34 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
                 skipped["too_long"] += 1
                 rest = b""
             offset = file.offset - len(rest)
-            if at_end and (rest or broken) and (finished or file.compressed):
-                if not broken and is_whole(rest, header):
+            if not at_end:
+                file.unread(rest)
+            complete = finished or (file.compressed and not file.broken)
+            if at_end and complete and (rest or file.broken):
+                if not file.broken and is_whole(rest, header):
                     last, header, reasons = split(rest, header)
                     pieces += last
                     skipped += reasons
                     offset = file.offset
-                elif offset > start or not start:
+                elif rest or offset > start or not start:
                     skipped["truncated"] += 1
-                    offset = max(offset, 1)  # above 0, so that it is counted once
-            read = sum(count_lines(piece.body) for piece in pieces) + skipped.total()
+                    offset = max(file.offset, 1)  # above 0, so that it is counted once
+            read = sum(piece.lines for piece in pieces) + skipped.total()
             if offset == cursor.offset and not read:
                 return
             cursor = replace(cursor, offset=offset, header=header.text if header else b"")
-            yield Batch(pieces, read, skipped, cursor, file.stored_offset - (0 if file.compressed else len(rest)))
+            yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset)
 
 
 def _end_of_records(data: bytes) -> int:
-    """Return where the last whole line ends that is no header line; what comes then is read with what follows it."""
-    end = data.rfind(b"\n") + 1
+    """Return where the last whole line ends that is no header line; what comes then is read with what follows it.
+
+    Where there are header lines only, it is the end of the last.
+    """
+    end = last = data.rfind(b"\n") + 1
     while end and data.startswith(b"#", line := data.rfind(b"\n", 0, end - 1) + 1):
         end = line
-    return end
+    return end or last
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -82,6 +82,8 @@ class Store:
         self.closed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self._create()
             self.connection = duckdb.connect(
                 self.path,
                 config={
@@ -107,6 +109,13 @@ class Store:
             self.close()  # while it is open here, opening it again would give the same broken database
             raise
 
+    def _create(self) -> None:
+        # A file that is half made, killed or on a full disk, could never be opened again.
+        new = self.path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        duckdb.connect(new).close()
+        new.rename(self.path)
+
     def __enter__(self) -> Self:
         return self
 
@@ -125,7 +134,7 @@ class Store:
         Raises :class:`StoreError` where the disk is full or fails; the store must then be closed and opened again.
         """
         try:
-            with self._store_errors():
+            with self.errors():
                 self.connection.begin()
                 yield
                 self.connection.commit()
@@ -135,7 +144,8 @@ class Store:
             raise
 
     @contextmanager
-    def _store_errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """Turn what the engine raises inside for a full disk, or memory that is used up, into :class:`StoreError`."""
         # A full disk is an IOException in a query, a TransactionException in a commit that writes the log ahead, and a
         # FatalException, from then on in every call, in one that writes the file itself.
         try:
@@ -145,7 +155,7 @@ class Store:
 
     def rows(self, query: str, *bound: Any) -> list[Any]:
         """Return the rows of a query. Raises :class:`StoreError`."""
-        with self._store_errors():
+        with self.errors():
             return self.connection.execute(query, list(bound)).fetchall()
 
     def meta(self, key: str, default: str) -> str:
