@@ -11,8 +11,8 @@ from dnsvigil.records import Cursor
 from dnsvigil.sources.logfile import BrokenFileError, LogFile
 from dnsvigil.sources.zeek import Header, Piece, is_whole, split
 
-BATCH_BYTES: Final = 32 * 2**20
-"""Bytes of log, uncompressed, in one batch: some 170,000 records."""
+BATCH_BYTES: Final = 64 * 2**20
+"""Bytes of log, uncompressed, in one batch: some 350,000 records."""
 
 T = TypeVar("T")
 
