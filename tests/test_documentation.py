@@ -62,3 +62,12 @@ def test_every_key_of_the_configuration_is_documented_with_its_default():
 def test_every_reason_to_skip_a_record_is_documented():
     documented = rows("operate.md")
     assert {name: documented[name][0] for name in SKIP_REASONS if name in documented} == SKIP_REASONS
+
+
+def test_rules_and_runbooks_speak_of_metrics_that_there_are():
+    documented = set(rows("metrics.md"))
+    suffixed = {f"{name}{suffix}" for name in documented for suffix in ("", "_bucket", "_sum", "_count")}
+    pages = [*(DOCS / "runbooks").glob("*.md"), *(DOCS.parent / "rules").rglob("*.yml")]
+    for page in pages:
+        named = set(re.findall(r"(?<![\w:])dnsvigil_\w+(?![\w:])", page.read_text()))
+        assert named <= suffixed, page

@@ -25,7 +25,8 @@ CLIENTS_WINDOW: Final = timedelta(minutes=5)
 """The event time over which distinct clients are counted."""
 
 _CURSOR_LIFE: Final = timedelta(days=35)
-_FULL: Final = 0.9  # of the store's bound; above it the oldest summaries go
+_FILE_PER_DATA: Final = 2  # a checkpoint may write all that there is anew before it frees the old
+_AHEAD: Final = 40 * 10**6  # bytes: what is written ahead of a checkpoint, and an hour's growth
 _SPAN_TO_DROP: Final = 0.1  # of the time that the summaries span
 
 _COUNTERS: Final = """
@@ -179,7 +180,7 @@ class Collector:
         """Keep the store within its bounds."""
         before = now - timedelta(seconds=self._bounds.retention)
         oldest = self._store.oldest_minute()
-        if oldest and self._store.used() > _FULL * self._bounds.max_size:
+        if oldest and _FILE_PER_DATA * self._store.used() + _AHEAD > self._bounds.max_size:
             before = max(before, oldest + _SPAN_TO_DROP * (now - oldest))
         if oldest and oldest < before:
             self._store.forget_minutes(before)

@@ -84,7 +84,8 @@ class ZoneName(str):
         if not name.isascii():
             with suppress(UnicodeError):
                 name = name.encode("idna").decode()
-        if not name or not name.isascii() or len(name) > 253 or not all(0 < len(label) < 64 for label in name.split(".")):
+        labels = name.split(".")
+        if not name.isascii() or len(name) > 253 or not all(0 < len(label) < 64 for label in labels):
             raise ValueError("expected the name of a zone, such as example.com")
         return cls(name)
 

@@ -60,4 +60,4 @@ class Cursor:
     head_hash: str  # SHA-256 of those bytes, in hex
     offset: int  # bytes of the uncompressed content that have been read
     header: bytes  # the TSV header in force at the offset, empty for none
-    path: str  # where the file was last seen
+    path: str  # the file, or the folder that is followed, where it was first seen

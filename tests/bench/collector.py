@@ -40,9 +40,12 @@ def make_log(path: Path, records: int) -> None:
         f"read_csv('{body}', delim = '\t', quote = '', escape = '', header = false, auto_detect = false,"
         f" columns = {{{columns}}})"
     )
+    query = f"c{_QUERY}"
     name = (
-        f"CASE WHEN strlen(c{_QUERY}) > 200 THEN c{_QUERY} WHEN n % 20 = 7 THEN 'd' || left(hash(n)::VARCHAR, 8) || '.example' WHEN n % 3 = 0 AND c{_QUERY} <> '-'"
-        f" THEN 'h' || left(hash(n)::VARCHAR, 9) || '.' || c{_QUERY} ELSE c{_QUERY} END"
+        f"CASE WHEN strlen({query}) > 200 THEN {query}"
+        " WHEN n % 20 = 7 THEN 'd' || left(hash(n)::VARCHAR, 8) || '.example'"
+        f" WHEN n % 3 = 0 AND {query} <> '-' THEN 'h' || left(hash(n)::VARCHAR, 9) || '.' || {query}"
+        f" ELSE {query} END"
     )
     values = [f"printf('%.6f', {START} + n / {EVENT_RATE}.0)"]
     values += [name if i == _QUERY else f"c{i}" for i in range(1, len(_NAMES))]

@@ -34,7 +34,8 @@ class Cursors:
     def find(self, sensor: str, head: Head, path: str) -> Cursor:
         """Return the cursor of the file that begins with ``head``, a new one at its start if it is not known.
 
-        The cursor returned knows the file by all of ``head``, and by the path that it has now.
+        ``path`` is the file's, or the folder's that is followed; what is there may go on under each other's header.
+        The cursor returned knows the file by all of ``head``.
         """
         sizes = self._by_head.get(sensor, {})
         size = len(head.records)
@@ -43,7 +44,7 @@ class Cursors:
                 continue
             # Many files may begin like a very short one; that one has the same path, too.
             if known >= _TELLING or (known == size and cursor.path == path):
-                return replace(cursor, head_size=size, head_hash=head.hash(size), path=path)
+                return replace(cursor, head_size=size, head_hash=head.hash(size))
         # A file that begins without a header after a truncation goes on under the header it had.
         header = b"" if head.header else self._header_at(sensor, path)
         new = Cursor(uuid.uuid4().hex, sensor, size, head.hash(size), 0, header, path)
@@ -51,7 +52,5 @@ class Cursors:
         return new
 
     def _header_at(self, sensor: str, path: str) -> bytes:
-        """Return the header last seen at the path; if its copy has taken the cursor along, the sensor's last."""
-        known = [cursor for cursor in self._by_id.values() if cursor.sensor == sensor and cursor.header]
-        at_path = [cursor for cursor in known if cursor.path == path]
-        return (at_path or known)[-1].header if known else b""
+        headers = [c.header for c in self._by_id.values() if c.sensor == sensor and c.path == path and c.header]
+        return headers[-1] if headers else b""

@@ -97,7 +97,7 @@ class Follower:
             for folder, sensor in _folders(source):
                 for path in self._logs(folder, source.archive):
                     present.add(path)
-                    if file := self._look(path, sensor):
+                    if file := self._look(path, sensor, folder):
                         found.append((file.stamp[1], file))
         self._read = {path: known for path, known in self._read.items() if path in present}
         self._unread |= {file.cursor.id: (file.path, time.monotonic()) for _, file in found}
@@ -120,7 +120,7 @@ class Follower:
             del self._unread[cursor]
         return len(gone)
 
-    def _look(self, path: Path, sensor: str) -> Pending | None:
+    def _look(self, path: Path, sensor: str, folder: Path) -> Pending | None:
         try:
             status = path.stat()
             live = bool(_LIVE.fullmatch(path.name))
@@ -135,7 +135,7 @@ class Follower:
             return None  # gone again: rotation was quicker
         if not head.records:
             return None
-        return Pending(path, self._cursors.find(sensor, head, str(path)), status.st_size, settled, stamp)
+        return Pending(path, self._cursors.find(sensor, head, str(folder)), status.st_size, settled, stamp)
 
     def _logs(self, folder: Path, archive: Path | None) -> Iterator[Path]:
         yield from self._listing(folder)

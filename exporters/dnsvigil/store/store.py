@@ -301,10 +301,3 @@ class Store:
         """Return the bytes of the file that hold data; the rest of it is free and used before it grows."""
         ((blocks, block_size),) = self.rows("SELECT used_blocks, block_size FROM pragma_database_size()")
         return int(blocks * block_size)
-
-    def checkpoint(self) -> None:
-        """Write everything into the file itself, and free what was deleted."""
-        try:
-            self.connection.execute("CHECKPOINT")
-        except duckdb.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error

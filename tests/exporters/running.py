@@ -1,0 +1,247 @@
+"""Runs collectors for tests, reads their metrics, and works out in plain Python what these should say."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from dnsvigil.config import load_config
+from dnsvigil.daemon import Daemon
+from dnsvigil.features.summaries import LATENCY_BOUNDS
+from dnsvigil.sources.zeek import SKIP_REASONS
+from lab.generate import Generated, Stream
+from lab.replay import LiveLog
+from lab.zeeklog import Columns
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+"""Value by name and labels."""
+
+OF_THE_PROCESS = ("process_", "dnsvigil_batch_", "dnsvigil_files_lost_")
+"""How the names of the counters begin that start anew with the process."""
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait until ``condition`` gives something true, and return that."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+    return result
+
+
+def write_config(folder: Path, **keys: Any) -> Path:
+    """Write the configuration of a collector on a free port that follows the logs in ``folder/zeek/current``."""
+    path = folder / "dnsvigil.yml"
+    logs = folder / "zeek" / "current"
+    logs.mkdir(parents=True, exist_ok=True)
+    zeek = [{"path": str(logs)}]
+    path.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", "sources": {"zeek": zeek}} | keys))
+    return path
+
+
+def samples(text: str) -> Samples:
+    """Return all samples of a /metrics in the text format."""
+    families = text_string_to_metric_families(text)
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def sample(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    """Return the key of one sample."""
+    return name, frozenset(labels.items())
+
+
+def totals(text: str) -> Samples:
+    """Return the samples of all counters and histograms that come from the store."""
+    families = text_string_to_metric_families(text)
+    wanted = (family for family in families if family.type in ("counter", "histogram"))
+    return {
+        (s.name, frozenset(s.labels.items())): s.value
+        for family in wanted
+        for s in family.samples
+        if not s.name.startswith(OF_THE_PROCESS)
+    }
+
+
+class CollectorProcess:
+    """A ``dnsvigil run`` in a process of its own."""
+
+    def __init__(self, config: Path, state: Path, *program: str) -> None:
+        self.log = config.with_name("stderr")
+        with self.log.open("ab") as stream:
+            self._logged_before = stream.tell()
+            command = [sys.executable, *(program or ("-m", "dnsvigil")), "-c", config, "--state", state, "run"]
+            self.process = subprocess.Popen(command, stderr=stream)
+        self._url = ""
+
+    @property
+    def url(self) -> str:
+        """Where it listens; waits until it does."""
+        self._url = self._url or eventually(self.listening)
+        return self._url
+
+    def listening(self) -> str:
+        """Return where it listens, or nothing while it does not."""
+        assert self.process.poll() is None, self.stderr()
+        found = re.search(r"listening on (\S+)\n", self.stderr())
+        return found[1] if found else ""
+
+    def stderr(self) -> str:
+        """Return what it has logged."""
+        return self.log.read_bytes()[self._logged_before :].decode()
+
+    def get(self, path: str) -> str:
+        """Return what it answers."""
+        return get(self.url + path)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """End it with SIGTERM; return its exit status."""
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+@contextmanager
+def collecting(config: Path, state: Path, *program: str) -> Iterator[CollectorProcess]:
+    """Run a collector in a process of its own, by ``program`` instead of its own command where that is given."""
+    collector = CollectorProcess(config, state, *program)
+    try:
+        yield collector
+    finally:
+        collector.kill()
+
+
+@contextmanager
+def collecting_here(config: Path, state: Path) -> Iterator[Daemon]:
+    """Run a collector in a thread of this process, which starts sooner."""
+    daemon = Daemon(load_config(config), state)
+    thread = threading.Thread(target=daemon.run)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+        thread.join(30)
+
+
+def get(url: str) -> str:
+    """Return the body of an answer of status 200."""
+    with urllib.request.urlopen(url, timeout=30) as response:
+        return response.read().decode()
+
+
+def ingested(text: str) -> float:
+    """Return how many records a /metrics says went into the store."""
+    return samples(text).get(sample("dnsvigil_records_ingested_total", source="zeek"), 0)
+
+
+def line(
+    ts: float,
+    name: str,
+    *,
+    server: str = "192.0.2.53",
+    client: str = "198.51.100.1",
+    qtype: str = "1",
+    rcode: str = "0",
+    rtt: str = "0.001",
+) -> bytes:
+    """Return one line of a dns.log with the columns of Zeek 8."""
+    fields = [f"{ts:.6f}", "CuidCuidCuid", client, "40000", server, "53", "udp", "1", rtt, name, "1", "C_INTERNET"]
+    fields += [qtype, "-", rcode, "-", "F", "F", "T", "T", "0", "-", "-", "F"]
+    return "\t".join(fields).encode() + b"\n"
+
+
+class Writer(threading.Thread):
+    """Writes a log below ``folder`` as Zeek does, rotated and compressed, at ``rate`` lines a second until stopped."""
+
+    _SLICES = 20  # a second
+
+    def __init__(self, folder: Path, *, rate: int, rotate: int) -> None:
+        super().__init__(name="log-writer")
+        self._stop_writing = threading.Event()
+        self._live = LiveLog(folder, columns=Columns(), rotate=rotate)
+        zones = [
+            Stream(server, f"{zone}.example", rate / 8, servfail=bad, nxdomain=0.1, unanswered=bad / 2)
+            for server in ("192.0.2.53", "2001:db8::53")
+            for zone, bad in (("shop", 0.12), ("news", 0.02), ("bank", 0), ("mail", 0.01))
+        ]
+        self._generated = Generated(zones, seconds=3600, start=int(time.time()))
+        self._written: Counter[bytes] = Counter()
+
+    def run(self) -> None:
+        due = time.monotonic()
+        with self._live as live:
+            for number, second in enumerate(self._generated.chunks()):
+                lines = second.splitlines(keepends=True)
+                if number % 5 == 3:
+                    lines.insert(len(lines) // 2, b"half a line\tof a log\n")
+                for i in range(self._SLICES):
+                    some = lines[len(lines) * i // self._SLICES : len(lines) * (i + 1) // self._SLICES]
+                    live.write(some)
+                    self._written.update(each.split(b"\t", 1)[1] for each in some)
+                    due += 1 / self._SLICES
+                    if self._stop_writing.wait(max(due - time.monotonic(), 0)):
+                        return
+
+    def stop(self) -> Samples:
+        """End the log; return what :func:`totals` are after all of it."""
+        self._stop_writing.set()
+        self.join()
+        return truth(self._written)
+
+
+_TYPES = {"1": "A", "15": "MX", "16": "TXT", "28": "AAAA", "65": "HTTPS"}
+_RCODES = {"0": "NOERROR", "2": "SERVFAIL", "3": "NXDOMAIN"}
+
+
+def truth(lines: Mapping[bytes, int]) -> Samples:
+    """Work out what :func:`totals` are after so many of each of these lines, given without their time.
+
+    For names right below a registered domain of two labels, and for few enough of those to be shown all.
+    """
+    found: Counter[tuple[str, frozenset[tuple[str, str]]]] = Counter()
+    for reason in SKIP_REASONS:
+        found[sample("dnsvigil_records_skipped_total", source="zeek", reason=reason)] = 0
+    sums: Counter[str] = Counter()
+    for raw, count in lines.items():
+        fields = raw.decode().rstrip("\n").split("\t")
+        if len(fields) != 23:
+            found[sample("dnsvigil_records_skipped_total", source="zeek", reason="columns")] += count
+            continue
+        server, rtt, name, qtype, rcode = (fields[i] for i in (3, 7, 8, 11, 13))
+        where = {"server": server, "dns_zone": ".".join(name.split(".")[-2:])}
+        failed = rcode in ("-", "2")
+        found[sample("dnsvigil_records_ingested_total", source="zeek")] += count
+        found[sample("dnsvigil_queries_total", server=server, qtype=_TYPES[qtype])] += count
+        found[sample("dnsvigil_zone_queries_total", **where)] += count
+        found[sample("dnsvigil_zone_failures_total", **where)] += count * failed
+        found[sample("dnsvigil_zone_nxdomain_total", **where)] += count * (rcode == "3")
+        if rcode == "-":
+            found[sample("dnsvigil_unanswered_total", server=server)] += count
+        else:
+            found[sample("dnsvigil_responses_total", server=server, rcode=_RCODES[rcode])] += count
+        if rtt != "-":
+            sums[server] += count * int(Decimal(rtt) * 10**6)
+            found[sample("dnsvigil_response_duration_seconds_count", server=server)] += count
+            for bound in (*map(str, LATENCY_BOUNDS), "+Inf"):
+                inside = bound == "+Inf" or Decimal(rtt) <= Decimal(bound)
+                found[sample("dnsvigil_response_duration_seconds_bucket", server=server, le=bound)] += count * inside
+    read = sum(n for (name, _), n in found.items() if name.startswith("dnsvigil_records_"))
+    durations = {
+        sample("dnsvigil_response_duration_seconds_sum", server=server): total / 1e6 for server, total in sums.items()
+    }
+    return {**found, **durations, sample("dnsvigil_records_read_total", source="zeek"): read}
