@@ -11,8 +11,8 @@ from dnsvigil.features.embedded import SUMMARIES, Summarizer
 from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
 from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.records import OTHER
+from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch
-from dnsvigil.sources.zeek import Parser
 from dnsvigil.store.store import Store
 
 SOURCE: Final = "zeek"

@@ -57,10 +57,10 @@ def test_killed_fifty_times_the_totals_are_the_truth(tmp_path: Path) -> None:
     with collecting(config, state) as first:
         # What lies in the archive before the first start is left alone, so the log begins after it.
         eventually(lambda: first.listening() and "dnsvigil_store_size_bytes" in first.get("/metrics"))
-    writer = Writer(tmp_path / "zeek", rate=20_000, rotate=5)
+    writer = Writer(tmp_path / "zeek", rate=15_000, rotate=5)
     writer.start()
     dice = random.Random(SEED)
-    lives = [*[die_in_start_up] * 20, *[die_at_work] * 14, *[die_at_a_commit] * 16]
+    lives = [*[die_in_start_up] * 24, *[die_at_work] * 12, *[die_at_a_commit] * 14]
     dice.shuffle(lives)
     try:
         for live in lives:
@@ -97,7 +97,7 @@ def die_at_work(config: Path, state: Path, dice: random.Random) -> None:
 
 
 def die_at_a_commit(config: Path, state: Path, dice: random.Random) -> None:
-    with collecting(config, state, "-c", DYING, str(dice.randrange(10))) as collector:
+    with collecting(config, state, "-c", DYING, str(dice.randrange(8))) as collector:
         assert collector.process.wait(30) == -signal.SIGKILL, collector.stderr()
 
 

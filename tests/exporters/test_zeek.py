@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.records import TRANSACTION
-from dnsvigil.sources.zeek import FIELDS, MAX_LINE, SKIP_REASONS, Header, is_dns_log, split
+from dnsvigil.sources.parser import FIELDS
+from dnsvigil.sources.zeek import MAX_LINE, SKIP_REASONS, Header, is_dns_log, split
 from exporters import pcap
 from exporters.zeeklogs import HEADER, NEWLINE, START, TAB, Taken, Taker, as_json, header_of, log_lines, tsv
 from lab import zeeklog

@@ -15,8 +15,9 @@ import zstandard
 from dnsvigil.records import TRANSACTION
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.follow import pending_log
+from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch, read_batches
-from dnsvigil.sources.zeek import Parser, Piece, split
+from dnsvigil.sources.zeek import Piece, split
 from lab import zeeklog
 
 START = 1_700_000_000
