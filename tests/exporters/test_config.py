@@ -71,6 +71,12 @@ MISTAKES = {
         "zones.failure_ratio_threshold",
         "expected a ratio above 0 and at most 1, found 10.0",
     ),
+    "yes for a ratio": (
+        "zones:\n  failure_ratio_threshold: yes\n",
+        2,
+        "zones.failure_ratio_threshold",
+        "expected a number, found 'yes'",
+    ),
     "ratio that is no number": (
         "zones:\n  failure_ratio_threshold: .nan\n",
         2,

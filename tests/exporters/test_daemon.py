@@ -2,6 +2,7 @@
 
 import gzip
 import html
+import os
 import re
 import subprocess
 import sys
@@ -176,17 +177,18 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
 
 def test_a_scrape_does_not_wait_for_ingestion(tmp_path: Path) -> None:
     lines = [line(time.time() - 600 + i / 1000, f"www.zone{i % 40}.example") for i in range(100_000)]
-    write_log(tmp_path, *lines * 5)
+    records = len(lines) * (1 + int(2.2 * reader.BATCH_BYTES) // len(b"".join(lines)))  # three batches
+    write_log(tmp_path, *lines * (records // len(lines)))
     with collecting(write_config(tmp_path), tmp_path / "state") as collector:
         url = f"{collector.url}/metrics"
         took: list[float] = []
         seen: list[float] = []
-        while not seen or seen[-1] < 5 * len(lines):
+        while not seen or seen[-1] < records:
             begun = time.monotonic()
             text = get(url)
             took.append(time.monotonic() - begun)
             seen.append(ingested(text))
-            if 0 < seen[-1] < 5 * len(lines):
+            if 0 < seen[-1] < records:
                 assert lag(text) > 0
             time.sleep(0.02)
             assert sum(took) < 120
@@ -251,6 +253,27 @@ def test_a_log_beside_its_compressed_copy_counts_once(tmp_path: Path) -> None:
         eventually(lambda: ingested(get(f"{daemon.server.url}/metrics")) >= len(lines))
         time.sleep(1.5)
         assert ingested(get(f"{daemon.server.url}/metrics")) == len(lines)
+
+
+def test_a_log_is_not_read_again_when_its_cursor_is_forgotten(tmp_path: Path) -> None:
+    config, state = write_config(tmp_path), tmp_path / "state"
+    log = write_log(tmp_path, line(time.time(), "www.a.example"), name="2026-01-01/dns.00:00:00-01:00:00.log")
+    with Store(state) as store, store.transaction():
+        store.meta("following_since", "0")
+    with collecting_here(config, state) as daemon:
+        eventually(lambda: ingested(get(f"{daemon.server.url}/metrics")) == 1)
+    long_ago = time.time() - 36 * 86400
+    os.utime(log, (long_ago, long_ago))
+    with Store(state) as store, store.transaction():
+        store.rows("UPDATE cursors SET used_at = now()::TIMESTAMP - INTERVAL 36 DAY")
+    write_log(tmp_path, line(time.time() + 3600, "www.b.example"))  # an hour later cursors are forgotten
+    for _ in range(2):
+        with collecting_here(config, state) as daemon:
+            eventually(lambda daemon=daemon: ingested(get(f"{daemon.server.url}/metrics")) >= 2)
+            time.sleep(1.5)
+            assert ingested(get(f"{daemon.server.url}/metrics")) == 2
+    with Store(state) as store:
+        assert len(store.cursors()) == 1
 
 
 def test_lag_lasts_while_the_log_grows_faster_than_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

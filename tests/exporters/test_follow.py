@@ -210,6 +210,14 @@ class TestRotation:
         zeek.write()
         assert all_read(live, zeek)
 
+    def test_of_a_line_that_is_not_finished_for_long(self, live: Live, zeek: Zeek) -> None:
+        zeek.write()
+        zeek.write_half()
+        os.utime(zeek.path, (time.time() - 1000,) * 2)
+        assert live.poll().names == zeek.names
+        zeek.write()
+        assert all_read(live, zeek)
+
     def test_of_a_line_that_is_never_finished(self, live: Live, zeek: Zeek) -> None:
         zeek.write()
         zeek.write_half()
@@ -371,6 +379,13 @@ class TestSensors:
         live.poll()
         assert live.by_sensor == {"zeek-a": 6, "zeek-b": 2, "zeek-c": 4}
 
+    def test_are_named_by_the_first_part_that_it_matched(self, taker: Taker, tmp_path: Path) -> None:
+        live = Live(taker, ZeekSource(tmp_path / "zeek-*" / "site" / "c*"))
+        for name in "ab":
+            Zeek(tmp_path / f"zeek-{name}" / "site").write(2)
+        live.poll()
+        assert live.by_sensor == {"zeek-a": 2, "zeek-b": 2}
+
     def test_have_the_name_that_is_configured(self, taker: Taker, tmp_path: Path) -> None:
         zeek = Zeek(tmp_path / "a")
         live = Live(taker, ZeekSource(zeek.path.parent, sensor="fra-1"))
@@ -422,6 +437,15 @@ class TestFollower:
         assert live.follower.pending() == []
         zeek.write()
         assert [file.path for file in live.follower.pending()] == [zeek.path]
+
+    def test_sees_files_that_come_within_one_tick_of_the_clock(self, live: Live, zeek: Zeek) -> None:
+        zeek.write()
+        live.poll()
+        changed = zeek.path.parent.stat().st_mtime_ns
+        zeek.rename("current/dns.{}.log")
+        zeek.write()
+        os.utime(zeek.path.parent, ns=(changed, changed))
+        assert all_read(live, zeek)
 
     def test_gives_the_oldest_first(self, live: Live, zeek: Zeek) -> None:
         zeek.write()

@@ -166,14 +166,15 @@ class TestHole:
             file.seek(hole + 77)
             assert file.read(10) == CONTENT[77:87]
 
+    @pytest.mark.timeout(60)
     def test_is_not_read_where_it_takes_no_space(self, tmp_path: Path) -> None:
         path = tmp_path / "dns.log"
         with path.open("wb") as stream:
-            stream.seek(10**11)
+            stream.seek(10**12)
             stream.write(CONTENT)
         if path.stat().st_blocks * 512 > 10**7:
             pytest.skip("this file system has no sparse files")
-        assert Head.of(path) == Head(10**11 + len(HEADER), HEADER, CONTENT[len(HEADER) :][:HEAD_SIZE])
+        assert Head.of(path) == Head(10**12 + len(HEADER), HEADER, CONTENT[len(HEADER) :][:HEAD_SIZE])
 
     @pytest.mark.parametrize("form", COMPRESS)
     def test_and_nothing_else(self, tmp_path: Path, form: str) -> None:

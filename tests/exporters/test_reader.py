@@ -72,6 +72,18 @@ class TestCuts:
             monkeypatch.setattr(reader, "BATCH_BYTES", size)
             assert same(taker.batches(read_batches(path, new(path), True)), whole), size
 
+    def test_through_a_header(self, taker: Taker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What it says besides the fields is in its other lines."""
+        fields = ["ts", "id.orig_h", "id.resp_h", "query", "rcode"]
+        header = header_of(*fields, unset_field="NONE")
+        log = HEADER + b"".join(LINES[:10]) + header + f"{START}.0\t192.0.2.1\t192.0.2.2\tNONE\tNONE\n".encode()
+        path = tmp_path / "dns.log"
+        path.write_bytes(log)
+        for line in range(10):
+            monkeypatch.setattr(reader, "BATCH_BYTES", log.index(header) + header.find(b"\n#") + 1 + 12 * line)
+            taken = taker.batches(read_batches(path, new(path), True))
+            assert (len(taken.rows), taken.skipped, taken.column("qname")[-1]) == (11, {}, None), line
+
     @settings(max_examples=15, deadline=None)
     @given(size=st.integers(1000, len(MIXED)), stops=st.lists(st.integers(0, 5), max_size=3))
     def test_with_a_restart_behind_any_batch(
@@ -222,6 +234,27 @@ class TestBrokenFile:
             wholes.add(len(taken.rows))
             assert taker.file(path, cursors).read == 0
         assert len(wholes) == 1
+
+    def test_ends_in_no_whole_line(self, taker: Taker, tmp_path: Path) -> None:
+        """Behind the break there may be more of it, even if it looks whole."""
+        path = tmp_path / "dns.log"
+        path.write_bytes(COMPRESS["gz"](HEADER + LINES[0] + LINES[1][:-1])[:-4])
+        taken = taker.file(path)
+        assert (taken.names, taken.skipped) == (["h0.example.com"], {"truncated": 1})
+
+    @pytest.mark.parametrize("finished", [False, True])
+    def test_with_less_than_was_read_already(self, taker: Taker, tmp_path: Path, finished: bool) -> None:
+        """A copy that breaks off before the place that the file was read to takes nothing back."""
+        path = tmp_path / "dns.log"
+        cursors = Cursors([])
+        lines = log_lines(3000)
+        path.write_bytes(HEADER + b"".join(lines[:2500]))
+        assert taker.file(path, cursors).read == 2500
+        packed = COMPRESS["gz"](HEADER + b"".join(lines))
+        path.write_bytes(packed[: len(packed) // 2])
+        assert taker.file(path, cursors, finished=finished).read == 0
+        path.write_bytes(packed)
+        assert taker.file(path, cursors).read == 500
 
     @pytest.mark.parametrize("form", ["gz", "xz", "zst"])
     def test_waits_while_it_is_written(self, taker: Taker, tmp_path: Path, form: str) -> None:

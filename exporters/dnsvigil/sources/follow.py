@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 SETTLED_SECONDS: Final = 60
 """A rotated file that nobody has touched for so long is taken as finished."""
 
+OLD_SECONDS: Final = 30 * 86400
+"""A rotated file last written so long ago is left alone: its cursor may be forgotten, which takes longer."""
+
 _LOG = re.compile(r"dns[.-].*")
 _LIVE = re.compile(r"dns\.(log|json)")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -81,7 +84,7 @@ class Follower:
     """Follows Zeek's folders through rotation, compression and truncation."""
 
     def __init__(self, sources: list[ZeekSource], cursors: Cursors, since: float) -> None:
-        """Follow ``sources``; rotated files last written before ``since`` (Unix time) are left alone."""
+        """Follow ``sources``; rotated files that are old or from before ``since`` (Unix time) are left alone."""
         self._sources = sources
         self._cursors = cursors
         self._since = since
@@ -124,7 +127,7 @@ class Follower:
         try:
             status = path.stat()
             live = bool(_LIVE.fullmatch(path.name))
-            if not live and status.st_mtime < self._since:
+            if not live and status.st_mtime < max(self._since, time.time() - OLD_SECONDS):
                 return None
             settled = not live and time.time() - status.st_mtime > SETTLED_SECONDS
             stamp = (*_stamp(status), int(settled))

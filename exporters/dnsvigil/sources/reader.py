@@ -45,8 +45,6 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
                     file.seek(start) if start else file.skip_hole()
                 data = file.read(BATCH_BYTES)
             except BrokenFileError:
-                if not finished:
-                    return
                 data = b""
             at_end = len(data) < BATCH_BYTES
             cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
@@ -69,7 +67,7 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
                     skipped["truncated"] += 1
                     offset = max(file.offset, 1)  # above 0, so that it is counted once
             read = sum(piece.lines for piece in pieces) + skipped.total()
-            if offset == cursor.offset and not read:
+            if offset <= cursor.offset and not read:
                 return
             cursor = replace(cursor, offset=offset, header=header.text if header else b"")
             yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset)
