@@ -100,7 +100,8 @@ class Collector:
                 newest = self._summarize()
         with self._store.transaction():
             self._count_records(ingested, skipped)
-            self._store.put_sensor(SOURCE, batch.cursor.sensor, newest)
+            if batch.read:
+                self._store.put_sensor(SOURCE, batch.cursor.sensor, newest)
             self._store.put_cursor(batch.cursor)
             if newest:
                 self._add_summaries()

@@ -61,3 +61,4 @@ class Cursor:
     offset: int  # bytes of the uncompressed content that have been read
     header: bytes  # the TSV header in force at the offset, empty for none
     path: str  # the file, or the folder that is followed, where it was first seen
+    whole_size: int = 0  # bytes on disk of the compressed file in which nothing is left behind the offset

@@ -533,3 +533,46 @@ class TestGiven:
         (tmp_path / "fra-1" / "dns.log").write_bytes(HEADER + tsv() + NEWLINE)
         monkeypatch.chdir(tmp_path / "fra-1")
         assert pending_log(Path("dns.log"), Cursors([])).cursor.sensor == "fra-1"
+
+
+@pytest.mark.parametrize("plain_first", [False, True])
+def test_a_compressed_log_is_read_through_once_over_all_restarts(tmp_path: Path, plain_first: bool) -> None:
+    folder = tmp_path / "current"
+    folder.mkdir()
+    log = HEADER + b"".join(log_lines(50))
+    known: dict[str, Cursor] = {}
+
+    def restart_and_read() -> int:
+        """Read what a follower finds that knows the cursors alone; return the number of files it opened."""
+        follower = Follower([ZeekSource(folder)], Cursors(known.values()), since=0)
+        files = follower.pending()
+        for file in files:
+            known.update(
+                {batch.cursor.id: batch.cursor for batch in read_batches(file.path, file.cursor, file.finished)}
+            )
+        return len(files)
+
+    plain = folder / "dns.10:00:00-11:00:00.log"
+    if plain_first:
+        plain.write_bytes(log)
+        assert restart_and_read() == 1
+        plain.unlink()
+    plain.with_suffix(".log.gz").write_bytes(gzip.compress(log))
+    assert restart_and_read() == 1
+    assert len(known) == 1
+    assert restart_and_read() == 0
+
+
+def test_a_log_that_cannot_be_read_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    zeek = Zeek(tmp_path)
+    zeek.write()
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(follow.Head, "of", refuse)
+    follower = Follower([ZeekSource(zeek.path.parent)], Cursors([]), since=0)
+    assert follower.pending() == follower.pending() == []
+    assert caplog.messages == [f"{zeek.path} cannot be read: Permission denied"]

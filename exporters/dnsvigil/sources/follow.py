@@ -90,6 +90,7 @@ class Follower:
         self._since = since
         self._read: dict[Path, tuple[tuple[int, ...], str]] = {}  # stamp and cursor of what was read to its end
         self._unread: dict[str, tuple[Path, float]] = {}  # by cursor: where it was, and when it was last there
+        self._unreadable: set[Path] = set()
         self._listings: dict[Path, tuple[int, list[Path]]] = {}
 
     def pending(self) -> list[Pending]:
@@ -134,11 +135,20 @@ class Follower:
             if self._read.get(path, ((), ""))[0] == stamp:
                 return None
             head = Head.of(path)
-        except OSError:
-            return None  # gone again: rotation was quicker
+        except FileNotFoundError:
+            return None  # rotation was quicker
+        except OSError as error:
+            if path not in self._unreadable:
+                self._unreadable.add(path)
+                log.warning("%s cannot be read: %s", path, error.strerror)
+            return None
         if not head.records:
             return None
-        return Pending(path, self._cursors.find(sensor, head, str(folder)), status.st_size, settled, stamp)
+        cursor = self._cursors.find(sensor, head, str(folder))
+        if cursor.whole_size == status.st_size:
+            self._read[path] = (stamp, cursor.id)
+            return None
+        return Pending(path, cursor, status.st_size, settled, stamp)
 
     def _logs(self, folder: Path, archive: Path | None) -> Iterator[Path]:
         yield from self._listing(folder)

@@ -67,9 +67,16 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
                     skipped["truncated"] += 1
                     offset = max(file.offset, 1)  # above 0, so that it is counted once
             read = sum(piece.lines for piece in pieces) + skipped.total()
-            if offset <= cursor.offset and not read:
+            # Noted, so that a compressed file need not be read through once more to find nothing new in it.
+            whole_size = file.size if at_end and complete and file.compressed else 0
+            if offset <= cursor.offset and not read and whole_size in (0, cursor.whole_size):
                 return
-            cursor = replace(cursor, offset=offset, header=header.text if header else b"")
+            cursor = replace(
+                cursor,
+                offset=max(offset, cursor.offset),
+                header=header.text if header else b"",
+                whole_size=whole_size,
+            )
             yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset)
 
 

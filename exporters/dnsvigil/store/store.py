@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS meta (key VARCHAR PRIMARY KEY, value VARCHAR);
 CREATE TABLE IF NOT EXISTS counters (metric VARCHAR, a VARCHAR, b VARCHAR, value BIGINT, PRIMARY KEY (metric, a, b));
 CREATE TABLE IF NOT EXISTS cursors (
     id VARCHAR PRIMARY KEY, sensor VARCHAR, head_size BIGINT, head_hash VARCHAR, "offset" BIGINT, header BLOB,
-    path VARCHAR, used_at TIMESTAMP
+    path VARCHAR, whole_size BIGINT, used_at TIMESTAMP
 );
 CREATE TABLE IF NOT EXISTS sensors (
     source VARCHAR, sensor VARCHAR, last_event TIMESTAMP, last_read TIMESTAMP, PRIMARY KEY (source, sensor)
@@ -196,13 +196,15 @@ class Store:
 
     def cursors(self) -> list[Cursor]:
         """Return all cursors, the one used last at the end."""
-        query = 'SELECT id, sensor, head_size, head_hash, "offset", header, path FROM cursors ORDER BY used_at'
+        query = (
+            'SELECT id, sensor, head_size, head_hash, "offset", header, path, whole_size FROM cursors ORDER BY used_at'
+        )
         return [Cursor(*row) for row in self.rows(query)]
 
     def put_cursor(self, cursor: Cursor) -> None:
         """Keep a cursor."""
         self.connection.execute(
-            "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP)",
+            "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP)",
             [
                 cursor.id,
                 cursor.sensor,
@@ -211,6 +213,7 @@ class Store:
                 cursor.offset,
                 cursor.header,
                 cursor.path,
+                cursor.whole_size,
             ],
         )
 

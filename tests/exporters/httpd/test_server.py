@@ -617,7 +617,6 @@ def test_versions_suites_and_curves_are_enforced(serve: Serve, authority: Author
     assert agreed(suite, maximum_version=old) == ("TLSv1.2", "ECDHE-ECDSA-CHACHA20-POLY1305")
     assert agreed("  curve_preferences: [CurveP384]\n", curve="secp384r1") is not None
     assert agreed("  curve_preferences: [CurveP384]\n", curve="prime256v1") is None
-    assert agreed("  curve_preferences: [X25519]\n", curve="X25519") is not None
 
 
 def test_client_certificates(serve: Serve, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -34,7 +34,7 @@ GOOD = {
     "cipher suites": TLS + "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256]\n"
     "  prefer_server_cipher_suites: false\n",
     "TLS 1.3 suites only": TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
-    "one curve": TLS + "  curve_preferences: [X25519]\n",
+    "one curve": TLS + "  curve_preferences: [CurveP384]\n",
     "headers": "http_server_config:\n  http2: false\n  headers:\n    X-Frame-Options: deny\n"
     "    X-Content-Type-Options: nosniff\n    X-XSS-Protection: '0'\n"
     "    Content-Security-Policy: default-src 'self'\n    Strict-Transport-Security: max-age=31536000\n",
