@@ -162,8 +162,8 @@ class Store:
     def __post_init__(self) -> None:
         if self.retention < 3600:
             raise Invalid("retention", "expected at least 1h")
-        if self.max_size < 200 * 10**6:
-            raise Invalid("max_size", "expected at least 200MB")
+        if self.max_size < 100 * 10**6:
+            raise Invalid("max_size", "expected at least 100MB")
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ MISTAKES = {
         "store.max_size",
         "expected a size such as 500MB or 10GiB, found '500'",
     ),
-    "size too small": ("store:\n  max_size: 1MB\n", 2, "store.max_size", "expected at least 200MB"),
+    "size too small": ("store:\n  max_size: 1MB\n", 2, "store.max_size", "expected at least 100MB"),
     "YAML with a tab": ("zones:\n\ttop: 5\n", 2, "", "not valid YAML"),
     "YAML without an end": ("listen: [a\n", 2, "", "not valid YAML"),
     "YAML of two documents": ("listen: a:1\n---\nlisten: a:2\n", 2, "", "not valid YAML"),

@@ -1,6 +1,7 @@
 """The commands ``ingest`` and ``metrics`` over whole logs, real ones among them."""
 
 import gzip
+import io
 import lzma
 import os
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -28,27 +29,31 @@ ODD_NAMES = ('a"b', r"a\x0ab", "{}", r"a\x00", "a\tb".replace("\t", r"\x09"), r"
 class State:
     """A state folder, and the command on it."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._capsys = capsys
         self.stderr = ""
+        self._text = ""
 
-    def command(self, *arguments: str | Path) -> int:
-        return main(["--log-level", "error", "--state", str(self.folder), *map(str, arguments)])
+    def command(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """Run a command; return its status, standard output and error."""
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            status = main(["--log-level", "error", "--state", str(self.folder), *map(str, arguments)])
+        return status, out.getvalue(), err.getvalue()
 
     def ingest(self, *paths: Path, status: int = 0) -> "State":
         """Run ``dnsvigil ingest``."""
-        self._capsys.readouterr()
-        assert self.command("ingest", *paths) == status
-        self.stderr = self._capsys.readouterr().err
+        ended, _, self.stderr = self.command("ingest", *paths)
+        assert ended == status
+        self._text = ""
         return self
 
     @property
     def text(self) -> str:
         """What ``dnsvigil metrics`` prints."""
-        self._capsys.readouterr()
-        assert self.command("metrics") == 0
-        return self._capsys.readouterr().out
+        if not self._text:
+            status, self._text, _ = self.command("metrics")
+            assert status == 0
+        return self._text
 
     @property
     def metrics(self) -> Samples:
@@ -72,14 +77,8 @@ class State:
 
 
 @pytest.fixture
-def state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> State:
-    return State(tmp_path / "state", capsys)
-
-
-@pytest.fixture
-def new_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[], State]:
-    numbers = iter(range(100))
-    return lambda: State(tmp_path / f"state-{next(numbers)}", capsys)
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / "state")
 
 
 def without_sensor(metrics: Samples) -> Samples:
@@ -87,10 +86,10 @@ def without_sensor(metrics: Samples) -> Samples:
 
 
 class TestRealLogs:
-    def test_both_forms_agree_on_every_metric(self, shared_data: Path, new_state: Callable[[], State]) -> None:
+    def test_both_forms_agree_on_every_metric(self, shared_data: Path, tmp_path: Path) -> None:
         folder = shared_data / "zeek-logs" / "zed-sample-data"
-        in_tsv = new_state().ingest(folder / "zeek-default" / "dns.log.gz")
-        in_json = new_state().ingest(folder / "zeek-json" / "dns.json.gz")
+        in_tsv = State(tmp_path / "tsv").ingest(folder / "zeek-default" / "dns.log.gz")
+        in_json = State(tmp_path / "json").ingest(folder / "zeek-json" / "dns.json.gz")
         assert in_tsv.counts == in_json.counts == (53_615, 53_615, {})
         assert without_sensor(in_tsv.metrics) == without_sensor(in_json.metrics)
         nxdomain = [v for k, v in in_tsv.metrics.items() if k[0] == "dnsvigil_zone_nxdomain_total"]
@@ -138,6 +137,24 @@ class TestRealLogs:
         assert {server: found[server] for server in shown} == {server: servers[server] for server in shown}
 
 
+def write_log(path: Path) -> None:
+    streams = [
+        Stream(server, f"{zone}.example", 3, servfail=0.1, nxdomain=0.1, unanswered=0.05)
+        for server in ("192.0.2.53", "2001:db8::53")
+        for zone in ("shop", "news", "mail")
+    ]
+    Generated(streams, seconds=100, start=START).write(path)
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """The metrics of that log, read as it is."""
+    path = tmp_path_factory.mktemp("wanted") / "fra-1" / "dns.log"
+    path.parent.mkdir()
+    write_log(path)
+    return State(path.parent / "state").ingest(path).metrics
+
+
 class TestDelivery:
     """However the same records come, the metrics are the same."""
 
@@ -145,17 +162,8 @@ class TestDelivery:
     def log(self, tmp_path: Path) -> Path:
         path = tmp_path / "logs" / "fra-1" / "dns.log"
         path.parent.mkdir(parents=True)
-        streams = [
-            Stream(server, f"{zone}.example", 3, servfail=0.1, nxdomain=0.1, unanswered=0.05)
-            for server in ("192.0.2.53", "2001:db8::53")
-            for zone in ("shop", "news", "mail")
-        ]
-        Generated(streams, seconds=100, start=START).write(path)
+        write_log(path)
         return path
-
-    @pytest.fixture
-    def wanted(self, log: Path, new_state: Callable[[], State]) -> Samples:
-        return new_state().ingest(log).metrics
 
     @pytest.mark.parametrize("form", COMPRESS)
     @pytest.mark.parametrize("in_json", [False, True])

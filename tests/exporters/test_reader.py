@@ -84,7 +84,7 @@ class TestCuts:
             taken = taker.batches(read_batches(path, new(path), True))
             assert (len(taken.rows), taken.skipped, taken.column("qname")[-1]) == (11, {}, None), line
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(size=st.integers(1000, len(MIXED)), stops=st.lists(st.integers(0, 5), max_size=3))
     def test_with_a_restart_behind_any_batch(
         self, tmp_path_factory: pytest.TempPathFactory, size: int, stops: list[int]
@@ -122,7 +122,7 @@ class TestCuts:
 
 
 class TestGrowth:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(st.lists(st.integers(0, len(MIXED)), max_size=4), st.sampled_from(["plain", "gz"]))
     def test_read_in_pieces_equals_the_whole(
         self, tmp_path_factory: pytest.TempPathFactory, cuts: list[int], last_form: str

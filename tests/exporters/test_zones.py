@@ -325,6 +325,12 @@ class TestTime:
             collecting.take(*batch_at(hour, {"a.com": 1}))
         assert collecting.zones() == {"a.com": 6}
 
+    def test_late_records_do_not_turn_time_back(self, opened: Open) -> None:
+        collecting = opened()
+        collecting.take(*batch_at(5, {"a.com": 1}))
+        collecting.take(tsv(ts=f"{START}.0", id_orig_h="198.51.100.99"))
+        assert collecting.metrics[sample("dnsvigil_clients", server=SERVER)] == 1
+
     def test_clock_jumps_change_nothing(self, opened: Open) -> None:
         """A sensor that believes in 1970 or 2106 must not age or rush what the others say."""
         collecting = opened()
