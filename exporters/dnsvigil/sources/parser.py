@@ -49,8 +49,7 @@ _ADDRESS: Final = "[0-9a-fA-F:.]{2,45}"
 
 _REASONS: Final = rf"""CASE
     WHEN ts IS NULL OR ts < TIMESTAMP '1990-01-01' OR ts > now()::TIMESTAMP + INTERVAL 1 DAY THEN 'timestamp'
-    WHEN NOT coalesce(regexp_full_match(client, '{_ADDRESS}') AND regexp_full_match(server, '{_ADDRESS}'), false)
-        THEN 'address'
+    WHEN NOT regexp_full_match(concat(client, ' ', server), '{_ADDRESS} {_ADDRESS}') THEN 'address'
     WHEN (qtype IS NULL AND raw_qtype IS NOT NULL) OR (rcode IS NULL AND raw_rcode IS NOT NULL) THEN 'number'
     WHEN raw_rtt_seconds IS NOT NULL AND NOT coalesce(rtt_seconds BETWEEN 0 AND 86400, false) THEN 'rtt'
     WHEN strlen(qname) > 255 AND strlen(regexp_replace(qname, '\\x[0-9a-fA-F]{{2}}', '?', 'g')) > 255 THEN 'name'
