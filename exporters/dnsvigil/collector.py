@@ -198,5 +198,11 @@ class Collector:
         return {server: estimate_distinct(found) for server, found in sketches.items()}
 
 
+def describe_skipped(skipped: Counter[str]) -> str:
+    """Return how many records were skipped and why, in words."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
+    return f"{skipped.total():,} records skipped ({reasons})"
+
+
 def _minute(time: datetime) -> datetime:
     return time.replace(second=0, microsecond=0)

@@ -14,7 +14,7 @@ from typing import Final
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 
-from dnsvigil.collector import SOURCE, Collector
+from dnsvigil.collector import SOURCE, Collector, describe_skipped
 from dnsvigil.config import Config
 from dnsvigil.exporter.pages import Pages
 from dnsvigil.httpd.server import Server
@@ -92,6 +92,7 @@ class Daemon:
         self._store = Store(state)
         self._wait = _FIRST_WAIT
         self._sensors: set[str] = set()
+        self._reported: set[tuple[str, str]] = set()  # sensor and reason of skipped records
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
         try:
             self.server = Server(self._pages.application(), config.listen, config.web_config_file)
@@ -145,17 +146,26 @@ class Daemon:
                 self._show_lag(readings)
                 for reading, batch in read_ahead(_round(readings, follower)):
                     with self._metrics.batch_duration.time():
-                        collector.ingest(batch)
+                        skipped = collector.ingest(batch)
+                    self._report(reading.file, skipped)
                     self._wait = _FIRST_WAIT
                     cursors.put(batch.cursor)
                     reading.read = batch.stored_offset
-                    self._show_lag(readings)
+                    # In this order, so that no scrape shows a lag of 0 beside counts that are not there yet.
                     self._pages.publish(collector.snapshot())
+                    self._show_lag(readings)
                     if self._stop.is_set():
                         break
                 self._show_lag(readings)
                 if not readings:
                     self._stop.wait(POLL_SECONDS)
+
+    def _report(self, file: Pending, skipped: Counter[str]) -> None:
+        """Say in the log when records of a sensor are skipped for a reason that was not met before."""
+        new = {(file.cursor.sensor, reason) for reason in skipped} - self._reported
+        if new:
+            log.warning("%s: %s; more for the same reason is counted only", file.path, describe_skipped(skipped))
+            self._reported |= new
 
     def _reopen(self) -> None:
         if self._store.closed:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dnsvigil.collector import Collector
+from dnsvigil.collector import Collector, describe_skipped
 from dnsvigil.config import Config
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.follow import given_logs, pending_log
@@ -63,9 +63,3 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
 
 def _report(path: Path, error: OSError) -> None:
     log.error("%s cannot be read: %s", path, error.strerror or error)
-
-
-def describe_skipped(skipped: Counter[str]) -> str:
-    """Return how many records were skipped and why, in words."""
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
-    return f"{skipped.total():,} records skipped ({reasons})"

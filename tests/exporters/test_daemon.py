@@ -343,3 +343,12 @@ def test_web_configuration(tmp_path: Path) -> None:
     failed = CollectorProcess(config, tmp_path / "state")
     assert failed.process.wait(30) == 2
     assert "web.yml" in failed.stderr()
+
+
+def test_skipped_records_are_logged_once_for_each_reason(tmp_path: Path) -> None:
+    log = write_log(tmp_path, b"too\tfew\n", line(time.time(), "www.a.example"))
+    with collecting(write_config(tmp_path), tmp_path / "state") as collector:
+        eventually(lambda: ingested(collector.get("/metrics")) == 1)
+        write_log(tmp_path, b"too\tfew\n", line(time.time(), "www.b.example"))
+        eventually(lambda: ingested(collector.get("/metrics")) == 2)
+        assert collector.stderr().count(f"{log}: 1 records skipped (1 columns)") == 1
