@@ -1,0 +1,114 @@
+"""The command ``dnsvigil-resolver-exporter``. Exit status: 0 done, 1 failed, 2 wrong usage or configuration."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+import prometheus_client
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from dnsvigil import __version__
+from dnsvigil.httpd.server import Response, Server, routes
+from dnsvigil.httpd.web_config import load_web_config
+from dnsvigil.resolver.config import DEFAULT_PATH, Config, load_config
+from dnsvigil.resolver.host import HostCollector
+from dnsvigil.resolver.probe import ProbeCollector
+from dnsvigil.resolver.processes import ProcessCollector
+from dnsvigil.resolver.scrape import Collector, Scrape
+from dnsvigil.resolver.sockets import SocketCollector
+from dnsvigil.yamlfile import ConfigError
+
+log = logging.getLogger("dnsvigil")
+
+_LANDING = f"""<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>dnsvigil resolver exporter</title>
+<h1>dnsvigil resolver exporter</h1>
+<p>Version {__version__}. <a href="metrics">Metrics</a>, <a href="-/healthy">healthy</a>.</p>
+</html>
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve /metrics until SIGTERM; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="dnsvigil-resolver-exporter", description="Metrics of a resolver host for Prometheus."
+    )
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_PATH}, if it is there")
+    parser.add_argument("--check-config", action="store_true", help="report mistakes in the configuration, then exit")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("--version", action="version", version=f"dnsvigil-resolver-exporter {__version__}")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        config = load_config(options.config)
+        if options.check_config:
+            if config.web_config_file:
+                load_web_config(config.web_config_file)
+            print(f"{options.config or DEFAULT_PATH}: no mistakes found")
+            return 0
+        serve(config)
+    except ConfigError as error:
+        print(f"dnsvigil-resolver-exporter: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. Raises what :class:`Server` raises."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    probe = ProbeCollector(config.collectors.probe) if config.collectors.probe.enabled else None
+    with Server(application(collectors(config, probe)), config.listen, config.web_config_file):
+        if probe:
+            probe.start()
+        stop.wait()
+    if probe:
+        probe.stop()
+
+
+def collectors(config: Config, probe: ProbeCollector | None) -> list[Collector]:
+    """Return the collectors that are switched on."""
+    chosen = config.collectors
+    found: list[Collector] = []
+    if chosen.process.enabled:
+        found.append(ProcessCollector(config.resolvers))
+    if chosen.sockets.enabled:
+        found.append(SocketCollector(chosen.sockets))
+    if chosen.host.enabled:
+        found.append(HostCollector(config.resolvers))
+    if probe:
+        found.append(probe)
+    return found
+
+
+def application(found: list[Collector]) -> WSGIApplication:
+    """Return what answers over HTTP."""
+    registry = CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    registry.register(Scrape(found))
+
+    def metrics(environ: WSGIEnvironment) -> Response:
+        encoder, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+        return Response(200, {"Content-Type": content_type}, encoder(registry))
+
+    return routes(
+        {
+            "/": lambda _: Response(200, {"Content-Type": "text/html; charset=utf-8"}, _LANDING.encode()),
+            "/metrics": metrics,
+            "/-/healthy": lambda _: Response.text("dnsvigil-resolver-exporter is healthy.\n"),
+        }
+    )

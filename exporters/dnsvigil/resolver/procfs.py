@@ -1,0 +1,61 @@
+"""Reading below /proc and /sys, wherever they lie: a test, or a container that mounts the host's, says where."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ProcFs:
+    """The two trees. Paths given to the methods are below them, such as ``net/dev`` or ``fs/cgroup/memory.max``."""
+
+    proc: Path = Path("/proc")
+    sys: Path = Path("/sys")
+
+    def read(self, path: str) -> str | None:
+        """Return the text of ``path`` below /proc; None where there is none, or it may not be read."""
+        return _text(f"{self.proc}/{path}")
+
+    def read_sys(self, path: str) -> str | None:
+        """Return the text of ``path`` below /sys; None where there is none, or it may not be read."""
+        return _text(f"{self.sys}/{path}")
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in the folder ``path`` below /proc; none where there is none, or it may not be read."""
+        return _names(f"{self.proc}/{path}")
+
+    def names_sys(self, path: str) -> list[str]:
+        """Return the names in the folder ``path`` below /sys; none where there is none, or it may not be read."""
+        return _names(f"{self.sys}/{path}")
+
+    def content(self, path: str) -> bytes:
+        """Return what ``path`` below /proc holds; raises ``OSError``, for those who have to tell why."""
+        return _content(f"{self.proc}/{path}")
+
+
+def _content(path: str) -> bytes:
+    # Not open(): its buffers and its decoder cost more than the reading when there are thousands of small files.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = part = os.read(descriptor, 65536)
+        while part:  # files of /proc give at most a page or so at a time
+            part = os.read(descriptor, 65536)
+            content += part
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def _text(path: str) -> str | None:
+    try:
+        return _content(path).decode(errors="replace")
+    except OSError:
+        return None
+
+
+def _names(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries]
+    except OSError:
+        return []
