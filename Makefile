@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPEED ?= 1
 
-.PHONY: run test bench lint lock clean
+.PHONY: run test bench lint dashboards lock clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -23,6 +23,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy rules/grafana/resolver.py
 	$(BIN)/lint-imports
 
 .venv/ready: requirements.lock pyproject.toml
@@ -30,6 +31,10 @@ lint: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+# rules/grafana/*.json from the code beside them.
+dashboards: .venv/ready
+	$(BIN)/python rules/grafana/resolver.py
 
 # The newest of everything that pyproject.toml allows.
 lock: .venv/ready

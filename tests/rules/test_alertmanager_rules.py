@@ -14,7 +14,8 @@ EXAMPLE = ROOT / "rules" / "alertmanager" / "alertmanager-example.yml"
 CONFIG = yaml.safe_load(EXAMPLE.read_text())
 ALERTS = {
     rule["alert"]: rule["labels"]["severity"]
-    for group in yaml.safe_load((ROOT / "rules/prometheus/dnsvigil-alerts.yml").read_text())["groups"]
+    for path in sorted((ROOT / "rules/prometheus").glob("dnsvigil-*alerts.yml"))
+    for group in yaml.safe_load(path.read_text())["groups"]
     for rule in group["rules"]
 }
 
@@ -34,8 +35,9 @@ def matching_alerts(matchers: list[str]) -> set[str]:
         parts = re.fullmatch(r'alertname (=~|=|!=) "(.+)"', matcher)
         assert parts, matcher
         operator, value = parts.groups()
-        for name in value.split("|"):
-            assert "." in name or name in ALERTS, f"there is no alert {name}"
+        common, _, rest = value.removesuffix(")").rpartition("(")
+        for name in rest.split("|"):
+            assert "." in name or common + name in ALERTS, f"there is no alert {common}{name}"
         matched = {name for name in ALERTS if re.fullmatch(value, name)}
         names = names - matched if operator == "!=" else names & matched
     return names
