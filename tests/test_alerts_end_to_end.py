@@ -1,90 +1,26 @@
-"""Log in, alert out: a live log, the collector, a real Prometheus with our rules, a real Alertmanager, a webhook.
-
-The rules' times are divided by TIME_SCALE, so that five minutes pass in twenty seconds.
-"""
+"""Log in, alert out: a live log, the collector, a real Prometheus with our rules, a real Alertmanager, a webhook."""
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import socket
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import pytest
-import yaml
-
+from alerting import TIME_SCALE, Alerting, free_port, needs_prometheus, running, wait_until
 from lab import zeeklog
 from lab.generate import Generated, Stream
 from lab.replay import LiveLog
 
-REPOSITORY = Path(__file__).parents[1]
-RULES = REPOSITORY / "rules" / "prometheus"
-TIME_SCALE = 15
 SERVERS = [f"192.0.2.{last}" for last in (1, 2, 3, 4, 5)]
 FAILING = ("192.0.2.1", "a.example")
 ZONES = ["a.example", "b.example", "c.example", "d.example"]
 RATE = 40  # queries per second for each zone on each server
 WINDOW = 300 / TIME_SCALE  # seconds that a ratio over five minutes takes in
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("prometheus-alertmanager")),
-    reason="needs prometheus and prometheus-alertmanager",
-)
-
-
-def scaled(rules: str) -> str:
-    """The rules with every duration divided by TIME_SCALE."""
-
-    def shorter(match: re.Match[str]) -> str:
-        seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-        return f"{max(seconds * 1000 // TIME_SCALE, 1000)}ms"
-
-    return re.sub(r"(?<![\w.])(\d+)([smhd])\b", shorter, rules)
-
-
-@contextmanager
-def running(command: list[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@contextmanager
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A receiver for Alertmanager: its URL, and the alerts that arrived."""
-    arrived: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            arrived.extend(json.loads(body)["alerts"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/", arrived
-    finally:
-        server.shutdown()
-        server.server_close()
+pytestmark = needs_prometheus
 
 
 class Traffic(threading.Thread):
@@ -123,60 +59,21 @@ class Traffic(threading.Thread):
         super().start()
 
 
-def wait_until(what: str, condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.25)
-
-
-def configure(folder: Path, ports: dict[str, int], url: str) -> None:
-    """Write the configuration of the three programs: the examples, with other times, addresses and receivers."""
-    (folder / "dnsvigil.yml").write_text(
-        f"listen: 127.0.0.1:{ports['dnsvigil']}\nsources: {{zeek: [{{path: '{folder}/logs/current'}}]}}\n"
-    )
-    for rules in RULES.glob("dnsvigil-*.yml"):
-        (folder / rules.name).write_text(scaled(rules.read_text()))
-    prometheus = yaml.safe_load(scaled((RULES / "prometheus-example.yml").read_text()))
-    prometheus["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{ports['dnsvigil']}"]}]
-    prometheus["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [f"127.0.0.1:{ports['alerts']}"]}]}]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(prometheus))
-    alerts = yaml.safe_load(scaled((REPOSITORY / "rules/alertmanager/alertmanager-example.yml").read_text()))
-    for receiver in alerts["receivers"]:
-        receiver.pop("email_configs", None)
-        receiver["webhook_configs"] = [{"url": url, "send_resolved": True}]
-    (folder / "alertmanager.yml").write_text(yaml.safe_dump(alerts))
-
-
 def test_exactly_the_failing_zone_is_reported_and_resolved(tmp_path: Path) -> None:
-    ports = {name: free_port() for name in ("dnsvigil", "prometheus", "alerts")}
+    port = free_port()
+    config = tmp_path / "dnsvigil.yml"
+    config.write_text(f"listen: 127.0.0.1:{port}\nsources: {{zeek: [{{path: '{tmp_path}/logs/current'}}]}}\n")
     traffic = Traffic(tmp_path / "logs")
-    with webhook() as (url, arrived), ExitStack() as programs:
-        configure(tmp_path, ports, url)
-        dnsvigil: list[str | Path] = [sys.executable, "-m", "dnsvigil", "-c", tmp_path / "dnsvigil.yml"]
-        commands: dict[str, list[str | Path]] = {
-            "dnsvigil": [*dnsvigil, "--state", tmp_path / "state", "run"],
-            "alertmanager": [
-                "prometheus-alertmanager",
-                f"--config.file={tmp_path}/alertmanager.yml",
-                f"--storage.path={tmp_path}/alerts",
-                f"--web.listen-address=127.0.0.1:{ports['alerts']}",
-                "--cluster.listen-address=",
-            ],
-            "prometheus": [
-                "prometheus",
-                f"--config.file={tmp_path}/prometheus.yml",
-                f"--storage.tsdb.path={tmp_path}/prometheus",
-                f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
-                "--rules.alert.resend-delay=1s",
-            ],
-        }
-        for name, command in commands.items():
-            programs.enter_context(running(command, tmp_path / f"{name}.log"))
+    alerting = Alerting(tmp_path, {"dnsvigil": [f"127.0.0.1:{port}"]})
+    arrived = alerting.arrived
+    with ExitStack() as programs:
+        dnsvigil: list[str | Path] = [sys.executable, "-m", "dnsvigil", "-c", config, "--state", tmp_path / "state"]
+        programs.enter_context(running([*dnsvigil, "run"], tmp_path / "dnsvigil.log"))
+        programs.enter_context(alerting)
         programs.callback(traffic.ended.set)
         traffic.start()
-        query = f"http://127.0.0.1:{ports['prometheus']}/api/v1/query?query=dnsvigil_zone_queries_total"
-        wait_until("Prometheus has the zones", lambda: b"a.example" in fetch(query), 60)
+        zone = 'dnsvigil_zone_queries_total{dns_zone="a.example"}'
+        wait_until("Prometheus has the zones", lambda: bool(alerting.query(zone)), 60)
         time.sleep(WINDOW)  # healthy for a while: nothing may be reported
         traffic.faulty.set()
         wait_until("an alert arrives", lambda: bool(arrived), 90)
@@ -190,17 +87,3 @@ def test_exactly_the_failing_zone_is_reported_and_resolved(tmp_path: Path) -> No
     ratio = re.search(r"On 192\.0\.2\.1, ([\d.]+)% of", description)
     assert ratio and 10 < float(ratio[1]) < 14, description
     assert "a.example" in description and "the threshold is 10%" in description
-
-
-def fetch(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bytes(answer.read())
-    except OSError:
-        return b""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -37,6 +37,11 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.poll() is None
@@ -49,6 +54,10 @@ class Process:
             raise LabError(f"{self} did not end in {seconds:.0f} s") from None
         if status:
             raise LabError(f"{self} ended with status {status}: {self.tail()}")
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; nothing happens where it has ended."""
+        self._process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ask it to end, wait, and kill it where it does not."""

@@ -150,16 +150,21 @@ class ProcessCollector:
         return [*gauges.values(), *counters.values()]
 
     def _hidden(self, pids: set[int]) -> bool:
+        """Tell whether no process of another user can be seen, process 1 included."""
+        if self._fs.read("1/comm") is not None or any(self._is_foreign(pid) for pid in pids):
+            return False
+        self._why["processes"] = (
+            f"{self._fs.proc}/1 cannot be seen, nor another user's process; is /proc mounted with hidepid? Then this"
+            " needs CAP_SYS_PTRACE, or the group that the mount option gid names"
+        )
+        return True
+
+    def _is_foreign(self, pid: int) -> bool:
         try:
-            self._fs.content("1/comm")
-        except OSError as error:
-            if 1 not in pids or isinstance(error, PermissionError):
-                self._why["processes"] = (
-                    f"{self._fs.proc}/1 cannot be seen; is /proc mounted with hidepid? Then this needs CAP_SYS_PTRACE,"
-                    " or the group that the mount option gid names"
-                )
-                return True
-        return False
+            owner = os.stat(f"{self._fs.proc}/{pid}").st_uid
+        except OSError:
+            return False
+        return owner != os.geteuid() and bool(self._comm(pid))
 
     def _boot_time(self) -> float | None:
         found = re.search(r"^btime (\d+)", self._fs.read("stat") or "", re.MULTILINE)
