@@ -23,7 +23,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy rules/grafana/resolver.py
+	$(BIN)/mypy rules/grafana/resolver.py plugins/icinga/check_dnsvigil
 	$(BIN)/lint-imports
 
 .venv/ready: requirements.lock pyproject.toml

@@ -161,7 +161,7 @@ class ProcessCollector:
 
     def _is_foreign(self, pid: int) -> bool:
         try:
-            owner = os.stat(f"{self._fs.proc}/{pid}").st_uid
+            owner = (self._fs.proc / str(pid)).stat().st_uid
         except OSError:
             return False
         return owner != os.geteuid() and bool(self._comm(pid))
