@@ -67,7 +67,8 @@ def test_every_reason_to_skip_a_record_is_documented():
 def test_rules_and_runbooks_speak_of_metrics_that_there_are():
     documented = set(rows("metrics.md"))
     suffixed = {f"{name}{suffix}" for name in documented for suffix in ("", "_bucket", "_sum", "_count")}
-    pages = [*(DOCS / "runbooks").glob("*.md"), *(DOCS.parent / "rules").rglob("*.yml")]
+    rules = DOCS.parent / "rules"
+    pages = [*(DOCS / "runbooks").glob("*.md"), *rules.rglob("*.yml"), *rules.rglob("*.json")]
     for page in pages:
         named = set(re.findall(r"(?<![\w:])dnsvigil_\w+(?![\w:])", page.read_text()))
         assert named <= suffixed, page

@@ -10,13 +10,15 @@ from dnsvigil.config import Config
 from dnsvigil.features.embedded import SUMMARIES, Summarizer
 from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
 from dnsvigil.features.toplabels import TopLabels
-from dnsvigil.records import OTHER
+from dnsvigil.records import CAPTURE, OTHER, SIGNALS
+from dnsvigil.sources.kinds import CAPTURES, DNS, OPEN_RESOLVERS, PDNS, POISONINGS, Kind
 from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch
+from dnsvigil.store.passive import PassiveDns
 from dnsvigil.store.store import Store
 
-SOURCE: Final = "zeek"
-"""The label ``source`` of what comes from Zeek's logs."""
+SOURCE: Final = DNS.source
+"""The label ``source`` of dns.log, and of what is said of a Zeek as a whole."""
 
 LATE: Final = timedelta(minutes=5)
 """How long a minute's summary is open for more of it; what comes later still lands, in rows of its own."""
@@ -24,12 +26,21 @@ LATE: Final = timedelta(minutes=5)
 CLIENTS_WINDOW: Final = timedelta(minutes=5)
 """The event time over which distinct clients are counted."""
 
+OPEN_WINDOW: Final = timedelta(minutes=15)
+"""The event time over which open resolvers are counted: three of the intervals in which the sensor logs them."""
+
+CAPTURE_COUNTS: Final = [name for name, kind in CAPTURE.items() if kind == "BIGINT"]
+"""The columns of a capture row that are counters, by sensor."""
+
+_MERGE_EVERY: Final = timedelta(minutes=5)
+_MERGE_BYTES: Final = 32 * 2**20  # of passive DNS log that waits to be merged; a part of the tuples where they are more
+_MERGE_PART: Final = 16
 _CURSOR_LIFE: Final = timedelta(days=35)
 _FILE_PER_DATA: Final = 2  # a checkpoint may write all that there is anew before it frees the old
 _AHEAD: Final = 40 * 10**6  # bytes: what is written ahead of a checkpoint, and an hour's growth
 _SPAN_TO_DROP: Final = 0.1  # of the time that the summaries span
 
-_COUNTERS: Final = """
+_DNS_COUNTERS: Final = """
     SELECT 'queries' AS metric, server AS a, qtype AS b, records AS value FROM sum_types
     UNION ALL SELECT 'responses', server, rcode, records FROM sum_types
     UNION ALL SELECT 'durations', server, bucket::VARCHAR, records FROM sum_latencies
@@ -38,6 +49,22 @@ _COUNTERS: Final = """
     UNION ALL SELECT 'zone_failures', server, zone, failures FROM sum_zones
     UNION ALL SELECT 'zone_nxdomain', server, zone, nxdomain FROM sum_zones
 """
+_COUNTERS: Final = {
+    DNS: _DNS_COUNTERS,
+    POISONINGS: " UNION ALL ".join(
+        f"SELECT 'poisoning_signals' AS metric, '{name}' AS a, '' AS b, {name} AS value FROM {POISONINGS.view}"
+        for name in SIGNALS
+    ),
+    CAPTURES: " UNION ALL ".join(
+        f"SELECT 'capture' AS metric, sensor AS a, '{name}' AS b, {name} AS value FROM {CAPTURES.view}"
+        for name in CAPTURE_COUNTS
+    ),
+}
+"""What a log's records add to the counters."""
+
+_TABLES: Final = {OPEN_RESOLVERS: "open_resolvers", POISONINGS: "poisoning", CAPTURES: "capture"}
+"""Where the records go that are kept as they are."""
+
 _ZONE_COUNTERS: Final = ("zone_queries", "zone_failures", "zone_nxdomain")
 _SERVER_COUNTERS: Final = ("queries", "responses", "durations", "durations_sum", *_ZONE_COUNTERS)
 
@@ -53,6 +80,8 @@ class Snapshot:
     clients: dict[str, float]  # by server
     store_size: int  # bytes
     oldest_minute: datetime | None
+    tuples: int  # of passive DNS, one for each sensor that saw it
+    open_resolvers: dict[str, int]  # by kind
 
     def shows(self, server: str, zone: str = OTHER) -> bool:
         """Return whether both labels are shown now; one that was and may be again is kept but not shown."""
@@ -65,19 +94,24 @@ class Collector:
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._bounds = config.store
+        # In bytes that are not compressed, so that it is a tenth on disk at most: more tuples would be slow to merge.
+        self._tuples = PassiveDns(store, (config.store.max_size - _AHEAD) // 4)
+        self._unmerged = int(self._tuples.has_new())  # bytes of log, at least, since tuples were merged
+        self.growing: set[str] = set()  # cursors to keep though their files have not grown for long
         zones = [str(zone.name) for zone in config.zones.configured]
         servers = config.servers
         self._zones = self._labels("zone", config.zones.top, zones)
         # Where servers are configured, all others are one series.
         self._servers = self._labels("server", 0 if servers.configured else servers.top, servers.configured)
         with store.errors():
-            self._parser = Parser(store.connection, COLUMNS)
+            self._parser = Parser(store.connection)
             self._summarizer = Summarizer(store.connection, zones, config.zones.failures)
         self._shown = {"zone": list(self._zones.shown), "server": list(self._servers.shown)}  # as the store has it
         self._newest = store.newest_event()
         self._open_minutes: set[datetime] = set()
         self._clients = self._count_clients()
         self._oldest = store.oldest_minute()
+        self._open_resolvers = self._count_open_resolvers()
 
     def close(self) -> None:
         """Free what the collector holds beside the store."""
@@ -89,24 +123,33 @@ class Collector:
         Returns how many records were skipped, by reason. Raises :class:`dnsvigil.store.store.StoreError` when the
         store fails: nothing of the batch is then in it, and store and collector must be made anew.
         """
+        kind = batch.kind
         ingested, skipped = 0, batch.skipped
         newest = None
         # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
         with self._store.errors():
             if batch.pieces:
-                ingested, reasons = self._parser.load(batch.pieces, batch.cursor.sensor)
+                columns = COLUMNS if kind is DNS else None
+                ingested, reasons = self._parser.load(kind, batch.pieces, batch.cursor.sensor, columns)
                 skipped = skipped + reasons
             if ingested:
-                newest = self._summarize()
+                newest = self._prepare(kind)
         with self._store.transaction():
-            self._count_records(ingested, skipped)
+            self._count_records(kind, ingested, skipped)
             if batch.read:
-                self._store.put_sensor(SOURCE, batch.cursor.sensor, newest)
+                self._store.put_sensor(kind.source, batch.cursor.sensor, newest)
             self._store.put_cursor(batch.cursor)
             if newest:
-                self._add_summaries()
+                self._add(kind)
+                self._unmerged += sum(len(piece.body) for piece in batch.pieces) if kind is PDNS else 0
                 self._pass_time(newest)
         return skipped
+
+    def settle(self) -> None:
+        """Do what else is done as time passes, for when no more will come. Raises as :meth:`ingest` does."""
+        if self._unmerged:
+            with self._store.transaction():
+                self._merge_tuples()
 
     def snapshot(self) -> Snapshot:
         """Return what the store holds now."""
@@ -118,14 +161,25 @@ class Collector:
             clients=self._clients,
             store_size=self._store.size(),
             oldest_minute=self._oldest,
+            tuples=self._tuples.count,
+            open_resolvers=self._open_resolvers,
         )
 
     def _labels(self, kind: str, top: int, pinned: Sequence[str]) -> TopLabels:
         known = self._store.labels(kind)
         return TopLabels(top, pinned, known.shown, known.weights)
 
-    def _summarize(self) -> datetime:
-        """Summarize the parsed records; return the time of the newest."""
+    def _prepare(self, kind: Kind) -> datetime:
+        """Do what can be done with the parsed records before the transaction; return the time of the newest."""
+        if kind is DNS:
+            self._summarize()
+        elif kind is PDNS:
+            self._tuples.gather(kind.view)
+        ((newest,),) = self._store.rows(f"SELECT max(ts) FROM {kind.view}")
+        time: datetime = newest
+        return time
+
+    def _summarize(self) -> None:
         most = max(self._zones.capacity, self._servers.capacity)
         domains, servers = self._summarizer.count_labels(most)
         self._zones.offer(domains)
@@ -133,33 +187,42 @@ class Collector:
         self._summarizer.summarize(
             [*self._zones.pinned, *self._zones.shown], [*self._servers.pinned, *self._servers.shown]
         )
-        ((newest,),) = self._store.rows("SELECT max(ts) FROM transactions")
-        time: datetime = newest
-        return time
+
+    def _add(self, kind: Kind) -> None:
+        """Put the records of the batch into the store."""
+        if kind is DNS:
+            self._add_summaries()
+        elif kind is PDNS:
+            self._tuples.add()
+        else:
+            self._store.add_rows(_TABLES[kind], kind.view)
+        if kind in _COUNTERS:
+            self._store.count(_COUNTERS[kind])
 
     def _add_summaries(self) -> None:
-        """Put the summaries of the batch into the store."""
         for kind, labels in (("zone", self._zones), ("server", self._servers)):
             if labels.shown != self._shown[kind]:
                 self._put_labels(kind, labels)
         for name in SUMMARIES:
             self._store.add_summary(name)
-        self._store.count(_COUNTERS)
         self._open_minutes.update(minute for (minute,) in self._store.rows("SELECT DISTINCT minute FROM sum_types"))
 
     def _put_labels(self, kind: str, labels: TopLabels) -> None:
         self._store.put_labels(kind, labels.shown, labels.weights)
         self._shown[kind] = list(labels.shown)
 
-    def _count_records(self, ingested: int, skipped: Counter[str]) -> None:
+    def _count_records(self, kind: Kind, ingested: int, skipped: Counter[str]) -> None:
         # What was read is the sum of both, so that the two can never disagree.
-        self._store.count_values("records_ingested", SOURCE, {"": ingested})
-        self._store.count_values("records_skipped", SOURCE, dict(skipped))
+        self._store.count_values("records_ingested", kind.source, {"": ingested})
+        self._store.count_values("records_skipped", kind.source, dict(skipped))
 
     def _pass_time(self, newest: datetime) -> None:
         """Do what is due as event time moves on: by minute merge and count, by hour forget."""
         before = self._newest or datetime.min
         self._newest = max(newest, before)
+        due = (self._newest - datetime.min) // _MERGE_EVERY > (before - datetime.min) // _MERGE_EVERY
+        if self._unmerged > (0 if due else max(_MERGE_BYTES, self._tuples.bytes // _MERGE_PART)):
+            self._merge_tuples()
         if _minute(self._newest) == _minute(before):
             return
         closed = {minute for minute in self._open_minutes if minute < self._newest - LATE}
@@ -167,6 +230,7 @@ class Collector:
             self._store.merge_minutes(closed, SKETCH_SIZE)
             self._open_minutes -= closed
         self._clients = self._count_clients()
+        self._open_resolvers = self._count_open_resolvers()
         new_hour = self._newest.replace(minute=0, second=0, microsecond=0) > before
         for kind, labels in (("zone", self._zones), ("server", self._servers)):
             labels.renew()
@@ -180,16 +244,27 @@ class Collector:
     def _forget(self, now: datetime) -> None:
         """Keep the store within its bounds."""
         before = now - timedelta(seconds=self._bounds.retention)
+        self._drop_tuples("age", self._tuples.forget(before))
         oldest = self._store.oldest_minute()
         if oldest and _FILE_PER_DATA * self._store.used() + _AHEAD > self._bounds.max_size:
             before = max(before, oldest + _SPAN_TO_DROP * (now - oldest))
         if oldest and oldest < before:
             self._store.forget_minutes(before)
-        self._store.forget_cursors(_CURSOR_LIFE)
+        self._store.forget_cursors(_CURSOR_LIFE, self.growing)
         # Counters outlive their place on the list, so that a label that comes back goes on where it was; those
         # of labels that are not even candidates any more are dropped.
         self._store.forget_counters(_ZONE_COUNTERS, "b", self._zones.known())
         self._store.forget_counters(_SERVER_COUNTERS, "a", self._servers.known())
+
+    def _merge_tuples(self) -> None:
+        self._drop_tuples("size", self._tuples.merge())
+        self._unmerged = 0
+
+    def _drop_tuples(self, reason: str, dropped: int) -> None:
+        self._store.count_values("passive_dns_dropped", reason, {"": dropped})
+
+    def _count_open_resolvers(self) -> dict[str, int]:
+        return self._store.open_resolvers(self._newest - OPEN_WINDOW) if self._newest else {}
 
     def _count_clients(self) -> dict[str, float]:
         if self._newest is None:

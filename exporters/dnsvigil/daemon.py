@@ -92,7 +92,7 @@ class Daemon:
         self._store = Store(state)
         self._wait = _FIRST_WAIT
         self._sensors: set[str] = set()
-        self._reported: set[tuple[str, str]] = set()  # sensor and reason of skipped records
+        self._reported: set[tuple[str, str, str]] = set()  # sensor, log and reason of skipped records
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
         try:
             self.server = Server(self._pages.application(), config.listen, config.web_config_file)
@@ -134,11 +134,13 @@ class Daemon:
             while not self._stop.is_set():
                 # By cursor, since a file keeps that when it is renamed or compressed while it is read.
                 known = {reading.file.cursor.id: reading for reading in readings}
-                for file in follower.pending():
+                pending = follower.pending()
+                collector.growing = follower.growing()
+                for file in pending:
                     if reading := known.get(file.cursor.id):
                         reading.size = file.size
                     else:
-                        batches = read_batches(file.path, file.cursor, file.finished)
+                        batches = read_batches(file.path, file.cursor, file.finished, file.kind)
                         read = min(file.cursor.offset, file.size)  # the offset in compressed data is past its size
                         known[file.cursor.id] = _Reading(file, batches, file.size, read)
                         readings.append(known[file.cursor.id])
@@ -161,8 +163,8 @@ class Daemon:
                     self._stop.wait(POLL_SECONDS)
 
     def _report(self, file: Pending, skipped: Counter[str]) -> None:
-        """Say in the log when records of a sensor are skipped for a reason that was not met before."""
-        new = {(file.cursor.sensor, reason) for reason in skipped} - self._reported
+        """Say in the log when records of a sensor's log are skipped for a reason that was not met before."""
+        new = {(file.cursor.sensor, file.kind.path, reason) for reason in skipped} - self._reported
         if new:
             log.warning("%s: %s; more for the same reason is counted only", file.path, describe_skipped(skipped))
             self._reported |= new

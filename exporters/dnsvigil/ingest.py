@@ -43,7 +43,7 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
                 try:
                     file = pending_log(path, cursors)
                     done = 0
-                    for batch in read_ahead(read_batches(path, file.cursor, file.finished)):
+                    for batch in read_ahead(read_batches(path, file.cursor, file.finished, file.kind)):
                         result = collector.ingest(batch)
                         cursors.put(batch.cursor)
                         total["records"] += batch.read
@@ -57,6 +57,7 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
                 total += skipped
                 if skipped:
                     log.warning("%s: %s", path, describe_skipped(skipped))
+        collector.settle()
     print(f"{total.pop('records', 0):,} records read, {total.total():,} skipped", file=sys.stderr)
     return not unread
 

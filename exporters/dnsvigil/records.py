@@ -1,4 +1,4 @@
-"""What sources give and the store keeps: the DNS transaction record, and the cursor of a log file."""
+"""What sources give and the store keeps: the records of each log, and the cursor of a log file."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -30,8 +30,104 @@ TRANSACTION: Final[dict[str, str]] = {
     "rejected": "BOOLEAN",
     "query_bytes": "UINTEGER",
     "response_bytes": "UINTEGER",
+    "answer_types": "VARCHAR[]",  # mnemonic of each answer
+    "edns_udp_size": "UINTEGER",
+    "dnssec_ok": "BOOLEAN",
+    "ede": "USMALLINT[]",  # extended error codes, RFC 8914
 }
 """Column name to DuckDB type of the DNS transaction record. Every column but ``ts`` may be NULL."""
+
+PASSIVE_DNS: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",  # when the sensor wrote it; UTC, microseconds, like all times here
+    "sensor": "VARCHAR",
+    "node": "VARCHAR",
+    "rrname": "VARCHAR",  # in the form of qname
+    "rrtype": "VARCHAR",  # mnemonic, TYPE and the number for types without
+    "rdata": "VARCHAR",  # as zone files have it, all but printable ASCII as \xNN; NULL: the sensor cannot say
+    "section": "VARCHAR[]",  # answer, authority, additional
+    "bailiwick": "VARCHAR",  # the zone whose servers said so
+    "ttl_min": "UINTEGER",  # seconds
+    "ttl_max": "UINTEGER",
+    "count": "BIGINT",
+    "time_first": "TIMESTAMP",
+    "time_last": "TIMESTAMP",
+}
+"""Columns of a passive DNS row: what a sensor saw of one tuple since its last row about it."""
+
+OPEN_KINDS: Final = ("recursive", "forwarder")
+"""How a host can be an open resolver: by asking the servers itself, or by having another host do it."""
+
+OPEN_RESOLVER: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",
+    "sensor": "VARCHAR",
+    "node": "VARCHAR",
+    "host": "VARCHAR",
+    "kind": "VARCHAR",  # one of OPEN_KINDS
+    "answered_from": "VARCHAR",  # the address that answered for a forwarder
+    "askers": "BIGINT",  # distinct in this row
+    "queries": "BIGINT",
+    "responses": "BIGINT",
+    "query_bytes": "BIGINT",
+    "response_bytes": "BIGINT",
+    "sample_names": "VARCHAR[]",
+    "time_first": "TIMESTAMP",
+    "time_last": "TIMESTAMP",
+}
+"""Columns of an open resolver row: what a sensor saw of a host that answers strangers in an interval."""
+
+SIGNALS: Final = (
+    "wrong_id",
+    "wrong_port",
+    "conflicting_answers",
+    "unsolicited",
+    "out_of_bailiwick",
+    "nxdomain_storm",
+    "forged_ns",
+    "first_fragments",
+    "icmp_unreachable",
+    "ttl_jumps",
+    "ip_ttl_jumps",
+)
+"""What may be a sign of cache poisoning; each is a column with its count."""
+
+POISONING: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",
+    "sensor": "VARCHAR",
+    "node": "VARCHAR",
+    "resolver": "VARCHAR",
+    "zone": "VARCHAR",
+    "time_first": "TIMESTAMP",
+    "time_last": "TIMESTAMP",
+    "queries": "BIGINT",
+    "responses": "BIGINT",
+    **dict.fromkeys(SIGNALS, "BIGINT"),
+    "port_entropy": "DOUBLE",  # bits, as the next
+    "id_entropy": "DOUBLE",
+    "sources": "BIGINT",  # distinct addresses of the deviating answers
+    "sample_names": "VARCHAR[]",
+    "sample_servers": "VARCHAR[]",
+}
+"""Columns of a poisoning row: the signs that a sensor saw at a resolver, for a zone, in an interval."""
+
+CAPTURE: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",
+    "sensor": "VARCHAR",
+    "node": "VARCHAR",
+    "interval_seconds": "DOUBLE",
+    "packets": "BIGINT",  # received
+    "packets_dropped": "BIGINT",
+    "link_packets": "BIGINT",
+    "bytes": "BIGINT",
+    "dns_queries": "BIGINT",
+    "dns_responses": "BIGINT",
+    "unmatched_queries": "BIGINT",
+    "unmatched_responses": "BIGINT",
+    "malformed": "BIGINT",
+    "dropped_pdns": "BIGINT",  # state entries that the sensor's bounds refused, as the next
+    "dropped_open_resolver": "BIGINT",
+    "dropped_poisoning": "BIGINT",
+}
+"""Columns of a capture row: how much a sensor saw, and lost, in an interval."""
 
 QTYPES: Final[dict[int, str]] = {int(rdtype): rdtype.name for rdtype in dns.rdatatype.RdataType}
 """Type number to its mnemonic, for the types that have one."""
@@ -60,5 +156,5 @@ class Cursor:
     head_hash: str  # SHA-256 of those bytes, in hex
     offset: int  # bytes of the uncompressed content that have been read
     header: bytes  # the TSV header in force at the offset, empty for none
-    path: str  # the file, or the folder that is followed, where it was first seen
+    path: str  # the file where it was first seen, or the folder that is followed and the log's name
     whole_size: int = 0  # bytes on disk of the compressed file in which nothing is left behind the offset

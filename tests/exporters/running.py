@@ -19,7 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from dnsvigil.config import load_config
 from dnsvigil.daemon import Daemon
 from dnsvigil.features.summaries import LATENCY_BOUNDS
+from dnsvigil.records import SIGNALS
+from dnsvigil.sources.kinds import KINDS, PDNS
 from dnsvigil.sources.zeek import SKIP_REASONS
+from dnsvigil.store.store import Store
+from exporters.zeeklogs import package_columns, package_line
 from lab.generate import Generated, Stream
 from lab.replay import LiveLog
 from lab.zeeklog import Columns
@@ -144,9 +148,26 @@ def get(url: str) -> str:
         return response.read().decode()
 
 
-def ingested(text: str) -> float:
+def ingested(text: str, source: str = "zeek") -> float:
     """Return how many records a /metrics says went into the store."""
-    return samples(text).get(sample("dnsvigil_records_ingested_total", source="zeek"), 0)
+    return samples(text).get(sample("dnsvigil_records_ingested_total", source=source), 0)
+
+
+def has_ingested(text: str, expected: Samples) -> bool:
+    """Tell whether a /metrics says that all records of every log went into the store."""
+    found = samples(text)
+    return all(
+        found.get(key, 0) >= value for key, value in expected.items() if key[0] == "dnsvigil_records_ingested_total"
+    )
+
+
+def passive_dns(state: Path) -> Counter[tuple[str, str, str]]:
+    """Return how often each tuple of passive DNS was seen."""
+    with Store(state) as store:
+        return Counter({(name, kind, data): count for name, kind, data, count in store.rows(_TUPLES)})
+
+
+_TUPLES = "SELECT rrname, rrtype, rdata, sum(count)::BIGINT FROM passive_dns GROUP BY ALL"
 
 
 def line(
@@ -166,7 +187,10 @@ def line(
 
 
 class Writer(threading.Thread):
-    """Writes a log below ``folder`` as Zeek does, rotated and compressed, at ``rate`` lines a second until stopped."""
+    """Writes logs below ``folder`` as Zeek does, rotated and compressed, until stopped.
+
+    Into dns.log come ``rate`` lines a second, into that of passive DNS a hundredth of it.
+    """
 
     _SLICES = 20  # a second
 
@@ -174,6 +198,11 @@ class Writer(threading.Thread):
         super().__init__(name="log-writer")
         self._stop_writing = threading.Event()
         self._live = LiveLog(folder, columns=Columns(), rotate=rotate)
+        columns = Columns(tuple((name, "string") for name in package_columns(PDNS.path)))
+        self._passive = LiveLog(folder, columns=columns, rotate=rotate, log=PDNS.path)
+        self._rows = rate // 100 // self._SLICES
+        self._rows_written = 0
+        self.tuples: Counter[tuple[str, str, str]] = Counter()
         zones = [
             Stream(server, f"{zone}.example", rate / 8, servfail=bad, nxdomain=0.1, unanswered=bad / 2)
             for server in ("192.0.2.53", "2001:db8::53")
@@ -184,7 +213,7 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         due = time.monotonic()
-        with self._live as live:
+        with self._live as live, self._passive as passive:
             for number, second in enumerate(self._generated.chunks()):
                 lines = second.splitlines(keepends=True)
                 if number % 5 == 3:
@@ -193,15 +222,34 @@ class Writer(threading.Thread):
                     some = lines[len(lines) * i // self._SLICES : len(lines) * (i + 1) // self._SLICES]
                     live.write(some)
                     self._written.update(each.split(b"\t", 1)[1] for each in some)
+                    passive.write(self._rows_of_passive_dns())
                     due += 1 / self._SLICES
                     if self._stop_writing.wait(max(due - time.monotonic(), 0)):
                         return
 
+    def _rows_of_passive_dns(self) -> list[bytes]:
+        rows = []
+        for _ in range(self._rows):
+            self._rows_written += 1
+            number = self._rows_written
+            key = (f"h{number * number % 997}.shop.example", "A", f"192.0.2.{number % 3}")
+            self.tuples[key] += number
+            now = f"{time.time():.6f}"
+            rows.append(
+                package_line(
+                    PDNS.path,
+                    **dict(zip(("rrname", "rrtype", "rdata"), key, strict=True)),
+                    **dict.fromkeys(("ts", "time_first", "time_last"), now),
+                    count=str(number),
+                )
+            )
+        return rows
+
     def stop(self) -> Samples:
-        """End the log; return what :func:`totals` are after all of it."""
+        """End the logs; return what :func:`totals` are after all of them."""
         self._stop_writing.set()
         self.join()
-        return truth(self._written)
+        return truth(self._written) | truth_of_package(self._rows_written)
 
 
 _TYPES = {"1": "A", "15": "MX", "16": "TXT", "28": "AAAA", "65": "HTTPS"}
@@ -245,3 +293,15 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         sample("dnsvigil_response_duration_seconds_sum", server=server): total / 1e6 for server, total in sums.items()
     }
     return {**found, **durations, sample("dnsvigil_records_read_total", source="zeek"): read}
+
+
+def truth_of_package(rows: int) -> Samples:
+    """Work out what the package's :func:`totals` are after so many good rows of passive DNS."""
+    found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+    for kind in KINDS[1:]:
+        found[sample("dnsvigil_records_read_total", source=kind.source)] = rows if kind is PDNS else 0
+        for reason in SKIP_REASONS:
+            found[sample("dnsvigil_records_skipped_total", source=kind.source, reason=reason)] = 0
+    found[sample("dnsvigil_records_ingested_total", source=PDNS.source)] = rows
+    found |= {sample("dnsvigil_poisoning_signals_total", signal=signal): 0 for signal in SIGNALS}
+    return found | {sample("dnsvigil_passive_dns_dropped_total", reason=reason): 0 for reason in ("age", "size")}

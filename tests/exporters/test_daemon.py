@@ -32,6 +32,7 @@ from exporters.running import (
     samples,
     write_config,
 )
+from exporters.zeeklogs import package_header, package_line
 from lab.zeeklog import header
 
 HOSTILE = '<script>alert("1")</script>&amp;.example'
@@ -274,6 +275,27 @@ def test_a_log_is_not_read_again_when_its_cursor_is_forgotten(tmp_path: Path) ->
             assert ingested(get(f"{daemon.server.url}/metrics")) == 2
     with Store(state) as store:
         assert len(store.cursors()) == 1
+
+
+def test_a_log_that_rests_for_long_is_not_read_again_when_it_grows(tmp_path: Path) -> None:
+    """As those of the Zeek package do where nothing is wrong, and nobody rotates them."""
+    config, state = write_config(tmp_path), tmp_path / "state"
+    path = tmp_path / "zeek" / "current" / "dnsvigil_poisoning.log"
+    path.write_bytes(package_header(path.stem) + package_line(path.stem))
+    with collecting_here(config, state) as daemon:
+        eventually(lambda: ingested(get(f"{daemon.server.url}/metrics"), "zeek_poisoning") == 1)
+    with Store(state) as store, store.transaction():
+        store.rows("UPDATE cursors SET used_at = now()::TIMESTAMP - INTERVAL 36 DAY")
+    with collecting_here(config, state) as daemon:
+        write_log(tmp_path, line(time.time(), "www.a.example"))  # of another hour, in which cursors are forgotten
+        eventually(lambda: ingested(get(f"{daemon.server.url}/metrics")) == 1)
+    with path.open("ab") as stream:
+        stream.write(package_line(path.stem))
+    with collecting_here(config, state) as daemon:
+        url = f"{daemon.server.url}/metrics"
+        eventually(lambda: ingested(get(url), "zeek_poisoning") >= 2)
+        time.sleep(1.5)
+        assert ingested(get(url), "zeek_poisoning") == 2
 
 
 def test_lag_lasts_while_the_log_grows_faster_than_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,23 @@ from dnsvigil.records import Cursor
 from dnsvigil.sources import follow
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.follow import Follower, given_logs, pending_log, sensor_of
+from dnsvigil.sources.kinds import BY_PATH
 from dnsvigil.sources.reader import read_batches
-from exporters.zeeklogs import COMPRESS, HEADER, NEWLINE, START, Taken, Taker, as_json, header_of, log_lines, tsv
+from exporters.zeeklogs import (
+    COMPRESS,
+    HEADER,
+    NEWLINE,
+    START,
+    Taken,
+    Taker,
+    as_json,
+    header_of,
+    log_lines,
+    package_header,
+    package_json,
+    package_line,
+    tsv,
+)
 from lab import zeeklog
 
 FOOTER = zeeklog.footer(START)
@@ -107,6 +122,7 @@ class Live:
         self._stored: dict[str, Cursor] = {}
         self.taken = Taken()
         self.by_sensor: Counter[str] = Counter()
+        self.by_log: Counter[str] = Counter()
         self.restart()
 
     def restart(self) -> None:
@@ -119,8 +135,9 @@ class Live:
         for _ in range(times):
             given = {file.cursor.id: file for file in reversed(self.follower.pending())}
             for file in reversed(given.values()):
-                for batch in read_batches(file.path, file.cursor, file.finished):
+                for batch in read_batches(file.path, file.cursor, file.finished, file.kind):
                     part = self._taker.batches([batch])
+                    self.by_log[batch.kind.path] += len(part.rows)
                     self._cursors.put(batch.cursor)
                     self._stored.pop(batch.cursor.id, None)
                     self._stored[batch.cursor.id] = batch.cursor
@@ -362,6 +379,74 @@ def test_any_order_of_events_gives_each_record_once(
     live.poll(times=3)
     assert live.taken.names == zeek.names
     assert not live.taken.skipped
+
+
+class TestSeveralLogs:
+    """The logs of the Zeek package lie beside dns.log, and go the same ways."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "logs" / "sensor-1"
+        (folder / "current").mkdir(parents=True)
+        (folder / "2023-11-14").mkdir()
+        return folder
+
+    @pytest.mark.parametrize("in_json", [False, True])
+    @pytest.mark.parametrize("way", ["rename", "compress", "truncate", "truncate and compress"])
+    def test_are_each_read_once(self, taker: Taker, folder: Path, way: str, in_json: bool) -> None:
+        live = Live(taker, ZeekSource(folder / "current"))
+        written: Counter[str] = Counter()
+        for turn in range(3):
+            for path in BY_PATH:
+                log = folder / "current" / f"{path}.log"
+                header = b"" if in_json or (log.exists() and "truncate" in way) else header_for(path)
+                with log.open("ab") as stream:
+                    # Of what is truncated, the next part has no header of its own.
+                    stream.write(header if not stream.tell() else b"")
+                    stream.writelines(line_for(path, turn, number, in_json) for number in range(turn + 2))
+                written[path] += turn + 2
+            if turn == 1:
+                live.poll()
+                live.restart()
+            for path in BY_PATH:
+                log = folder / "current" / f"{path}.log"
+                target = folder / "2023-11-14" / f"{path}.0{turn}:00:00-0{turn + 1}:00:00.log"
+                shutil.copyfile(log, target)
+                if "truncate" in way:
+                    os.truncate(log, 0)
+                else:
+                    log.unlink()
+                if turn != 1:
+                    live.poll()
+                if "compress" in way:
+                    target.with_name(f"{target.name}.gz").write_bytes(gzip.compress(target.read_bytes()))
+                    target.unlink()
+            live.poll()
+        live.poll()
+        assert live.by_log == written
+        assert not live.taken.skipped
+
+    def test_that_are_not_there_are_not_missed(
+        self, taker: Taker, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        live = Live(taker, ZeekSource(folder / "current"))
+        (folder / "current" / "dns.log").write_bytes(HEADER + tsv())
+        (folder / "current" / "dnsvigil_new.log").write_bytes(header_of("ts", path="dnsvigil_new") + b"1\n")
+        live.poll(times=2)
+        assert (live.by_log, live.follower.pending(), live.follower.lost()) == ({"dns": 1}, [], 0)
+        assert not caplog.messages
+
+
+def header_for(path: str) -> bytes:
+    return HEADER if path == "dns" else package_header(path)
+
+
+def line_for(path: str, turn: int, number: int, in_json: bool) -> bytes:
+    ts = START + 100 * turn + number
+    if path == "dns":
+        line = tsv(ts=f"{ts}.0", uid=f"Cuid{turn}{number}")
+        return as_json(line) if in_json else line
+    return package_json(path, ts=ts) if in_json else package_line(path, ts=f"{ts}.000000")
 
 
 class TestSensors:

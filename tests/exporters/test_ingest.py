@@ -16,9 +16,22 @@ import pytest
 
 from dnsvigil.cli import main
 from dnsvigil.sources import reader
+from dnsvigil.sources.kinds import KINDS
 from dnsvigil.sources.zeek import SKIP_REASONS
 from exporters.running import Samples, sample, samples, totals
-from exporters.zeeklogs import COMPRESS, HEADER, NEWLINE, START, as_json, header_of, log_lines, tsv
+from exporters.zeeklogs import (
+    COMPRESS,
+    HEADER,
+    NEWLINE,
+    START,
+    as_json,
+    header_of,
+    log_lines,
+    package_header,
+    package_json,
+    package_line,
+    tsv,
+)
 from lab import zeeklog
 from lab.generate import Generated, Stream
 
@@ -338,6 +351,38 @@ class TestBadLogs:
             if name == "dnsvigil_records_skipped_total"
         }
         assert reasons == set(SKIP_REASONS)
+
+
+class TestPackage:
+    """The logs of the Zeek package, beside dns.log or without it."""
+
+    @pytest.mark.parametrize("in_json", [False, True])
+    @pytest.mark.parametrize("form", COMPRESS)
+    def test_are_known_under_any_name(self, state: State, tmp_path: Path, form: str, in_json: bool) -> None:
+        logs = tmp_path / "fra-1"
+        logs.mkdir()
+        for number, kind in enumerate(KINDS[1:]):
+            lines = package_json(kind.path) if in_json else package_header(kind.path) + package_line(kind.path)
+            (logs / f"log-{number}").write_bytes(COMPRESS[form](lines * (1 if in_json else 2)))
+        state.ingest(logs).ingest(logs, *sorted(logs.iterdir()))
+        found = state.metrics
+        for kind in KINDS[1:]:
+            assert found[sample("dnsvigil_records_ingested_total", source=kind.source)] == 1 + (not in_json)
+            assert found[sample("dnsvigil_records_read_total", source=kind.source)] == 1 + (not in_json)
+        assert found[sample("dnsvigil_passive_dns_tuples")] == 1
+        assert found[sample("dnsvigil_capture_packets_total", sensor="fra-1")] == 1000 * (1 + (not in_json))
+        assert state.counts == (0, 0, {})
+
+    def test_leave_the_metrics_of_dns_as_they_are(self, state: State, tmp_path: Path) -> None:
+        alone = State(tmp_path / "alone")
+        log = tmp_path / "fra-1" / "dns.log"
+        log.parent.mkdir()
+        write_log(log)
+        alone.ingest(log)
+        for kind in KINDS[1:]:
+            log.with_name(f"{kind.path}.log").write_bytes(package_header(kind.path) + package_line(kind.path))
+        state.ingest(log.parent)
+        assert alone.metrics.items() <= state.metrics.items()
 
 
 class TestCommand:

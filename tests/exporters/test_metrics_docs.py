@@ -6,23 +6,31 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from dnsvigil.sources.kinds import KINDS
 from exporters.running import collecting_here, eventually, get, ingested, line, write_config
+from exporters.zeeklogs import package_header, package_line
 from lab.zeeklog import header
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+PACKAGE = KINDS[1:]
 _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|(.*?)\| (.+) \|$", re.MULTILINE)
 
 
-def documented() -> dict[str, tuple[str, frozenset[str]]]:
-    rows = _ROW.findall(PAGE.read_text())
+def documented(program: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """The metrics in the section of a program: their types and labels."""
+    (section,) = (part for part in PAGE.read_text().split("\n## ") if part.startswith(f"{program}\n"))
+    rows = _ROW.findall(section)
     assert len({name for name, *_ in rows}) == len(rows)
     return {name: (kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
 
 
 def served(text: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """The metrics of a /metrics, without those of the client library."""
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.samples, f"{family.name} has no value"
+        if family.name.startswith("process_"):
+            continue
         labels = frozenset(name for sample in family.samples for name in sample.labels if name != "le")
         found[family.name + "_total" * (family.type == "counter")] = (family.type, labels)
     return found
@@ -33,14 +41,16 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path) -> None:
     log.parent.mkdir(parents=True)
     records = [line(time.time(), "a.example"), line(time.time(), "b.example", rcode="-", rtt="-")]
     log.write_bytes(header(time.time()) + b"".join(records) + b"broken\n")
+    for kind in PACKAGE:
+        log.with_name(f"{kind.path}.log").write_bytes(package_header(kind.path) + package_line(kind.path))
     with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
         url = f"{daemon.server.url}/metrics"
         eventually(lambda: ingested(get(url)) == len(records))
+        eventually(lambda: all(ingested(get(url), kind.source) == 1 for kind in PACKAGE))
         metrics = served(get(url))
-    ours = {name: kind for name, kind in metrics.items() if not name.startswith("process_")}
-    page = documented()
-    assert page.keys() == ours.keys()
-    assert page == ours
+    page = documented("Collector")
+    assert page.keys() == metrics.keys()
+    assert page == metrics
 
 
 def test_the_metrics_of_the_process_are_mentioned() -> None:

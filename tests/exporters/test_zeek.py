@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.records import TRANSACTION
-from dnsvigil.sources.parser import FIELDS
-from dnsvigil.sources.zeek import MAX_LINE, SKIP_REASONS, Header, is_dns_log, split
+from dnsvigil.sources.kinds import DNS
+from dnsvigil.sources.zeek import MAX_LINE, SKIP_REASONS, Header, first_kind, split
 from exporters import pcap
 from exporters.zeeklogs import HEADER, NEWLINE, START, TAB, Taken, Taker, as_json, header_of, log_lines, tsv
 from lab import zeeklog
@@ -25,6 +25,8 @@ from lab.questions import awkward
 
 GOOD = log_lines(5)
 JSON_GOOD = [as_json(line) for line in GOOD]
+ADDED = ("query_bytes", "response_bytes", "answer_types", "edns_udp_size", "dnssec_ok", "ede")
+FIELDS = {column: DNS.field_of(column) for column in TRANSACTION if column != "sensor"}
 EPOCH = datetime(1970, 1, 1)
 
 
@@ -56,8 +58,7 @@ class TestRecord:
         "rd": True,
         "ra": True,
         "rejected": False,
-        "query_bytes": None,
-        "response_bytes": None,
+        **dict.fromkeys(ADDED),
     }
 
     @pytest.mark.parametrize("form", [lambda line: HEADER + line, as_json], ids=["tsv", "json"])
@@ -77,8 +78,7 @@ class TestRecord:
         unset = {"rtt_seconds", "qname", "qclass", "qtype", "rcode", "answers", "ttls", "aa", "rejected", "client_port"}
         assert {name for name, value in zip(TRANSACTION, row, strict=True) if value is None} == unset | {
             "uid",
-            "query_bytes",
-            "response_bytes",
+            *ADDED,
         }
 
     def test_empty_list(self, taker: Taker) -> None:
@@ -289,6 +289,7 @@ class TestBadLine:
         assert {reason for _, reason in (*BAD_TSV.values(), *BAD_JSON.values())} == set(SKIP_REASONS) - {
             "no_header",
             "truncated",
+            "word",
         }
 
     @pytest.mark.parametrize("form", [tsv, lambda: as_json(tsv())], ids=["tsv", "json"])
@@ -385,7 +386,7 @@ class TestAnyLines:
 class TestHeader:
     def test_says_all(self) -> None:
         header = Header.parse(HEADER)
-        assert header is not None and header.is_dns
+        assert header is not None and header.kind is DNS
         assert (header.separator, header.set_separator, header.empty, header.unset) == ("\t", ",", "(empty)", "-")
         assert header.fields == tuple(name for name, _ in zeeklog.DNS_COLUMNS)
 
@@ -461,11 +462,11 @@ class TestHeader:
 
     def test_again_and_again_costs_no_more_tables(self) -> None:
         """Garbage with many lines that begin with # must not become as many tables."""
-        pieces, _, _ = split(b"".join((HEADER, *(b"#\n" + line for line in GOOD * 100))), None)
+        pieces, _, _ = split(b"".join((HEADER, *(b"#\n" + line for line in GOOD * 100))), None, DNS)
         assert len(pieces) == 1
 
 
-class TestIsDnsLog:
+class TestFirstKind:
     @pytest.mark.parametrize(
         "head",
         [
@@ -479,7 +480,7 @@ class TestIsDnsLog:
         ],
     )
     def test_yes(self, head: bytes) -> None:
-        assert is_dns_log(head)
+        assert first_kind(head) is DNS
 
     @pytest.mark.parametrize(
         "head",
@@ -498,7 +499,7 @@ class TestIsDnsLog:
         ],
     )
     def test_no(self, head: bytes) -> None:
-        assert not is_dns_log(head)
+        assert first_kind(head) is None
 
 
 def plain_rows(path: Path) -> Iterator[tuple[Any, ...]]:

@@ -12,6 +12,7 @@ from dnsvigil.collector import Collector
 from dnsvigil.config import Address, Config, Servers, Zone, ZoneName, Zones
 from dnsvigil.exporter.metrics import StoreMetrics
 from dnsvigil.records import Cursor
+from dnsvigil.sources.kinds import DNS
 from dnsvigil.sources.reader import Batch
 from dnsvigil.sources.zeek import count_lines, split
 from dnsvigil.store.store import Store
@@ -32,7 +33,7 @@ class Collecting:
     def take(self, *lines: bytes) -> None:
         """Take lines as one batch."""
         body = b"".join(lines)
-        pieces, _, skipped = split(HEADER + body, None)
+        pieces, _, skipped = split(HEADER + body, None, DNS)
         cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
         self._collector.ingest(Batch(pieces, count_lines(body), skipped, cursor, 0))
 

@@ -15,6 +15,7 @@ import zstandard
 from dnsvigil.records import TRANSACTION
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.follow import pending_log
+from dnsvigil.sources.kinds import DNS, Kind
 from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch, read_batches
 from dnsvigil.sources.zeek import Piece, split
@@ -108,31 +109,31 @@ class Taker:
     def __init__(self) -> None:
         self._connection = duckdb.connect(config={"threads": 2})
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._parser = Parser(self._connection, list(TRANSACTION))
+        self._parser = Parser(self._connection)
 
     def close(self) -> None:
         self._parser.close()
         self._connection.close()
 
-    def parse(self, pieces: list[Piece], sensor: str = "zeek") -> Taken:
+    def parse(self, pieces: list[Piece], kind: Kind = DNS, sensor: str = "zeek") -> Taken:
         """Parse pieces."""
-        ingested, skipped = self._parser.load(pieces, sensor)
-        columns = ", ".join(TRANSACTION)
-        rows = self._connection.execute(f"SELECT {columns} FROM {Parser.VIEW} ORDER BY ALL").fetchall()
+        ingested, skipped = self._parser.load(kind, pieces, sensor)
+        columns = ", ".join(kind.record)
+        rows = self._connection.execute(f"SELECT {columns} FROM {kind.view} ORDER BY ALL").fetchall()
         assert len(rows) == ingested
         return Taken(rows, ingested + skipped.total(), skipped)
 
-    def take(self, data: bytes) -> Taken:
+    def take(self, data: bytes, kind: Kind = DNS) -> Taken:
         """Cut and parse the content of a log."""
-        pieces, _, skipped = split(data, None)
-        parsed = self.parse(pieces) if pieces else Taken()
+        pieces, _, skipped = split(data, None, kind)
+        parsed = self.parse(pieces, kind) if pieces else Taken()
         return Taken(parsed.rows, parsed.read + skipped.total(), parsed.skipped + skipped)
 
     def batches(self, batches: Iterable[Batch]) -> Taken:
         """Parse what a reader gives; its own count of what it read must be right."""
         taken = Taken()
         for batch in batches:
-            parsed = self.parse(batch.pieces) if batch.pieces else Taken()
+            parsed = self.parse(batch.pieces, batch.kind) if batch.pieces else Taken()
             assert batch.read == parsed.read + batch.skipped.total()
             taken.rows += parsed.rows
             taken.read += batch.read
@@ -144,7 +145,8 @@ class Taker:
     def file(self, path: Path, cursors: Cursors | None = None, *, finished: bool = True) -> Taken:
         """Read a file from its cursor, and keep that."""
         cursors = cursors or Cursors([])
-        return self.batches(kept(read_batches(path, pending_log(path, cursors).cursor, finished), cursors))
+        pending = pending_log(path, cursors)
+        return self.batches(kept(read_batches(path, pending.cursor, finished, pending.kind), cursors))
 
 
 def kept(batches: Iterable[Batch], cursors: Cursors) -> Iterator[Batch]:
@@ -152,3 +154,107 @@ def kept(batches: Iterable[Batch], cursors: Cursors) -> Iterator[Batch]:
     for batch in batches:
         yield batch
         cursors.put(batch.cursor)
+
+
+_PACKAGE_COLUMNS = {
+    "dnsvigil_pdns": {
+        "ts": f"{START}.500000",
+        "node": "worker-1",
+        "rrname": "www.example.com",
+        "rrtype": "A",
+        "rdata": "192.0.2.80",
+        "section": "answer",
+        "bailiwick": "example.com",
+        "ttl_min": "60",
+        "ttl_max": "300",
+        "count": "3",
+        "time_first": f"{START}.100000",
+        "time_last": f"{START}.400000",
+    },
+    "dnsvigil_open_resolver": {
+        "ts": f"{START}.500000",
+        "node": "worker-1",
+        "host": "198.51.100.53",
+        "kind": "recursive",
+        "answered_from": "-",
+        "askers": "4",
+        "queries": "9",
+        "responses": "8",
+        "query_bytes": "300",
+        "response_bytes": "30000",
+        "sample_names": "a.example,b.example",
+        "time_first": f"{START}.100000",
+        "time_last": f"{START}.400000",
+    },
+    "dnsvigil_poisoning": {
+        "ts": f"{START}.500000",
+        "node": "worker-1",
+        "resolver": "2001:db8::53",
+        "zone": "example.com",
+        "time_first": f"{START}.100000",
+        "time_last": f"{START}.400000",
+        "queries": "20",
+        "responses": "25",
+        "wrong_id": "5",
+        "wrong_port": "1",
+        "conflicting_answers": "0",
+        "unsolicited": "0",
+        "out_of_bailiwick": "0",
+        "nxdomain_storm": "0",
+        "forged_ns": "0",
+        "first_fragments": "0",
+        "icmp_unreachable": "0",
+        "ttl_jumps": "0",
+        "ip_ttl_jumps": "2",
+        "port_entropy": "11.250000",
+        "id_entropy": "-",
+        "sources": "3",
+        "sample_names": "(empty)",
+        "sample_servers": "192.0.2.1,2001:db8::1",
+    },
+    "dnsvigil_capture": {
+        "ts": f"{START}.500000",
+        "node": "worker-1",
+        "interval": "60.000000",
+        "packets": "1000",
+        "packets_dropped": "10",
+        "link_packets": "1010",
+        "bytes": "120000",
+        "dns_queries": "400",
+        "dns_responses": "390",
+        "unmatched_queries": "12",
+        "unmatched_responses": "2",
+        "malformed": "1",
+        "dropped_pdns": "7",
+        "dropped_open_resolver": "0",
+        "dropped_poisoning": "0",
+    },
+}
+
+
+def package_columns(path: str) -> list[str]:
+    """Return the names of the columns of a log of the Zeek package."""
+    return list(_PACKAGE_COLUMNS[path])
+
+
+def package_header(path: str, /, **values: str) -> bytes:
+    """Return the header of a log of the Zeek package."""
+    return header_of(*_PACKAGE_COLUMNS[path], path=path, **values)
+
+
+def package_line(path: str, /, **values: str) -> bytes:
+    """Return a line of a log of the Zeek package in TSV."""
+    return "\t".join((_PACKAGE_COLUMNS[path] | values).values()).encode() + NEWLINE
+
+
+def package_json(path: str, /, **values: Any) -> bytes:
+    """Return the same in JSON; None leaves a field out."""
+    lists = ("section", "sample_names", "sample_servers")
+    record: dict[str, Any] = {}
+    for name, text in _PACKAGE_COLUMNS[path].items():
+        if name in lists:
+            record[name] = [] if text == "(empty)" else text.split(",")
+        elif text != "-":
+            record[name] = json.loads(text) if text.replace(".", "", 1).isdecimal() else text
+    record |= values
+    return json.dumps({name: value for name, value in record.items() if value is not None}).encode() + NEWLINE

@@ -22,7 +22,7 @@ _JSON_TS = re.compile(rb'"ts":([0-9.]+)')
 
 
 class LiveLog:
-    """``current/dns.log`` under a folder, written as a Zeek does that ZeekControl looks after.
+    """``current/dns.log`` (or another ``log``) under a folder, written as a Zeek does that ZeekControl looks after.
 
     A file opens with the first line to write and is rotated at whole multiples of ``rotate`` seconds since the
     epoch: it gets its ``#close`` and is renamed to ``YYYY-MM-DD/dns.HH:MM:SS-HH:MM:SS.log`` (local time), and
@@ -38,9 +38,11 @@ class LiveLog:
         rotate: float = 0,
         compress_after: float = 2,
         clock: Callable[[], float] = time.time,
+        log: str = "dns",
     ) -> None:
         """Write TSV with these columns, or JSON without any; 0 seconds is no rotation."""
-        self.path = into / "current" / "dns.log"
+        self.path = into / "current" / f"{log}.log"
+        self._log = log
         self._into = into
         self._columns = columns
         self._rotate = rotate
@@ -72,7 +74,7 @@ class LiveLog:
             self._stream = self.path.open("wb")
             self._opened = now
             if self._columns:
-                self._stream.write(zeeklog.header(now, self._columns.pairs))
+                self._stream.write(zeeklog.header(now, self._columns.pairs, self._log))
         self._stream.writelines(lines)
         self._stream.flush()
 
@@ -103,7 +105,7 @@ class LiveLog:
         begin, end = time.localtime(opened), time.localtime(closed)
         folder = self._into / time.strftime("%Y-%m-%d", begin)
         folder.mkdir(exist_ok=True)
-        target = folder / time.strftime("dns.%H:%M:%S-", begin)
+        target = folder / time.strftime(f"{self._log}.%H:%M:%S-", begin)
         target = target.with_name(target.name + time.strftime("%H:%M:%S.log", end))
         self.path.rename(target)
         self._to_compress.append((closed + self._compress_after, target))

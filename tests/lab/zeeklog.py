@@ -53,13 +53,13 @@ def open_log(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def header(opened: float, columns: Sequence[tuple[str, str]] = DNS_COLUMNS) -> bytes:
-    """Return the lines with which Zeek starts dns.log, opened at that time (seconds since the epoch)."""
+def header(opened: float, columns: Sequence[tuple[str, str]] = DNS_COLUMNS, path: str = "dns") -> bytes:
+    """Return the lines with which Zeek starts a log, opened at that time (seconds since the epoch)."""
     names = "\t".join(name for name, _ in columns)
     types = "\t".join(kind for _, kind in columns)
     return (
-        "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tdns\n"
-        f"#open\t{_stamp(opened)}\n#fields\t{names}\n#types\t{types}\n"
+        "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n"
+        f"#path\t{path}\n#open\t{_stamp(opened)}\n#fields\t{names}\n#types\t{types}\n"
     ).encode()
 
 

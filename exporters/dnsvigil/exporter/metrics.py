@@ -11,10 +11,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 
 from dnsvigil import __version__
-from dnsvigil.collector import SOURCE, Snapshot
+from dnsvigil.collector import CAPTURE_COUNTS, SOURCE, Snapshot
 from dnsvigil.config import Config
 from dnsvigil.features.summaries import LATENCY_BOUNDS
-from dnsvigil.records import OTHER, UNANSWERED
+from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED
+from dnsvigil.sources.kinds import KINDS
 from dnsvigil.sources.zeek import SKIP_REASONS
 
 _ZONE_HELP = {
@@ -22,6 +23,19 @@ _ZONE_HELP = {
     "zone_failures": ("dnsvigil_zone_failures", "Queries in the zone that failed, as the configuration defines it."),
     "zone_nxdomain": ("dnsvigil_zone_nxdomain", "Queries in the zone that were answered with NXDOMAIN."),
 }
+_CAPTURE_HELP = {
+    "packets": ("packets", "Packets that Zeek received."),
+    "packets_dropped": ("packets_dropped", "Packets that were dropped before Zeek could read them."),
+    "link_packets": ("link_packets", "Packets on the link, where Zeek can tell."),
+    "bytes": ("bytes", "Bytes that Zeek received."),
+    "dns_queries": ("queries", "DNS queries that Zeek saw."),
+    "dns_responses": ("responses", "DNS responses that Zeek saw."),
+    "unmatched_queries": ("unmatched_queries", "DNS queries to which Zeek saw no response."),
+    "unmatched_responses": ("unmatched_responses", "DNS responses to which Zeek saw no query."),
+    "malformed": ("malformed", "DNS messages that Zeek found something wrong with."),
+}
+_STATE = "dropped_"  # before the part of the package
+_PACKAGE = [kind.source for kind in KINDS if kind.source != SOURCE]
 
 
 def build_info() -> GaugeMetricFamily:
@@ -48,17 +62,24 @@ class StoreMetrics(PrometheusCollector):
         for metric, a, b, value in self._snapshot.counters:
             values[metric].append((a, b, value))
         yield build_info()
-        yield from self._records(values)
+        # Whoever has Zeek alone sees nothing of the package; with it, everything counts from 0.
+        seen = {source for source, _, _ in (*values["records_ingested"], *values["records_skipped"])}
+        package = not seen.isdisjoint(_PACKAGE)
+        yield from self._records(values, [SOURCE, *_PACKAGE] if package else [SOURCE])
         yield from self._queries(values)
         yield self._durations(values)
         yield from self._zones(values)
+        if package:
+            yield from self._passive_dns(values)
+            yield from self._suspicions(values)
+            yield from self._capture(values)
         yield from self._sensors()
         yield from self._store()
 
-    def _records(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+    def _records(self, values: dict[str, list[tuple[str, str, int]]], sources: list[str]) -> Iterator[Metric]:
         ingested = [([source], value) for source, _, value in values["records_ingested"]]
         # Every reason is there from the start, so that the first record skipped for it is an increase.
-        reasons = dict.fromkeys(((SOURCE, reason) for reason in SKIP_REASONS), 0)
+        reasons = dict.fromkeys(((source, reason) for source in sources for reason in SKIP_REASONS), 0)
         reasons |= {(source, reason): value for source, reason, value in values["records_skipped"]}
         skipped = [([source, reason], value) for (source, reason), value in reasons.items()]
         read: dict[str, int] = defaultdict(int)
@@ -146,6 +167,58 @@ class StoreMetrics(PrometheusCollector):
         yield threshold
         yield minimum
 
+    def _passive_dns(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "dnsvigil_passive_dns_tuples",
+            "Tuples of name, type, data and sensor in the store.",
+            self._snapshot.tuples,
+        )
+        dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in values["passive_dns_dropped"]}
+        yield _counter(
+            "dnsvigil_passive_dns_dropped",
+            "Tuples that the store has forgotten: not seen for too long, or too many.",
+            ["reason"],
+            (([reason], value) for reason, value in dropped.items()),
+        )
+
+    def _suspicions(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+        hosts = GaugeMetricFamily(
+            "dnsvigil_open_resolvers",
+            "Hosts that answered strangers in the last fifteen minutes of event time.",
+            labels=["kind"],
+        )
+        found = self._snapshot.open_resolvers
+        for kind in OPEN_KINDS:
+            hosts.add_metric([kind], found.get(kind, 0))
+        hosts.add_metric([OTHER], sum(number for kind, number in found.items() if kind not in OPEN_KINDS))
+        yield hosts
+        signals = dict.fromkeys(SIGNALS, 0) | {signal: value for signal, _, value in values["poisoning_signals"]}
+        yield _counter(
+            "dnsvigil_poisoning_signals",
+            "What may be a sign of cache poisoning.",
+            ["signal"],
+            (([signal], value) for signal, value in signals.items()),
+        )
+
+    def _capture(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+        counts = {(sensor, column): value for sensor, column, value in values["capture"]}
+        sensors = sorted({sensor for sensor, _ in counts})
+        for column, (name, text) in _CAPTURE_HELP.items():
+            # A ratio needs its numerator from the first interval on, so what was never lost shows as 0.
+            found = (([sensor], counts.get((sensor, column), 0)) for sensor in sensors)
+            yield _counter(f"dnsvigil_capture_{name}", text, ["sensor"], found)
+        parts = [column for column in CAPTURE_COUNTS if column.startswith(_STATE)]
+        yield _counter(
+            "dnsvigil_capture_state_dropped",
+            "State that a part of the Zeek package refused, to stay within its bounds.",
+            ["sensor", "part"],
+            (
+                ([sensor, column.removeprefix(_STATE)], counts.get((sensor, column), 0))
+                for sensor in sensors
+                for column in parts
+            ),
+        )
+
     def _sensors(self) -> Iterator[Metric]:
         clients = GaugeMetricFamily(
             "dnsvigil_clients",
@@ -167,6 +240,8 @@ class StoreMetrics(PrometheusCollector):
             labels=["source", "sensor"],
         )
         for source, sensor, last_event, last_read in self._snapshot.sensors:
+            if source in _PACKAGE:
+                continue  # where there is nothing suspicious these are silent, and rightly so
             if last_event:
                 event.add_metric([source, sensor], _seconds(last_event))
             read.add_metric([source, sensor], _seconds(last_read))

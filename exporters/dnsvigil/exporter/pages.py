@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from dnsvigil import __version__
-from dnsvigil.collector import Snapshot
+from dnsvigil.collector import SOURCE, Snapshot
 from dnsvigil.config import Config
 from dnsvigil.exporter.metrics import StoreMetrics
 from dnsvigil.httpd.server import Response, routes
@@ -91,7 +91,8 @@ class Pages:
         snapshot = self._snapshot
         sensors = [
             (sensor, f"{event.replace(tzinfo=UTC):%Y-%m-%d %H:%M:%S %Z}" if event else "none yet")
-            for _, sensor, event, _ in (snapshot.sensors if snapshot else [])
+            for source, sensor, event, _ in (snapshot.sensors if snapshot else [])
+            if source == SOURCE
         ]
         page = _PAGE.format(
             version=__version__,

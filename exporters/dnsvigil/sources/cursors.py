@@ -34,7 +34,8 @@ class Cursors:
     def find(self, sensor: str, head: Head, path: str) -> Cursor:
         """Return the cursor of the file that begins with ``head``, a new one at its start if it is not known.
 
-        ``path`` is the file's, or the folder's that is followed; what is there may go on under each other's header.
+        ``path`` is the file's, or that of the log in the folder that is followed; what is there may go on under each
+        other's header.
         The cursor returned knows the file by all of ``head``.
         """
         sizes = self._by_head.get(sensor, {})

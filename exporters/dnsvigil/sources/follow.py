@@ -13,8 +13,9 @@ from typing import Final
 from dnsvigil.config import ZeekSource
 from dnsvigil.records import Cursor
 from dnsvigil.sources.cursors import Cursors
+from dnsvigil.sources.kinds import BY_PATH, DNS, Kind
 from dnsvigil.sources.logfile import BrokenFileError, Head, LogFile
-from dnsvigil.sources.zeek import MAX_LINE, is_dns_log
+from dnsvigil.sources.zeek import MAX_LINE, Header, first_kind
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ SETTLED_SECONDS: Final = 60
 OLD_SECONDS: Final = 30 * 86400
 """A rotated file last written so long ago is left alone: its cursor may be forgotten, which takes longer."""
 
-_LOG = re.compile(r"dns[.-].*")
-_LIVE = re.compile(r"dns\.(log|json)")
+_LOG = re.compile(rf"({'|'.join(BY_PATH)})[.-].*")
+_LIVE = re.compile(rf"({'|'.join(BY_PATH)})\.(log|json)")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NOT_A_SENSOR = {"", "/", "current", "logs", "log", "spool", "zeek", "bro"}
 
@@ -35,6 +36,7 @@ class Pending:
     """A file that has something to read."""
 
     path: Path
+    kind: Kind
     cursor: Cursor
     size: int  # bytes on disk
     finished: bool
@@ -50,7 +52,7 @@ def sensor_of(path: Path) -> str:
 
 
 def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files given, and those below the folders given that are a dns.log by their content.
+    """Yield the files given, and those below the folders given that are a log to be read by their content.
 
     So are those that cannot be read, for the reader to say so. Raises ``OSError`` for a path that is not there.
     """
@@ -63,7 +65,7 @@ def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
             try:
                 with LogFile(file) as content:
                     content.skip_hole()
-                    found = is_dns_log(content.read(2 * MAX_LINE))
+                    found = first_kind(content.read(2 * MAX_LINE)) is not None
             except BrokenFileError:
                 found = False
             except OSError:
@@ -75,9 +77,10 @@ def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
 def pending_log(path: Path, cursors: Cursors) -> Pending:
     """Return a given file with its cursor. Raises ``OSError``."""
     status = path.stat()
-    cursor = cursors.find(sensor_of(path.absolute()), Head.of(path), str(path))
+    head = Head.of(path)
+    cursor = cursors.find(sensor_of(path.absolute()), head, str(path))
     settled = time.time() - status.st_mtime > SETTLED_SECONDS
-    return Pending(path, cursor, status.st_size, settled, _stamp(status))
+    return Pending(path, _kind(head, cursor, DNS), cursor, status.st_size, settled, _stamp(status))
 
 
 class Follower:
@@ -112,6 +115,11 @@ class Follower:
         self._read[file.path] = (file.stamp, file.cursor.id)
         self._unread.pop(file.cursor.id, None)
 
+    def growing(self) -> set[str]:
+        """Return the cursors of the files that Zeek may still write to, however long ago it last did."""
+        read = {cursor for path, (_, cursor) in self._read.items() if _LIVE.fullmatch(path.name)}
+        return read | {cursor for cursor, (path, _) in self._unread.items() if _LIVE.fullmatch(path.name)}
+
     def lost(self) -> int:
         """Return how many files vanished, since the last call, before they were read to their end."""
         for _, cursor in self._read.values():
@@ -144,11 +152,12 @@ class Follower:
             return None
         if not head.records:
             return None
-        cursor = self._cursors.find(sensor, head, str(folder))
+        log_name = path.name[: match.end(1)] if (match := _LOG.fullmatch(path.name)) else DNS.path
+        cursor = self._cursors.find(sensor, head, str(folder / log_name))
         if cursor.whole_size == status.st_size:
             self._read[path] = (stamp, cursor.id)
             return None
-        return Pending(path, cursor, status.st_size, settled, stamp)
+        return Pending(path, _kind(head, cursor, BY_PATH[log_name]), cursor, status.st_size, settled, stamp)
 
     def _logs(self, folder: Path, archive: Path | None) -> Iterator[Path]:
         yield from self._listing(folder)
@@ -175,6 +184,12 @@ class Follower:
             return []
         self._listings[folder] = (changed, logs)
         return logs
+
+
+def _kind(head: Head, cursor: Cursor, default: Kind) -> Kind:
+    """Return which log a file is; one without a header of its own goes on under that of its cursor."""
+    header = Header.parse(cursor.header) if cursor.header else None
+    return head.kind or (header.kind if header else None) or default
 
 
 def _folders(source: ZeekSource) -> Iterator[tuple[Path, str]]:

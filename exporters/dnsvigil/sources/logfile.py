@@ -5,11 +5,14 @@ import hashlib
 import lzma
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Self, cast
 
 import zstandard
+
+from dnsvigil.sources.kinds import Kind
+from dnsvigil.sources.zeek import first_kind
 
 HEAD_SIZE: Final = 4096
 """Bytes, from the first record on, that a file is known by; the first uid stands among them."""
@@ -167,12 +170,13 @@ def _first_data(descriptor: int) -> int:
 class Head:
     """What a file begins with: where its first record starts, and up to ``HEAD_SIZE`` bytes from there.
 
-    Compressed data that cannot be read is taken as it is.
+    ``kind`` is the log that it is, as far as that can be told. Compressed data that cannot be read is taken as it is.
     """
 
     start: int
     header: bytes
     records: bytes
+    kind: Kind | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -188,7 +192,8 @@ class Head:
         while data.startswith(b"#", end):
             end = data.find(b"\n", end) + 1 or len(data)
         records = data[end : end + HEAD_SIZE]
-        return cls(start + end, data[:end], records if b"\n" in records or len(records) == HEAD_SIZE else b"")
+        told = b"\n" in records or len(records) == HEAD_SIZE
+        return cls(start + end, data[:end], records if told else b"", first_kind(data))
 
     def hash(self, size: int) -> str:
         """Return the SHA-256 of the first ``size`` bytes of records, in hex."""

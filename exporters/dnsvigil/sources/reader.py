@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dnsvigil.records import Cursor
+from dnsvigil.sources.kinds import DNS, Kind
 from dnsvigil.sources.logfile import BrokenFileError, LogFile
 from dnsvigil.sources.zeek import Header, Piece, is_whole, split
 
@@ -26,10 +27,11 @@ class Batch:
     skipped: Counter[str]  # by reason, those that nothing can be parsed of
     cursor: Cursor
     stored_offset: int  # bytes on disk read so far
+    kind: Kind = DNS
 
 
-def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
-    """Yield what the file has behind the cursor.
+def read_batches(path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS) -> Iterator[Batch]:
+    """Yield what the file, a log of this kind, has behind the cursor.
 
     ``finished`` says that nobody writes the file any more: a last line without an end is then read if it is
     whole, and else counted. Before that it is left for the next time, and so is a compressed file that breaks off.
@@ -49,7 +51,7 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
             at_end = len(data) < BATCH_BYTES
             cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
             lines, rest = data[:cut], data[cut:]
-            pieces, header, skipped = split(lines, header)
+            pieces, header, skipped = split(lines, header, kind)
             if not at_end and len(rest) >= BATCH_BYTES:
                 skipped["too_long"] += 1
                 rest = b""
@@ -59,7 +61,7 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
             complete = finished or (file.compressed and not file.broken)
             if at_end and complete and (rest or file.broken):
                 if not file.broken and is_whole(rest, header):
-                    last, header, reasons = split(rest, header)
+                    last, header, reasons = split(rest, header, kind)
                     pieces += last
                     skipped += reasons
                     offset = file.offset
@@ -77,7 +79,7 @@ def read_batches(path: Path, cursor: Cursor, finished: bool) -> Iterator[Batch]:
                 header=header.text if header else b"",
                 whole_size=whole_size,
             )
-            yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset)
+            yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset, kind)
 
 
 def _end_of_records(data: bytes) -> int:

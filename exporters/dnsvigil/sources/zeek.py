@@ -1,12 +1,13 @@
-"""The lines of Zeek's dns.log, in its TSV and its JSON form: headers, records, and what is neither."""
+"""The lines of Zeek's logs, in their TSV and their JSON form: headers, records, and what is neither."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Self
+
+from dnsvigil.sources.kinds import Kind, kind_of
 
 MAX_LINE: Final = 65_536
 """Bytes in the longest line that is read; Zeek's own DNS records stay far below."""
@@ -16,21 +17,21 @@ SKIP_REASONS: Final = {
     "encoding": "bytes that are not UTF-8, or a carriage return inside the line",
     "too_long": f"a line of more than {MAX_LINE} bytes",
     "no_header": "a line that is neither JSON nor below a header that names its columns",
-    "other_log": "a record of another log than dns.log",
+    "other_log": "a record of a log that is not read, or of another than its file begins with",
     "json": "a line that is not one JSON object",
-    "timestamp": "a time that cannot be read, before 1990 or more than a day ahead",
-    "address": "a client or server that is not an IP address",
-    "number": "a query type or response code that is not a number of 16 bits",
+    "timestamp": "a time that cannot be read, before 1990, more than a day ahead, or first and last in the wrong order",
+    "address": "a client, server or host that is not an IP address",
+    "number": "a query type or response code that is not a number of 16 bits, or a count or size that cannot be one",
     "rtt": "a round-trip time that is negative, longer than a day or cannot be read",
-    "name": "a query name of more than 255 octets",
+    "name": "a name of more than 255 octets, or none where the record is about a name",
+    "word": "a record type or a kind of open resolver that cannot be one",
     "truncated": "the end of a compressed file that breaks off, or the unfinished last line of a file",
 }
 """Why a line or record is skipped: the values of the label ``reason``."""
 
 _JSON_LINE: Final = re.compile(rb"^\{.*\n?", re.MULTILINE)
-
-DNS_FIELDS: Final = ("query", "qtype", "rcode", "trans_id", "rejected", "AA")
-"""Fields that tell a JSON record of dns.log from those of other logs."""
+_JSON_KEY: Final = re.compile(rb'"([\w.]+)"\s*:')
+_JSON_PATH: Final = re.compile(rb'"_path"\s*:\s*"(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ class Header:
             fields=tuple(fields),
         )
 
-    @property
-    def is_dns(self) -> bool:
-        """Whether the records below are those of a dns.log."""
-        return self.path == "dns" if self.path else {"ts", "id.orig_h", "id.resp_h", "query"} <= set(self.fields)
+    @cached_property
+    def kind(self) -> Kind | None:
+        """The log that the records below are of; None for one that is not read."""
+        return kind_of(self.path, self.fields)
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class Piece:
         return count_lines(self.body)
 
 
-def split(data: bytes, header: Header | None) -> tuple[list[Piece], Header | None, Counter[str]]:
-    """Cut whole lines at the header lines among them.
+def split(data: bytes, header: Header | None, kind: Kind) -> tuple[list[Piece], Header | None, Counter[str]]:
+    """Cut whole lines of a log of one kind at the header lines among them.
 
     ``header`` is the one in force where ``data`` begins. Returns the pieces, the header in force at the
     end, and the lines that nothing can be made of, by reason.
@@ -109,7 +110,7 @@ def split(data: bytes, header: Header | None) -> tuple[list[Piece], Header | Non
             bodies.setdefault(None, []).append(b"".join(_JSON_LINE.findall(body)) if header else body)
         if header:
             tsv = _JSON_LINE.sub(b"", body) if has_json else body
-            if header.is_dns and tsv:
+            if header.kind is kind and tsv:
                 bodies.setdefault(header, []).append(tsv)
             elif tsv:
                 skipped["other_log"] += count_lines(tsv)
@@ -157,25 +158,18 @@ def is_whole(line: bytes, header: Header | None) -> bool:
     return header is not None and not _line_reason(line.removesuffix(b"\r"), header)
 
 
-def is_dns_log(head: bytes) -> bool:
-    """Tell from the first lines of a file whether it is a dns.log in either form."""
-    lines = head.lstrip(b"\0").splitlines()
-    header = Header.parse(b"\n".join(line for line in lines if line.startswith(b"#")))
-    return header.is_dns if header else any(map(_is_dns_line, lines))
-
-
-def _is_dns_line(line: bytes) -> bool:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and _is_dns_record(record)
-
-
-def _is_dns_record(record: dict[str, object]) -> bool:
-    if "_path" in record:
-        return record["_path"] == "dns"
-    return "id.orig_h" in record and any(name in record for name in DNS_FIELDS)
+def first_kind(head: bytes) -> Kind | None:
+    """Tell from a file's first lines which log it is, in either form; None where they are of none that is read."""
+    for comment, body in _sections(head.lstrip(b"\0")):
+        header = Header.parse(comment)
+        if header and header.kind:
+            return header.kind
+        for line in _JSON_LINE.finditer(body):
+            path = _JSON_PATH.search(line[0])
+            kind = kind_of(path[1].decode() if path else "", {key.decode() for key in _JSON_KEY.findall(line[0])})
+            if kind:
+                return kind
+    return None
 
 
 def has_long_line(body: bytes) -> bool:

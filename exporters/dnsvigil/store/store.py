@@ -1,4 +1,4 @@
-"""The state file: counters, summaries per minute, cursors and sensors in DuckDB, changed in transactions.
+"""The state file: counters, summaries per minute, rows, cursors and sensors in DuckDB, changed in transactions.
 
 The file allows one process at a time. Whoever has it open for writing is named by the error that a second gets.
 """
@@ -13,9 +13,15 @@ from typing import Any, Final, Self
 
 import duckdb
 
-from dnsvigil.records import Cursor
+from dnsvigil.records import CAPTURE, OPEN_RESOLVER, POISONING, Cursor
 
 FILE_NAME: Final = "dnsvigil.duckdb"
+
+LARGEST: Final = 2**63 - 1
+"""No count goes beyond it: whoever writes a log cannot stop the reading by one number too large to be added."""
+
+ROWS: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}
+"""Table to its columns, of the records that are kept as they are."""
 
 _VERSION: Final = "1"
 
@@ -40,7 +46,10 @@ CREATE TABLE IF NOT EXISTS minute_latencies (
     minute TIMESTAMP, server VARCHAR, bucket TINYINT, records BIGINT, rtt BIGINT
 );
 CREATE TABLE IF NOT EXISTS minute_clients (minute TIMESTAMP, server VARCHAR, sketch UBIGINT[]);
-"""
+""" + "".join(
+    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
+    for table, columns in ROWS.items()
+)
 
 _MERGED: Final = {
     "minute_types": "SELECT minute, server, qtype, rcode, sum(records) FROM {rows} GROUP BY ALL",
@@ -168,8 +177,9 @@ class Store:
     def count(self, query: str) -> None:
         """Add the rows ``metric, a, b, value`` of ``query`` to the counters."""
         self.connection.execute(
-            f"INSERT INTO counters SELECT metric, a, b, sum(value) FROM ({query}) GROUP BY ALL HAVING sum(value) > 0"
-            " ON CONFLICT DO UPDATE SET value = value + excluded.value"
+            f"INSERT INTO counters SELECT metric, a, b, least(sum(value), {LARGEST}) FROM ({query}) GROUP BY ALL"
+            " HAVING sum(value) > 0"
+            f" ON CONFLICT DO UPDATE SET value = least(value::HUGEINT + excluded.value, {LARGEST})"
         )
 
     def count_values(self, metric: str, a: str, values: dict[str, int]) -> None:
@@ -217,9 +227,12 @@ class Store:
             ],
         )
 
-    def forget_cursors(self, unused_for: timedelta) -> None:
-        """Drop the cursors of files not read for so long."""
-        self.connection.execute("DELETE FROM cursors WHERE used_at < now()::TIMESTAMP - ?", [unused_for])
+    def forget_cursors(self, unused_for: timedelta, keep: Iterable[str]) -> None:
+        """Drop the cursors of files not read for so long, but for those to ``keep``."""
+        self.connection.execute(
+            "DELETE FROM cursors WHERE used_at < now()::TIMESTAMP - ? AND NOT list_contains(?, id)",
+            [unused_for, list(keep)],
+        )
 
     def put_sensor(self, source: str, sensor: str, last_event: datetime | None) -> None:
         """Note that something of a sensor was read now, with the time of its newest record."""
@@ -261,6 +274,10 @@ class Store:
         """Append the rows of the temporary table ``sum_NAME`` to the summaries ``minute_NAME``."""
         self.connection.execute(f"INSERT INTO minute_{name} BY NAME FROM sum_{name}")
 
+    def add_rows(self, table: str, view: str) -> None:
+        """Append the records of a view to one of the tables ``ROWS``."""
+        self.connection.execute(f"INSERT INTO {table} BY NAME FROM {view}")
+
     def merge_minutes(self, minutes: Iterable[datetime], sketch_size: int) -> None:
         """Make one row of the several that batches left in these minutes, in each summary table."""
         bound = list(minutes)
@@ -273,19 +290,27 @@ class Store:
             self.connection.execute(f"INSERT INTO {table} FROM merged")
 
     def forget_minutes(self, before: datetime) -> None:
-        """Drop the summaries of the minutes before a time."""
+        """Drop the summaries of the minutes before a time, and the rows from before it."""
         for table in SUMMARIES:
             self.connection.execute(f"DELETE FROM {table} WHERE minute < ?", [before])
+        for table in ROWS:
+            self.connection.execute(f"DELETE FROM {table} WHERE ts < ?", [before])
 
     def oldest_minute(self) -> datetime | None:
-        """Return the first minute that has a summary."""
-        oldest: datetime | None = self.rows("SELECT min(minute) FROM minute_zones")[0][0]
+        """Return the first minute that has a summary or a row."""
+        first = ", ".join(f"(SELECT date_trunc('minute', min(ts)) FROM {table})" for table in ROWS)
+        oldest: datetime | None = self.rows(f"SELECT least((SELECT min(minute) FROM minute_zones), {first})")[0][0]
         return oldest
 
     def newest_event(self) -> datetime | None:
         """Return the time of the newest record of all."""
         newest: datetime | None = self.rows("SELECT max(last_event) FROM sensors")[0][0]
         return newest
+
+    def open_resolvers(self, since: datetime) -> dict[str, int]:
+        """Return how many hosts have a row from ``since`` on, by their kind."""
+        query = "SELECT kind, count(DISTINCT host) FROM open_resolvers WHERE ts >= ? GROUP BY kind"
+        return dict(self.rows(query, since))
 
     def client_sketches(self, since: datetime) -> dict[str, list[list[int]]]:
         """Return the sketches of distinct clients by server, from the minute ``since`` on."""
