@@ -1,0 +1,6 @@
+@load ./main
+@load ./dns-log
+@load ./pdns
+@load ./capture
+@load ./open-resolver
+@load ./poisoning

@@ -1,0 +1,405 @@
+##! Finds hosts of one's own that serve recursive DNS to strangers: open resolvers, and forwarders that pass a
+##! stranger's question on, also those that let another host answer it. What an authoritative server says, and what a
+##! closed resolver refuses, is no service and is not logged.
+
+@load ./main
+@load base/frameworks/notice
+@load base/utils/site
+
+module DNSVigil;
+
+export {
+	redef enum Notice::Type += {
+		## A host of one's own answered a recursive question from outside.
+		Open_Resolver,
+		## A host of one's own passed a question from outside on to another one, and an answer came back.
+		Open_Forwarder,
+	};
+}
+
+module DNSVigilOpenResolver;
+
+export {
+	redef enum Log::ID += { LOG };
+
+	## The hook that decides what is logged.
+	global log_policy: Log::PolicyHook;
+
+	## One open host in one interval. All counts are of this row alone, so rows add up, but for *askers*.
+	type Info: record {
+		## The time of writing.
+		ts: time &log;
+		## The node that saw it.
+		node: string &log;
+		## The open host.
+		host: addr &log;
+		## "recursive", or "forwarder" where another host was seen to find the answer.
+		kind: string &log;
+		## The host that a forwarder leaves the question to: the last one seen.
+		answered_from: addr &log &optional;
+		## Distinct askers from outside who got an answer: an estimate, within 5 % for nearly all.
+		askers: count &log &default=0;
+		## Recursive questions from outside.
+		queries: count &log &default=0;
+		## Answers to them, of any response code, without those that say to be authoritative.
+		responses: count &log &default=0;
+		## DNS bytes of the questions, without IP and transport headers.
+		query_bytes: count &log &default=0;
+		## DNS bytes of the answers.
+		response_bytes: count &log &default=0;
+		## Some of the names that were answered.
+		sample_names: vector of string &log &default=vector();
+		## The first message of this row.
+		time_first: time &log;
+		## The last message of this row.
+		time_last: time &log;
+	};
+
+	## Networks of customers or others that are watched beside :zeek:id:`Site::local_nets`. Whoever is in neither is
+	## a stranger.
+	option networks: set[subnet] = {};
+
+	## The operator's own public resolvers, which serve everybody on purpose.
+	option public_resolvers: set[subnet] = {};
+
+	## How often an open host gets a row. The first one is written at once.
+	option log_interval = 5min;
+
+	## The most open hosts that are kept in an interval.
+	option max_hosts = 10000;
+
+	## The most questions from outside that wait for an answer from elsewhere.
+	option max_questions = 50000;
+}
+
+# The messages of one connection between a stranger and a host of ours.
+type Exchange: record {
+	# Who was asked: the responder, but for a relayed question the host that relayed it.
+	host: addr;
+	asked: bool &default=F;
+	query: string &optional;
+	queries: count &default=0;
+	query_bytes: count &default=0;
+	# The length of the message whose parts are being read.
+	message_bytes: count &default=0;
+};
+
+# A question from outside, remembered to recognize who passes it on and who answers it.
+type Question: record {
+	host: addr;
+	query: string;
+	# The station that put it on the wire: the border router's.
+	station: string &default="";
+	exchange: Exchange;
+	# The same asker, port and id were used towards several hosts, as scanners do.
+	ambiguous: bool &default=F;
+	# To whom the host passed it on.
+	upstream: addr &optional;
+};
+
+type Host: record {
+	info: Info;
+	askers: opaque of cardinality;
+};
+
+redef record connection += {
+	dnsvigil_outside: Exchange &optional;
+};
+
+function new_info(host: addr): Info
+	{
+	return Info($ts=network_time(), $node=DNSVigil::node, $host=host,
+	    $kind="recursive", $time_first=network_time(),
+	    $time_last=network_time());
+	}
+
+function new_askers(): opaque of cardinality
+	{
+	return hll_cardinality_init(0.05, 0.95);
+	}
+
+function write_row(h: Host)
+	{
+	local info = h$info;
+
+	if ( info$queries + info$responses == 0 )
+		return;
+
+	info$ts = network_time();
+	info$askers = double_to_count(hll_cardinality_estimate(h$askers));
+	Log::write(LOG, info);
+	h$info = new_info(info$host);
+	h$info$kind = info$kind;
+
+	if ( info?$answered_from )
+		h$info$answered_from = info$answered_from;
+
+	h$askers = new_askers();
+	}
+
+function expire_host(t: table[addr] of Host, host: addr): interval
+	{
+	write_row(t[host]);
+	return 0sec;
+	}
+
+global hosts: table[addr] of Host &create_expire=log_interval
+    &expire_func=expire_host;
+
+# An answer that has not come by then is not for that question.
+const question_time = 5sec;
+
+# By asker, its port, and id; and by who was asked, and the name.
+global by_asker: table[addr, port, count] of Question
+    &create_expire=question_time;
+global by_name: table[addr, string] of Question &create_expire=question_time;
+
+function inside(a: addr): bool
+	{
+	return Site::is_local_addr(a) || a in networks;
+	}
+
+function watched(a: addr): bool
+	{
+	return inside(a) && a !in public_resolvers;
+	}
+
+function notify(h: Host)
+	{
+	local info = h$info;
+	local host = info$host;
+
+	local notice = Notice::Info($note=DNSVigil::Open_Resolver, $msg=fmt(
+	    "%s answers recursive DNS questions from outside", host),
+	    $sub=join_string_vec(info$sample_names, " "), $src=host,
+	    $identifier=cat(host), $suppress_for=1day);
+
+	if ( info$kind == "forwarder" )
+		{
+		notice$note = DNSVigil::Open_Forwarder;
+		notice$msg = fmt("%s passes DNS questions from outside on to %s", host,
+		    info$answered_from);
+		}
+
+	NOTICE(notice);
+	}
+
+function mark_time(info: Info)
+	{
+	if ( info$queries + info$responses == 0 )
+		info$time_first = network_time();
+
+	info$time_last = network_time();
+	}
+
+function add_queries(host: addr, exchange: Exchange)
+	{
+	if ( host !in hosts )
+		return;
+
+	local info = hosts[host]$info;
+	mark_time(info);
+	info$queries += exchange$queries;
+	info$query_bytes += exchange$query_bytes;
+	exchange$queries = 0;
+	exchange$query_bytes = 0;
+	}
+
+function add_sample(info: Info, exchange: Exchange)
+	{
+	if ( ! exchange?$query || |info$sample_names| == 5 )
+		return;
+
+	local name = exchange$query == "" ? "." : exchange$query;
+
+	for ( _, sample in info$sample_names )
+		if ( sample == name )
+			return;
+
+	info$sample_names += name;
+	}
+
+event zeek_init()
+	{
+	Log::create_stream(LOG, Log::Stream($columns=Info,
+	    $path="dnsvigil_open_resolver", $policy=log_policy));
+	}
+
+function remember(c: connection, msg: dns_msg, query: string)
+	{
+	if ( |by_asker| >= max_questions )
+		{
+		++DNSVigil::dropped_open_resolver;
+		return;
+		}
+
+	local question = Question($host=c$id$resp_h, $query=query,
+	    $exchange=c$dnsvigil_outside);
+
+	if ( c$orig?$l2_addr )
+		question$station = c$orig$l2_addr;
+
+	# If it stands for another host by now, it is ambiguous, and has to stay so.
+	if ( [c$id$orig_h, c$id$orig_p, msg$id] !in by_asker )
+		by_asker[c$id$orig_h, c$id$orig_p, msg$id] = question;
+
+	by_name[c$id$resp_h, query] = question;
+	}
+
+function asked(c: connection, msg: dns_msg, query: string)
+	{
+	local exchange = c$dnsvigil_outside;
+	exchange$asked = T;
+	exchange$query = query;
+
+	if ( [c$id$orig_h, c$id$orig_p, msg$id] in by_asker )
+		{
+		local earlier = by_asker[c$id$orig_h, c$id$orig_p, msg$id];
+
+		if ( earlier$host != c$id$resp_h )
+			{
+			# Either a host passed the question on under the asker's address, or the asker asks several hosts in the same
+			# words. The first comes from another station on the wire.
+			if ( earlier$query == query
+			    && earlier$station != ""
+			    && c$orig?$l2_addr
+			    && c$orig$l2_addr != earlier$station )
+				{
+				exchange$host = earlier$host;
+				return;
+				}
+
+			earlier$ambiguous = T;
+			}
+		}
+
+	if ( ! watched(c$id$resp_h) )
+		return;
+
+	++exchange$queries;
+	exchange$query_bytes += exchange$message_bytes;
+	add_queries(exchange$host, exchange);
+	remember(c, msg, query);
+	}
+
+function answered(c: connection, msg: dns_msg, len: count)
+	{
+	local exchange = c$dnsvigil_outside;
+	local sender = c$id$resp_h;
+	local questions = exchange;
+
+	if ( [c$id$orig_h, c$id$orig_p, msg$id] in by_asker )
+		{
+		local question = by_asker[c$id$orig_h, c$id$orig_p, msg$id];
+
+		# An answer from one who was not asked, unless the asker used the same port and id for several.
+		if ( ! exchange$asked && question$host != sender && ! question$ambiguous )
+			{
+			exchange$host = question$host;
+			exchange$query = question$query;
+			}
+
+		if ( exchange$host == question$host )
+			questions = question$exchange;
+		}
+
+	local host = exchange$host;
+
+	if ( host == sender && ! watched(host) )
+		return;
+
+	local served = msg$RA && ! msg$AA && msg$rcode == 0 && msg$num_answers > 0;
+	local first = host !in hosts;
+
+	if ( first )
+		{
+		if ( ! served )
+			return;
+
+		if ( |hosts| >= max_hosts )
+			{
+			++DNSVigil::dropped_open_resolver;
+			return;
+			}
+
+		hosts[host] = Host($info=new_info(host), $askers=new_askers());
+		}
+
+	if ( msg$AA )
+		return;
+
+	local h = hosts[host];
+	local info = h$info;
+	local recursive = info$kind == "recursive";
+	add_queries(host, questions);
+	mark_time(info);
+	++info$responses;
+	info$response_bytes += len;
+
+	if ( ! served )
+		return;
+
+	hll_cardinality_add(h$askers, c$id$orig_h);
+
+	add_sample(info, exchange);
+
+	if ( host != sender )
+		{
+		info$kind = "forwarder";
+		info$answered_from = sender;
+		}
+	else if ( exchange?$query
+	    && [host, exchange$query] in by_name
+	    && by_name[host, exchange$query]?$upstream )
+		{
+		info$kind = "forwarder";
+		info$answered_from = by_name[host, exchange$query]$upstream;
+		}
+
+	if ( first || ( recursive && info$kind == "forwarder" ) )
+		{
+		notify(h);
+		write_row(h);
+		}
+	}
+
+event dns_message(c: connection, is_orig: bool, msg: dns_msg, len: count)
+	{
+	if ( ! msg$RD )
+		return;
+
+	if ( ! c?$dnsvigil_outside )
+		{
+		if ( inside(c$id$orig_h) || c$id$resp_p in DNSVigil::ignored_ports )
+			return;
+
+		if ( ! watched(c$id$resp_h)
+		    && [c$id$orig_h, c$id$orig_p, msg$id] !in by_asker )
+			return;
+
+		c$dnsvigil_outside = Exchange($host=c$id$resp_h);
+		}
+
+	if ( msg$QR )
+		answered(c, msg, len);
+	else
+		c$dnsvigil_outside$message_bytes = len;
+	}
+
+event dns_request(c: connection, msg: dns_msg, query: string, qtype: count,
+    qclass: count)
+	{
+	if ( c?$dnsvigil_outside )
+		{
+		if ( msg$RD )
+			asked(c, msg, query);
+		}
+	else if ( |by_name| > 0 && msg$RD && [c$id$orig_h, query] in by_name )
+		by_name[c$id$orig_h, query]$upstream = c$id$resp_h;
+	}
+
+event zeek_done()
+	{
+	for ( _, h in hosts )
+		write_row(h);
+	}
