@@ -23,7 +23,7 @@ from dnsvigil.sources.netflow import DamagedFileError, Dumper, NFDumpError, flow
 from exporters import pcap
 from exporters.running import eventually
 from lab.capture import Capture
-from lab.namespaces import Namespaces
+from lab.namespaces import Namespaces, why_not
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("nfdump") and shutil.which("nfpcapd")), reason="needs nfdump with nfpcapd"
@@ -537,11 +537,9 @@ for family, address in ((socket.AF_INET, "192.0.2.53"), (socket.AF_INET6, "2001:
 """
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not all(map(shutil.which, ("ip", "tcpdump", "softflowd", "nfcapd"))),
-    reason="needs root, iproute2, tcpdump, softflowd and nfcapd",
-)
 def test_from_the_wire_through_softflowd_and_nfcapd(tmp_path):
+    if reason := why_not(["ip", "tcpdump", "softflowd", "nfcapd"]):
+        pytest.skip(reason)
     folder = tmp_path / "flows"
     folder.mkdir()
     with Namespaces() as net:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -169,6 +170,20 @@ def remove_abandoned() -> None:
         owner = name.removeprefix(PREFIX).split("-")[0]
         if not Path("/proc", owner).exists():
             _remove(name)
+
+
+def why_not(tools: Sequence[str]) -> str:
+    """Return why namespaces with these programs cannot be had here, or nothing where they can."""
+    if os.geteuid():
+        return "needs root"
+    if missing := [tool for tool in tools if not shutil.which(tool)]:
+        return f"not on the PATH: {', '.join(missing)}"
+    try:
+        with Namespaces() as net:
+            net.bridge("probe")
+    except LabError as error:
+        return f"no network namespaces here: {error}"
+    return ""
 
 
 def _remove(name: str) -> None:

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,23 +26,9 @@ SAMPLES = Path(__file__).parent / "samples"
 START = 1_700_000_000
 
 
-def say_why_not(*, tools: tuple[str, ...]) -> str:
-    """Return why namespaces with these tools cannot be had here, or nothing."""
-    if os.geteuid():
-        return "needs root"
-    if missing := [tool for tool in tools if not shutil.which(tool)]:
-        return f"not on the PATH: {', '.join(missing)}"
-    try:
-        with namespaces.Namespaces() as net:
-            net.bridge("probe")
-    except namespaces.LabError as error:
-        return f"no network namespaces here: {error}"
-    return ""
-
-
 @pytest.fixture(scope="module")
 def needs_namespaces() -> None:
-    if reason := say_why_not(tools=("ip",)):
+    if reason := namespaces.why_not(["ip"]):
         pytest.skip(reason)
 
 
@@ -127,7 +112,7 @@ def same_records(tsv: Path, as_json: Path) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a short run of the whole lab makes."""
-    if reason := say_why_not(tools=make.TOOLS):
+    if reason := namespaces.why_not(make.TOOLS):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("lab") / "out"
     make.make(folder, seconds=make.SHORTEST_SECONDS)

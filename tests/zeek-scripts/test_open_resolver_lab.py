@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
 from lab import openresolver, sensor
+from lab.namespaces import why_not
 from lab.openresolver import ELSEWHERE, ELSEWHERE_FROM, OPEN, PROXY, RELAY
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> sensor.Logs:
-    if os.geteuid():
-        pytest.skip("needs root, for network namespaces")
-    if missing := [tool for tool in openresolver.TOOLS if not shutil.which(tool)]:
-        pytest.skip(f"not on the PATH: {', '.join(missing)}")
+    if reason := why_not(openresolver.TOOLS):
+        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("openresolver")
     return sensor.run(openresolver.make(folder), folder / "zeek", openresolver.OPTIONS, "open-resolver")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import time
 from collections import Counter
@@ -19,7 +17,7 @@ import dns.zone
 import pytest
 
 from lab import zeeklog
-from lab.namespaces import LabError, Namespaces
+from lab.namespaces import Namespaces, why_not
 
 TOOLS = ("ip", "nsd", "unbound", "dig", "tcpdump", "tshark", "zeek")
 PACKAGE = Path(__file__).parents[2] / "zeek-scripts"
@@ -131,18 +129,11 @@ def questions() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Three authorities and a resolver, which is asked for everything once; captured between them."""
-    if os.geteuid():
-        pytest.skip("needs root")
-    if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
-        pytest.skip(f"not on the PATH: {', '.join(missing)}")
+    if reason := why_not(TOOLS):
+        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("truth")
-    try:
-        with Namespaces() as net:
-            dig = ask_everything(net, folder)
-    except LabError as error:
-        if "netns" in str(error):
-            pytest.skip(f"no network namespaces here: {error}")
-        raise
+    with Namespaces() as net:
+        dig = ask_everything(net, folder)
     capture = folder / "wire.pcap"
     command = ["zeek", "-C", "-r", capture, PACKAGE / "pdns.zeek", f"DNSVigilPDNS::root_servers={{{ROOT}}}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import random
 import shutil
 import struct
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab import fourresolvers, guessing, sensor
+from lab.namespaces import why_not
 
 SCRIPTS = ("poisoning", "open-resolver")
 SIGNALS = (
@@ -23,10 +23,8 @@ SIGNALS = (
 
 
 def need(tools: Sequence[str]) -> None:
-    if os.geteuid():
-        pytest.skip("needs root, for network namespaces")
-    if missing := [tool for tool in tools if not shutil.which(tool)]:
-        pytest.skip(f"not on the PATH: {', '.join(missing)}")
+    if reason := why_not(tools):
+        pytest.skip(reason)
 
 
 @pytest.fixture
