@@ -156,7 +156,7 @@ global by_name: table[addr, string] of Question &create_expire=question_time;
 
 function inside(a: addr): bool
 	{
-	return Site::is_local_addr(a) || a in networks;
+	return a in Site::local_nets || a in networks;
 	}
 
 function watched(a: addr): bool
@@ -374,7 +374,7 @@ event dns_message(c: connection, is_orig: bool, msg: dns_msg, len: count)
 			return;
 
 		if ( ! watched(c$id$resp_h)
-		    && [c$id$orig_h, c$id$orig_p, msg$id] !in by_asker )
+		    && ( |by_asker| == 0 || [c$id$orig_h, c$id$orig_p, msg$id] !in by_asker ) )
 			return;
 
 		c$dnsvigil_outside = Exchange($host=c$id$resp_h);

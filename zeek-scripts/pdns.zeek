@@ -223,17 +223,17 @@ function sighting(msg: dns_msg, ans: dns_answer, rdata: string): bool
 	    && ! ends_with(ans$query, dot_zone) )
 		return F;
 
-	if ( |rdata| > max_rdata )
-		{
-		++DNSVigil::dropped_pdns;
-		return F;
-		}
-
 	local t = tuples[ans$query, ans$qtype, rdata];
 	local new = ! t?$written;
 
 	if ( new )
 		{
+		if ( |rdata| > max_rdata )
+			{
+			++DNSVigil::dropped_pdns;
+			return F;
+			}
+
 		while ( |tuples| >= max_tuples && queued() )
 			{
 			forget(dequeue());
@@ -264,7 +264,7 @@ function sighting(msg: dns_msg, ans: dns_answer, rdata: string): bool
 		t$sections = t$sections | section_bit[ans$answer_type];
 		}
 
-	if ( |zone| > |t$zone| )
+	if ( zone != "" && |zone| > |t$zone| )
 		t$zone = zone;
 
 	if ( new )
@@ -391,35 +391,18 @@ function quoted_all(strings: string_vec): string
 	}
 
 # Remembers where the servers of delegated zones are.
-function name_server_at(ans: dns_answer, a: addr)
+function name_server_at(name: string, a: addr)
 	{
-	if ( ans$query !in server_names )
-		return;
-
 	if ( |addresses| < max_delegations )
-		add addresses[a, ans$query];
+		add addresses[a, name];
 	else
 		++DNSVigil::dropped_pdns;
 	}
 
-event dns_A_reply(c: connection, msg: dns_msg, ans: dns_answer, a: addr)
+# Remembers which servers a zone has.
+function delegated(child: string, server: string)
 	{
-	if ( sighting(msg, ans, cat(a)) )
-		name_server_at(ans, a);
-	}
-
-event dns_AAAA_reply(c: connection, msg: dns_msg, ans: dns_answer, a: addr)
-	{
-	if ( sighting(msg, ans, cat(a)) )
-		name_server_at(ans, a);
-	}
-
-event dns_NS_reply(c: connection, msg: dns_msg, ans: dns_answer, name: string)
-	{
-	if ( ! sighting(msg, ans, host(name)) )
-		return;
-
-	if ( ans$query !in delegations )
+	if ( child !in delegations )
 		{
 		if ( |delegations| >= max_delegations )
 			{
@@ -427,25 +410,36 @@ event dns_NS_reply(c: connection, msg: dns_msg, ans: dns_answer, name: string)
 			return;
 			}
 
-		delegations[ans$query] = set();
+		delegations[child] = set();
 		}
 
-	if ( |delegations[ans$query]| < max_names_of_zone )
+	if ( |delegations[child]| < max_names_of_zone )
 		{
-		add delegations[ans$query][name];
-		add server_names[name];
+		add delegations[child][server];
+		add server_names[server];
 		}
 	}
 
-event dns_CNAME_reply(c: connection, msg: dns_msg, ans: dns_answer,
-    name: string)
+# Nearly all records are of types of which Zeek's own scripts have the presentation form at hand. It is dear to make.
+hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 	{
-	sighting(msg, ans, host(name));
-	}
+	if ( ! wanted )
+		return;
 
-event dns_PTR_reply(c: connection, msg: dns_msg, ans: dns_answer, name: string)
-	{
-	sighting(msg, ans, host(name));
+	local rrtype = ans$qtype;
+
+	# A and AAAA.
+	if ( rrtype == 1 || rrtype == 28 )
+		{
+		if ( sighting(msg, ans, reply) && ans$query in server_names )
+			name_server_at(ans$query, to_addr(reply));
+		}
+	# CNAME, NS and PTR.
+	else if ( rrtype == 5 || rrtype == 2 || rrtype == 12 )
+		{
+		if ( sighting(msg, ans, host(reply)) && rrtype == 2 )
+			delegated(ans$query, reply);
+		}
 	}
 
 event dns_SOA_reply(c: connection, msg: dns_msg, ans: dns_answer, soa: dns_soa)
