@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from dnsvigil.records import RCODES, UNANSWERED
-from dnsvigil.yamlfile import Invalid, load
+from dnsvigil.yamlfile import Invalid, load_given
 
 DEFAULT_PATH = Path("/etc/dnsvigil/dnsvigil.yml")
 
@@ -183,11 +183,7 @@ def load_config(path: Path | None) -> Config:
 
     Raises :class:`dnsvigil.yamlfile.ConfigError` for any mistake.
     """
-    if path is None:
-        if not DEFAULT_PATH.exists():
-            return Config()
-        path = DEFAULT_PATH
-    return load(path, Config)
+    return load_given(path, DEFAULT_PATH, Config)
 
 
 def _check_ratio(ratio: float | None) -> None:

@@ -72,6 +72,16 @@ def load(path: Path, into: type[T]) -> T:
     return result
 
 
+def load_given(path: Path | None, usual: Path, into: type[T]) -> T:
+    """Read ``path``; with None the ``usual`` file if there is one, else return the defaults of ``into``.
+
+    Raises :class:`ConfigError` for any mistake.
+    """
+    if path is None and not usual.exists():
+        return into()
+    return load(path or usual, into)
+
+
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path

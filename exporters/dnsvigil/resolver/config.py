@@ -14,7 +14,7 @@ import dns.rdatatype
 
 from dnsvigil.config import Address, Duration, Listen
 from dnsvigil.records import RCODES
-from dnsvigil.yamlfile import Invalid, load
+from dnsvigil.yamlfile import Invalid, load_given
 
 DEFAULT_PATH: Final = Path("/etc/dnsvigil/resolver.yml")
 
@@ -206,11 +206,7 @@ def load_config(path: Path | None) -> Config:
 
     Raises :class:`dnsvigil.yamlfile.ConfigError` for any mistake.
     """
-    if path is None:
-        if not DEFAULT_PATH.exists():
-            return Config()
-        path = DEFAULT_PATH
-    return load(path, Config)
+    return load_given(path, DEFAULT_PATH, Config)
 
 
 def _check_port(port: int | None) -> None:
