@@ -779,9 +779,7 @@ function conflicts(): bool
 # Names that did not exist in the zone, once they are a storm: those not counted yet.
 function storm(): count
 	{
-	local key_zone = answer$zone;
-
-	if ( [answer$resolver, key_zone] !in nxdomains )
+	if ( [answer$resolver, answer$zone] !in nxdomains )
 		{
 		if ( |nxdomains| >= max_nxdomain_zones )
 			{
@@ -789,10 +787,10 @@ function storm(): count
 			return 0;
 			}
 
-		nxdomains[answer$resolver, key_zone] = 0;
+		nxdomains[answer$resolver, answer$zone] = 0;
 		}
 
-	local names = ++nxdomains[answer$resolver, key_zone];
+	local names = ++nxdomains[answer$resolver, answer$zone];
 	return names > storm_names ? 1 : ( names == storm_names ? storm_names : 0 );
 	}
 

@@ -167,13 +167,14 @@ class SocketCollector:
         return (address if address in self._addresses else "other", one.port)
 
     def _count_drops(self, one: Socket) -> None:
-        total = self._drops[self._listener(one)]
+        listener = self._listener(one)
+        total = self._drops[listener]
         if not one.drops:
             self._dropped.pop(one.inode, None)
             return
         # The inode serves as the key because both ways to the sockets tell it. It may have gone to another socket.
         before, _ = self._dropped.get(one.inode, (0, 0))
-        self._drops[self._listener(one)] = total + one.drops - (before if before <= one.drops else 0)
+        self._drops[listener] = total + one.drops - (before if before <= one.drops else 0)
         self._dropped[one.inode] = one.drops, self._scrape
 
     def _show(self, metrics: "_Metrics", protocol: int, families: tuple[int, ...], sums: _Sums) -> None:

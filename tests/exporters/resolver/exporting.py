@@ -23,9 +23,7 @@ COMMAND = (sys.executable, *PROGRAM)
 class Exporter:
     """An exporter in a process of its own, on a free port of 127.0.0.1. Use it in a ``with`` statement."""
 
-    def __init__(
-        self, folder: Path, config: dict[str, Any], command: Sequence[str] = (sys.executable, *PROGRAM)
-    ) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], command: Sequence[str] = COMMAND) -> None:
         """Start it with ``config``."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "resolver.yml"
