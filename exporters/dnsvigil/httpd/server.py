@@ -1,7 +1,7 @@
 """A threaded HTTP/1.1 server for one WSGI application, on the standard library alone.
 
-It answers GET and HEAD. Every connection has a thread of its own, in which the TLS handshake takes place too;
-connections are limited in number, requests in size, and every wait for a peer in time.
+Every connection has a thread of its own, in which the TLS handshake takes place too; connections are limited in
+number, requests in size, and every wait for a peer in time.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import http.client
 import http.server
 import io
 import logging
+import re
 import socket
 import ssl
 import sys
@@ -31,8 +32,10 @@ MAX_CONNECTIONS = 64
 BACKLOG = 128
 MAX_REQUEST_LINE = 8 << 10  # bytes
 MAX_REQUEST_HEAD = 32 << 10  # bytes, request line and headers together
-HANDSHAKE_TIMEOUT = 10.0  # this and the next five in seconds
+MAX_BODY = 64 << 10  # bytes
+HANDSHAKE_TIMEOUT = 10.0  # this and the next six in seconds
 REQUEST_TIMEOUT = 10.0  # from the first byte of a request to the end of its headers
+BODY_TIMEOUT = 10.0  # for all of a request's body
 IDLE_TIMEOUT = 120.0  # between two requests: above the usual scrape intervals, so that scrapes share a connection
 ANSWER_TIMEOUT = 30.0
 LINGER_TIMEOUT = 1.0
@@ -61,12 +64,36 @@ class Response:
 Handler = Callable[[WSGIEnvironment], Response]
 
 
+class BodyError(Exception):
+    """A request's body cannot be had; ``status`` is what to answer."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
 def routes(handlers: Mapping[str, Handler]) -> WSGIApplication:
-    """A WSGI application that gives a request to the handler of exactly its path; other paths have 404."""
+    """A WSGI application that gives a request to the handler of exactly its path; other paths have 404.
+
+    A key is a path, for GET, or another method and a path with a space between them.
+    """
+    table: dict[str, dict[str, Handler]] = {}
+    for key, handler in handlers.items():
+        method, path = ("GET", key) if key.startswith("/") else key.split(" ", 1)
+        table.setdefault(path, {})[method] = handler
+
+    def respond(environ: WSGIEnvironment) -> Response:
+        methods = table.get(environ["PATH_INFO"])
+        if methods is None:
+            return Response.text("Not Found\n", 404)
+        handler = methods.get(environ["REQUEST_METHOD"])
+        if handler is None:
+            allowed = [*methods, "HEAD"] if "GET" in methods else methods
+            return Response(405, {**dict([_TEXT]), "Allow": ", ".join(allowed)}, b"Method Not Allowed\n")
+        return handler(environ)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        handler = handlers.get(environ["PATH_INFO"])
-        response = handler(environ) if handler else Response.text("Not Found\n", 404)
+        response = respond(environ)
         status = HTTPStatus(response.status)
         start_response(f"{status.value} {status.phrase}", list(response.headers.items()))
         return [response.body]
@@ -81,7 +108,9 @@ class Server:
     port 0 takes a free one. The socket listens from here on. ``web_config`` is the path of a web
     configuration file; it is read again when it changes.
 
-    The application sees HEAD as GET, and has the whole body ready before the first byte is sent.
+    The application sees HEAD as GET, and has the whole answer ready before its first byte is sent. A request's body
+    is read when the application reads it, which may raise :class:`BodyError`; one that is not read ends the
+    connection. Chunked bodies are not read.
 
     Raises ``ValueError`` for an address that is none, ``OSError`` where it cannot be bound, and
     ``ConfigError`` for a web configuration that is wrong.
@@ -189,6 +218,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         self._server = server
         self._web = WebConfig()
         self._unread = False
+        self._expecting = False
         self.connection = sock
         self.client_address = (str(peer[0]), int(peer[1]))
         self.command = ""
@@ -246,17 +276,22 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             self.requestline = ""
             self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
             return
+        self._expecting = False
         if not self.parse_request():
             return
-        if self.headers.get("Transfer-Encoding") or self.headers.get("Content-Length", "0") != "0":
-            self.close_connection = self._unread = True  # a body, which nothing here reads
+        last = self.close_connection
+        chunked = "Transfer-Encoding" in self.headers
+        sizes = self.headers.get_all("Content-Length", ["0"])
+        if chunked or sizes != ["0"]:
+            self.close_connection = self._unread = True  # until its body is read
         try:
             url = urllib.parse.urlsplit(self.path)
         except ValueError:
             self.send_error(HTTPStatus.BAD_REQUEST)
             return
         hosts = len(self.headers.get_all("Host", []))
-        if self.headers.defects or hosts > 1 or (hosts < 1 and self.request_version == "HTTP/1.1"):
+        odd = self.headers.defects or not re.fullmatch("[0-9]{1,18}", ",".join(sizes))
+        if odd or hosts > 1 or (hosts < 1 and self.request_version == "HTTP/1.1"):
             self.send_error(HTTPStatus.BAD_REQUEST)
             return
         user = None
@@ -265,15 +300,16 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             if user is None:
                 self._refuse(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", 'Basic realm="dnsvigil", charset="UTF-8"'))
                 return
-        if self.command not in ("GET", "HEAD"):
-            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, ("Allow", "GET, HEAD"))
-            return
-        self._answer(*self._ask_application(self._environ(url, user)))
+        body = _Body(self._stream, self.rfile, None if chunked else int(sizes[0]), self._expecting)
+        answer = self._ask_application(self._environ(url, user, body))
+        if body.left == 0:
+            self.close_connection, self._unread = last, False
+        self._answer(*answer)
 
-    def _environ(self, url: urllib.parse.SplitResult, user: str | None) -> WSGIEnvironment:
+    def _environ(self, url: urllib.parse.SplitResult, user: str | None, body: "_Body") -> WSGIEnvironment:
         host, port = self._server.address
         environ: WSGIEnvironment = {
-            "REQUEST_METHOD": "GET",
+            "REQUEST_METHOD": "GET" if self.command == "HEAD" else self.command,
             "SCRIPT_NAME": "",
             "PATH_INFO": urllib.parse.unquote(url.path or "/", "iso-8859-1"),
             "QUERY_STRING": url.query,
@@ -283,7 +319,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             "REMOTE_ADDR": self.client_address[0],
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "https" if self._web.ssl_context else "http",
-            "wsgi.input": io.BytesIO(),
+            "wsgi.input": io.BufferedReader(body),
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
@@ -292,10 +328,10 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         if user is not None:
             environ["REMOTE_USER"] = user
         for name in self.headers:
-            # One with an underscore could pass for another header; the last two would describe the unread body.
-            if "_" not in name and name.lower() not in ("content-length", "content-type"):
-                key = f"HTTP_{name.upper().replace('-', '_')}"
-                environ[key] = ",".join(self.headers.get_all(name, []))
+            if "_" not in name:  # with one it could pass for another header
+                key = name.upper().replace("-", "_")
+                prefix = "" if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else "HTTP_"
+                environ[prefix + key] = ",".join(self.headers.get_all(name, []))
         return environ
 
     def _ask_application(self, environ: WSGIEnvironment) -> tuple[str, Headers, bytes]:
@@ -319,6 +355,8 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             if any(set(f"{name}{value}".encode("iso-8859-1")) & set(b"\r\n\0") for name, value in headers):
                 raise ValueError(f"a line break in a header: {headers!r}")
             return status, headers, b"".join(body)
+        except BodyError as error:
+            return f"{error.status.value} {error}", [_TEXT], f"{error}\n".encode()
         except Exception:
             log.exception("%s %r failed", self.command, self.path)
             return "500 Internal Server Error", [_TEXT], b"Internal Server Error\n"
@@ -347,7 +385,8 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         self._refuse(HTTPStatus(code))
 
     def handle_expect_100(self) -> bool:
-        """Never ask for a body: the final answer follows at once."""
+        """Note that the client waits to be asked for the body, or for the answer. (The base class calls this.)"""
+        self._expecting = True
         return True
 
     def _close(self) -> None:
@@ -408,6 +447,42 @@ class _Stream(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the client was too slow")
         self._sock.settimeout(left)
+
+
+class _Body(io.RawIOBase):
+    """The body of one request. A size that is not known is None; ``left`` is what has not been read of it."""
+
+    def __init__(self, stream: _Stream, reader: io.BufferedIOBase, size: int | None, expecting: bool) -> None:
+        self._stream = stream
+        self._reader = reader
+        self._expecting = expecting
+        self._begun = False
+        self.left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.left is None:
+            raise BodyError(HTTPStatus.LENGTH_REQUIRED)
+        if self.left > MAX_BODY:
+            raise BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            if self.left and not self._begun:
+                self._begun = True
+                self._stream.allow(BODY_TIMEOUT)
+                self._stream.budget = self.left
+                if self._expecting:
+                    self._stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            count = self._reader.readinto1(memoryview(buffer)[: self.left]) if self.left else 0
+        except TimeoutError:
+            raise BodyError(HTTPStatus.REQUEST_TIMEOUT) from None
+        except OSError:
+            raise BodyError(HTTPStatus.BAD_REQUEST) from None
+        if self.left and not count:  # the client has closed the connection
+            raise BodyError(HTTPStatus.BAD_REQUEST)
+        self.left -= count
+        return count
 
 
 def _listen(address: str) -> socket.socket:

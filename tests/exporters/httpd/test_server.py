@@ -8,9 +8,11 @@ import ipaddress
 import logging
 import os
 import resource
+import select
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -53,8 +55,16 @@ def show(environ: WSGIEnvironment) -> Response:
     return Response.text("".join(f"{name}={environ.get(name)!r}\n" for name in names))
 
 
+def take(environ: WSGIEnvironment) -> Response:
+    body = environ["wsgi.input"].read()
+    return Response(201, {"Content-Type": environ.get("CONTENT_TYPE", "")}, b"%d: " % len(body) + body[:20])
+
+
 APP = routes(
     {
+        "/take": lambda _: Response.text("what was taken\n"),
+        "POST /take": take,
+        "POST /only": take,
         "/": lambda _: Response.text("hello\n"),
         "/a b": show,
         "/show": show,
@@ -233,10 +243,154 @@ def test_a_body_is_refused_with_an_answer_that_arrives(serve: Serve, authority: 
 
 def test_a_body_is_never_taken_for_the_next_request(serve: Serve) -> None:
     inner = b"GET /show HTTP/1.1\r\nHost: h\r\n\r\n"
-    for framing in (b"Content-Length: %d\r\n" % len(inner), b"Transfer-Encoding: chunked\r\n", b"odd\r\n"):
-        answer = exchange(serve(), b"GET / HTTP/1.1\r\nHost: h\r\n" + framing + b"\r\n" + inner)
-        assert answer.count(b"HTTP/1.1 ") == 1
-        assert b"PATH_INFO" not in answer
+    length = b"Content-Length: %d\r\n" % len(inner)
+    both = length + b"Transfer-Encoding: chunked\r\n"
+    for request in (b"GET / HTTP/1.1\r\nHost: h\r\n", b"POST / HTTP/1.1\r\nHost: h\r\n"):
+        for framing in (length, b"Transfer-Encoding: chunked\r\n", b"odd\r\n", both, length * 2):
+            answer = exchange(serve(), request + framing + b"\r\n" + inner)
+            assert answer.count(b"HTTP/1.1 ") == 1
+            assert b"PATH_INFO" not in answer
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_handler_for_post_has_the_body_and_the_connection_goes_on(
+    serve: Serve, authority: Authority, secure: bool
+) -> None:
+    server = serve(write(authority.folder / "web.yml", TLS) if secure else None)
+    with contextlib.closing(connect(server, client_context(authority) if secure else None)) as connection:
+        connection.connect()
+        first = connection.sock
+        for size in (0, 1, 10_000, module.MAX_BODY, 3):
+            connection.request("POST", "/take", b"x" * size, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            assert response.read() == b"%d: " % size + b"x" * min(size, 20)
+            assert (response.status, response.getheader("Content-Type")) == (201, "application/json")
+            connection.request("GET", "/take")
+            assert connection.getresponse().read() == b"what was taken\n"
+            assert connection.sock is first
+
+
+def test_bodies_sent_ahead_stay_apart(serve: Serve) -> None:
+    request = b"POST /take HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n"
+    many = b"".join(request + b"\r\n%03d" % n for n in range(1000))
+    answer = exchange(serve(), many + b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1 + answer.count(b"HTTP/1.1 201 Created\r\n") == 1001
+    assert all(b"\r\n\r\n3: %03d" % n in answer for n in range(1000))
+    assert answer.endswith(b"\r\n\r\nhello\n")
+
+
+def test_a_path_says_which_methods_it_takes(serve: Serve) -> None:
+    server = serve()
+    for path, method, allowed in (
+        ("/take", "PUT", "GET, POST, HEAD"),
+        ("/only", "GET", "POST"),
+        ("/only", "HEAD", "POST"),
+        ("/only", "OPTIONS", "POST"),
+    ):
+        response, _ = get(server, path, method=method)
+        assert (response.status, response.getheader("Allow")) == (405, allowed)
+    assert get(server, "POST%20/only")[0].status == 404
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(serve: Serve, authority: Authority) -> None:
+    server = serve()
+    for length in (module.MAX_BODY + 1, 10**17):
+        with raw(server) as sock, sock.makefile("rb") as reader:
+            sock.sendall(b"POST /take HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n")
+            sock.sendall(b"Content-Length: %d\r\n\r\n" % length)
+            answer = reader.read()
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"Connection: close\r\n" in answer
+    context = client_context(authority)
+    secure = serve(write(authority.folder / "web.yml", TLS))
+    for _ in range(5):
+        assert get(server, "/take", method="POST", body=b"x" * (8 << 20))[0].status == 413
+        assert get(secure, "/take", context, method="POST", body=b"x" * (8 << 20))[0].status == 413
+
+
+def test_the_client_is_asked_for_a_body_only_when_it_is_read(serve: Serve) -> None:
+    request = b" HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    server = serve()
+    with raw(server) as sock, sock.makefile("rb") as reader:
+        for _ in range(2):
+            sock.sendall(b"POST /take" + request)
+            assert [reader.readline(), reader.readline()] == [b"HTTP/1.1 100 Continue\r\n", b"\r\n"]
+            sock.sendall(b"hello")
+            assert reader.readline() == b"HTTP/1.1 201 Created\r\n"
+            while reader.readline() != b"\r\n":
+                pass
+            assert reader.read(8) == b"5: hello"
+        sock.sendall(b"POST /" + request)
+        assert reader.readline() == b"HTTP/1.1 405 Method Not Allowed\r\n"
+        assert b"Connection: close\r\n" in reader.read()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"411"),
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"411"),
+        (b"Content-Length: 5\r\nContent-Length: 5\r\n", b"hello", b"400"),
+        (b"Content-Length: -5\r\n", b"hello", b"400"),
+        (b"Content-Length: +5\r\n", b"hello", b"400"),
+        (b"Content-Length: 0x5\r\n", b"hello", b"400"),
+        (b"Content-Length: 5, 5\r\n", b"hello", b"400"),
+        (b"Content-Length: 99999999999999999999\r\n", b"hello", b"400"),
+        (b"Content-Length: \xb2\r\n", b"hello", b"400"),
+        (b"Content-Length:\r\n", b"hello", b"400"),
+    ],
+)
+def test_a_body_without_one_known_length_is_not_read(serve: Serve, headers: bytes, body: bytes, status: bytes) -> None:
+    answer = exchange(serve(), b"POST /take HTTP/1.1\r\nHost: h\r\n" + headers + b"\r\n" + body)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close\r\n" in answer
+
+
+def test_a_slow_body_blocks_nobody_and_is_cut_off(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "BODY_TIMEOUT", 1.0)
+    server = serve()
+    begin = time.monotonic()
+    request = b"POST /take HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n"
+    with raw(server) as silent, raw(server) as slow, slow.makefile("rb") as reader:
+        silent.sendall(request)
+        slow.sendall(request)
+        with contextlib.suppress(ConnectionError):  # a byte now and then does not buy more time
+            while not (cut := slow_answer(slow)) and time.monotonic() - begin < 5:
+                slow.sendall(b"x")
+                assert get(server)[0].status == 200
+                time.sleep(0.1)
+        assert 0.9 < time.monotonic() - begin < 3
+        assert cut
+        assert reader.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
+        assert silent.recv(12) == b"HTTP/1.1 408"
+    assert eventually(lambda: not server._connections)
+    assert "failed" not in caplog.text
+
+
+def slow_answer(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+def test_a_body_that_breaks_off_is_no_body(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    server = serve()
+    with raw(server) as sock, sock.makefile("rb") as reader:
+        sock.sendall(b"POST /take HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello")
+        sock.shutdown(socket.SHUT_WR)
+        assert reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+    with raw(server) as sock:
+        sock.sendall(b"POST /take HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    assert eventually(lambda: not server._connections)
+    assert "failed" not in caplog.text
+
+
+# Answers
 
 
 def test_head_is_get_without_the_body(serve: Serve) -> None:
@@ -283,18 +437,20 @@ def test_the_application_of_prometheus_client(serve: Serve) -> None:
 def test_it_is_a_wsgi_server_by_the_book() -> None:
     ends = []
 
-    class Body(io.BytesIO):
+    class Answer(io.BytesIO):
         def close(self) -> None:
             ends.append(True)
             super().close()
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])(b"one ")
-        return Body(b"two\nthree\n")
+        return Answer(environ["wsgi.input"].read(100) + b"two\nthree\n")
 
     with Server(validator(application), "127.0.0.1:0") as server:
         response, body = get(server, "/x?y", headers={"Content-Type": "text/plain", "Content-Length": "0"})
-    assert (response.status, body, ends) == (200, "one two\nthree\n", [True])
+        assert (response.status, body, ends) == (200, "one two\nthree\n", [True])
+        response, body = get(server, "/x", method="POST", body=b"and ", headers={"Content-Type": "text/plain"})
+        assert (response.status, body) == (200, "one and two\nthree\n")
 
 
 def test_a_handler_that_fails_is_a_500_and_a_traceback_in_the_log(
@@ -516,7 +672,9 @@ def test_limits_are_documented() -> None:
         "TLS handshake": f"{module.HANDSHAKE_TIMEOUT:.0f} s",
         "request line": f"{module.MAX_REQUEST_LINE >> 10} KiB",
         "request line and headers": f"{module.MAX_REQUEST_HEAD >> 10} KiB, 100 headers",
+        "request body": f"{module.MAX_BODY >> 10} KiB, not chunked",
         "time to send a request": f"{module.REQUEST_TIMEOUT:.0f} s",
+        "time to send its body": f"{module.BODY_TIMEOUT:.0f} s",
         "time to take an answer": f"{module.ANSWER_TIMEOUT:.0f} s",
         "pause between two requests on a connection": f"{module.IDLE_TIMEOUT:.0f} s",
     }.items():
