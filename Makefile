@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPEED ?= 1
 
-.PHONY: run test bench lint dashboards lock clean
+.PHONY: run test bench evaluate lint dashboards lock clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -19,11 +19,15 @@ bench: .venv/ready
 	tests/install-packages
 	PYTHONPATH=tests $(BIN)/python -m bench
 
+evaluate: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m evaluation
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy rules/grafana/resolver.py plugins/icinga/check_dnsvigil
+	$(BIN)/mypy rules/nfsen/add-to-nfsen
 	$(BIN)/lint-imports
 
 .venv/ready: requirements.lock pyproject.toml

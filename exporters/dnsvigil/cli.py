@@ -4,13 +4,19 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dnsvigil import __version__
-from dnsvigil.config import DEFAULT_PATH, Config, load_config
+from dnsvigil.config import DEFAULT_PATH, Config, Duration, load_config
 from dnsvigil.httpd.web_config import load_web_config
+from dnsvigil.records import FLOW_MEASURES, RESOLVER_MEASURES, TALKER_ELEMENTS
 from dnsvigil.yamlfile import ConfigError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
 
 STATE: Final = Path("/var/lib/dnsvigil")
 
@@ -57,9 +63,90 @@ def _parser() -> argparse.ArgumentParser:
     metrics = commands.add_parser("metrics", help="print what /metrics would show now, from the store")
     metrics.set_defaults(run=_metrics)
 
+    _add_findings(commands)
+    _add_flows(commands)
+
     check = commands.add_parser("check-config", help="report mistakes in the configuration with file, line and key")
     check.set_defaults(run=_check_config)
+
+    check_nfsen = commands.add_parser("check-nfsen", help="report what would keep NfSen and its plugin from working")
+    check_nfsen.add_argument("file", type=Path, metavar="FILE", help="NfSen's configuration, nfsen.conf")
+    check_nfsen.set_defaults(run=_check_nfsen)
     return parser
+
+
+def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    findings = commands.add_parser("findings", help="print the open findings, the worst first")
+    findings.add_argument("--json", action="store_true", help="print a list of finding records")
+    findings.set_defaults(run=_findings)
+    more = findings.add_subparsers(title="commands", metavar="COMMAND")
+    show = more.add_parser("show", help="print one finding with all of its evidence")
+    show.add_argument("id", type=int, metavar="ID")
+    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a list of one record")
+    show.set_defaults(run=_show_finding)
+
+
+def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    flows = commands.add_parser("flows", help="top talkers, and time series of flows")
+    more = flows.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    top = more.add_parser("top", help="print the top talkers of flow files, by nfdump")
+    top.add_argument(
+        "--by", choices=TALKER_ELEMENTS, default="srcip", metavar="ELEMENT", help=_default(TALKER_ELEMENTS)
+    )
+    order = "most of these first: " + _default(FLOW_MEASURES, "bytes")
+    top.add_argument("--order", choices=FLOW_MEASURES, default="bytes", help=order)
+    top.add_argument("--from", dest="begin", type=_time, metavar="TIME", help="local time, or ISO 8601 with a zone")
+    top.add_argument("--to", dest="end", type=_time, metavar="TIME", help="default: now")
+    top.add_argument(
+        "--last", type=_duration, metavar="DURATION", help="up to now (default: 1h, all of the paths given)"
+    )
+    top.add_argument("--filter", default="", metavar="FILTER", help="only flows that this filter of nfdump lets pass")
+    top.add_argument("--exporter", metavar="NAME", help="only files of this exporter")
+    top.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
+    top.add_argument("--json", action="store_true", help="print a list of records")
+    top.add_argument(
+        "paths", type=Path, nargs="*", metavar="PATH", help="default: sources.netflow in the configuration"
+    )
+    top.set_defaults(run=_flows_top)
+
+    series = more.add_parser("series", help="print series with their baselines, from the store or a running collector")
+    series.add_argument("--exporter", metavar="NAME", help="only series of this exporter")
+    series.add_argument("--protocol", metavar="NAME", help="only series of tcp, udp, icmp or other")
+    series.add_argument("--service", metavar="NAME", help="only series of this service, such as dns")
+    series.add_argument("--resolver", metavar="ADDRESS", help="the series of this resolver instead, or of all: *")
+    measures = ", ".join(FLOW_MEASURES), ", ".join(RESOLVER_MEASURES)
+    series.add_argument("--measure", metavar="MEASURE", help=f"only {measures[0]}; of resolvers {measures[1]}")
+    series.add_argument(
+        "--last", type=_duration, default="1h", metavar="DURATION", help="up to the newest slot (default: %(default)s)"
+    )
+    series.add_argument("--json", action="store_true", help="print a list of series")
+    series.set_defaults(run=_flows_series)
+
+
+def _default(known: tuple[str, ...], default: str = "") -> str:
+    return f"{', '.join(known)} (default: {default or known[0]})"
+
+
+def _time(text: str) -> datetime:
+    """Return a time in UTC, without a zone; one that is given without a zone is local time."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a time such as "2026-01-31 12:00"') from None
+
+
+def _duration(text: str) -> Duration:
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
+    return int(text)
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
@@ -92,12 +179,15 @@ def _metrics(options: argparse.Namespace, config: Config) -> int:
     from prometheus_client import CollectorRegistry, generate_latest
 
     from dnsvigil.collector import Collector
+    from dnsvigil.exporter.flow_metrics import FlowMetrics
     from dnsvigil.exporter.metrics import StoreMetrics
+    from dnsvigil.flow_collector import FlowCollector
     from dnsvigil.store.store import Store, StoreError, StoreInUseError
 
     try:
         with Store(options.state) as store:
             snapshot = Collector(store, config).snapshot()
+            flows = FlowCollector(store, config).snapshot()
     except StoreInUseError as error:
         log.error("%s; a running collector shows its metrics at http://%s/metrics", error, config.listen)
         return 1
@@ -106,8 +196,57 @@ def _metrics(options: argparse.Namespace, config: Config) -> int:
         return 1
     registry = CollectorRegistry()
     registry.register(StoreMetrics(snapshot, config))
+    registry.register(FlowMetrics(flows))
     sys.stdout.write(generate_latest(registry).decode())
     return 0
+
+
+def _findings(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import findings_command
+
+    return _asking(findings_command.findings, options, config)
+
+
+def _show_finding(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import findings_command
+
+    return _asking(findings_command.show_finding, options, config)
+
+
+def _flows_series(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import flows_command
+
+    return _asking(flows_command.series, options, config)
+
+
+def _asking(command: Callable[[argparse.Namespace, Config], int], options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil.ask import AskError
+
+    try:
+        return command(options, config)
+    except AskError as error:
+        print(f"dnsvigil: {error}", file=sys.stderr)
+        return 2 if error.usage else 1
+
+
+def _flows_top(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil.flows_command import UsageError, top
+    from dnsvigil.sources.netflow import NFDumpError
+
+    try:
+        return top(options, config)
+    except UsageError as error:
+        print(f"dnsvigil: {error}", file=sys.stderr)
+        return 2
+    except NFDumpError as error:
+        log.error("%s", error)
+        return 1
+
+
+def _check_nfsen(options: argparse.Namespace, _: Config) -> int:
+    from dnsvigil.nfsen_check import report
+
+    return report(options.file)
 
 
 def _check_config(options: argparse.Namespace, config: Config) -> int:

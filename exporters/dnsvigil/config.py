@@ -5,9 +5,9 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
-from dnsvigil.records import RCODES, UNANSWERED
+from dnsvigil.records import FLOW_MEASURES, RCODES, UNANSWERED
 from dnsvigil.yamlfile import Invalid, load_given
 
 DEFAULT_PATH = Path("/etc/dnsvigil/dnsvigil.yml")
@@ -90,6 +90,21 @@ class ZoneName(str):
         return cls(name)
 
 
+class Network(str):
+    """A network, or an address, in CIDR notation."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the network; ``ValueError`` when ``text`` is none."""
+        try:
+            return cls(ipaddress.ip_network(text))
+        except ValueError as error:
+            hint = "; bits are set behind the prefix" if "host bits" in str(error) else ""
+            raise ValueError(f"expected a network such as 192.0.2.0/24 or 2001:db8::/32{hint}") from None
+
+
 @dataclass(frozen=True)
 class ZeekSource:
     """A directory, or a glob of directories, in which Zeek writes its current logs."""
@@ -100,10 +115,19 @@ class ZeekSource:
 
 
 @dataclass(frozen=True)
+class NetflowSource:
+    """A directory, or a glob of directories, in which or below which nfcapd leaves its files."""
+
+    path: Path
+    exporter: str | None = None  # default: what the file says, else the part that the glob matched, else the directory
+
+
+@dataclass(frozen=True)
 class Sources:
-    """Where logs come from."""
+    """Where logs and flows come from."""
 
     zeek: list[ZeekSource] = field(default_factory=list)
+    netflow: list[NetflowSource] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -153,6 +177,36 @@ class Servers:
 
 
 @dataclass(frozen=True)
+class FlowThreshold:
+    """A limit for the series that it matches, in five minutes; what is not given matches all."""
+
+    measure: Literal[FLOW_MEASURES]  # type: ignore[valid-type]
+    exporter: str | None = None
+    protocol: str | None = None
+    service: str | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.above is None and self.below is None:
+            raise Invalid("measure", "expected above, below or both beside it")
+
+
+@dataclass(frozen=True)
+class Flows:
+    """What is made of flows."""
+
+    networks: list[Network] = field(default_factory=list)  # the operator's own
+    log: Path | None = None  # the folder for dns_flow logs
+    retention: Duration = Duration(86400)  # of the DNS flow records; summaries have the store's
+    thresholds: list[FlowThreshold] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.retention < 3600:
+            raise Invalid("retention", "expected at least 1h")
+
+
+@dataclass(frozen=True)
 class Store:
     """The store's bounds."""
 
@@ -175,6 +229,7 @@ class Config:
     sources: Sources = field(default_factory=Sources)
     servers: Servers = field(default_factory=Servers)
     zones: Zones = field(default_factory=Zones)
+    flows: Flows = field(default_factory=Flows)
     store: Store = field(default_factory=Store)
 
 

@@ -4,12 +4,14 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
@@ -17,11 +19,18 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollec
 from dnsvigil.collector import SOURCE, Collector, describe_skipped
 from dnsvigil.config import Config
 from dnsvigil.exporter.pages import Pages
+from dnsvigil.flow_collector import SOURCE as FLOWS
+from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.httpd.server import Server
+from dnsvigil.inbox import Inbox
 from dnsvigil.sources.cursors import Cursors
+from dnsvigil.sources.flowfile import UnfinishedFileError
+from dnsvigil.sources.flowfolders import FlowFollower, PendingFlows
 from dnsvigil.sources.follow import Follower, Pending
+from dnsvigil.sources.netflow import NFDumpError
 from dnsvigil.sources.reader import Batch, read_ahead, read_batches
 from dnsvigil.store.store import Store, StoreError
+from dnsvigil.web.api import Api
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +38,11 @@ POLL_SECONDS: Final = 0.5
 _BATCHES_PER_ROUND: Final = 16
 _FIRST_WAIT: Final = 1.0  # seconds between tries when the store fails
 _LONGEST_WAIT: Final = 30.0
+_RETRY_SECONDS: Final = 10.0  # for a flow file that could not be read
+_PUBLISH_SECONDS: Final = 2.0  # between two looks of the scrapes at flows, while there are more to read
+_FINDINGS_SECONDS: Final = 60.0
+
+T = TypeVar("T")
 
 
 class ProcessMetrics:
@@ -50,11 +64,12 @@ class ProcessMetrics:
         )
         self.files_lost = prometheus_client.Counter(
             "dnsvigil_files_lost",
-            "Log files that vanished before they were read to their end.",
+            "Files that vanished before they were read to their end.",
             ["source"],
             registry=self.registry,
         )
         self.files_lost.labels(SOURCE)
+        self.files_lost.labels(FLOWS)
         self.lag_bytes = Gauge(
             "dnsvigil_source_lag_bytes",
             "Bytes of log, as they lie on disk, that are not read yet.",
@@ -87,15 +102,17 @@ class Daemon:
         self._config = config
         self._state = state
         self._stop = threading.Event()
+        self._inbox = Inbox()
         self._metrics = ProcessMetrics()
         self._pages = Pages(config, self._metrics.registry)
         self._store = Store(state)
+        self._flows: _FlowReading | None = None
         self._wait = _FIRST_WAIT
         self._sensors: set[str] = set()
         self._reported: set[tuple[str, str, str]] = set()  # sensor, log and reason of skipped records
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
         try:
-            self.server = Server(self._pages.application(), config.listen, config.web_config_file)
+            self.server = Server(self._pages.application(Api(self).handlers()), config.listen, config.web_config_file)
         except BaseException:
             self._store.close()
             raise
@@ -103,6 +120,21 @@ class Daemon:
     def stop(self) -> None:
         """Tell :meth:`run` to end after the batch that it is at."""
         self._stop.set()
+        self._inbox.wake()
+
+    # What the API has behind it
+
+    def read(self, query: str, *bound: Any) -> list[Any]:
+        """Return the rows of a query, from any thread. Raises :class:`StoreError`."""
+        return self._store.read(query, *bound)
+
+    def submit(self, task: Callable[[Store], T]) -> Future[T]:
+        """Have a task done by the thread that owns the store. Raises :class:`StoreError`."""
+        return self._inbox.submit(task)
+
+    def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
+        """Have flow files read; once the future is done, they are even if the collector is killed."""
+        return self._inbox.submit(lambda _: self._flows.hand_over(files) if self._flows else None)
 
     def run(self) -> None:
         """Work until :meth:`stop`; a store that fails is opened again until it works."""
@@ -119,6 +151,7 @@ class Daemon:
                     self._stop.wait(self._wait)
                     self._wait = min(2 * self._wait, _LONGEST_WAIT)
         finally:
+            self._inbox.close()
             self.server.stop()
             self._store.close()
 
@@ -129,8 +162,18 @@ class Daemon:
         cursors = Cursors(self._store.cursors())
         follower = Follower(self._config.sources.zeek, cursors, since)
         readings: deque[_Reading] = deque()
-        with closing(Collector(self._store, self._config)) as collector:
-            self._pages.publish(collector.snapshot())
+        with (
+            closing(Collector(self._store, self._config)) as collector,
+            closing(FlowCollector(self._store, self._config)) as flow_collector,
+        ):
+
+            def publish() -> None:
+                self._pages.publish(collector.snapshot())
+                self._pages.publish_flows(flow_collector.snapshot())
+
+            flows = _FlowReading(flow_collector, self._follow_flows(flow_collector), publish, self._metrics)
+            self._flows = flows
+            publish()
             while not self._stop.is_set():
                 # By cursor, since a file keeps that when it is renamed or compressed while it is read.
                 known = {reading.file.cursor.id: reading for reading in readings}
@@ -156,11 +199,27 @@ class Daemon:
                     # In this order, so that no scrape shows a lag of 0 beside counts that are not there yet.
                     self._pages.publish(collector.snapshot())
                     self._show_lag(readings)
+                    self._take_turn(flows)
                     if self._stop.is_set():
                         break
                 self._show_lag(readings)
-                if not readings:
-                    self._stop.wait(POLL_SECONDS)
+                if not (self._take_turn(flows) or readings):
+                    self._inbox.wait(POLL_SECONDS)
+
+    def _follow_flows(self, collector: FlowCollector) -> FlowFollower:
+        with self._store.transaction():
+            since = float(self._store.meta("following_flows_since", repr(time.time())))
+        follower = FlowFollower(self._config.sources.netflow, since, collector.known_files())
+        for path, exporter in collector.handed().items():
+            follower.hand_over(path, exporter)
+        return follower
+
+    def _take_turn(self, flows: "_FlowReading") -> bool:
+        """Do what else there is beside logs: tasks, and a flow file; return whether there was something."""
+        changed = self._inbox.work(self._store)
+        busy = flows.step(changed)
+        self._wait = _FIRST_WAIT if busy else self._wait
+        return busy
 
     def _report(self, file: Pending, skipped: Counter[str]) -> None:
         """Say in the log when records of a sensor's log are skipped for a reason that was not met before."""
@@ -190,6 +249,91 @@ class Daemon:
     def _behind(self, sensor: str) -> float:
         since = self._behind_since.get(sensor)
         return time.monotonic() - since if since else 0.0
+
+
+class _FlowReading:
+    """Takes flow files into the store, one at a time."""
+
+    def __init__(
+        self, collector: FlowCollector, follower: FlowFollower, publish: Callable[[], None], metrics: ProcessMetrics
+    ) -> None:
+        self._collector = collector
+        self._follower = follower
+        self._publish = publish
+        self._metrics = metrics
+        self._later: dict[Path, tuple[PendingFlows, float]] = {}  # when to try a file that stays as it is; monotonic
+        self._said: dict[Path, str] = {}  # what was logged of a file that could not be read yet
+        self._paused = self._published = self._quiet = float("-inf")
+        self._unjudged = self._unpublished = True
+
+    def hand_over(self, files: Sequence[tuple[Path, str | None]]) -> None:
+        """Have files read wherever they lie. Raises :class:`StoreError`."""
+        self._collector.hand_over(files)
+        for path, exporter in files:
+            self._follower.hand_over(path, exporter)
+
+    def step(self, changed: bool) -> bool:
+        """Read the next file, or judge the series when there is none; return whether there was a file.
+
+        ``changed`` tells that what /metrics shows has changed. Raises :class:`StoreError`.
+        """
+        self._unpublished = self._unpublished or changed
+        self._close_findings()
+        for path in self._follower.lost():
+            self._metrics.files_lost.labels(FLOWS).inc()
+            self._collector.give_up(path)
+        due = self._due()
+        if due:
+            self._read(due[0])
+        elif self._unjudged:
+            self._unjudged = False
+            self._unpublished = self._collector.settle() or self._unpublished
+        if self._unpublished and (len(due) <= 1 or time.monotonic() - self._published > _PUBLISH_SECONDS):
+            self._publish()
+            self._published, self._unpublished = time.monotonic(), False
+        return bool(due)
+
+    def _due(self) -> list[PendingFlows]:
+        now = time.monotonic()
+        if now < self._paused:
+            return []
+        pending = {file.path: file for file in self._follower.pending()}
+        self._later = {path: later for path, later in self._later.items() if path in pending}
+        self._said = {path: text for path, text in self._said.items() if path in pending}
+        return [file for path, file in pending.items() if path not in self._later or self._may_retry(file, now)]
+
+    def _may_retry(self, file: PendingFlows, now: float) -> bool:
+        tried, when = self._later[file.path]
+        return now >= when or (file.stamp, file.settled) != (tried.stamp, tried.settled)
+
+    def _read(self, file: PendingFlows) -> None:
+        try:
+            found = self._collector.ingest(file)
+        except UnfinishedFileError as error:
+            log.debug("%s", error)
+            self._later[file.path] = file, float("inf")
+        except (NFDumpError, OSError) as error:
+            # Mostly it concerns all files; where it does not, none is to be left out for one that comes before it.
+            self._later[file.path] = file, time.monotonic() + _RETRY_SECONDS
+            self._paused = time.monotonic() + _FIRST_WAIT
+            self._say(file.path, str(error))
+        else:
+            self._follower.done(file)
+            if found.damage:
+                log.warning("%s: %s; what could be read of it counts", file.path, found.damage)
+            self._unjudged = self._unpublished = True
+
+    def _say(self, path: Path, text: str) -> None:
+        """Say in the log why a file cannot be read yet: once for each file, and once if that is the same for many."""
+        if text not in self._said.values():
+            log.warning("%s cannot be read: %s; it is tried again", path, text)
+        self._said[path] = text
+
+    def _close_findings(self) -> None:
+        if time.monotonic() - self._quiet > _FINDINGS_SECONDS:
+            self._quiet = time.monotonic()
+            if self._collector.close_findings(datetime.now(UTC).replace(tzinfo=None)):
+                self._unpublished = True
 
 
 def _round(readings: deque[_Reading], follower: Follower) -> Iterator[tuple[_Reading, Batch]]:

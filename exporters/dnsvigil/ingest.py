@@ -3,15 +3,22 @@
 import logging
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from dnsvigil.collector import Collector, describe_skipped
 from dnsvigil.config import Config
+from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.sources.cursors import Cursors
+from dnsvigil.sources.flowfile import is_flow_file
+from dnsvigil.sources.flowfolders import given_files, pending_file
 from dnsvigil.sources.follow import given_logs, pending_log
+from dnsvigil.sources.netflow import NFDumpError
 from dnsvigil.sources.reader import read_ahead, read_batches
 from dnsvigil.store.store import Store
 
@@ -24,42 +31,90 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
     What an earlier call has read is not read again. Returns whether every file could be read; raises
     :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
     """
-    files: list[Path] = []
+    logs: list[Path] = []
+    flows: list[Path] = []
     unread: list[Path] = []
     for path in paths:
         try:
-            files += given_logs([path])
+            found = dict.fromkeys(_flow_files(given_files(path)))
+            flows += found
+            logs += [file for file in given_logs([path]) if file not in found]
         except OSError as error:
             _report(path, error)
             unread.append(path)
     total: Counter[str] = Counter()
-    size = sum(file.stat().st_size for file in files if file.exists())
-    with Store(state) as store, closing(Collector(store, config)) as collector:
-        cursors = Cursors(store.cursors())
-        # None: shown on a terminal only.
-        with tqdm(total=size, unit="B", unit_scale=True, disable=None, dynamic_ncols=True) as progress:
-            for path in files:
-                skipped: Counter[str] = Counter()
-                try:
-                    file = pending_log(path, cursors)
-                    done = 0
-                    for batch in read_ahead(read_batches(path, file.cursor, file.finished, file.kind)):
-                        result = collector.ingest(batch)
-                        cursors.put(batch.cursor)
-                        total["records"] += batch.read
-                        skipped += result
-                        progress.update(batch.stored_offset - done)
-                        done = batch.stored_offset
-                    progress.update(file.size - done)
-                except OSError as error:
-                    _report(path, error)
-                    unread.append(path)
-                total += skipped
-                if skipped:
-                    log.warning("%s: %s", path, describe_skipped(skipped))
-        collector.settle()
-    print(f"{total.pop('records', 0):,} records read, {total.total():,} skipped", file=sys.stderr)
+    size = sum(file.stat().st_size for file in (*logs, *flows) if file.exists())
+    # None: shown on a terminal only.
+    bar: tqdm[Any] = tqdm(total=size, unit="B", unit_scale=True, disable=None, dynamic_ncols=True)
+    with Store(state) as store, bar:
+        if logs or not flows:
+            unread += _read_logs(store, config, logs, bar, total)
+        if flows:
+            unread += _read_flows(store, config, flows, bar, total)
+    read, read_flows = total.pop("records", 0), total.pop("flows", 0)
+    said = [f"{read:,} records read, {total.total():,} skipped"] if logs or not flows else []
+    said += [f"{read_flows:,} flows read"] if flows else []
+    print("; ".join(said), file=sys.stderr)
     return not unread
+
+
+def _read_logs(
+    store: Store, config: Config, files: Iterable[Path], bar: "tqdm[Any]", total: Counter[str]
+) -> Iterator[Path]:
+    """Read logs, count what became of their records in ``total``, and yield those that could not be read."""
+    with closing(Collector(store, config)) as collector:
+        cursors = Cursors(store.cursors())
+        for path in files:
+            skipped: Counter[str] = Counter()
+            try:
+                file = pending_log(path, cursors)
+                done = 0
+                for batch in read_ahead(read_batches(path, file.cursor, file.finished, file.kind)):
+                    result = collector.ingest(batch)
+                    cursors.put(batch.cursor)
+                    total["records"] += batch.read
+                    skipped += result
+                    bar.update(batch.stored_offset - done)
+                    done = batch.stored_offset
+                bar.update(file.size - done)
+            except OSError as error:
+                _report(path, error)
+                yield path
+            total += skipped
+            if skipped:
+                log.warning("%s: %s", path, describe_skipped(skipped))
+        collector.settle()
+
+
+def _read_flows(
+    store: Store, config: Config, files: Iterable[Path], bar: "tqdm[Any]", total: Counter[str]
+) -> Iterator[Path]:
+    """Read flow files, count their flows in ``total``, and yield those that could not be read."""
+    with closing(FlowCollector(store, config)) as collector:
+        for path in files:
+            try:
+                file = pending_file(path)
+                found = collector.ingest(replace(file, settled=True))
+                total["flows"] += found.flows
+                if found.damage:
+                    log.warning("%s: %s; what could be read of it counts", path, found.damage)
+                bar.update(file.stamp[0])
+            except OSError as error:
+                _report(path, error)
+                yield path
+            except NFDumpError as error:
+                log.error("%s cannot be read: %s", path, error)
+                yield path
+        collector.settle()
+
+
+def _flow_files(files: Iterable[Path]) -> Iterator[Path]:
+    for file in files:
+        try:
+            if is_flow_file(file):
+                yield file
+        except OSError:
+            continue  # the reader of logs says so
 
 
 def _report(path: Path, error: OSError) -> None:

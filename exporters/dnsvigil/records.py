@@ -129,6 +129,45 @@ CAPTURE: Final[dict[str, str]] = {
 }
 """Columns of a capture row: how much a sensor saw, and lost, in an interval."""
 
+DNS_FLOW: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",  # begin of the five minutes
+    "exporter": "VARCHAR",
+    "client": "VARCHAR",
+    "server": "VARCHAR",
+    "server_port": "USMALLINT",
+    "proto": "VARCHAR",  # udp, tcp
+    "query_flows": "BIGINT",  # to the server's port, as the next two
+    "query_packets": "BIGINT",
+    "query_bytes": "BIGINT",
+    "response_flows": "BIGINT",  # from the server's port, as the next two
+    "response_packets": "BIGINT",
+    "response_bytes": "BIGINT",
+    "unanswered": "BIGINT",  # over UDP query packets, over TCP query flows, that have no counterpart
+    "amplification": "DOUBLE",  # response bytes for a query byte; NULL without a query
+}
+"""Columns of a DNS flow record: what flows between a client and a DNS server there were in five minutes."""
+
+FLOW_SLOT_SECONDS: Final = 300
+"""Event time is cut into slots of this length wherever flows are counted."""
+
+FLOW_MEASURES: Final = ("flows", "packets", "bytes")
+"""What is counted of flows, and makes a series, for each exporter, protocol and service."""
+
+RESOLVER_MEASURES: Final = ("clients", "query_packets", "query_bytes", "response_bytes", "tcp_ratio")
+"""What makes a series of each resolver that flows show; the last is the share of TCP in query flows."""
+
+FLOW_ANOMALIES: Final = ("spike", "drop", "shift_up", "shift_down", "threshold")
+"""What can be wrong with the newest slot of a series."""
+
+TALKER_ELEMENTS: Final = ("srcip", "dstip", "srcport", "dstport", "proto", "srcas", "dstas")
+"""By what top talkers are told, as nfdump calls it."""
+
+SUBJECT_TYPES: Final = ("client", "domain", "server", "zone", "resolver", "series")
+"""What a finding can be about."""
+
+SEVERITIES: Final = ("info", "warning", "critical")
+"""How bad a finding is, from the least."""
+
 QTYPES: Final[dict[int, str]] = {int(rdtype): rdtype.name for rdtype in dns.rdatatype.RdataType}
 """Type number to its mnemonic, for the types that have one."""
 

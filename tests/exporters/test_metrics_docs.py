@@ -1,13 +1,21 @@
 """docs/metrics.md against the /metrics of a collector in which every metric has a value."""
 
 import re
+import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dnsvigil.config import Config
+from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.sources.kinds import KINDS
-from exporters.running import collecting_here, eventually, get, ingested, line, write_config
+from dnsvigil.store.findings import Finding, Findings
+from dnsvigil.store.store import Store
+from exporters.flowfiles import SLOT, dialogues, write_flows, write_past
+from exporters.running import collecting_here, eventually, get, ingested, line, sample, samples, write_config
 from exporters.zeeklogs import package_header, package_line
 from lab.zeeklog import header
 
@@ -36,6 +44,18 @@ def served(text: str) -> dict[str, tuple[str, frozenset[str]]]:
     return found
 
 
+def remember(state: Path, begin: float) -> None:
+    """Make a store with a past of flows, and a finding."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with Store(state) as store:
+        FlowCollector(store, Config()).close()
+        write_past(store, begin)
+        findings = Findings(store)
+        with store.transaction():
+            findings.put(Finding("spikes", "series", "dns", 1, "warning", now, now, {}))
+
+
+@pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
 def test_the_page_and_the_metrics_say_the_same(tmp_path: Path) -> None:
     log = tmp_path / "zeek" / "current" / "dns.log"
     log.parent.mkdir(parents=True)
@@ -43,9 +63,17 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path) -> None:
     log.write_bytes(header(time.time()) + b"".join(records) + b"broken\n")
     for kind in PACKAGE:
         log.with_name(f"{kind.path}.log").write_bytes(package_header(kind.path) + package_line(kind.path))
-    with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
+    begin = time.time() // SLOT * SLOT - SLOT
+    write_flows(tmp_path / "flows", begin, dialogues(100))
+    remember(tmp_path / "state", begin)
+    sources = {"zeek": [{"path": str(log.parent)}], "netflow": [{"path": str(tmp_path / "flows")}]}
+    config = write_config(tmp_path, sources=sources, flows={"networks": ["192.0.2.0/24"]})
+    with collecting_here(config, tmp_path / "state") as daemon:
         url = f"{daemon.server.url}/metrics"
         eventually(lambda: ingested(get(url)) == len(records))
+        eventually(lambda: ingested(get(url), "netflow") == 200)
+        eventually(lambda: sample("dnsvigil_flow_history_seconds", exporter="edge") in samples(get(url)))
+        eventually(lambda: "dnsvigil_flow_resolver_deviation{" in get(url))
         eventually(lambda: all(ingested(get(url), kind.source) == 1 for kind in PACKAGE))
         metrics = served(get(url))
     page = documented("Collector")

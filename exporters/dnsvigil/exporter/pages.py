@@ -2,7 +2,7 @@
 
 import html
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
@@ -12,8 +12,10 @@ from prometheus_client.exposition import choose_encoder
 from dnsvigil import __version__
 from dnsvigil.collector import SOURCE, Snapshot
 from dnsvigil.config import Config
+from dnsvigil.exporter.flow_metrics import FlowMetrics
 from dnsvigil.exporter.metrics import StoreMetrics
-from dnsvigil.httpd.server import Response, routes
+from dnsvigil.flow_collector import FlowSnapshot
+from dnsvigil.httpd.server import Handler, Response, routes
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -42,17 +44,23 @@ class Pages:
         self._config = config
         self._process = process
         self._snapshot: Snapshot | None = None
-        self._rendered: dict[str, tuple[Snapshot, bytes]] = {}
+        self._flows = FlowSnapshot()
+        self._rendered: dict[str, tuple[Snapshot, FlowSnapshot, bytes]] = {}
         self._rendering = threading.Lock()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Show ``snapshot`` from now on."""
         self._snapshot = snapshot
 
-    def application(self) -> WSGIApplication:
-        """Return the application to serve."""
+    def publish_flows(self, snapshot: FlowSnapshot) -> None:
+        """Show ``snapshot`` from now on, as soon as there is one of the rest."""
+        self._flows = snapshot
+
+    def application(self, more: Mapping[str, Handler]) -> WSGIApplication:
+        """Return the application to serve, with the routes of ``more`` beside its own."""
         return routes(
             {
+                **more,
                 "/": self._landing,
                 "/metrics": self._metrics,
                 "/-/healthy": lambda _: Response.text("dnsvigil is healthy.\n"),
@@ -76,15 +84,17 @@ class Pages:
         return Response(200, {"Content-Type": content_type}, body)
 
     def _render(self, snapshot: Snapshot, encoder: Callable[[CollectorRegistry], bytes], content_type: str) -> bytes:
-        """Return the snapshot's metrics, put into text once for all scrapes."""
+        """Return the snapshots' metrics, put into text once for all scrapes."""
         with self._rendering:
+            flows = self._flows
             known = self._rendered.get(content_type)
-            if known and known[0] is snapshot:
-                return known[1]
+            if known and known[0] is snapshot and known[1] is flows:
+                return known[2]
             registry = CollectorRegistry()
             registry.register(StoreMetrics(snapshot, self._config))
+            registry.register(FlowMetrics(flows))
             body = encoder(registry)
-            self._rendered[content_type] = (snapshot, body)
+            self._rendered[content_type] = (snapshot, flows, body)
             return body
 
     def _landing(self, _: WSGIEnvironment) -> Response:

@@ -41,7 +41,7 @@ def md5_number_lower(text: str) -> int:  # type: ignore[empty-body]
 
 
 @ibis.udf.agg.builtin(name="min", signature=(("uint64", "int64"), "array<uint64>"))
-def _smallest(value, count):  # type: ignore[no-untyped-def]
+def smallest(value, count):  # type: ignore[no-untyped-def]
     """Return the ``count`` smallest values."""
 
 
@@ -157,7 +157,7 @@ def clients(transactions: ir.Table, shown: ir.Table) -> ir.Table:
     joined = pairs.left_join(servers, pairs.server == servers.shown_server)
     labelled = joined.select("minute", "client", server=joined.shown_server.fill_null(OTHER)).distinct()
     hashed = labelled.mutate(hash=md5_number_lower(labelled.client).cast("uint64"))
-    return hashed.group_by("minute", "server").agg(sketch=_smallest(hashed.hash, SKETCH_SIZE))
+    return hashed.group_by("minute", "server").agg(sketch=smallest(hashed.hash, SKETCH_SIZE))
 
 
 def estimate_distinct(sketches: Sequence[Sequence[int]]) -> float:

@@ -4,6 +4,7 @@ The file allows one process at a time. Whoever has it open for writing is named 
 """
 
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,7 +81,10 @@ class Labels:
 
 
 class Store:
-    """The open state file. Everything runs on the one ``connection``, which is not for several threads at once."""
+    """The open state file.
+
+    Everything runs on the one ``connection``, which is not for several threads at once; others have :meth:`read`.
+    """
 
     def __init__(self, folder: Path, max_memory: str = "400MB") -> None:
         """Open the store in ``folder``, and make it if there is none.
@@ -107,6 +111,8 @@ class Store:
             if holder := re.search(r"Conflicting lock is held in (.*?\(PID (\d+)\))", str(error)):
                 raise StoreInUseError(f"{self.path} is in use by {holder[1]}") from error
             raise StoreError(f"{self.path} cannot be opened: {error}") from error
+        self._reader = self.connection.cursor()
+        self._reading = threading.Lock()
         try:
             self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             with self.transaction():
@@ -133,8 +139,10 @@ class Store:
 
     def close(self) -> None:
         """Close the file; once more does nothing."""
-        self.connection.close()
-        self.closed = True
+        with self._reading:
+            self._reader.close()
+            self.connection.close()
+            self.closed = True
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -166,6 +174,17 @@ class Store:
         """Return the rows of a query. Raises :class:`StoreError`."""
         with self.errors():
             return self.connection.execute(query, list(bound)).fetchall()
+
+    def read(self, query: str, *bound: Any) -> list[Any]:
+        """Return the rows of a query on what is committed, from any thread; one query at a time.
+
+        Raises :class:`StoreError`, also where the store is closed.
+        """
+        with self._reading:
+            if self.closed:
+                raise StoreError(f"{self.path} is closed")
+            with self.errors():
+                return self._reader.execute(query, list(bound)).fetchall()
 
     def meta(self, key: str, default: str) -> str:
         """Return the value kept under ``key``; ``default`` is kept there first if there is none."""
@@ -303,8 +322,8 @@ class Store:
         return oldest
 
     def newest_event(self) -> datetime | None:
-        """Return the time of the newest record of all."""
-        newest: datetime | None = self.rows("SELECT max(last_event) FROM sensors")[0][0]
+        """Return the time of the newest record of all logs; flows have a time of their own."""
+        newest: datetime | None = self.rows("SELECT max(last_event) FROM sensors WHERE source <> 'netflow'")[0][0]
         return newest
 
     def open_resolvers(self, since: datetime) -> dict[str, int]:

@@ -1,0 +1,217 @@
+"""The metrics of flows, made from a snapshot of the store. All are listed in docs/metrics.md."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector as PrometheusCollector
+
+from dnsvigil.flow_collector import SHOWN_HOSTS, SHOWN_TALKERS, FlowSnapshot
+from dnsvigil.records import FLOW_ANOMALIES
+from dnsvigil.store.flows import Verdict
+
+_SERVICE = {
+    "flows": ("dnsvigil_flows", "Flows."),
+    "flow_packets": ("dnsvigil_flows_packets", "Packets in flows."),
+    "flow_bytes": ("dnsvigil_flows_bytes", "Bytes in flows."),
+}
+_RESOLVER = {
+    "query_flows": "Flows to the resolver's DNS ports.",
+    "query_packets": "Packets to the resolver's DNS ports.",
+    "query_bytes": "Bytes to the resolver's DNS ports.",
+    "response_packets": "Packets from the resolver's DNS ports.",
+    "response_bytes": "Bytes from the resolver's DNS ports.",
+    "unanswered": "Queries without a counterpart from the resolver: packets of UDP, flows of TCP.",
+}
+_VERDICT = {
+    "value": "The newest slot's value of the series.",
+    "baseline": "What was to be expected of it.",
+    "spread": "What stands for one standard deviation around the baseline.",
+    "deviation": "How many spreads the value lies above the baseline, or below it.",
+}
+_HOST = {
+    "response_packets": "Packets from the host's port 53 to the outside",
+    "response_bytes": "Bytes from the host's port 53 to the outside",
+    "query_bytes": "Bytes from the outside to the host's port 53",
+    "peers": "Hosts outside that the host's port 53 answered",
+}
+
+Row = tuple[list[str], float]
+
+
+class FlowMetrics(PrometheusCollector):
+    """The metrics of one snapshot; there are none while no flow file was read."""
+
+    def __init__(self, snapshot: FlowSnapshot) -> None:
+        self._snapshot = snapshot
+        self._values: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+        for metric, a, b, value in snapshot.counters:
+            self._values[metric].append((a, b, value))
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families."""
+        found = self._snapshot.findings
+        if found:
+            yield _gauge(
+                "dnsvigil_findings",
+                "Findings that are open.",
+                ["detector", "severity"],
+                (([detector, severity], count) for (detector, severity), count in sorted(found.items())),
+            )
+        dropped = {state: value for _, state, value in self._values["findings_dropped"]}
+        if found or dropped:
+            yield _counter(
+                "dnsvigil_findings_dropped",
+                "Findings that the store has forgotten, to stay within its bound.",
+                ["state"],
+                (([state], dropped.get(state, 0)) for state in ("open", "closed")),
+            )
+        if not self._snapshot.exporters:
+            return
+        yield from self._files()
+        yield from self._services()
+        yield from self._resolvers()
+        of_services = [verdict for verdict in self._snapshot.verdicts if verdict.resolver is None]
+        of_resolvers = [verdict for verdict in self._snapshot.verdicts if verdict.resolver is not None]
+        yield from _verdicts("dnsvigil_flow_", ["exporter", "protocol", "service", "measure"], of_services)
+        yield from _verdicts("dnsvigil_flow_resolver_", ["exporter", "resolver", "measure"], of_resolvers)
+        yield from self._hosts()
+        yield from self._talkers()
+        yield from self._records()
+
+    def _files(self) -> Iterator[Metric]:
+        exporters = self._snapshot.exporters
+        files = {(exporter, result): value for exporter, result, value in self._values["flow_files"]}
+        yield _counter(
+            "dnsvigil_flow_files",
+            "Flow files read: whole, or as far as the damage let them be.",
+            ["exporter", "result"],
+            (([name, result], files.get((name, result), 0)) for name in exporters for result in ("read", "damaged")),
+        )
+        failures = {exporter: value for exporter, _, value in self._values["flow_sequence_failures"]}
+        yield _counter(
+            "dnsvigil_flow_sequence_failures",
+            "Gaps in the sequence numbers of what the exporter sent, as nfcapd noted them.",
+            ["exporter"],
+            (([name], failures.get(name, 0)) for name in exporters),
+        )
+        yield _gauge(
+            "dnsvigil_flow_clock_offset_seconds",
+            "How far outside its slot the newest flow of the newest file ended; 0 while it is no more than a minute.",
+            ["exporter"],
+            (([name], offset) for name, offset in sorted(self._snapshot.clock_offsets.items())),
+        )
+        history = dict.fromkeys(exporters, 0.0)
+        for verdict in self._snapshot.verdicts:
+            history[verdict.exporter] = max(history.get(verdict.exporter, 0.0), verdict.history_seconds)
+        yield _gauge(
+            "dnsvigil_flow_history_seconds",
+            "How much past the baselines have.",
+            ["exporter"],
+            (([name], seconds) for name, seconds in history.items()),
+        )
+
+    def _services(self) -> Iterator[Metric]:
+        for metric, (name, text) in _SERVICE.items():
+            rows = [
+                ([exporter, *b.split(" ", 1)], value)
+                for exporter, b, value in self._values[metric]
+                if (exporter, *b.split(" ", 1)) in self._snapshot.services
+            ]
+            yield _counter(name, text, ["exporter", "protocol", "service"], rows)
+
+    def _resolvers(self) -> Iterator[Metric]:
+        exporters = set(self._snapshot.exporters)
+        shown = self._snapshot.resolvers
+        # A ratio needs its numerator from the first query on, so all are there where one is.
+        keys = sorted(
+            {
+                (exporter, *b.split(" ", 1))
+                for metric in _RESOLVER
+                for exporter, b, _ in self._values[f"flow_resolver_{metric}"]
+                if exporter in exporters and b.split(" ", 1)[1] in shown
+            }
+        )
+        for metric, text in _RESOLVER.items():
+            found = {
+                (exporter, *b.split(" ", 1)): value for exporter, b, value in self._values[f"flow_resolver_{metric}"]
+            }
+            yield _counter(
+                f"dnsvigil_flow_resolver_{metric}",
+                text,
+                ["exporter", "resolver", "protocol"],
+                (
+                    ([exporter, resolver, proto], found.get((exporter, proto, resolver), 0))
+                    for exporter, proto, resolver in keys
+                ),
+            )
+        yield _gauge(
+            "dnsvigil_flow_resolver_clients",
+            "Distinct clients of the resolver in the newest slot, within about 6 %.",
+            ["exporter", "resolver"],
+            (([exporter, name], count) for exporter, name, count in self._snapshot.clients if name in shown),
+        )
+
+    def _hosts(self) -> Iterator[Metric]:
+        for column, (metric, text) in enumerate(_HOST.items(), start=2):
+            if self._snapshot.hosts:
+                yield _gauge(
+                    f"dnsvigil_flow_host_{metric}",
+                    f"{text}, in the newest slot, of the {SHOWN_HOSTS} hosts that answer most.",
+                    ["exporter", "host"],
+                    (([row[0], row[1]], int(row[column])) for row in self._snapshot.hosts),
+                )
+
+    def _talkers(self) -> Iterator[Metric]:
+        for column, metric in enumerate(("flows", "packets", "bytes"), start=3):
+            yield _gauge(
+                f"dnsvigil_flow_talker_{metric}",
+                f"{metric.capitalize()} of the newest slot's {SHOWN_TALKERS} greatest talkers by bytes.",
+                ["exporter", "element", "talker"],
+                ((list(row[:3]), int(row[column])) for row in self._snapshot.talkers),
+            )
+
+    def _records(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("dnsvigil_dns_flows", "DNS flow records in the store.", self._snapshot.records)
+        dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in self._values["dns_flows_dropped"]}
+        yield _counter(
+            "dnsvigil_dns_flows_dropped",
+            "DNS flow records that the store has forgotten: too old, or too many.",
+            ["reason"],
+            (([reason], value) for reason, value in dropped.items()),
+        )
+
+
+def _verdicts(prefix: str, labels: list[str], verdicts: list[Verdict]) -> Iterator[Metric]:
+    for name, text in _VERDICT.items():
+        rows = [([getattr(verdict, label) for label in labels], getattr(verdict, name)) for verdict in verdicts]
+        yield _gauge(f"{prefix}{name}", text, labels, ((values, value) for values, value in rows if value is not None))
+    yield _gauge(
+        f"{prefix}anomaly",
+        "1 where something is wrong with the newest slot of the series.",
+        [*labels, "anomaly"],
+        (
+            ([*(getattr(verdict, label) for label in labels), anomaly], float(anomaly in verdict.anomalies))
+            for verdict in verdicts
+            for anomaly in FLOW_ANOMALIES
+        ),
+    )
+
+
+def _gauge(name: str, text: str, labels: list[str], rows: Iterable[Row]) -> GaugeMetricFamily:
+    return _filled(GaugeMetricFamily(name, text, labels=labels), rows)
+
+
+def _counter(name: str, text: str, labels: list[str], rows: Iterable[Row]) -> CounterMetricFamily:
+    return _filled(CounterMetricFamily(name, text, labels=labels), rows)
+
+
+_Family = TypeVar("_Family", GaugeMetricFamily, CounterMetricFamily)
+
+
+def _filled(family: _Family, rows: Iterable[Row]) -> _Family:
+    for values, value in rows:
+        family.add_metric(values, value)
+    return family

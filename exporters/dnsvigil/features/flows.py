@@ -1,0 +1,172 @@
+"""Summaries of one flow file, made from the tables that the reader leaves.
+
+    flow_services, flow_talkers ─────────── as they are, with slot and exporter
+    flow_pairs ─┬─ DNS flow records
+                ├─ resolvers, clients ────── of the servers that are shown, and of all others
+                └─ hosts ─────────────────── of the operator's networks, that answer the outside
+
+All are sums, but the talkers, and the sketches of clients; so what several files give for a slot adds up.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import reduce
+from ipaddress import ip_network
+from operator import or_
+from typing import Final
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from dnsvigil.features.summaries import SKETCH_SIZE, md5_number_lower, smallest
+from dnsvigil.records import DNS_FLOW, OTHER
+
+MOST_HOSTS: Final = 1000
+"""Own hosts that are told for a file: those with most bytes in answers."""
+
+DNS_PORT: Final = 53
+"""On which an open resolver answers whoever asks."""
+
+_COUNTS: Final = {"flows": "int64", "packets": "int64", "bytes": "int64"}
+_PAIR_COUNTS: Final = {f"{kind}_{name}": kind_of for kind in ("query", "response") for name, kind_of in _COUNTS.items()}
+_HALVES: Final = {f"{end}_{half}": "uint64" for end in ("client", "server") for half in ("high", "low")}
+_TABLES: Final = {
+    "flow_file": {"slot": "timestamp", "exporter": "string"},
+    "flow_shown": {"label": "string"},
+    "flow_services": {"protocol": "string", "service": "string", **_COUNTS},
+    "flow_talkers": {"element": "string", "talker": "string", **_COUNTS},
+    "flow_pairs": {
+        "client": "string",
+        "server": "string",
+        "server_port": "uint16",
+        "proto": "string",
+        **_PAIR_COUNTS,
+        **_HALVES,
+    },
+}
+
+
+def table(name: str) -> ir.Table:
+    """Return a table of the reader, or ``flow_file`` or ``flow_shown``, as the expressions here see it."""
+    return ibis.table(_TABLES[name], name=name)
+
+
+def labelled(rows: ir.Table, file: ir.Table) -> ir.Table:
+    """Put ``slot`` and ``exporter`` of the one row of ``file`` before the columns of ``rows``."""
+    return file.cross_join(rows)
+
+
+def server_counts(pairs: ir.Table) -> ir.Table:
+    """Return the query ``packets`` of each server, as ``label``."""
+    return pairs.group_by(label=pairs.server).agg(packets=pairs.query_packets.sum())
+
+
+def dns_flows(pairs: ir.Table, file: ir.Table) -> ir.Table:
+    """Return DNS flow records."""
+    t = labelled(_with_unanswered(pairs), file)
+    amplification = t.response_bytes / t.query_bytes.nullif(0)
+    return t.mutate(amplification=amplification.cast("float64")).rename(ts="slot").select(*DNS_FLOW)
+
+
+def resolvers(pairs: ir.Table, shown: ir.Table, file: ir.Table) -> ir.Table:
+    """Return the sums of the pairs, and what is ``unanswered``, of each ``resolver`` and ``proto``."""
+    t = _with_resolver(_with_unanswered(pairs), shown)
+    sums = {name: t[name].sum() for name in (*_PAIR_COUNTS, "unanswered")}
+    return labelled(t.group_by("resolver", "proto").agg(**sums), file)
+
+
+def clients(pairs: ir.Table, shown: ir.Table, file: ir.Table) -> ir.Table:
+    """Return for each ``resolver`` a ``sketch`` of its distinct clients, as :func:`summaries.clients` has it."""
+    t = _with_resolver(pairs, shown).select("resolver", "client").distinct()
+    hashed = t.mutate(hash=md5_number_lower(t.client).cast("uint64"))
+    return labelled(hashed.group_by("resolver").agg(sketch=smallest(hashed.hash, SKETCH_SIZE)), file)
+
+
+def hosts(pairs: ir.Table, networks: Sequence[str], file: ir.Table) -> ir.Table:
+    """Return what each ``host`` in the networks answers, from port 53, to how many ``peers`` outside of them.
+
+    Those ``MOST_HOSTS`` with most bytes in answers; none where there are no networks.
+    """
+    t = pairs.filter(
+        (pairs.server_port == DNS_PORT)
+        & (pairs.response_packets > 0)
+        & _inside(pairs, "server", networks)
+        & ~_inside(pairs, "client", networks)
+    )
+    sums = {name: t[name].sum() for name in ("response_flows", "response_packets", "response_bytes", "query_bytes")}
+    counted = t.group_by(host=t.server).agg(**sums, peers=t.client.nunique())
+    return labelled(counted.order_by(ibis.desc("response_bytes"), "host").limit(MOST_HOSTS), file)
+
+
+def _with_unanswered(pairs: ir.Table) -> ir.Table:
+    # A TCP connection has more packets than questions; over UDP a flow may hold several questions.
+    missing = ibis.ifelse(
+        pairs.proto == "tcp",
+        pairs.query_flows - pairs.response_flows,
+        pairs.query_packets - pairs.response_packets,
+    )
+    return pairs.mutate(unanswered=ibis.greatest(missing, 0))
+
+
+def _with_resolver(pairs: ir.Table, shown: ir.Table) -> ir.Table:
+    t = pairs.left_join(shown, pairs.server == shown.label)
+    return t.mutate(resolver=t.label.fill_null(OTHER)).drop("label")
+
+
+def _inside(pairs: ir.Table, end: str, networks: Sequence[str]) -> ir.BooleanValue:
+    """Tell whether an address, of which there are two halves as numbers, lies in one of the networks."""
+    return reduce(
+        or_, (_within(pairs[f"{end}_high"], pairs[f"{end}_low"], text) for text in networks), ibis.literal(False)
+    )
+
+
+def _within(high: ir.IntegerValue, low: ir.IntegerValue, text: str) -> ir.BooleanValue:
+    network = ip_network(text)
+    mapped = 0xFFFF << 32 if network.version == 4 else 0
+    first, last = (divmod(mapped | int(address), 2**64) for address in (network[0], network[-1]))
+    if first[0] != last[0]:
+        return high.between(_number(first[0]), _number(last[0]))
+    return (high == _number(first[0])) & low.between(_number(first[1]), _number(last[1]))
+
+
+def _number(value: int) -> ir.IntegerScalar:
+    return ibis.literal(value, "uint64")
+
+
+class FlowSummarizer:
+    """Makes the summaries of the file that the reader has loaded on the same connection.
+
+    ``networks`` are the operator's own, in CIDR notation.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, networks: Sequence[str]) -> None:
+        self._connection = connection
+        pairs, shown, file = table("flow_pairs"), table("flow_shown"), table("flow_file")
+        self._servers = str(ibis.to_sql(server_counts(pairs), dialect="duckdb"))
+        expressions = {
+            "sum_flow_services": labelled(table("flow_services"), file),
+            "sum_dns_flows": dns_flows(pairs, file),
+            "sum_flow_resolvers": resolvers(pairs, shown, file),
+            "sum_flow_clients": clients(pairs, shown, file),
+            "sum_flow_hosts": hosts(pairs, networks, file),
+            "sum_flow_talkers": labelled(table("flow_talkers"), file),
+        }
+        self._steps = {name: str(ibis.to_sql(each, dialect="duckdb")) for name, each in expressions.items()}
+
+    def count_servers(self, most: int) -> list[tuple[str, int]]:
+        """Return the ``most`` busiest servers, with their query packets."""
+        query = f"SELECT label, packets::BIGINT FROM ({self._servers}) ORDER BY packets DESC, label LIMIT {most}"
+        return self._connection.execute(query).fetchall()
+
+    def summarize(self, slot: datetime, exporter: str, shown_servers: Iterable[str]) -> None:
+        """Fill the tables ``sum_flow_...`` and ``sum_dns_flows``, with these servers shown by themselves.
+
+        ``slot`` is the begin of the five minutes, UTC without a zone.
+        """
+        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_file (slot TIMESTAMP, exporter VARCHAR)")
+        self._connection.execute("INSERT INTO flow_file VALUES (?, ?)", [slot, exporter])
+        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_shown (label VARCHAR)")
+        self._connection.execute("INSERT INTO flow_shown SELECT unnest(?::VARCHAR[])", [list(shown_servers)])
+        for name, step in self._steps.items():
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {step}")

@@ -1,0 +1,1 @@
+"""What people and other programs ask the collector for, beside /metrics."""

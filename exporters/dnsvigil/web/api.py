@@ -1,0 +1,255 @@
+"""The collector's HTTP API: flows and findings as JSON. docs/api.md lists what there is."""
+
+import json
+import logging
+import math
+import urllib.parse
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+from wsgiref.types import WSGIEnvironment
+
+from dnsvigil.httpd.server import BodyError, Handler, Response
+from dnsvigil.records import FLOW_MEASURES, FLOW_SLOT_SECONDS, RESOLVER_MEASURES, TALKER_ELEMENTS
+from dnsvigil.store.findings import STATES, Finding, Findings, finding_with, findings_in
+from dnsvigil.store.flow_series import series, talkers, verdicts
+from dnsvigil.store.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS: Final = 3.0
+"""So long an answer waits until a change is in the store; what is not by then is made later."""
+
+MAX_HOURS: Final = 35 * 24
+MAX_FILES: Final = 1000
+_EARLY: Final = timedelta(hours=1)  # by which another machine's clock may be ahead
+
+_T = TypeVar("_T")
+
+
+class Back(Protocol):
+    """The collector that runs behind the API; may be called from any thread."""
+
+    def read(self, query: str, *bound: Any) -> list[Any]:
+        """Return the rows of a query. Raises :class:`StoreError`."""
+
+    def submit(self, task: Callable[[Store], _T]) -> Future[_T]:
+        """Run ``task`` with the open store, outside of a transaction, when nothing else uses it."""
+
+    def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
+        """Have flow files read, each with the exporter's name if that is known."""
+
+
+class _ProblemError(Exception):
+    """What is wrong with a request."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Api:
+    """Answers the requests."""
+
+    def __init__(self, back: Back) -> None:
+        self._back = back
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
+        handlers: dict[str, Callable[[WSGIEnvironment], tuple[int, Any]]] = {
+            "/api/flows/series": self._series,
+            "/api/flows/verdicts": self._verdicts,
+            "/api/flows/talkers": self._talkers,
+            "POST /api/flows/files": self._take_files,
+            "/api/findings": self._findings,
+            "POST /api/findings": self._take_finding,
+        }
+        return {key: _as_json(handler) for key, handler in handlers.items()}
+
+    def _series(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        asked = _query(environ, "exporter", "protocol", "service", "resolver", "measure", "hours")
+        hours = _number(asked.pop("hours", "24"), "hours", MAX_HOURS)
+        measures = RESOLVER_MEASURES if "resolver" in asked else FLOW_MEASURES
+        _one_of(asked, "measure", measures)
+        if "resolver" in asked and asked.keys() & {"protocol", "service"}:
+            _refuse("resolver: not together with protocol or service")
+        try:
+            found = series(self._back.read, timedelta(hours=hours), **asked)
+        except ValueError as error:
+            _refuse(str(error))
+        return 200, {"slot_seconds": FLOW_SLOT_SECONDS, "series": found}
+
+    def _verdicts(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        asked = _query(environ, "exporter", "slot")
+        slot = None
+        if "slot" in asked:
+            seconds = _number(asked["slot"], "slot", 2**32)
+            slot = datetime.fromtimestamp(seconds // FLOW_SLOT_SECONDS * FLOW_SLOT_SECONDS, UTC).replace(tzinfo=None)
+        found = verdicts(self._back.read, asked.get("exporter"), slot)
+        if found["complete"]:
+            return 200, found
+        return 404, {"error": "no series has been judged up to that slot yet", **found}
+
+    def _talkers(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        asked = _query(environ, "exporter", "element")
+        _one_of(asked, "element", TALKER_ELEMENTS)
+        return 200, talkers(self._back.read, **asked)
+
+    def _findings(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        asked = _query(environ, "state", "id")
+        _one_of(asked, "state", STATES)
+        if "id" in asked:
+            found = finding_with(self._back.read, int(_number(asked["id"], "id", 2**62)))
+            if found is None:
+                raise _ProblemError(HTTPStatus.NOT_FOUND, "there is no such finding")
+            return 200, [found.record()]
+        return 200, [each.record() for each in findings_in(self._back.read, asked.get("state", "open"))]
+
+    def _take_finding(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        finding = _finding(_body(environ))
+
+        def put(store: Store) -> int:
+            findings = Findings(store)
+            with store.transaction():
+                return findings.put(finding)
+
+        number = _wait(self._back.submit(put))
+        return 202 if number is None else 201, {"id": number}
+
+    def _take_files(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        given = _body(environ).get("files")
+        if not isinstance(given, list) or len(given) > MAX_FILES:
+            _refuse(f"files: expected a list of at most {MAX_FILES:,}")
+        files = [_file(each) for each in given]
+        _wait(self._back.hand_over(files))
+        return 202, {"accepted": len(files)}
+
+
+def _as_json(answer: Callable[[WSGIEnvironment], tuple[int, Any]]) -> Handler:
+    def handler(environ: WSGIEnvironment) -> Response:
+        try:
+            status, content = answer(environ)
+        except (_ProblemError, BodyError) as error:
+            status, content = error.status.value, {"error": str(error)}
+        except StoreError as error:
+            log.error("%s: %s", environ["PATH_INFO"], error)
+            status, content = 503, {"error": "the store cannot be read or written now"}
+        headers = {
+            "Content-Type": "application/json",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return Response(status, headers, json.dumps(content, allow_nan=False).encode() + b"\n")
+
+    return handler
+
+
+def _refuse(message: str) -> NoReturn:
+    raise _ProblemError(HTTPStatus.BAD_REQUEST, message) from None
+
+
+def _query(environ: WSGIEnvironment, *names: str) -> dict[str, str]:
+    """Return the parameters that are given; an empty one is not."""
+    try:
+        pairs = urllib.parse.parse_qsl(environ["QUERY_STRING"], errors="strict", max_num_fields=20)
+    except ValueError:
+        _refuse("the query is no list of name=value in UTF-8")
+    found = dict(pairs)
+    if unknown := found.keys() - set(names):
+        _refuse(f"unknown parameter {min(unknown)!r}; there are {', '.join(names)}")
+    if len(found) < len(pairs):
+        _refuse("a parameter is given twice")
+    return found
+
+
+def _number(text: str, name: str, most: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= most:
+        _refuse(f"{name}: expected a number above 0, and at most {most:,}")
+    return number
+
+
+def _one_of(asked: Mapping[str, str], name: str, known: Iterable[str]) -> None:
+    if name in asked and asked[name] not in known:
+        _refuse(f"{name}: expected one of {', '.join(known)}")
+
+
+def _body(environ: WSGIEnvironment) -> dict[str, Any]:
+    # A page of another site can make a browser send a form or a text, but not this without asking first.
+    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
+        raise _ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json")
+    try:
+        content = json.loads(environ["wsgi.input"].read().decode())
+    except (ValueError, RecursionError) as error:
+        _refuse(f"the body is no JSON: {error}")
+    if not isinstance(content, dict):
+        _refuse("expected a JSON object")
+    return content
+
+
+def _finding(content: Mapping[str, Any]) -> Finding:
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "detector": str,
+        "subject_type": str,
+        "subject": str,
+        "score": (int, float),
+        "severity": str,
+        "evidence": dict,
+    }
+    if unknown := content.keys() - {*kinds, "time"}:
+        _refuse(f"unknown key {min(unknown)!r}")
+    for name, kind in kinds.items():
+        if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
+            _refuse(f"{name}: missing, or of the wrong kind")
+    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    when = _time(content["time"]) if content.get("time") is not None else now
+    if when > now + _EARLY:
+        _refuse("time: it is still to come")
+    try:
+        return Finding(**{name: content[name] for name in kinds}, first_seen=when, last_seen=when)
+    except ValueError as error:
+        _refuse(str(error))
+
+
+def _time(text: Any) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+        return when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when
+    except (TypeError, ValueError, OverflowError):
+        _refuse("time: expected one such as 2026-01-31T12:00:00Z")
+
+
+def _file(given: Any) -> tuple[Path, str | None]:
+    path, exporter = (given.get(name) if isinstance(given, dict) else None for name in ("path", "exporter"))
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or not _is_text(path):
+        _refuse("files: expected the absolute path of each")
+    if not (exporter is None or (isinstance(exporter, str) and exporter and _is_text(exporter))):
+        _refuse("files: an exporter is a name, or null")
+    return Path(path), exporter
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:  # half of a pair
+        return False
+
+
+def _wait(future: "Future[_T]") -> _T | None:
+    """Return the result; None where it takes too long, and the change is still to come."""
+    try:
+        return future.result(WAIT_SECONDS)
+    except TimeoutError:
+        future.add_done_callback(_tell)
+        return None
+
+
+def _tell(future: "Future[Any]") -> None:
+    if future.cancelled() or future.exception():
+        log.error("a change by the API was lost: %s", "stopped" if future.cancelled() else future.exception())
