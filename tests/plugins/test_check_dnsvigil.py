@@ -96,6 +96,8 @@ def test_what_is_no_range_is_refused(text):
         (["zone", "-z", "a.example", "-t", "0"], "not a number above 0"),
         (["zone", "-z", "a.example", "--auth-file", "/nonexistent/secret"], "/nonexistent/secret"),
         (["freshness", "--ca-file", "/nonexistent/ca.pem"], "No such file"),
+        (["findings", "--severity", "bad"], "invalid choice"),
+        (["findings", "-w", "1:0"], "smaller end"),
     ],
 )
 def test_wrong_usage_is_unknown_and_says_what_is_wrong(words, says):
@@ -108,7 +110,7 @@ def test_wrong_usage_is_unknown_and_says_what_is_wrong(words, says):
 
 def test_help_and_version_are_no_check():
     assert check("--version") == (3, f"check_dnsvigil {dnsvigil.__version__} (dnsvigil)\n")
-    for words in (["-h"], ["zone", "-h"], ["freshness", "-h"]):
+    for words in (["-h"], ["zone", "-h"], ["freshness", "-h"], ["findings", "-h"]):
         status, output = check(*words)
         assert status == 3
         assert output.startswith("usage: check_dnsvigil")
@@ -117,15 +119,16 @@ def test_help_and_version_are_no_check():
 
 
 def test_the_examples_of_commands_name_options_that_there_are():
-    known = "".join(check(mode, "-h")[1] for mode in ("zone", "freshness"))
+    known = "".join(check(mode, "-h")[1] for mode in ("zone", "freshness", "findings"))
     conf = (PLUGIN.parent / "dnsvigil.conf").read_text()
     options = {line.split('"')[1] for line in conf.splitlines() if line.strip().startswith('"--')}
-    assert len(options) == 14
+    assert len(options) == 16
     assert {option for option in options if option not in known} == set()
     nagios = (PLUGIN.parent / "dnsvigil.cfg").read_text().replace("$HOSTADDRESS$", "127.0.0.1")
     lines = [line.split("check_dnsvigil ", 1)[1] for line in nagios.splitlines() if "command_line" in line]
     for line in lines:
-        words = line.replace("$ARG1$", "5").replace("$ARG2$", "6").replace("$ARG3$", "7").replace("'", "").split()
+        first = "warning" if "--severity" in line else "5"
+        words = line.replace("$ARG1$", first).replace("$ARG2$", "6").replace("$ARG3$", "7").replace("'", "").split()
         assert plugin.parse(words).warning.text in ("5", "6")
 
 
@@ -242,6 +245,66 @@ def test_a_collector_that_is_down_is_not_covered_up_by_another():
     assert check("freshness", "--prometheus", "-u", "http://127.0.0.1:1")[0] == 3
 
 
+def finding(subject: str, severity: str = "warning", detector: str = "nfsen") -> dict[str, str]:
+    return {"detector": detector, "subject_type": "resolver", "subject": subject, "severity": severity}
+
+
+def test_open_findings_are_counted_by_severity_and_detector():
+    found = [
+        finding("192.0.2.53", "critical"),
+        *(finding(f"192.0.2.{n}") for n in range(6)),
+        finding("x|y\nz", "info", "tunnel"),
+    ]
+    with answering({"/api/findings?state=open": (200, json.dumps(found))}) as url:
+        mode = ["findings", "-u", url]
+        status, output = check(*mode)
+        assert status == 1
+        assert output == (
+            "DNSVIGIL FINDINGS WARNING: 8 findings open: nfsen: resolver 192.0.2.53 (critical);"
+            " nfsen: resolver 192.0.2.0 (warning); nfsen: resolver 192.0.2.1 (warning);"
+            " nfsen: resolver 192.0.2.2 (warning); nfsen: resolver 192.0.2.3 (warning); and 3 more"
+            " | 'findings'=8;0;10;0 'nfsen critical'=1;;;0 'nfsen warning'=6;;;0 'tunnel info'=1;;;0\n"
+        )
+        assert check(*mode, "-c", "7")[0] == 2
+        assert check(*mode, "-w", "8", "-c", "8")[0] == 0
+        status, output = check(*mode, "--severity", "critical", "-w", "5", "-c", "0")
+        assert (status, "CRITICAL: 1 finding open: nfsen: resolver 192.0.2.53 (critical) | " in output) == (2, True)
+        status, output = check(*mode, "--detector", "tunnel", "--detector", "malware")
+        assert (status, output.count("\n")) == (1, 1)
+        assert "1 finding open: tunnel: resolver x?y?z (info) | 'findings'=1;0;10;0 'tunnel info'=1;;;0\n" in output
+        assert check(*mode, "--detector", "malware") == (
+            0,
+            "DNSVIGIL FINDINGS OK: no findings open | 'findings'=0;0;10;0\n",
+        )
+    for answer in ((0, ""), (503, ""), (200, "{}"), (200, "<html>"), (200, '[{"detector": "x"}]')):
+        with answering({"/api/findings": answer}) as url:
+            status, output = check("findings", "-u", url, "-t", "0.5")
+            assert (status, output.count("\n")) == (3, 1)
+    assert check("findings", "-u", "http://127.0.0.1:1")[0] == 3
+
+
+def test_findings_of_a_prometheus_are_numbers_and_none_is_not_the_same_as_no_collector():
+    up = vector(({"job": "dnsvigil", "instance": "a:9953"}, 1), ({"job": "dnsvigil", "instance": "b:9953"}, 0))
+    counts = vector(
+        ({"detector": "nfsen", "severity": "warning"}, 3),
+        ({"detector": "nfsen", "severity": "info"}, 2),
+        ({"detector": "tunnel", "severity": "critical"}, 0),
+    )
+    with answering({"query=up": up, "dnsvigil_findings": counts}) as url:
+        status, output = check("findings", "--prometheus", "-u", url, "--severity", "warning")
+        assert status == 1
+        assert output == (
+            "DNSVIGIL FINDINGS WARNING: 3 findings open: nfsen: 3 of severity warning"
+            " | 'findings'=3;0;10;0 'nfsen warning'=3;;;0\n"
+        )
+    with answering({"query=up": up, "dnsvigil_findings": vector()}) as url:
+        assert check("findings", "--prometheus", "-u", url)[0] == 0
+    for nothing in (vector(), vector(({"instance": "a:9953"}, 0))):
+        with answering({"query=up": nothing, "dnsvigil_findings": vector()}) as url:
+            status, output = check("findings", "--prometheus", "-u", url)
+            assert (status, "Prometheus scrapes no collector" in output) == (3, True)
+
+
 def web_config(folder: Path) -> Path:
     password = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     path = folder / "web.yml"
@@ -300,6 +363,13 @@ def test_a_real_collector_and_a_real_prometheus(tmp_path):
 
             status, output = check("freshness", "--prometheus", *of_prometheus, *access)
             assert (status, target in output) == (0, True)
+
+            for where in (["-u", f"https://{target}"], ["--prometheus", *of_prometheus]):
+                assert check("findings", *where, *access)[0] == 0
+            report(tmp_path, f"https://{target}/api/findings", finding("192.0.2.66") | {"score": 0.5, "evidence": {}})
+            assert check("findings", "-u", f"https://{target}", *access)[0] == 1
+            counted = eventually(lambda: (got := check("findings", "--prometheus", *of_prometheus, *access))[0] and got)
+            assert "'nfsen warning'=1" in counted[1]
             assert check(*of_collector, *access, "--sensor", "another")[0] == 2
             assert "CERTIFICATE_VERIFY_FAILED" in check(*of_collector)[1]
             status, output = check(*of_collector, *access[:2], "--auth-file", tmp_path / "wrong")
@@ -313,6 +383,12 @@ def test_a_real_collector_and_a_real_prometheus(tmp_path):
     finally:
         writer.stop()
         collector.kill()
+
+
+def report(folder: Path, url: str, found: dict[str, object]) -> None:
+    command = ["curl", "-sS", "--fail", "--cacert", folder / "ca.pem", "-u", "icinga:secret", url]
+    command += ["-H", "Content-Type: application/json", "-d", json.dumps(found)]
+    subprocess.run(command, capture_output=True, check=True, timeout=30)
 
 
 def scraped(folder: Path, url: str):
