@@ -168,8 +168,7 @@ class Daemon:
         ):
 
             def publish() -> None:
-                self._pages.publish(collector.snapshot())
-                self._pages.publish_flows(flow_collector.snapshot())
+                self._pages.publish(collector.snapshot(), flow_collector.snapshot())
 
             flows = _FlowReading(flow_collector, self._follow_flows(flow_collector), publish, self._metrics)
             self._flows = flows

@@ -109,6 +109,37 @@ def test_a_spike_that_is_over_says_nothing_more():
     assert not judge(history, NOW).anomalies.any()
 
 
+def wandering() -> Floats:
+    """Days that differ by a third, but not from one slot to the next."""
+    rng = np.random.default_rng(13)
+    slots = np.arange(-HISTORY_SLOTS, 1)
+    days = np.arange(-HISTORY_SLOTS, DAY, DAY)
+    return np.stack([row * np.exp(np.interp(slots, days, rng.normal(0, 0.3, len(days)))) for row in usual()])
+
+
+def test_where_days_differ_the_last_hour_tells_what_is_sudden():
+    history = wandering()
+    judgement = judge(history, NOW)
+    assert not judgement.anomalies.any()
+    as_before = np.abs(judgement.value / judgement.baseline - 1) < 0.15
+    assert as_before.sum() >= 5
+    for times, name in ((2.5, "spike"), (0.3, "drop")):
+        changed = history.copy()
+        changed[:, -1] *= times
+        assert share(judge(changed[as_before], NOW), name) == 1
+
+
+def test_where_the_last_hour_lies_off_going_back_is_not_sudden():
+    history = wandering()
+    history[:, -1] = judge(history, NOW).baseline
+    for times in (0.8, 1.25):
+        for off in (0.3, 3.0):
+            back = history.copy()
+            back[:, -13:-1] *= off
+            back[:, -1] *= times
+            assert not judge(back, NOW).anomalies.any(), (times, off)
+
+
 def test_the_day_of_the_week_counts():
     history = usual(weekend=0.3)
     sunday = 3 * DAY  # before NOW

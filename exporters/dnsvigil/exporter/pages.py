@@ -43,18 +43,13 @@ class Pages:
         """Serve ``process``'s metrics beside those of the snapshots."""
         self._config = config
         self._process = process
-        self._snapshot: Snapshot | None = None
-        self._flows = FlowSnapshot()
+        self._shown: tuple[Snapshot | None, FlowSnapshot] = (None, FlowSnapshot())
         self._rendered: dict[str, tuple[Snapshot, FlowSnapshot, bytes]] = {}
         self._rendering = threading.Lock()
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Show ``snapshot`` from now on."""
-        self._snapshot = snapshot
-
-    def publish_flows(self, snapshot: FlowSnapshot) -> None:
-        """Show ``snapshot`` from now on, as soon as there is one of the rest."""
-        self._flows = snapshot
+    def publish(self, snapshot: Snapshot, flows: FlowSnapshot | None = None) -> None:
+        """Show ``snapshot`` from now on, and from the same instant ``flows``, if there is something new of them."""
+        self._shown = (snapshot, flows or self._shown[1])
 
     def application(self, more: Mapping[str, Handler]) -> WSGIApplication:
         """Return the application to serve, with the routes of ``more`` beside its own."""
@@ -69,24 +64,29 @@ class Pages:
         )
 
     def _ready(self, _: WSGIEnvironment) -> Response:
-        if self._snapshot is None:
+        if self._shown[0] is None:
             return Response.text("dnsvigil has not opened its store yet.\n", 503)
         return Response.text("dnsvigil is ready.\n")
 
     def _metrics(self, environ: WSGIEnvironment) -> Response:
         encoder, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
         body = encoder(self._process)
-        snapshot = self._snapshot
+        snapshot, flows = self._shown
         if snapshot:
-            of_store = self._render(snapshot, encoder, content_type)
+            of_store = self._render(snapshot, flows, encoder, content_type)
             # OpenMetrics ends with one "# EOF", so the two parts are joined before it.
             body = body.removesuffix(b"# EOF\n") + of_store
         return Response(200, {"Content-Type": content_type}, body)
 
-    def _render(self, snapshot: Snapshot, encoder: Callable[[CollectorRegistry], bytes], content_type: str) -> bytes:
+    def _render(
+        self,
+        snapshot: Snapshot,
+        flows: FlowSnapshot,
+        encoder: Callable[[CollectorRegistry], bytes],
+        content_type: str,
+    ) -> bytes:
         """Return the snapshots' metrics, put into text once for all scrapes."""
         with self._rendering:
-            flows = self._flows
             known = self._rendered.get(content_type)
             if known and known[0] is snapshot and known[1] is flows:
                 return known[2]
@@ -98,7 +98,7 @@ class Pages:
             return body
 
     def _landing(self, _: WSGIEnvironment) -> Response:
-        snapshot = self._snapshot
+        snapshot = self._shown[0]
         sensors = [
             (sensor, f"{event.replace(tzinfo=UTC):%Y-%m-%d %H:%M:%S %Z}" if event else "none yet")
             for source, sensor, event, _ in (snapshot.sensors if snapshot else [])

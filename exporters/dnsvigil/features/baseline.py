@@ -1,9 +1,9 @@
 """Each series of flows against its own past: what is usual at this time of the day and week, and is the newest slot so.
 
-What is usual comes from the same time of the 28 days before, each day brought to the present level; how far a value
-may lie from it, from how far those days lie from each other. All of it is medians and quantiles over days, so a day on
-which something was wrong neither moves what is usual nor makes it wider. docs/flow-spikes.md has the formulas, what
-they are taken from, and how well they do.
+What is usual comes from the same time of the 28 days before, each day brought to the present level; how far a value may
+lie from it, from how far those days lie from each other, or where the last hour was as usual, from how they vary
+within. All of it is medians and quantiles over days, so a day on which something was wrong neither moves what is usual
+nor makes it wider. docs/flow-spikes.md has the formulas, what they are taken from, and how well they do.
 """
 
 import time
@@ -33,6 +33,7 @@ _HOUR: Final = 3600 // FLOW_SLOT_SECONDS
 _HOURS: Final = HISTORY_DAYS * 24
 _NEAR: Final = 24  # slots up to the judged one whose past tells how much this time of the day varies
 _LASTING: Final = 12  # slots, of which most lie off when the level has shifted
+_CARRIED: Final = 0.2  # of what the last hour lies off: 5.5 of these spreads are a little more than it does
 _LEVEL_HOURS: Final = 72  # that the present level is taken from, so it has changed once more than half of them have
 _CHANGED: Final = 1.5  # times the level: days of this week that differ by more from the present are of another time
 
@@ -111,17 +112,19 @@ def _judge(past: Floats, slot: int, unit: Floats) -> Judgement:
     relative = np.where(strange, _STRANGE_FLOOR, _RELATIVE_FLOOR) * baseline
     counted = np.sqrt(event * np.maximum(baseline, mean) + event**2)
 
+    lasting = _median(off[:, :, -_LASTING:], least=_LASTING // 2 + 1)  # [series, day]
     side = np.where(value < baseline, -1.0, 1.0)
     wander = np.nan_to_num(_sigma(hourly * side[:, None, None])) * baseline
-    floors = [wander, relative, counted, np.where(side > 0, reached / 4, 0)]
-    spread = few * np.max([_aside(off[:, 1:], side), *floors], axis=0)
+    between = np.maximum(_aside(off[:, 1:], side), wander)
+    within = _aside(off[:, 1:] - lasting[:, 1:, None], side) + _CARRIED * np.abs(lasting[:, 0])
+    floors = [relative, counted, np.where(side > 0, reached / 4, 0)]
+    spread = few * np.max([np.fmin(between, within), *floors], axis=0)  # within is NaN where the last hour is
     learning = days < _LEAST_DAYS
     deviation = np.where(learning, np.nan, (value - baseline) / spread)
     highest = np.fmax.reduce(beside, axis=1)
     over = np.where(learning, np.nan, (value - highest) / spread * (baseline + soft[:, 0]) / (highest + soft[:, 0]))
     under = (np.fmin.reduce(beside, axis=1) - baseline) / spread - deviation
 
-    lasting = _median(off[:, :, -_LASTING:], least=_LASTING // 2 + 1)  # [series, day]
     side = np.where(lasting[:, 0] < 0, -1.0, 1.0)
     wander = np.nan_to_num(_aside(hourly, side)) * baseline
     shift = lasting[:, 0] / few / np.max([_aside(lasting[:, 1:, None], side), wander, relative, counted / 2], axis=0)

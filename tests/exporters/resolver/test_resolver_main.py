@@ -200,7 +200,7 @@ def test_the_base_install_is_enough() -> None:
 
         config = Config()
         app = application(collectors(config, ProbeCollector(config.collectors.probe)))
-        (body,) = app({"PATH_INFO": "/metrics"}, lambda status, headers: None)
+        (body,) = app({"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}, lambda status, headers: None)
         sys.stdout.buffer.write(body)
         ours = {name for name in sys.modules if name.startswith("dnsvigil.")}
         print("ours:", *sorted(name for name in ours if not name.startswith(("dnsvigil.resolver", "dnsvigil.httpd"))))
