@@ -226,6 +226,17 @@ def test_many_batches_add_up(reader, made, monkeypatch, batch, held):
     check_statistics(reader, file)
 
 
+def test_a_field_that_looks_like_the_head_of_a_record_is_none(reader, made, tmp_path):
+    _, flows = made
+    hostile = flows.copy()
+    hostile["bytes"][::3] = 11 | 76 << 16
+    hostile["packets"][::5] = 11 | 100 << 16
+    file = tmp_path / "nfcapd.202311142215"
+    lab.write(file, [hostile])
+    assert reader.load(file).flows == len(hostile)
+    assert pairs(reader) == {key: tuple(values) for key, values in summed_up(hostile).items()}
+
+
 def test_addresses_are_given_as_numbers_too(reader, made):
     reader.load(made[0])
     for client, server, *_, high, low, server_high, server_low in rows(reader, "flow_pairs"):
