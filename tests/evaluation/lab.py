@@ -102,6 +102,3 @@ def main() -> None:
     cells = [f"{sum(found[size])} of {len(found[size])}" for size in SIZES]
     print(f"| {' | '.join(cells)} | {false} in {judged - sum(map(len, found.values()))} slots |")
 
-
-if __name__ == "__main__":
-    main()
