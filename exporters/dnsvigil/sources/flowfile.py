@@ -405,10 +405,11 @@ def _starts(block: bytes, count: int) -> NDArray[Any]:
     # Of several lengths, mostly whole fours of bytes: what looks like a record is one if the next begins at its end.
     heads = np.frombuffer(block, "<u4", len(block) // 4)
     likely = np.flatnonzero((heads & 0xFFFF == _RECORD) & (heads >> 16 >= _RECORD_HEADER))
-    _, kinds, often = np.unique(heads[likely], return_inverse=True, return_counts=True)
-    likely = likely[often[kinds] > count // 100]  # the others mostly are times or ports
-    if len(likely) == count and (np.diff(4 * likely, prepend=0, append=len(block))[1:] == heads[likely] >> 16).all():
-        return 4 * likely
+    sizes = heads[likely] >> 16
+    often = np.bincount(sizes)[sizes] > count // 100  # the others mostly are times or ports
+    starts, sizes = np.asarray(4 * likely[often]), sizes[often]
+    if len(starts) == count and np.array_equal(np.append(starts, len(block)), np.append(0, starts + sizes)):
+        return starts
     found = []
     at = 0
     try:
@@ -439,11 +440,14 @@ def _elements(block: bytes, start: int) -> dict[int, int]:
 def _columns(block: bytes, starts: NDArray[Any], elements: dict[int, int]) -> _Columns:
     """Return what is wanted of records that have their elements in the same places."""
 
+    first = int(starts[0])
+    size = int.from_bytes(block[first + 2 : first + 4], "little")
+    records = _anywhere(block, f"V{size}")[starts]
+
     def field(element: int, at: int, kind: str) -> NDArray[Any]:
         if element not in elements:
             return np.zeros(len(starts), kind)
-        found: NDArray[Any] = _anywhere(block, kind)[starts + (elements[element] + at)]
-        return found
+        return np.ndarray((len(starts),), kind, records.data, elements[element] + at, (size,))
 
     columns = {
         "packets": field(_GENERIC, 24, "<u8"),
@@ -568,15 +572,15 @@ class _Sums:
     def hand_over(self) -> None:
         """Hand over all; rows with the same keys may still come more than once."""
         self._parts, parts = [], self._parts
-        if parts:
-            self._take(self._grouped(parts))
+        for part in parts:
+            self._take(part)
 
     def _size(self) -> int:
         return sum(len(part[self._keys[0]]) for part in self._parts)
 
     def _grouped(self, parts: Sequence[_Columns]) -> _Columns:
         def column(name: str) -> NDArray[Any]:
-            return np.concatenate([part[name] for part in parts])
+            return np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
 
         hashes: NDArray[Any] = np.zeros(1, "u8")
         for name in self._keys:

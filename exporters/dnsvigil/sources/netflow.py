@@ -5,6 +5,7 @@ with the files. Every version gets the same ``fmt:`` output format: the shorter 
 nfdump prints ``fmt:`` several times faster than Python makes rows of either.
 """
 
+import fcntl
 import io
 import logging
 import re
@@ -17,7 +18,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -152,6 +153,7 @@ _HARMLESS: Final = re.compile(r"^No matching flows|^Number of workers")
 _NO_FILE: Final = re.compile(rf"{_HARMLESS.pattern}|^lseek\(\) error|^Failed to write appendix")
 _RECORD: Final = re.compile(r"record: \d+", re.IGNORECASE)
 _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+_PIPE_BYTES: Final = 1 << 20  # a block of nfdump, so that it need not wait for each page of it to be read
 _MAX_NOTES: Final = 20  # different ones that are kept of one run
 
 _FINISHED: Final = re.compile(r"nfcapd\.\d{12}(\d\d)?([+-]\d{4})?")
@@ -431,6 +433,8 @@ class _Run:
         except OSError as error:
             raise NFDumpError(f"{self._command[0]} cannot be started: {error.strerror}") from error
         assert process.stdout and process.stderr
+        with suppress(OSError):  # more than a user may have
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         # It may write more there than a pipe holds, while its output waits to be read.
         listener = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
         listener.start()
