@@ -440,14 +440,11 @@ def _elements(block: bytes, start: int) -> dict[int, int]:
 def _columns(block: bytes, starts: NDArray[Any], elements: dict[int, int]) -> _Columns:
     """Return what is wanted of records that have their elements in the same places."""
 
-    first = int(starts[0])
-    size = int.from_bytes(block[first + 2 : first + 4], "little")
-    records = _anywhere(block, f"V{size}")[starts]
-
     def field(element: int, at: int, kind: str) -> NDArray[Any]:
         if element not in elements:
             return np.zeros(len(starts), kind)
-        return np.ndarray((len(starts),), kind, records.data, elements[element] + at, (size,))
+        found: NDArray[Any] = _anywhere(block, kind)[starts + (elements[element] + at)]
+        return found
 
     columns = {
         "packets": field(_GENERIC, 24, "<u8"),
@@ -572,8 +569,8 @@ class _Sums:
     def hand_over(self) -> None:
         """Hand over all; rows with the same keys may still come more than once."""
         self._parts, parts = [], self._parts
-        for part in parts:
-            self._take(part)
+        if parts:
+            self._take(self._grouped(parts))
 
     def _size(self) -> int:
         return sum(len(part[self._keys[0]]) for part in self._parts)
