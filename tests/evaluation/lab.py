@@ -101,4 +101,3 @@ def main() -> None:
     print("|" + "---:|" * (len(SIZES) + 1))
     cells = [f"{sum(found[size])} of {len(found[size])}" for size in SIZES]
     print(f"| {' | '.join(cells)} | {false} in {judged - sum(map(len, found.values()))} slots |")
-
