@@ -3,21 +3,17 @@
 import http.client
 import json
 import urllib.parse
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from dnsvigil.config import Config
 from dnsvigil.httpd.server import Response
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flows import FlowTables
 from dnsvigil.store.store import Store, StoreError
-from dnsvigil.web.api import Api
+from dnsvigil.web.api import Questions
 
 _TIMEOUT: Final = 30.0  # seconds
-
-_T = TypeVar("_T")
 
 
 class AskError(Exception):
@@ -35,7 +31,7 @@ def ask(config: Config, state: Path, path: str, **query: Any) -> Any:
         with Store(state) as store:
             Findings(store)
             FlowTables(store, config.store.max_size)
-            answer = Api(_Behind(store)).handlers()[path]({"PATH_INFO": path, "QUERY_STRING": target})
+            answer = Questions(store).handlers()[path]({"PATH_INFO": path, "QUERY_STRING": target})
     except StoreError as error:  # it is in use, or for the collector's user alone
         answer = _ask_collector(config, error, f"{path}?{target}")
     try:
@@ -63,19 +59,3 @@ def _ask_collector(config: Config, closed: StoreError, target: str) -> Response:
         raise AskError(f"{closed}, and no collector answers at http://{host}:{port}{target}: {error}") from error
     finally:
         connection.close()
-
-
-class _Behind:
-    """The part of a collector that the questions need."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def read(self, query: str, *bound: Any) -> list[Any]:
-        return self._store.rows(query, *bound)
-
-    def submit(self, task: Callable[[Store], _T]) -> Future[_T]:
-        raise NotImplementedError
-
-    def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
-        raise NotImplementedError

@@ -21,6 +21,7 @@ from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, O
 from dnsvigil.sources.flowfile import FlowReader, Loaded, UnfinishedFileError
 from dnsvigil.sources.flowfolders import PendingFlows, Stamp, exporter_name, fingerprint, slot_of
 from dnsvigil.store.findings import Findings, count_open
+from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
 from dnsvigil.store.flowlog import log_path, write_flow_log
 from dnsvigil.store.flows import SEEN, Array, FlowFile, FlowTables, Verdict
 from dnsvigil.store.store import Store
@@ -32,11 +33,7 @@ THRESHOLD: Final = FLOW_ANOMALIES[-1]
 """The anomaly that the configuration defines."""
 
 SHOWN_HOSTS: Final = 20
-SHOWN_TALKERS: Final = 10
-"""How many hosts and talkers of an exporter's newest slot are shown, these for each element."""
-
-CURRENT: Final = timedelta(minutes=15)
-"""What is said of an exporter's newest slot is shown for so long, in event time, while others go on."""
+"""How many hosts of an exporter's newest slot are shown."""
 
 _SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
 _AT_ONCE: Final = 300  # series that are judged together: 20 MB of history

@@ -35,6 +35,35 @@ OF_THE_PROCESS = ("process_", "dnsvigil_batch_", "dnsvigil_files_lost_")
 """How the names of the counters begin that start anew with the process."""
 
 
+DYING = """
+import os, signal, sys
+from contextlib import contextmanager
+
+from dnsvigil.cli import main
+from dnsvigil.store.store import Store
+
+left = int(sys.argv.pop(1))
+counting = True
+transaction = Store.transaction
+
+def step():
+    global left
+    left -= counting
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@contextmanager
+def dying(store):
+    with transaction(store):
+        yield
+        step()
+    step()
+
+Store.transaction = dying
+"""
+"""The begin of a collector that kills itself just before or just after one of its first commits."""
+
+
 def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until ``condition`` gives something true, and return that."""
     deadline = time.monotonic() + seconds

@@ -26,6 +26,7 @@ from dnsvigil.inbox import MOST, Inbox
 from dnsvigil.store.store import Store, StoreError
 from exporters.flowfiles import RESOLVER, SLOT, damage, dialogues, many, write_flows
 from exporters.running import (
+    DYING,
     Samples,
     collecting,
     collecting_here,
@@ -217,32 +218,11 @@ def test_ingest_knows_flow_files_by_their_content(tmp_path: Path) -> None:
 
 # SIGKILL at any instant
 
-DYING = """
-import os, signal, sys
-from contextlib import contextmanager
-
-from dnsvigil.cli import main
+DYING_OF_FLOWS = f"""{DYING}
 from dnsvigil.flow_collector import FlowCollector
-from dnsvigil.store.store import Store
 
-left = int(sys.argv.pop(1))
-transaction, ingest = Store.transaction, FlowCollector.ingest
 counting = False
-
-def step():
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-@contextmanager
-def dying(store):
-    with transaction(store):
-        yield
-        if counting:
-            step()
-    if counting:
-        step()
+ingest = FlowCollector.ingest
 
 def counted(collector, file):
     global counting
@@ -252,11 +232,10 @@ def counted(collector, file):
     finally:
         counting = False
 
-Store.transaction = dying
 FlowCollector.ingest = counted
 sys.exit(main())
 """
-"""A collector that kills itself just before or just after it commits one of its first flow files."""
+"""A collector that does so only for the commits of flow files."""
 
 
 def test_killed_while_it_reads_the_totals_are_the_truth(tmp_path: Path) -> None:
@@ -267,7 +246,7 @@ def test_killed_while_it_reads_the_totals_are_the_truth(tmp_path: Path) -> None:
             tmp_path / "flows" / f"edge{number % 2}", BEGIN + number // 2 * SLOT, dialogues(10 + number), ident=""
         )
     for steps in (0, 1, 6):  # before the first commit, after it, and before a later one
-        with collecting(config, state, "-c", DYING, str(steps)) as collector:
+        with collecting(config, state, "-c", DYING_OF_FLOWS, str(steps)) as collector:
             assert collector.process.wait(30) == -signal.SIGKILL, collector.stderr()
     expected = 2 * sum(10 + number for number in range(14))
     with collecting_here(config, state) as last:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dnsvigil.store.store import Store
 from exporters.running import (
+    DYING,
     Samples,
     Writer,
     collecting,
@@ -24,34 +25,6 @@ from exporters.running import (
 )
 
 SEED = 20
-
-DYING = """
-import os, signal, sys
-from contextlib import contextmanager
-
-from dnsvigil.cli import main
-from dnsvigil.store.store import Store
-
-left = int(sys.argv.pop(1))
-transaction = Store.transaction
-
-def step():
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-@contextmanager
-def dying(store):
-    with transaction(store):
-        yield
-        step()
-    step()
-
-Store.transaction = dying
-sys.exit(main())
-"""
-"""A collector that kills itself just before or just after one of its first commits, at which random instants miss."""
 
 
 def test_killed_fifty_times_the_totals_are_the_truth(tmp_path: Path) -> None:
@@ -100,7 +73,7 @@ def die_at_work(config: Path, state: Path, dice: random.Random) -> None:
 
 
 def die_at_a_commit(config: Path, state: Path, dice: random.Random) -> None:
-    with collecting(config, state, "-c", DYING, str(dice.randrange(8))) as collector:
+    with collecting(config, state, "-c", f"{DYING}sys.exit(main())", str(dice.randrange(8))) as collector:
         assert collector.process.wait(30) == -signal.SIGKILL, collector.stderr()
 
 

@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 
-from dnsvigil.flow_collector import SHOWN_HOSTS, SHOWN_TALKERS, FlowSnapshot
+from dnsvigil.exporter.metrics import counter
+from dnsvigil.flow_collector import SHOWN_HOSTS, FlowSnapshot
 from dnsvigil.records import FLOW_ANOMALIES
+from dnsvigil.store.flow_series import SHOWN_TALKERS
 from dnsvigil.store.flows import Verdict
 
 _SERVICE = {
@@ -62,7 +63,7 @@ class FlowMetrics(PrometheusCollector):
             )
         dropped = {state: value for _, state, value in self._values["findings_dropped"]}
         if found or dropped:
-            yield _counter(
+            yield counter(
                 "dnsvigil_findings_dropped",
                 "Findings that the store has forgotten, to stay within its bound.",
                 ["state"],
@@ -84,14 +85,14 @@ class FlowMetrics(PrometheusCollector):
     def _files(self) -> Iterator[Metric]:
         exporters = self._snapshot.exporters
         files = {(exporter, result): value for exporter, result, value in self._values["flow_files"]}
-        yield _counter(
+        yield counter(
             "dnsvigil_flow_files",
             "Flow files read: whole, or as far as the damage let them be.",
             ["exporter", "result"],
             (([name, result], files.get((name, result), 0)) for name in exporters for result in ("read", "damaged")),
         )
         failures = {exporter: value for exporter, _, value in self._values["flow_sequence_failures"]}
-        yield _counter(
+        yield counter(
             "dnsvigil_flow_sequence_failures",
             "Gaps in the sequence numbers of what the exporter sent, as nfcapd noted them.",
             ["exporter"],
@@ -120,7 +121,7 @@ class FlowMetrics(PrometheusCollector):
                 for exporter, b, value in self._values[metric]
                 if (exporter, *b.split(" ", 1)) in self._snapshot.services
             ]
-            yield _counter(name, text, ["exporter", "protocol", "service"], rows)
+            yield counter(name, text, ["exporter", "protocol", "service"], rows)
 
     def _resolvers(self) -> Iterator[Metric]:
         exporters = set(self._snapshot.exporters)
@@ -138,7 +139,7 @@ class FlowMetrics(PrometheusCollector):
             found = {
                 (exporter, *b.split(" ", 1)): value for exporter, b, value in self._values[f"flow_resolver_{metric}"]
             }
-            yield _counter(
+            yield counter(
                 f"dnsvigil_flow_resolver_{metric}",
                 text,
                 ["exporter", "resolver", "protocol"],
@@ -176,7 +177,7 @@ class FlowMetrics(PrometheusCollector):
     def _records(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("dnsvigil_dns_flows", "DNS flow records in the store.", self._snapshot.records)
         dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in self._values["dns_flows_dropped"]}
-        yield _counter(
+        yield counter(
             "dnsvigil_dns_flows_dropped",
             "DNS flow records that the store has forgotten: too old, or too many.",
             ["reason"],
@@ -201,17 +202,7 @@ def _verdicts(prefix: str, labels: list[str], verdicts: list[Verdict]) -> Iterat
 
 
 def _gauge(name: str, text: str, labels: list[str], rows: Iterable[Row]) -> GaugeMetricFamily:
-    return _filled(GaugeMetricFamily(name, text, labels=labels), rows)
-
-
-def _counter(name: str, text: str, labels: list[str], rows: Iterable[Row]) -> CounterMetricFamily:
-    return _filled(CounterMetricFamily(name, text, labels=labels), rows)
-
-
-_Family = TypeVar("_Family", GaugeMetricFamily, CounterMetricFamily)
-
-
-def _filled(family: _Family, rows: Iterable[Row]) -> _Family:
+    family = GaugeMetricFamily(name, text, labels=labels)
     for values, value in rows:
         family.add_metric(values, value)
     return family

@@ -85,33 +85,33 @@ class StoreMetrics(PrometheusCollector):
         read: dict[str, int] = defaultdict(int)
         for labels, value in (*ingested, *skipped):
             read[labels[0]] += value
-        yield _counter(
+        yield counter(
             "dnsvigil_records_read",
             "Records read: those ingested and those skipped.",
             ["source"],
             (([source], value) for source, value in read.items()),
         )
-        yield _counter("dnsvigil_records_ingested", "Records that went into the store.", ["source"], ingested)
-        yield _counter(
+        yield counter("dnsvigil_records_ingested", "Records that went into the store.", ["source"], ingested)
+        yield counter(
             "dnsvigil_records_skipped", "Records that could not be used, by reason.", ["source", "reason"], skipped
         )
 
     def _queries(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
         queries = self._of_shown_servers(values["queries"])
-        yield _counter(
+        yield counter(
             "dnsvigil_queries",
             "Queries by type.",
             ["server", "qtype"],
             (([server, qtype], value) for server, qtype, value in queries),
         )
         outcomes = list(self._of_shown_servers(values["responses"]))
-        yield _counter(
+        yield counter(
             "dnsvigil_responses",
             "Responses by response code.",
             ["server", "rcode"],
             (([server, rcode], value) for server, rcode, value in outcomes if rcode != UNANSWERED),
         )
-        yield _counter(
+        yield counter(
             "dnsvigil_unanswered",
             "Queries to which no answer was seen.",
             ["server"],
@@ -174,7 +174,7 @@ class StoreMetrics(PrometheusCollector):
             self._snapshot.tuples,
         )
         dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in values["passive_dns_dropped"]}
-        yield _counter(
+        yield counter(
             "dnsvigil_passive_dns_dropped",
             "Tuples that the store has forgotten: not seen for too long, or too many.",
             ["reason"],
@@ -193,7 +193,7 @@ class StoreMetrics(PrometheusCollector):
         hosts.add_metric([OTHER], sum(number for kind, number in found.items() if kind not in OPEN_KINDS))
         yield hosts
         signals = dict.fromkeys(SIGNALS, 0) | {signal: value for signal, _, value in values["poisoning_signals"]}
-        yield _counter(
+        yield counter(
             "dnsvigil_poisoning_signals",
             "What may be a sign of cache poisoning.",
             ["signal"],
@@ -206,9 +206,9 @@ class StoreMetrics(PrometheusCollector):
         for column, (name, text) in _CAPTURE_HELP.items():
             # A ratio needs its numerator from the first interval on, so what was never lost shows as 0.
             found = (([sensor], counts.get((sensor, column), 0)) for sensor in sensors)
-            yield _counter(f"dnsvigil_capture_{name}", text, ["sensor"], found)
+            yield counter(f"dnsvigil_capture_{name}", text, ["sensor"], found)
         parts = [column for column in CAPTURE_COUNTS if column.startswith(_STATE)]
-        yield _counter(
+        yield counter(
             "dnsvigil_capture_state_dropped",
             "State that a part of the Zeek package refused, to stay within its bounds.",
             ["sensor", "part"],
@@ -264,7 +264,8 @@ class StoreMetrics(PrometheusCollector):
         return (row for row in rows if self._snapshot.shows(row[0]))
 
 
-def _counter(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], int]]) -> CounterMetricFamily:
+def counter(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> CounterMetricFamily:
+    """Return a counter with a value for each list of label values."""
     family = CounterMetricFamily(name, text, labels=labels)
     for label_values, value in values:
         family.add_metric(label_values, value)

@@ -30,11 +30,15 @@ _EARLY: Final = timedelta(hours=1)  # by which another machine's clock may be ah
 _T = TypeVar("_T")
 
 
-class Back(Protocol):
-    """The collector that runs behind the API; may be called from any thread."""
+class Readable(Protocol):
+    """What has a store; may be called from any thread."""
 
     def read(self, query: str, *bound: Any) -> list[Any]:
         """Return the rows of a query. Raises :class:`StoreError`."""
+
+
+class Back(Readable, Protocol):
+    """The collector that runs behind the API; may be called from any thread."""
 
     def submit(self, task: Callable[[Store], _T]) -> Future[_T]:
         """Run ``task`` with the open store, outside of a transaction, when nothing else uses it."""
@@ -51,23 +55,20 @@ class _ProblemError(Exception):
         self.status = status
 
 
-class Api:
-    """Answers the requests."""
+class Questions:
+    """Answers the requests that only read."""
 
-    def __init__(self, back: Back) -> None:
+    def __init__(self, back: Readable) -> None:
         self._back = back
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
-        handlers: dict[str, Callable[[WSGIEnvironment], tuple[int, Any]]] = {
-            "/api/flows/series": self._series,
-            "/api/flows/verdicts": self._verdicts,
-            "/api/flows/talkers": self._talkers,
-            "POST /api/flows/files": self._take_files,
-            "/api/findings": self._findings,
-            "POST /api/findings": self._take_finding,
+        return {
+            "/api/flows/series": _as_json(self._series),
+            "/api/flows/verdicts": _as_json(self._verdicts),
+            "/api/flows/talkers": _as_json(self._talkers),
+            "/api/findings": _as_json(self._findings),
         }
-        return {key: _as_json(handler) for key, handler in handlers.items()}
 
     def _series(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         asked = _query(environ, "exporter", "protocol", "service", "resolver", "measure", "hours")
@@ -107,6 +108,21 @@ class Api:
                 raise _ProblemError(HTTPStatus.NOT_FOUND, "there is no such finding")
             return 200, [found.record()]
         return 200, [each.record() for each in findings_in(self._back.read, asked.get("state", "open"))]
+
+
+class Api:
+    """Answers all requests."""
+
+    def __init__(self, back: Back) -> None:
+        self._back = back
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
+        return {
+            **Questions(self._back).handlers(),
+            "POST /api/flows/files": _as_json(self._take_files),
+            "POST /api/findings": _as_json(self._take_finding),
+        }
 
     def _take_finding(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         finding = _finding(_body(environ))
