@@ -1,0 +1,98 @@
+"""How well the name score tells malware's names from others, family by family."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from dnsvigil.learning.generators import Family, Lexicon
+from dnsvigil.learning.namescore import HELD_OUT_SEEDS, NameModel
+
+FALSE_POSITIVES: Final = 0.01
+"""The share of benign names at which true positives are told."""
+
+_PER_SEED: Final = 40
+
+
+@dataclass(frozen=True)
+class FamilyFigures:
+    """What comes of one family's names."""
+
+    family: str
+    names: int
+    found: float  # share above the threshold
+    auc: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What comes of a model on names that it was not trained on."""
+
+    benign: int
+    threshold: float  # the score that FALSE_POSITIVES of the benign names reach
+    families: list[FamilyFigures]  # the worst first
+
+    @property
+    def found(self) -> float:
+        """Return the mean share found, each family counting the same."""
+        return float(np.mean([family.found for family in self.families]))
+
+    @property
+    def auc(self) -> float:
+        """Return the mean area under the curve, each family counting the same."""
+        return float(np.mean([family.auc for family in self.families]))
+
+    def table(self) -> str:
+        """Return the figures as text."""
+        total = sum(row.names for row in self.families)
+        rows = [*self.families, FamilyFigures("mean of families", total, self.found, self.auc)]
+        width = max(len(row.family) for row in rows)
+        lines = [f"{row.family:{width}}  {row.names:7}  {row.found:6.3f}  {row.auc:7.4f}" for row in rows]
+        return "\n".join(
+            [
+                f"{'family':{width}}  {'names':>7}  {'found':>6}  {'AUC':>7}",
+                *lines,
+                f"at a score of {self.threshold:.4f}, which {FALSE_POSITIVES:.0%} of {self.benign} benign names reach",
+            ]
+        )
+
+
+def evaluate(model: NameModel, families: Mapping[str, Sequence[str]], benign: Sequence[str]) -> Figures:
+    """Return the figures of a model on the domains of each family and on benign ones.
+
+    Raises ``ValueError`` where there are none.
+    """
+    if not families or not benign or not all(families.values()):
+        raise ValueError("there are no names to evaluate with")
+    good = model.ratios(benign)
+    threshold = np.quantile(good, 1 - FALSE_POSITIVES)
+    rows = []
+    for family, domains in families.items():
+        bad = model.ratios(domains)
+        auc = roc_auc_score(np.repeat([0, 1], [len(good), len(bad)]), np.concatenate([good, bad]))
+        rows.append(FamilyFigures(family, len(bad), float((bad > threshold).mean()), float(auc)))
+    return Figures(
+        len(good), float(model.scores_of(threshold)), sorted(rows, key=lambda row: (row.found, row.auc, row.family))
+    )
+
+
+def generated(families: Sequence[Family], lexicon: Lexicon) -> dict[str, list[str]]:
+    """Return names of the families under seeds that models are not trained on."""
+    return {family.name: family.names(HELD_OUT_SEEDS, _PER_SEED, lexicon) for family in families}
+
+
+def read_families(directory: Path) -> dict[str, list[str]]:
+    """Return the domains of files named ``FAMILY.txt`` or ``FAMILY__ANYTHING.txt``, one a line, each once.
+
+    Empty files and lines are left out. Raises ``OSError``.
+    """
+    families: dict[str, dict[str, None]] = {}
+    for path in sorted(directory.glob("*.txt")):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        domains = {line.strip().lower().rstrip(".") for line in lines}
+        if found := {domain: None for domain in sorted(domains) if "." in domain}:
+            families.setdefault(path.stem.partition("__")[0], {}).update(found)
+    return {family: list(domains) for family, domains in families.items()}

@@ -1,0 +1,80 @@
+"""Model directories: arrays in ``arrays.npz``, all else in ``model.json``; never a pickle.
+
+``model.json`` has what the model is, its format's version, the hashes of both files' contents and the figures of its
+training. A directory that is not just as it was written is refused.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ARRAYS: Final = "arrays.npz"
+_FACTS: Final = "model.json"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class ModelError(Exception):
+    """A model that cannot be used; the message names the directory and what to do."""
+
+
+def save_model(directory: Path, kind: str, version: int, arrays: Mapping[str, NDArray[Any]], facts: Any) -> None:
+    """Write a model, in the place of one that is there, which stays until the new one is whole.
+
+    ``facts`` is what JSON can hold. Raises ``OSError``.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as made:
+        fresh = Path(made) / "new"
+        fresh.mkdir(mode=0o755)
+        with (fresh / _ARRAYS).open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        content = {"kind": kind, "version": version, "arrays": _digest((fresh / _ARRAYS).read_bytes()), "facts": facts}
+        whole = {**content, "digest": _digest(_canonical(content))}
+        (fresh / _FACTS).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+        if directory.exists():
+            directory.rename(Path(made) / "old")
+        fresh.rename(directory)
+
+
+def load_model(directory: Path, kind: str, version: int) -> tuple[Arrays, Any]:
+    """Return the arrays and facts of a model. Raises :class:`ModelError` for anything but a whole one of its kind."""
+    try:
+        content = json.loads((directory / _FACTS).read_text(encoding="utf-8"))
+        packed = (directory / _ARRAYS).read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"{directory}: no model there ({Path(error.filename).name} is missing); train one") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{directory}: the model cannot be read: {error}; train it anew") from error
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        raise ModelError(f"{directory}: not a model of kind {kind}")
+    if content.get("version") != version:
+        raise ModelError(
+            f"{directory}: a model of format {content.get('version')}, this program needs {version}; train it anew"
+        )
+    digest = content.pop("digest", None)
+    if digest != _digest(_canonical(content)) or content.get("arrays") != _digest(packed):
+        raise ModelError(f"{directory}: the model is not as it was written (its hashes differ); train it anew")
+    try:
+        with np.load(directory / _ARRAYS, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}, content["facts"]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{directory}: the model cannot be read: {error}; train it anew") from error
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,304 @@
+"""How much a domain's name looks as if malware had made it: a k-nearest-neighbours score of the name alone.
+
+Names become points: their features (:mod:`dnsvigil.features.names`), through a projection that has learned to set
+generated names apart from others, so that distances mean something for the question. The neighbours are benign names
+and names of our own generators. With r(k) the distance to the k-th neighbour in a class, the density of a class in d
+dimensions goes with 1 / r(k)^d (Loftsgaarden and Quesenberry, 1965, "A nonparametric estimate of a multivariate
+density function"), so the logarithm of r(k) to the benign over r(k) to the generated is, but for d, that of the
+likelihood ratio.
+"""
+
+import hashlib
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neighbors import NearestNeighbors
+from sklearn.neural_network import MLPClassifier
+
+from dnsvigil.features.names import Language, NameFeatures, label_of
+from dnsvigil.learning.generators import FAMILIES, Family, Lexicon
+from dnsvigil.learning.models import load_model, save_model
+from dnsvigil.learning.samples import Benign, known_words
+
+KIND: Final = "name-score"
+VERSION: Final = 1
+K: Final = 25
+"""How many neighbours of each class tell the density there."""
+
+TRAINING_SEEDS: Final = range(20)
+HELD_OUT_SEEDS: Final = range(1000, 1010)
+"""Seeds of the generators that no model is trained on."""
+
+_PER_SEED: Final = 60
+_NEIGHBOURS: Final = 4000  # of each class
+_HIDDEN: Final = (128, 8)
+_BESIDE: Final = 0.3  # how much the other axes count beside that of the class
+_EPOCHS: Final = 12
+_MOST_TEACHERS: Final = 150_000  # benign names for the projection
+_FARTHEST: Final = 5  # standard deviations: what is beyond tells no more
+_NEAREST: Final = np.float32(1e-3)  # distances below are taken as this
+_RATES: Final = (1, 0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
+
+Floats = NDArray[np.float32]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A name that is near, the family of its generator (None: benign), and how far it is."""
+
+    name: str
+    family: str | None
+    distance: float
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why a name has its score: the nearest names of each class, nearest first, and the families of the K nearest."""
+
+    score: float
+    generated: list[Neighbour]
+    benign: list[Neighbour]
+    families: list[tuple[str, int]]  # most frequent first
+
+
+class NameModel:
+    """A trained score of names."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]], facts: Any) -> None:
+        """Take what :meth:`train` or a model directory gives."""
+        self.facts = facts
+        self._arrays = arrays
+        self._features = NameFeatures(_language_of(arrays))
+        self._project = _Projection(arrays)
+        self._names = {kind: arrays[f"{kind}_names"] for kind in ("benign", "generated")}
+        self._near = {
+            kind: NearestNeighbors(n_neighbors=min(K, len(self._names[kind])), algorithm="brute").fit(
+                arrays[f"{kind}_points"].astype(np.float32)
+            )
+            for kind in self._names
+        }
+
+    @classmethod
+    def train(
+        cls,
+        benign: Benign,
+        prose: Sequence[str],
+        *,
+        families: Sequence[Family] = FAMILIES,
+        dismissed: Iterable[str] = (),
+        seed: int = 0,
+        progress: Progress = lambda step: None,
+    ) -> "NameModel":
+        """Train on benign domains and generators.
+
+        ``dismissed`` are domains that were found and are none: they are neighbours in any case. The same arguments
+        give the same model. ``progress`` is told each step as it begins. Raises ``ValueError`` for too few domains.
+        """
+        if min(len(benign.neighbours), len(benign.calibration)) < 10 * K:
+            raise ValueError(f"{len(benign.neighbours)} benign domains are too few to be neighbours")
+        progress("language")
+        labels = [label_of(domain) for domain in benign.language]
+        language = Language.learn(labels, known_words(prose))
+        features = NameFeatures(language)
+        progress("generators")
+        lexicon = lexicon_of(labels, language, prose)
+        made = {family.name: family.names(TRAINING_SEEDS, _PER_SEED, lexicon) for family in families}
+        progress("features")
+        draw = np.random.default_rng(seed)
+        taught = [benign.neighbours[i] for i in draw.permutation(len(benign.neighbours))[:_MOST_TEACHERS]]
+        good = features.of([label_of(domain) for domain in taught])
+        names = [name for family in made.values() for name in family]
+        whose = [name for name, family in made.items() for _ in family]
+        bad = features.of([label_of(name) for name in names])
+        progress("projection")
+        arrays = _arrays_of(language) | _learn_projection(good, bad, seed)
+        progress("neighbours")
+        project = _Projection(arrays)
+        extra = list(dismissed)
+        chosen = draw.permutation(len(taught))[:_NEIGHBOURS]
+        arrays["benign_names"] = _texts([*extra, *(taught[i] for i in chosen)])
+        arrays["benign_points"] = project(
+            np.vstack([features.of([label_of(domain) for domain in extra]), good[chosen]])
+        )
+        spread = _evenly(whose, _NEIGHBOURS, draw)
+        arrays["generated_names"] = _texts(names[i] for i in spread)
+        arrays["generated_points"] = project(bad[spread])
+        arrays["generated_families"] = _texts(whose[i] for i in spread)
+        progress("calibration")
+        arrays["ratios"] = np.zeros(len(_RATES), np.float32)
+        ratios = cls(arrays, None).ratios(benign.calibration)
+        arrays["ratios"] = np.quantile(ratios, [1 - rate for rate in _RATES]).astype(np.float32)
+        facts = {
+            "seed": seed,
+            "families": {family.name: family.kind for family in families},
+            "benign": {
+                part: {"names": len(domains), "sha256": _hash_of(domains)}
+                for part, domains in vars(benign).items()
+                if part != "test"
+            },
+            "prose": {"words": len(prose), "sha256": _hash_of(prose)},
+            "generated": {"names": len(names), "sha256": _hash_of(names)},
+            "dismissed": len(extra),
+        }
+        return cls(arrays, facts)
+
+    def save(self, directory: Path) -> None:
+        """Write the model. Raises ``OSError``."""
+        save_model(directory, KIND, VERSION, self._arrays, self.facts)
+
+    @classmethod
+    def load(cls, directory: Path) -> "NameModel":
+        """Read a model. Raises :class:`~dnsvigil.learning.models.ModelError`."""
+        return cls(*load_model(directory, KIND, VERSION))
+
+    def ratios(self, domains: Sequence[str]) -> Floats:
+        """Return for each registered domain the logarithm of r(k) to the benign over r(k) to the generated names."""
+        return self._ratios(self._points(domains))
+
+    def scores(self, domains: Sequence[str]) -> Floats:
+        """Return for each registered domain its score in [0, 1].
+
+        Of the benign names that the model was calibrated with, a share of 1 - score has the same score or more: 0.99
+        is where one popular domain in a hundred lies.
+        """
+        return self.scores_of(self.ratios(domains))
+
+    def scores_of(self, ratios: Any) -> Floats:
+        """Return the scores that belong to what :meth:`ratios` gives."""
+        # Between the rates that were measured their logarithm is taken as linear.
+        rates = np.interp(ratios, self._arrays["ratios"], np.log(_RATES))
+        return np.asarray(1 - np.exp(rates), np.float32)
+
+    def reasons(self, domain: str, count: int = 5) -> Reasons:
+        """Return why a domain has its score, with the nearest ``count`` names of each class."""
+        points = self._points([domain])
+        nearest: dict[str, list[Neighbour]] = {}
+        families: Counter[str] = Counter()
+        for kind, near in self._near.items():
+            (distances,), (places,) = near.kneighbors(points)
+            names = [name.decode() for name in self._names[kind][places]]
+            whose: list[str | None] = [None] * len(names)
+            if kind == "generated":
+                families.update(known := [name.decode() for name in self._arrays["generated_families"][places]])
+                whose = list(known)
+            nearest[kind] = [Neighbour(*found) for found in zip(names, whose, distances.tolist(), strict=True)][:count]
+        score = float(self.scores_of(self._ratios(points))[0])
+        return Reasons(score, nearest["generated"], nearest["benign"], families.most_common())
+
+    def _points(self, domains: Sequence[str]) -> Floats:
+        return self._project(self._features.of([label_of(domain) for domain in domains]))
+
+    def _ratios(self, points: Floats) -> Floats:
+        if not len(points):
+            return np.zeros(0, np.float32)
+        good, bad = (
+            np.log(np.maximum(self._near[kind].kneighbors(points)[0][:, -1], _NEAREST))
+            for kind in ("benign", "generated")
+        )
+        ratios: Floats = (good - bad).astype(np.float32)
+        return ratios
+
+
+class _Projection:
+    """From features to points, by a network that was trained to tell the classes apart.
+
+    The first axis of a point is the network's own logarithm of the odds. The others are the units of its last hidden
+    layer, each as wide as its part in the odds, so that of names with the same odds those of one make are near.
+    """
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._center, self._scale, self._axes = arrays["center"], arrays["scale"], arrays["axes"]
+        self._layers = [(arrays[f"weights_{n}"], arrays[f"bias_{n}"]) for n in range(len(_HIDDEN))]
+
+    def __call__(self, features: Floats) -> Floats:
+        values = _standard(features, self._center, self._scale)
+        for weights, bias in self._layers:
+            values = np.maximum(values @ weights + bias, 0)
+        points: Floats = values @ self._axes
+        return points
+
+
+def _standard(features: Floats, center: Floats, scale: Floats) -> Floats:
+    standard: Floats = np.clip((features - center) / scale, -_FARTHEST, _FARTHEST)
+    return standard
+
+
+def _learn_projection(good: Floats, bad: Floats, seed: int) -> dict[str, NDArray[Any]]:
+    features = np.vstack([good, bad])
+    center = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
+    network = MLPClassifier(
+        _HIDDEN, max_iter=_EPOCHS, batch_size=512, alpha=1e-4, learning_rate_init=2e-3, random_state=seed, tol=0
+    )
+    network.n_iter_no_change = _EPOCHS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so many rounds are enough, and always the same
+        network.fit(_standard(features, center, scale), np.repeat([0, 1], [len(good), len(bad)]))
+    arrays: dict[str, NDArray[Any]] = {"center": center, "scale": scale}
+    for number in range(len(_HIDDEN)):
+        arrays[f"weights_{number}"] = network.coefs_[number].astype(np.float32)
+        arrays[f"bias_{number}"] = network.intercepts_[number].astype(np.float32)
+    odds = network.coefs_[-1][:, 0]
+    arrays["axes"] = np.column_stack([odds, _BESIDE * np.diag(np.abs(odds))]).astype(np.float32)
+    return arrays
+
+
+def lexicon_of(labels: Iterable[str], language: Language, prose: Sequence[str]) -> Lexicon:
+    """Return what generators build on: words of names and words of prose, and labels to change."""
+    rare = set(prose)
+    of_names = [word for word in language.words if word not in rare][:6000]
+    return Lexicon((of_names, prose), [label for label in labels if label.isalpha() and 6 <= len(label) <= 12])
+
+
+def _evenly(whose: Sequence[str], wanted: int, draw: np.random.Generator) -> NDArray[np.intp]:
+    """Return the places of up to ``wanted``, as many of each owner as there can be."""
+    order = draw.permutation(len(whose))
+    turn: Counter[str] = Counter()
+    turns = np.zeros(len(whose), np.intp)
+    for place in order:
+        turns[place] = turn[whose[place]]
+        turn[whose[place]] += 1
+    return order[np.argsort(turns[order], kind="stable")][:wanted]
+
+
+def _texts(texts: Iterable[str]) -> NDArray[np.bytes_]:
+    return np.array([text.encode() for text in texts], np.bytes_)
+
+
+def _hash_of(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _arrays_of(language: Language) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        f"likelihood_{order}": likelihood.astype(np.float16) for order, likelihood in enumerate(language.likelihood, 1)
+    }
+    return arrays | {
+        "long_grams": language.long_grams,
+        "long_likelihood": language.long_likelihood.astype(np.float16),
+        "discount": language.discount.astype(np.float16),
+        "rhythm": language.rhythm,
+        "words": _texts(language.words),
+        "word_likelihood": language.word_likelihood,
+    }
+
+
+def _language_of(arrays: dict[str, NDArray[Any]]) -> Language:
+    count = sum(name.startswith("likelihood_") for name in arrays)
+    return Language(
+        [arrays[f"likelihood_{order}"].astype(np.float32) for order in range(1, count + 1)],
+        arrays["long_grams"],
+        arrays["long_likelihood"].astype(np.float32),
+        arrays["discount"].astype(np.float32),
+        arrays["rhythm"],
+        [word.decode() for word in arrays["words"]],
+        arrays["word_likelihood"],
+    )

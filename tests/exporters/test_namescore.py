@@ -1,0 +1,132 @@
+"""The name score, trained small: it tells names apart, says why, is the same each time, and survives its model file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnsvigil.features.names import Language, label_of
+from dnsvigil.learning.evaluate import evaluate, generated, read_families
+from dnsvigil.learning.generators import FAMILIES
+from dnsvigil.learning.models import ModelError
+from dnsvigil.learning.namescore import K, NameModel, lexicon_of
+from dnsvigil.learning.samples import Benign, known_words, popular_domains, prose_words, share
+
+SOME = [family for family in FAMILIES if family.name in {"conficker-a", "cryptolocker", "bamital", "simda", "pizd"}]
+DISMISSED = "xqzvkwpjxqzvkw.example"
+
+
+@pytest.fixture(scope="module")
+def benign() -> Benign:
+    return Benign.divide(domain for domain in popular_domains() if share(domain, "few") < 0.04)
+
+
+@pytest.fixture(scope="module")
+def prose() -> list[str]:
+    return prose_words()
+
+
+@pytest.fixture(scope="module")
+def model(benign: Benign, prose: list[str]) -> NameModel:
+    return NameModel.train(benign, prose, families=SOME, dismissed=[DISMISSED])
+
+
+def held_out(benign: Benign, prose: list[str]) -> dict[str, list[str]]:
+    labels = [label_of(domain) for domain in benign.language]
+    return generated(SOME, lexicon_of(labels, Language.learn(labels, known_words(prose)), prose))
+
+
+class TestSamples:
+    def test_no_label_is_in_two_parts(self) -> None:
+        parts = vars(Benign.divide(popular_domains())).values()
+        labels = [{label_of(domain) for domain in part} for part in parts]
+        assert sum(map(len, labels)) == len(set().union(*labels)) > 800_000
+        assert min(map(len, labels)) > 40_000
+
+    def test_the_test_part_does_not_depend_on_the_others(self) -> None:
+        assert set(Benign.divide(["a.example", "b.example"]).test) <= {"a.example", "b.example"}
+        domains = [f"name{n}.example" for n in range(1000)]
+        assert set(Benign.divide(domains[::2]).test) == set(Benign.divide(domains).test) & set(domains[::2])
+
+    def test_prose_has_common_words(self, prose: list[str]) -> None:
+        assert {"the", "return", "between", "different"} <= set(prose[:1000])
+        assert len(prose) > 2000
+
+
+class TestScore:
+    def test_tells_held_out_names_apart(self, model: NameModel, benign: Benign, prose: list[str]) -> None:
+        figures = evaluate(model, held_out(benign, prose), benign.test)
+        by_family = {row.family: row.found for row in figures.families}
+        assert by_family["bamital"] > 0.95 and by_family["cryptolocker"] > 0.9
+        assert figures.auc > 0.9
+        assert "bamital" in figures.table() and "mean of families" in figures.table()
+
+    def test_says_the_share_of_benign_names_that_look_so(self, model: NameModel, benign: Benign) -> None:
+        scores = model.scores(benign.test)
+        assert scores.min() >= 0 and scores.max() <= 1
+        assert (scores > 0.9).mean() == pytest.approx(0.1, abs=0.03)
+        assert (scores > 0.99).mean() == pytest.approx(0.01, abs=0.01)
+
+    def test_names_neighbours_and_families(self, model: NameModel) -> None:
+        reasons = model.reasons("56c4bf419c2130d027fea53d28d9bbf7.info")
+        assert reasons.score > 0.99
+        assert [neighbour.family for neighbour in reasons.generated] == ["bamital"] * 5
+        distances = [neighbour.distance for neighbour in reasons.generated]
+        assert distances == sorted(distances)
+        assert reasons.families[0] == ("bamital", K)
+        assert all(neighbour.family is None and "." in neighbour.name for neighbour in reasons.benign)
+
+    def test_knows_what_was_dismissed(self, model: NameModel) -> None:
+        nearest = model.reasons(DISMISSED).benign[0]
+        assert nearest.name == DISMISSED
+        assert nearest.distance == pytest.approx(0, abs=1e-3)
+
+    def test_is_the_same_beside_other_names(self, model: NameModel) -> None:
+        domains = ["wikipedia.org", "a5b01d1a8293.net", "x.example"]
+        together = model.scores(domains)
+        assert [float(model.scores([domain])[0]) for domain in domains] == pytest.approx(together.tolist(), abs=1e-3)
+
+    def test_of_no_names_and_of_odd_ones(self, model: NameModel) -> None:
+        assert model.scores([]).shape == (0,)
+        assert np.isfinite(model.scores(["", ".", "\\xff\\x00", "a" * 300, "xn--", "é.example", "-"])).all()
+
+    def test_does_not_depend_on_the_suffix(self, model: NameModel) -> None:
+        assert len(set(model.scores(["qxmoobubimq.com", "qxmoobubimq.co.uk", "qxmoobubimq.duckdns.org"]).tolist())) == 1
+
+
+class TestModel:
+    def test_saved_and_loaded_scores_the_same(self, model: NameModel, tmp_path: Path) -> None:
+        model.save(tmp_path / "model")
+        loaded = NameModel.load(tmp_path / "model")
+        domains = ["wikipedia.org", "a5b01d1a8293.net", "gatyfus.com"]
+        assert loaded.scores(domains).tolist() == model.scores(domains).tolist()
+        assert loaded.facts == model.facts
+        assert loaded.facts["benign"]["neighbours"]["names"] > 1000
+
+    def test_is_refused_where_there_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match="train one"):
+            NameModel.load(tmp_path)
+
+    def test_is_the_same_for_the_same_seed(self, benign: Benign, prose: list[str], tmp_path: Path) -> None:
+        few = SOME[:2]
+        for name in ("one", "two"):
+            NameModel.train(benign, prose, families=few, seed=5).save(tmp_path / name)
+        for path in (tmp_path / "one").iterdir():
+            assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+
+    def test_too_few_names_are_refused(self, prose: list[str]) -> None:
+        with pytest.raises(ValueError, match="too few"):
+            NameModel.train(Benign.divide(["a.example"]), prose)
+
+
+class TestEvaluation:
+    def test_reads_families_by_the_names_of_files(self, tmp_path: Path) -> None:
+        (tmp_path / "one__a.txt").write_text("a.example\nB.example.\n\n")
+        (tmp_path / "one__b.txt").write_text("c.example\na.example\n")
+        (tmp_path / "two.txt").write_text("d.example")
+        (tmp_path / "empty.txt").write_text("")
+        assert read_families(tmp_path) == {"one": ["a.example", "b.example", "c.example"], "two": ["d.example"]}
+
+    def test_needs_names(self, model: NameModel) -> None:
+        with pytest.raises(ValueError, match="no names"):
+            evaluate(model, {}, ["a.example"])
