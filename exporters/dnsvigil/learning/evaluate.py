@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import tldextract
 from sklearn.metrics import roc_auc_score
 
 from dnsvigil.learning.generators import Family, Lexicon
@@ -85,14 +86,15 @@ def generated(families: Sequence[Family], lexicon: Lexicon) -> dict[str, list[st
 
 
 def read_families(directory: Path) -> dict[str, list[str]]:
-    """Return the domains of files named ``FAMILY.txt`` or ``FAMILY__ANYTHING.txt``, one a line, each once.
+    """Return the registered domains of files named ``FAMILY.txt`` or ``FAMILY__ANYTHING.txt``, each once.
 
-    Empty files and lines are left out. Raises ``OSError``.
+    The files have one name a line. Lines without a domain, and files without any, are left out. Raises ``OSError``.
     """
-    families: dict[str, dict[str, None]] = {}
+    extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
+    families: dict[str, set[str]] = {}
     for path in sorted(directory.glob("*.txt")):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        domains = {line.strip().lower().rstrip(".") for line in lines}
-        if found := {domain: None for domain in sorted(domains) if "." in domain}:
-            families.setdefault(path.stem.partition("__")[0], {}).update(found)
-    return {family: list(domains) for family, domains in families.items()}
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            parts = extract.extract_str(line.strip().lower())
+            if parts.domain and parts.suffix:
+                families.setdefault(path.stem.partition("__")[0], set()).add(f"{parts.domain}.{parts.suffix}")
+    return {family: sorted(domains) for family, domains in families.items()}

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
@@ -29,7 +30,7 @@ from dnsvigil.learning.samples import Benign, known_words
 
 KIND: Final = "name-score"
 VERSION: Final = 1
-K: Final = 25
+K: Final = 19
 """How many neighbours of each class tell the density there."""
 
 TRAINING_SEEDS: Final = range(20)
@@ -37,13 +38,14 @@ HELD_OUT_SEEDS: Final = range(1000, 1010)
 """Seeds of the generators that no model is trained on."""
 
 _PER_SEED: Final = 60
-_NEIGHBOURS: Final = 4000  # of each class
-_HIDDEN: Final = (128, 8)
+_NEIGHBOURS: Final = 3000  # of each class
+_NETWORKS: Final = 3
+_HIDDEN: Final = (64, 8)
+_ROUNDS: Final = ((2e-3, 9), (2e-4, 3))  # learning rate, and how often all names are seen with it
 _BESIDE: Final = 0.3  # how much the other axes count beside that of the class
-_EPOCHS: Final = 12
 _MOST_TEACHERS: Final = 150_000  # benign names for the projection
 _FARTHEST: Final = 5  # standard deviations: what is beyond tells no more
-_NEAREST: Final = np.float32(1e-3)  # distances below are taken as this
+_NEAREST: Final = np.float32(1e-2)  # distances below are taken as this: more is not sure in single precision
 _RATES: Final = (1, 0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 
 Floats = NDArray[np.float32]
@@ -99,7 +101,7 @@ class NameModel:
     ) -> "NameModel":
         """Train on benign domains and generators.
 
-        ``dismissed`` are domains that were found and are none: they are neighbours in any case. The same arguments
+        ``dismissed`` are domains that were found and are harmless: they are neighbours in any case. The same arguments
         give the same model. ``progress`` is told each step as it begins. Raises ``ValueError`` for too few domains.
         """
         if min(len(benign.neighbours), len(benign.calibration)) < 10 * K:
@@ -208,10 +210,10 @@ class NameModel:
 
 
 class _Projection:
-    """From features to points, by a network that was trained to tell the classes apart.
+    """From features to points, by networks that were trained to tell the classes apart.
 
-    The first axis of a point is the network's own logarithm of the odds. The others are the units of its last hidden
-    layer, each as wide as its part in the odds, so that of names with the same odds those of one make are near.
+    The first axis of a point is the logarithm of the odds that they say. The others are the units of their last hidden
+    layers, each as wide as its part in the odds, so that of names with the same odds those of one make are near.
     """
 
     def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -235,20 +237,30 @@ def _learn_projection(good: Floats, bad: Floats, seed: int) -> dict[str, NDArray
     features = np.vstack([good, bad])
     center = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
-    network = MLPClassifier(
-        _HIDDEN, max_iter=_EPOCHS, batch_size=512, alpha=1e-4, learning_rate_init=2e-3, random_state=seed, tol=0
-    )
-    network.n_iter_no_change = _EPOCHS
+    networks = [_network(_standard(features, center, scale), len(good), seed + n) for n in range(_NETWORKS)]
+    # Side by side they are one network, whose odds are the product of theirs.
+    odds = np.concatenate([network.coefs_[-1][:, 0] for network in networks])
+    arrays: dict[str, NDArray[Any]] = {
+        "center": center,
+        "scale": scale,
+        "weights_0": np.hstack([network.coefs_[0] for network in networks]),
+        "weights_1": block_diag(*(network.coefs_[1] for network in networks)),
+        "axes": np.column_stack([odds, _BESIDE * np.diag(np.abs(odds))]),
+    }
+    for layer in range(len(_HIDDEN)):
+        arrays[f"bias_{layer}"] = np.concatenate([network.intercepts_[layer] for network in networks])
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def _network(features: Floats, benign: int, seed: int) -> MLPClassifier:
+    """Return a network that tells the first ``benign`` rows from the others."""
+    network = MLPClassifier(_HIDDEN, batch_size=512, alpha=1e-4, random_state=seed, warm_start=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so many rounds are enough, and always the same
-        network.fit(_standard(features, center, scale), np.repeat([0, 1], [len(good), len(bad)]))
-    arrays: dict[str, NDArray[Any]] = {"center": center, "scale": scale}
-    for number in range(len(_HIDDEN)):
-        arrays[f"weights_{number}"] = network.coefs_[number].astype(np.float32)
-        arrays[f"bias_{number}"] = network.intercepts_[number].astype(np.float32)
-    odds = network.coefs_[-1][:, 0]
-    arrays["axes"] = np.column_stack([odds, _BESIDE * np.diag(np.abs(odds))]).astype(np.float32)
-    return arrays
+        for rate, rounds in _ROUNDS:
+            network.set_params(learning_rate_init=rate, max_iter=rounds, n_iter_no_change=rounds)
+            network.fit(features, np.repeat([0, 1], [benign, len(features) - benign]))
+    return network
 
 
 def lexicon_of(labels: Iterable[str], language: Language, prose: Sequence[str]) -> Lexicon:

@@ -64,7 +64,7 @@ class ListFile:
     """One list: what was read of it, what was not and why."""
 
     name: str  # its path below the directory
-    stamp: tuple[int, ...]  # changes when the file does; empty where it has to be read again
+    stamp: tuple[int, ...]  # changes when the file does
     names: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     error: str = ""
@@ -118,7 +118,7 @@ class DomainLists:
                 old = old or ListFile(file.name, ())
                 if old.error != reason:
                     log.warning("list %s cannot be read: %s", path, reason)
-                old.error, old.stamp = reason, ()
+                old.error = reason
                 self._files[path] = (-1 if number is None else number, old)
                 continue
             if number is not None:
