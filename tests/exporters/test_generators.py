@@ -24,7 +24,7 @@ def test_there_are_the_published_kinds_and_families_enough() -> None:
 def test_names_are_domains_each_once_the_same_for_a_seed_and_others_for_another(family: Family) -> None:
     names = family.names([7], 100, LEXICON)
     assert names == family.names([7], 100, LEXICON)
-    assert len(names) == len(set(names)) > 10
+    assert 100 >= len(names) == len(set(names)) > 10
     for name in names:
         label, _, suffix = name.partition(".")
         assert suffix in family.suffixes.split()
@@ -54,7 +54,8 @@ def test_word_lists_are_of_the_seed() -> None:
 
 
 def test_a_permutation_keeps_the_letters_and_a_mutation_the_rest() -> None:
-    assert len({"".join(sorted(label)) for label in labels("volatilecedar", 3)}) == 1
+    (letters,) = {"".join(sorted(label)) for label in labels("volatilecedar", 3)}
+    assert letters in {"".join(sorted(one + other)) for one in WORDS for other in WORDS}
     assert len({label[4:] for label in labels("banjori", 3)}) == 1
     for label in labels("charbot", 3):
         assert any(len(label) == len(brand) for brand in LEXICON.brands)

@@ -135,6 +135,10 @@ class TestForms:
 
 
 class TestMatch:
+    def test_a_name_counts_once(self, tmp_path: Path) -> None:
+        found = lists(tmp_path, a="bad.example\nother.example\n" * 100)
+        assert len(found) == only(found).names == 2
+
     def test_subdomains_and_what_only_looks_like_one(self, tmp_path: Path) -> None:
         found = lists(tmp_path, a="bad.example\n")
         asked = ["a.b.bad.example", "bad.example", "notbad.example", "bad.example.org", "example", "."]
@@ -253,9 +257,7 @@ class TestBadInput:
         found.reload()
         assert (len(found), only(found).skipped) == (55, {})
 
-    def test_an_endless_list_takes_no_more_than_its_room(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_endless_list_takes_no_more_than_its_room(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("dnsvigil.sources.lists._AT_ONCE", 1000)
         (tmp_path / "list").write_text("".join(f"name{n}.example\n" for n in range(100_000)))
         found = DomainLists(tmp_path, most_names=500)

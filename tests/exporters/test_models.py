@@ -71,6 +71,11 @@ def test_changed_cut_short_or_gone(model: Path, name: str) -> None:
     assert "train one" in refusal(model)
 
 
+def test_arrays_changed_by_hand(model: Path) -> None:
+    np.savez_compressed(model / "arrays.npz", numbers=np.zeros(3))
+    assert "not as it was written" in refusal(model)
+
+
 def test_a_figure_changed_by_hand(model: Path) -> None:
     text = (model / "model.json").read_text()
     assert '"figure": 0.5' in text

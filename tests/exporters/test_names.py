@@ -41,6 +41,36 @@ class TestLanguage:
         assert set(WORDS) | {"thirteen"} <= set(LANGUAGE.words)
         assert LANGUAGE.word_likelihood[LANGUAGE.words.index("thirteen"), 0] == LANGUAGE.word_likelihood[:, 0].min()
 
+    def test_what_is_behind_a_hyphen_of_punycode_is_no_word(self) -> None:
+        assert "abcde" not in Language.learn(["xn--abcde-xyza", "xn--abcde-xyzb"]).words
+
+    def test_words_know_their_place(self) -> None:
+        language = Language.learn(["blue-market", "red-market", "blue", "red", "blue-sky"])
+        _, first, last = language.word_likelihood[language.words.index("market")]
+        assert last > first
+        _, first, last = language.word_likelihood[language.words.index("blue")]
+        assert first > last
+        usual, odd = NameFeatures(language).of(["bluemarket", "marketblue"])
+        for column in ("first_word", "last_word"):
+            assert usual[COLUMNS.index(column)] > odd[COLUMNS.index(column)]
+
+    def test_five_characters_tell_more_than_four(self) -> None:
+        seen, unseen = measure("water"), measure("waterwatexwates")
+        assert seen["likelihood_5"] > seen["likelihood_4"]
+        assert unseen["likelihood_5"] < unseen["likelihood_4"]
+
+    def test_likelihoods_of_five_characters_sum_to_one(self) -> None:
+        # Every n-gram twice, so that none is left out as too rare.
+        language = Language.learn([label for label in LABELS for _ in range(2)])
+        likely = np.exp(language.long_likelihood.astype(np.float64))
+        before = language.long_grams // 39
+        for context in np.unique(before)[::50]:
+            known = language.long_grams[before == context]
+            others = np.setdiff1d(np.arange(39), known % 39)
+            below = language.likelihood[3].reshape(-1, 39)[context % 39**3]
+            rest = np.exp(below[others].astype(np.float64)).sum() * np.exp(language.discount[context])
+            assert likely[before == context].sum() + rest == pytest.approx(1, abs=1e-3)
+
     def test_no_labels_at_all(self) -> None:
         features = NameFeatures(Language.learn([])).of(["example", ""])
         assert np.isfinite(features).all()
@@ -58,8 +88,8 @@ class TestMeasures:
         assert (found["words"], found["longest_word"], found["covered"], found["unknown"]) == (2, 8, 1, 0)
         assert found["rarest_word"] == pytest.approx(LANGUAGE.word_likelihood[:, 0].min())
         for place, labels in (
-            ("last_word", ("rivershop", "riverthirteen", "riverqq")),
-            ("first_word", ("shopriver", "thirteenriver", "qqriver")),
+            ("last_word", ("thirteenshop", "shopthirteen", "riverqq")),
+            ("first_word", ("shopthirteen", "thirteenshop", "qqriver")),
         ):
             common, rare, none = (measure(label)[place] for label in labels)
             assert common > rare > none

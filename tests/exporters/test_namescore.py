@@ -1,16 +1,19 @@
 """The name score, trained small: it tells names apart, says why, is the same each time, and survives its model file."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dnsvigil.features.names import Language, label_of
+from dnsvigil.features.names import label_of
 from dnsvigil.learning.evaluate import evaluate, generated, read_families
 from dnsvigil.learning.generators import FAMILIES
-from dnsvigil.learning.models import ModelError
-from dnsvigil.learning.namescore import K, NameModel, lexicon_of
-from dnsvigil.learning.samples import Benign, known_words, popular_domains, prose_words, share
+from dnsvigil.learning.models import ModelError, load_model
+from dnsvigil.learning.namescore import KIND, VERSION, Floats, K, NameModel
+from dnsvigil.learning.samples import Benign, popular_domains, prose_words, share
 
 SOME = [family for family in FAMILIES if family.name in {"conficker-a", "cryptolocker", "bamital", "simda", "pizd"}]
 DISMISSED = "xqzvkwpjxqzvkw.example"
@@ -31,17 +34,16 @@ def model(benign: Benign, prose: list[str]) -> NameModel:
     return NameModel.train(benign, prose, families=SOME, dismissed=[DISMISSED])
 
 
-def held_out(benign: Benign, prose: list[str]) -> dict[str, list[str]]:
-    labels = [label_of(domain) for domain in benign.language]
-    return generated(SOME, lexicon_of(labels, Language.learn(labels, known_words(prose)), prose))
-
-
 class TestSamples:
     def test_no_label_is_in_two_parts(self) -> None:
         parts = vars(Benign.divide(popular_domains())).values()
         labels = [{label_of(domain) for domain in part} for part in parts]
         assert sum(map(len, labels)) == len(set().union(*labels)) > 800_000
         assert min(map(len, labels)) > 40_000
+
+    def test_of_domains_with_one_label_the_first_stays(self) -> None:
+        parts = vars(Benign.divide(["name.com", "name.org", "name.co.uk"])).values()
+        assert [domain for part in parts for domain in part] == ["name.com"]
 
     def test_the_test_part_does_not_depend_on_the_others(self) -> None:
         assert set(Benign.divide(["a.example", "b.example"]).test) <= {"a.example", "b.example"}
@@ -55,7 +57,7 @@ class TestSamples:
 
 class TestScore:
     def test_tells_held_out_names_apart(self, model: NameModel, benign: Benign, prose: list[str]) -> None:
-        figures = evaluate(model, held_out(benign, prose), benign.test)
+        figures = evaluate(model, generated(model, benign, prose, SOME), benign.test)
         by_family = {row.family: row.found for row in figures.families}
         assert by_family["bamital"] > 0.95 and by_family["cryptolocker"] > 0.9
         assert figures.auc > 0.9
@@ -104,6 +106,13 @@ class TestModel:
         assert loaded.facts == model.facts
         assert loaded.facts["benign"]["neighbours"]["names"] > 1000
 
+    def test_has_as_many_neighbours_of_each_family(self, model: NameModel, tmp_path: Path) -> None:
+        model.save(tmp_path / "model")
+        arrays, _ = load_model(tmp_path / "model", KIND, VERSION)
+        counts = Counter(arrays["generated_families"].tolist())
+        assert len(counts) == len(SOME)
+        assert max(counts.values()) - min(counts.values()) <= 1
+
     def test_is_refused_where_there_is_none(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="train one"):
             NameModel.load(tmp_path)
@@ -127,6 +136,24 @@ class TestEvaluation:
         (tmp_path / "two.txt").write_text("d.duckdns.org")
         (tmp_path / "empty.txt").write_text("")
         assert read_families(tmp_path) == {"one": ["a.com", "b.com", "c.co.uk"], "two": ["d.duckdns.org"]}
+
+    def test_tells_what_is_found_at_one_percent_of_false_positives(self) -> None:
+        class Known(NameModel):
+            def __init__(self) -> None:
+                pass
+
+            def ratios(self, domains: Sequence[str]) -> Floats:
+                return np.array(domains, np.float32)
+
+            def scores_of(self, ratios: Any) -> Floats:
+                return np.asarray(ratios / 1000, np.float32)
+
+        benign = [str(n) for n in range(1000)]
+        figures = evaluate(Known(), {"half": ["988", "995"], "none": ["1", "2"]}, benign)
+        assert [(row.family, row.names, row.found) for row in figures.families] == [("none", 2, 0), ("half", 2, 0.5)]
+        assert figures.families[1].auc == pytest.approx((988.5 + 995.5) / 2000)
+        assert (figures.found, figures.benign) == (0.25, 1000)
+        assert figures.threshold == pytest.approx(0.98901)
 
     def test_needs_names(self, model: NameModel) -> None:
         with pytest.raises(ValueError, match="no names"):

@@ -9,8 +9,10 @@ import numpy as np
 import tldextract
 from sklearn.metrics import roc_auc_score
 
-from dnsvigil.learning.generators import Family, Lexicon
-from dnsvigil.learning.namescore import HELD_OUT_SEEDS, NameModel
+from dnsvigil.features.names import label_of
+from dnsvigil.learning.generators import FAMILIES, Family
+from dnsvigil.learning.namescore import HELD_OUT_SEEDS, NameModel, lexicon_of
+from dnsvigil.learning.samples import Benign
 
 FALSE_POSITIVES: Final = 0.01
 """The share of benign names at which true positives are told."""
@@ -80,8 +82,11 @@ def evaluate(model: NameModel, families: Mapping[str, Sequence[str]], benign: Se
     )
 
 
-def generated(families: Sequence[Family], lexicon: Lexicon) -> dict[str, list[str]]:
-    """Return names of the families under seeds that models are not trained on."""
+def generated(
+    model: NameModel, benign: Benign, prose: Sequence[str], families: Sequence[Family] = FAMILIES
+) -> dict[str, list[str]]:
+    """Return names of the families, of the words that the model was trained with, but under seeds that it was not."""
+    lexicon = lexicon_of(map(label_of, benign.language), model.words, prose)
     return {family.name: family.names(HELD_OUT_SEEDS, _PER_SEED, lexicon) for family in families}
 
 

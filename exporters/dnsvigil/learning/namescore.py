@@ -111,7 +111,7 @@ class NameModel:
         language = Language.learn(labels, known_words(prose))
         features = NameFeatures(language)
         progress("generators")
-        lexicon = lexicon_of(labels, language, prose)
+        lexicon = lexicon_of(labels, language.words, prose)
         made = {family.name: family.names(TRAINING_SEEDS, _PER_SEED, lexicon) for family in families}
         progress("features")
         draw = np.random.default_rng(seed)
@@ -151,6 +151,11 @@ class NameModel:
             "dismissed": len(extra),
         }
         return cls(arrays, facts)
+
+    @property
+    def words(self) -> list[str]:
+        """Return the words that the features know, commonest first."""
+        return [word.decode() for word in self._arrays["words"]]
 
     def save(self, directory: Path) -> None:
         """Write the model. Raises ``OSError``."""
@@ -263,10 +268,10 @@ def _network(features: Floats, benign: int, seed: int) -> MLPClassifier:
     return network
 
 
-def lexicon_of(labels: Iterable[str], language: Language, prose: Sequence[str]) -> Lexicon:
-    """Return what generators build on: words of names and words of prose, and labels to change."""
+def lexicon_of(labels: Iterable[str], words: Iterable[str], prose: Sequence[str]) -> Lexicon:
+    """Return what generators build on: words of names, commonest first, words of prose, and labels to change."""
     rare = set(prose)
-    of_names = [word for word in language.words if word not in rare][:6000]
+    of_names = [word for word in words if word not in rare][:6000]
     return Lexicon((of_names, prose), [label for label in labels if label.isalpha() and 6 <= len(label) <= 12])
 
 

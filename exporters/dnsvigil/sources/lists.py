@@ -204,7 +204,11 @@ def _hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
             parts.append(part)
             waiting += len(part)
             if not len(part) or waiting > max(len(found), 4 * _AT_ONCE):
-                found = np.unique(np.concatenate(parts))
+                found = np.concatenate(parts)
+                found.sort()  # np.unique takes several times the memory
+                first = np.ones(len(found), np.bool_)
+                first[1:] = found[1:] != found[:-1]
+                found = found[first]
                 if len(found) > room:
                     file.skipped["too_many"] += len(found) - room
                     found = found[:room]
