@@ -131,7 +131,7 @@ class TestModel:
 
 class TestEvaluation:
     def test_reads_families_by_the_names_of_files(self, tmp_path: Path) -> None:
-        (tmp_path / "one__a.txt").write_text("a.com\nB.com.\n\n")
+        (tmp_path / "one__a.txt").write_text("a.com |\n B.com.\n\n------+\n# z.com\n")
         (tmp_path / "one__b.txt").write_text("www.c.co.uk\na.com\ncom\n192.0.2.1\n\0?\n")
         (tmp_path / "two.txt").write_text("d.duckdns.org")
         (tmp_path / "empty.txt").write_text("")

@@ -93,13 +93,13 @@ def generated(
 def read_families(directory: Path) -> dict[str, list[str]]:
     """Return the registered domains of files named ``FAMILY.txt`` or ``FAMILY__ANYTHING.txt``, each once.
 
-    The files have one name a line. Lines without a domain, and files without any, are left out. Raises ``OSError``.
+    The files have one name a line, its first word. Lines without a domain, and files without any, are left out. Raises ``OSError``.
     """
     extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
     families: dict[str, set[str]] = {}
     for path in sorted(directory.glob("*.txt")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            parts = extract.extract_str(line.strip().lower())
+            parts = extract.extract_str(line.lower().partition("#")[0].strip().partition(" ")[0])
             if parts.domain and parts.suffix:
                 families.setdefault(path.stem.partition("__")[0], set()).add(f"{parts.domain}.{parts.suffix}")
     return {family: sorted(domains) for family, domains in families.items()}
