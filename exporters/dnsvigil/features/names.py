@@ -28,7 +28,6 @@ _CODE_OF[0] = _END
 for _place, _symbol in enumerate(_SYMBOLS, 1):
     _CODE_OF[ord(_symbol)] = _place
 
-_LETTERS: Final = slice(1, 27)
 _KINDS: Final = 6  # none, vowel, consonant, y, digit, hyphen or other
 _KIND_OF: Final = np.array(
     [0, *(1 if s in "aeiou" else 3 if s == "y" else 4 if s.isdigit() else 5 if s == "-" else 2 for s in _SYMBOLS), 5],
@@ -42,8 +41,8 @@ _MOST_WORDS: Final = 30_000
 _UNKNOWN: Final = np.float32(-7.5)  # natural logarithm: a character that is in no word costs about a rare word's share
 _NO_WORD: Final = np.float32(-16)  # less than the rarest word's
 _WORD: Final = re.compile(rf"[a-z]{{{_SHORTEST_WORD},{_LONGEST_WORD}}}")
-_BASE: Final = np.uint64(0x100000001B3)
-_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
+_BASE: Final = np.uint64(0x100000001B3)  # odd, of the polynomial hash of words
+_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio: its products fill the upper bits evenly
 _SLOTS_BITS: Final = 20
 _CHUNK: Final = 4096
 

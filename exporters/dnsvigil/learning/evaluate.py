@@ -93,7 +93,8 @@ def generated(
 def read_families(directory: Path) -> dict[str, list[str]]:
     """Return the registered domains of files named ``FAMILY.txt`` or ``FAMILY__ANYTHING.txt``, each once.
 
-    The files have one name a line, its first word. Lines without a domain, and files without any, are left out. Raises ``OSError``.
+    The files have one name a line, its first word. Lines without a domain, and files without any, are left out.
+    Raises ``OSError``.
     """
     extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
     families: dict[str, set[str]] = {}
