@@ -333,9 +333,9 @@ KINDS: dict[str, Maker] = {
 
 
 EVERYDAY = {
-    "search suffixes": 0.02, "browser probes": 0.1, "block lists": 0.0005, "antivirus": 0.01, "telemetry": 0.2,
+    "search suffixes": 0.02, "browser probes": 0.1, "block lists": 0.0002, "antivirus": 0.01, "telemetry": 0.2,
     "mail policy": 0.0005, "reverse": 0.0005, "service discovery": 0.05, "typos": 0.3, "crawler": 0.0001,
-    "dead names": 0.02, "heartbeats": 0.2, "guest network": 0.0005,
+    "dead names": 0.005, "heartbeats": 0.2, "guest network": 0.0001,
 }  # fmt: skip
 """The share of a provider's clients that have each practice."""
 
