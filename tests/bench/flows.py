@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,29 +21,34 @@ from dnsvigil.store.store import Store
 from lab.flows import resolver_traffic, write
 
 START = 1_750_000_200  # seconds since the epoch
-FILES = (("mixed", 1_000_000, 0.4), ("mixed", 5_000_000, 0.4), ("mixed", 20_000_000, 0.4), ("DNS, 9,500/s", None, 0.0))
+REFERENCE = "DNS, 9,500/s"
+MOST_SECONDS = 3.0
+"""What a file of the reference may take, from the file to committed summaries and verdicts."""
+FILES = (("mixed", 1_000_000, 0.4), ("mixed", 5_000_000, 0.4), ("mixed", 20_000_000, 0.4), (REFERENCE, None, 0.0))
 """What is in it, flows (None: five minutes of 9,500 questions a second), and the share of web traffic."""
 SERVERS = [Address(f"198.51.100.{last}") for last in range(53, 58)]
 NETWORKS = [Network("198.51.100.0/24"), Network("2001:db8::/32")]
 
 
-def read(path: str) -> None:
-    """Take a file into a new store, and print the seconds until it is committed and judged."""
+def read(*paths: str) -> None:
+    """Take files into a new store; print for each the seconds until it is committed and judged, and those of CPU."""
     config = Config(flows=Flows(networks=NETWORKS), servers=Servers(configured=SERVERS))
     with (
         tempfile.TemporaryDirectory(prefix="dnsvigil-bench-") as state,
         Store(Path(state)) as store,
         closing(FlowCollector(store, config)) as collector,
     ):
-        start = time.perf_counter()
-        collector.ingest(pending_file(Path(path)))
-        collector.settle()
-        print(time.perf_counter() - start)
+        for path in paths:
+            start, used = time.perf_counter(), sum(os.times()[:4])
+            collector.ingest(pending_file(Path(path)))
+            collector.settle()
+            print(time.perf_counter() - start, sum(os.times()[:4]) - used, flush=True)
 
 
-def measure(path: Path) -> tuple[float, float, float]:
-    """Return the seconds, and the peak memory in MB of the process and of the nfdump that it runs."""
-    command = [sys.executable, "-c", f"from bench.flows import read; read({str(path)!r})"]
+def measure(*paths: Path) -> tuple[list[list[float]], float, float]:
+    """Return what :func:`read` prints, and the peak memory in MB of the process and of the nfdump that it runs."""
+    names = ", ".join(repr(str(path)) for path in paths)
+    command = [sys.executable, "-c", f"from bench.flows import read; read({names})"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     own = nfdump = 0.0
     while process.poll() is None:
@@ -53,7 +59,22 @@ def measure(path: Path) -> tuple[float, float, float]:
                 if child.name() == "nfdump":
                     nfdump = max(nfdump, peak_memory(child.pid))
         time.sleep(0.02)
-    return float(process.communicate()[0]), own, nfdump
+    lines = process.communicate()[0].splitlines()
+    return [[float(number) for number in line.split()] for line in lines], own, nfdump
+
+
+def judge_reference(path: Path) -> None:
+    """Say whether two files of the reference, one after the other, take no longer than they may."""
+    following = path.with_name("following")
+    write(following, resolver_traffic(START + 300))
+    found, _, _ = measure(path, following)
+    for name, (seconds, used) in zip(("new store", "running collector"), found, strict=True):
+        verdict = "below" if seconds < MOST_SECONDS else "NOT below"
+        print(
+            f"{REFERENCE}, {name}: {seconds:.2f} s, {verdict} {MOST_SECONDS:g} s; CPU, with nfdump's, {used:.2f} s;"
+            f" load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -70,9 +91,11 @@ def main() -> None:
             start = time.perf_counter()
             subprocess.run(["nfdump", "-r", path], check=True, stdout=subprocess.DEVNULL)
             printed = time.perf_counter() - start
-            seconds, own, nfdump = measure(path)
+            ((seconds, _),), own, nfdump = measure(path)
             print(
                 f"| {flows:,} | {kind} | {printed:.1f} s | {seconds:.1f} s"
                 f" | {printed / seconds:.1f} | {own:,.0f} + {nfdump:,.0f} MB |",
                 flush=True,
             )
+            if kind == REFERENCE:
+                judge_reference(path)

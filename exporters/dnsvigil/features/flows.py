@@ -160,7 +160,7 @@ class FlowSummarizer:
         return self._connection.execute(query).fetchall()
 
     def summarize(self, slot: datetime, exporter: str, shown_servers: Iterable[str]) -> None:
-        """Fill the tables ``sum_flow_...`` and ``sum_dns_flows``, with these servers shown by themselves.
+        """Fill the tables ``sum_flow_...`` and make the view ``sum_dns_flows``, with these servers shown by themselves.
 
         ``slot`` is the begin of the five minutes, UTC without a zone.
         """
@@ -169,4 +169,6 @@ class FlowSummarizer:
         self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_shown (label VARCHAR)")
         self._connection.execute("INSERT INTO flow_shown SELECT unnest(?::VARCHAR[])", [list(shown_servers)])
         for name, step in self._steps.items():
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {step}")
+            # DNS flow records are as many as the pairs; they are made as they are added to the store.
+            kind = "VIEW" if name == "sum_dns_flows" else "TABLE"
+            self._connection.execute(f"CREATE OR REPLACE TEMP {kind} {name} AS {step}")

@@ -1,24 +1,32 @@
 """A flow file into tables: services, DNS pairs and top talkers, in one pass over what nfdump reads.
 
-nfdump reads and unpacks the file, whatever wrote it, and hands its records over as ``nfdump -w`` writes them; they are
-summed up here, a quarter of a million at a time, and then by DuckDB. To have nfdump aggregate takes a pass for each
-table, longer in all, and memory by the number of pairs; to have it print every flow takes several times as long. Where
-the records are not of the form known here, or the file is damaged, they are still taken from what it prints.
+nfdump reads and unpacks the file, whatever wrote it, and hands its records over as ``nfdump -w`` writes them. They
+become columns here, a block at a time, which DuckDB takes and sums up while the next block is read:
+
+    blocks of records ─ flows of one layout ─┬─ rows: DNS pairs, and the ends of all other flows ─ DuckDB
+                                             └─ sums of services
+
+To have nfdump aggregate takes a pass for each table, longer in all, and memory by the number of pairs; to have it print
+every flow takes several times as long. Where the records are not of the form known here, or the file is damaged, they
+are still taken from what it prints.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from functools import reduce
+from itertools import islice, pairwise, starmap
+from operator import or_
 from pathlib import Path
 from socket import AF_INET6, inet_ntop
 from struct import Struct
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError
@@ -84,13 +92,12 @@ class Loaded:
     flows: int  # that were read
 
 
-_Columns = dict[str, NDArray[Any]]
+_Flows = NDArray[Any]  # structured; a field that the records lack is missing
 
-_BATCH: Final = 1 << 18  # flows
-_HELD: Final = 1 << 20  # sums that are held before they are handed to DuckDB, which can put them on disk
-# Of a record; more is a mistake of the exporter. 400 Gbit/s carry as much in 90 seconds. So a batch, of which a block
-# of nfdump can make a little more, stays below 2**63.
+_BATCH: Final = 1 << 15  # rows
+# Of a record; more is a mistake of the exporter. 400 Gbit/s carry as much in 90 seconds.
 _MOST: Final = np.uint64(1 << 42)
+_LARGEST: Final = 2**63 - 1024  # sum; the next double is too large for a BIGINT
 
 # What nfdump 1.7 writes (its nffileV2.h and nfxV3.h): a header, then blocks of records, each of them a header and some
 # elements.
@@ -102,11 +109,36 @@ _DATA, _ARRAYS = 3, 4
 _NOTHING: Final = b"No matching flows\n"  # which nfdump prints, wherever the records go
 _RECORD: Final = 11
 _RECORD_HEADER: Final = 12
+_HEAD: Final = 4  # type and size, with which a record and an element begin
 _GENERIC, _IPV4, _IPV6, _COUNTERS = 1, 2, 3, 5
 _LENGTHS: Final = {_GENERIC: 52, _IPV4: 12, _IPV6: 36, _COUNTERS: 28}
+_FIELDS: Final = {
+    "packets": (_GENERIC, 24, "<u8"),
+    "bytes": (_GENERIC, 32, "<u8"),
+    "src_port": (_GENERIC, 40, "<u2"),
+    "dst_port": (_GENERIC, 42, "<u2"),
+    "proto": (_GENERIC, 44, "u1"),
+    "src_ipv4": (_IPV4, 0, "<u4"),
+    "dst_ipv4": (_IPV4, 4, "<u4"),
+    "src_high": (_IPV6, 0, "<u8"),
+    "src_low": (_IPV6, 8, "<u8"),
+    "dst_high": (_IPV6, 16, "<u8"),
+    "dst_low": (_IPV6, 24, "<u8"),
+    "flows": (_COUNTERS, 0, "<u8"),
+    "out_packets": (_COUNTERS, 8, "<u8"),
+    "out_bytes": (_COUNTERS, 16, "<u8"),
+}
+"""Element, place in its content, and kind of what is wanted of a record."""
+_SWAPPED: Final = {
+    "packets": "out_packets",
+    "bytes": "out_bytes",
+    **{f"src_{name}": f"dst_{name}" for name in ("port", "ipv4", "high", "low")},
+}
+_BACK: Final = _SWAPPED | {other: name for name, other in _SWAPPED.items()}
+"""What a field is of the flow back."""
+_PRINTED: Final = np.dtype([(name, kind) for name, (_, _, kind) in _FIELDS.items() if not name.endswith("ipv4")])
 _MAPPED: Final = np.uint64(0xFFFF << 32)  # before an IPv4 address, as in RFC 4291
 _FIRST_OF_MAPPED: Final = bytes(10) + b"\xff\xff"
-_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 
 _PROTOCOL: Final = np.full(256, PROTOCOLS.index("other"), "u1")
 _PROTOCOL[[6, 17, 1, 58]] = [PROTOCOLS.index(name) for name in ("tcp", "udp", "icmp", "icmp")]
@@ -115,57 +147,52 @@ _OTHER: Final = len(SERVICES) - 1
 _SERVICE: Final = np.full(65_536, _OTHER, "u1")
 for _index, _ports in enumerate(SERVICES.values()):
     _SERVICE[list(_ports)] = _index
-_IS_DNS: Final = np.isin(np.arange(65_536), DNS_PORTS)
 
-_ENDS: Final = ("src_high", "src_low", "dst_high", "dst_low")
-_SWAPPED: Final = ("dst_high", "dst_low", "src_high", "src_low")
 _COUNTS: Final = ("flows", "packets", "bytes")
 _PAIR: Final = ("client_high", "client_low", "server_high", "server_low", "port_and_protocol")
 _PAIR_COUNTS: Final = tuple(f"{kind}_{count}" for kind in ("query", "response") for count in _COUNTS)
-
-# Counts are signed: DuckDB adds those up in 64 bits where these are enough.
-_PARTS: Final = """
-CREATE OR REPLACE TEMP TABLE flow_service_parts (code UTINYINT, flows BIGINT, packets BIGINT, bytes BIGINT);
-CREATE OR REPLACE TEMP TABLE flow_pair_parts (
-    client_high UBIGINT, client_low UBIGINT, server_high UBIGINT, server_low UBIGINT, port_and_protocol UINTEGER,
-    query_flows BIGINT, query_packets BIGINT, query_bytes BIGINT,
-    response_flows BIGINT, response_packets BIGINT, response_bytes BIGINT
-);
-CREATE OR REPLACE TEMP TABLE flow_talker_parts (
-    element UTINYINT, high UBIGINT, low UBIGINT, flows BIGINT, packets BIGINT, bytes BIGINT
-);
-"""
+# Counts are added up as doubles, as exact as whole numbers up to 2**53: DuckDB holds sums of 64 bits in 128.
+_ROWS: Final = pa.schema(
+    {
+        **dict.fromkeys(_PAIR, pa.uint64()),
+        "port_and_protocol": pa.uint32(),
+        **dict.fromkeys(_PAIR_COUNTS, pa.float64()),
+    }
+)
 
 
-def _sums(counts: Sequence[str]) -> str:
-    return ", ".join(f"least(sum({count}), {2**63 - 1})::BIGINT AS {count}" for count in counts)
+def _sums(counts: Iterable[str]) -> str:
+    return ", ".join(f"least(sum({count}::DOUBLE), {_LARGEST})::BIGINT AS {count}" for count in counts)
 
 
+_SENT: Final = tuple(f"sent_{count}" for count in _COUNTS)
+_GOT: Final = tuple(f"got_{count}" for count in _COUNTS)
+
+# A flow that is not DNS is two rows, one of each end as if that were a client that sends queries and gets responses.
 _SUMMED: Final = f"""
-CREATE OR REPLACE TEMP TABLE flow_pair_sums AS
-    SELECT {", ".join(_PAIR)}, {_sums(_PAIR_COUNTS)} FROM flow_pair_parts GROUP BY ALL;
-DROP TABLE flow_pair_parts;
-CREATE OR REPLACE TEMP VIEW flow_talker_sums AS
-    SELECT element, high, low, {_sums(_COUNTS)} FROM (
-        FROM flow_talker_parts
-        UNION ALL SELECT 0, client_high, client_low, query_flows, query_packets, query_bytes FROM flow_pair_sums
-        UNION ALL SELECT 1, server_high, server_low, query_flows, query_packets, query_bytes FROM flow_pair_sums
-        UNION ALL SELECT 0, server_high, server_low, response_flows, response_packets, response_bytes
-            FROM flow_pair_sums
-        UNION ALL SELECT 1, client_high, client_low, response_flows, response_packets, response_bytes
-            FROM flow_pair_sums
-    ) WHERE flows > 0 GROUP BY ALL;
+CREATE OR REPLACE TEMP TABLE flow_sums AS
+    SELECT {", ".join(_PAIR)}, {_sums(_PAIR_COUNTS)} FROM flow_rows GROUP BY ALL
+"""
+_TALKERS: Final = f"""
+CREATE OR REPLACE TEMP TABLE flow_talker_sums AS
+    SELECT high, low, {_sums((*_SENT, *_GOT))} FROM (
+        SELECT client_high, client_low, {", ".join(_PAIR_COUNTS)} FROM flow_sums
+        UNION ALL SELECT server_high, server_low, {", ".join((*_PAIR_COUNTS[3:], *_PAIR_COUNTS[:3]))} FROM flow_sums
+            WHERE port_and_protocol > 0
+    ) AS ends(high, low, {", ".join((*_SENT, *_GOT))}) GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE flow_greatest AS {
     " UNION ALL ".join(
-        f"FROM (FROM flow_talker_sums WHERE element = {element} ORDER BY bytes DESC, high, low LIMIT {TALKERS})"
-        for element in (0, 1)
+        f"(SELECT '{element}' AS element, high, low, {', '.join(f'{way}_{count} AS {count}' for count in _COUNTS)}"
+        f" FROM flow_talker_sums WHERE {way}_flows > 0 ORDER BY {way}_bytes DESC, high, low LIMIT {TALKERS})"
+        for element, way in (("srcip", "sent"), ("dstip", "got"))
     )
 };
+DROP TABLE flow_talker_sums;
 """
 _NEW_ADDRESSES: Final = """
 SELECT DISTINCT high, low FROM (
-    SELECT client_high AS high, client_low AS low FROM flow_pair_sums
-    UNION ALL SELECT server_high, server_low FROM flow_pair_sums
+    SELECT client_high AS high, client_low AS low FROM flow_sums WHERE port_and_protocol > 0
+    UNION ALL SELECT server_high, server_low FROM flow_sums WHERE port_and_protocol > 0
     UNION ALL SELECT high, low FROM flow_greatest
 ) WHERE high > 0 OR low >> 32 != 65535
 """
@@ -178,29 +205,24 @@ def _address(prefix: str, name: str) -> str:
 
 
 _RESULTS: Final = f"""
-CREATE OR REPLACE TEMP TABLE flow_services AS
-    SELECT {list(PROTOCOLS)}[code // {len(SERVICES)} + 1] AS protocol,
-        {list(SERVICES)}[code % {len(SERVICES)} + 1] AS service, {_sums(_COUNTS)}
-    FROM flow_service_parts GROUP BY ALL;
 CREATE OR REPLACE TEMP TABLE flow_pairs AS
     SELECT {_address("client_", "c")} AS client, {_address("server_", "s")} AS server,
         (port_and_protocol >> 2)::USMALLINT AS server_port, {list(PROTOCOLS)}[(port_and_protocol & 3) + 1] AS proto,
         {", ".join(_PAIR_COUNTS)}, client_high, client_low, server_high, server_low
-    FROM flow_pair_sums
+    FROM flow_sums
     LEFT JOIN flow_addresses AS c ON c.high = client_high AND c.low = client_low
-    LEFT JOIN flow_addresses AS s ON s.high = server_high AND s.low = server_low;
+    LEFT JOIN flow_addresses AS s ON s.high = server_high AND s.low = server_low
+    WHERE port_and_protocol > 0;
 CREATE OR REPLACE TEMP TABLE flow_talkers AS
-    SELECT ['srcip', 'dstip'][element + 1] AS element, {_address("g.", "a")} AS talker, flows, packets, bytes
+    SELECT element, {_address("g.", "a")} AS talker, flows, packets, bytes
     FROM flow_greatest AS g LEFT JOIN flow_addresses AS a ON a.high = g.high AND a.low = g.low;
-DROP VIEW flow_talker_sums;
 """
-_INTERMEDIATE: Final = (
-    "flow_service_parts",
-    "flow_talker_parts",
-    "flow_pair_parts",
-    "flow_pair_sums",
-    "flow_greatest",
-)
+_SERVICE_SUMS: Final = """
+CREATE OR REPLACE TEMP TABLE flow_services AS
+    SELECT unnest($protocol::VARCHAR[]) AS protocol, unnest($service::VARCHAR[]) AS service,
+        unnest($flows::BIGINT[]) AS flows, unnest($packets::BIGINT[]) AS packets, unnest($bytes::BIGINT[]) AS bytes
+"""
+_INTERMEDIATE: Final = ("flow_sums", "flow_talker_sums", "flow_greatest")
 _TABLES: Final = ("flow_services", "flow_pairs", "flow_talkers")
 
 
@@ -229,7 +251,6 @@ class FlowReader:
         """Take ``nfdump``, the program or the folder that it is in."""
         self._connection = connection
         self._nfdump = nfdump
-        self._adder = ThreadPoolExecutor(1, "flows")
 
     def load(self, path: Path) -> Loaded:
         """Fill the tables from one file.
@@ -255,53 +276,29 @@ class FlowReader:
 
     def close(self) -> None:
         """Drop the tables. The connection stays open."""
-        self._adder.shutdown()
         self._drop(*_INTERMEDIATE, *_TABLES)
 
-    def _sum_up(self, batches: Iterable[_Columns]) -> int:
-        """Sum all up into the tables of parts; return the number of flows."""
+    def _sum_up(self, flows: Iterable[_Flows]) -> int:
+        """Sum all up into ``flow_sums`` and ``flow_services``; return the number of flows."""
         self._drop(*_TABLES)
-        self._connection.execute(_PARTS)
-        pairs = _Sums(_PAIR, lambda sums: self._insert("flow_pair_parts", sums))
-        talkers = _Sums(("element", "high", "low"), lambda sums: self._insert("flow_talker_parts", sums))
-
-        def add(parts: Sequence[_Columns]) -> None:
-            if not parts:
-                return
-            batch = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            dns = _IS_DNS[batch["dst_port"]] | _IS_DNS[batch["src_port"]]
-            self._insert("flow_service_parts", _services(batch))
-            pairs.add(_pairs({name: column[dns] for name, column in batch.items()}))
-            talkers.add(_talkers({name: column[~dns] for name, column in batch.items()}))
-
-        total = rows = 0
-        pending: list[_Columns] = []
-        # One thread reads while another adds; neither is ever more than a batch ahead.
-        added = self._adder.submit(add, [])
+        rows = _Rows(flows)
+        ((threads,),) = self._connection.execute("SELECT current_setting('threads')").fetchall()
+        self._connection.register("flow_rows", rows)
+        # Each thread would have sums of its own, in memory of its own, and rows come no faster than from one.
+        self._connection.execute("SET threads = 1")
         try:
-            for batch in batches:
-                total += int(batch["flows"].sum())
-                rows += len(batch["flows"])
-                pending += _one_way(batch)
-                if rows >= _BATCH:
-                    added.result()
-                    added = self._adder.submit(add, pending)
-                    pending, rows = [], 0
+            self._connection.execute(_SUMMED)
         finally:
-            added.result()
-        self._adder.submit(add, pending).result()
-        pairs.hand_over()
-        talkers.hand_over()
-        return total
-
-    def _insert(self, table: str, columns: _Columns) -> None:
-        self._connection.register("flow_batch", columns)
-        self._connection.execute(f"INSERT INTO {table} BY NAME FROM flow_batch")
-        self._connection.unregister("flow_batch")
+            self._connection.execute(f"SET threads = {threads}")
+            self._connection.unregister("flow_rows")
+        if rows.error:
+            raise rows.error
+        self._connection.execute(_SERVICE_SUMS, rows.services())
+        return rows.flows
 
     def _finish(self) -> None:
-        """Make the result of the parts."""
-        self._connection.execute(_SUMMED)
+        """Make the result of the sums."""
+        self._connection.execute(_TALKERS)
         numbers = self._connection.execute(_NEW_ADDRESSES).fetchnumpy()
         packed = np.stack([numbers["high"], numbers["low"]], axis=1).astype(">u8").tobytes()
         text = [inet_ntop(AF_INET6, packed[at : at + 16]) for at in range(0, len(packed), 16)]
@@ -358,8 +355,8 @@ class _UnknownFormError(Exception):
     """nfdump writes something that is not known here."""
 
 
-def _streamed(stream: IO[bytes]) -> Iterator[_Columns]:
-    """Yield the records of what nfdump writes, a block or a part of one at a time."""
+def _streamed(stream: IO[bytes]) -> Iterator[_Flows]:
+    """Yield the records of what nfdump writes, those of a block that have the same layout at a time."""
     header = stream.read(_HEADER.size)
     if not header:
         return  # nfdump says why
@@ -381,33 +378,39 @@ def _streamed(stream: IO[bytes]) -> Iterator[_Columns]:
             raise _UnknownFormError(f"blocks of type {kind}")
 
 
-def _records(block: bytes, count: int) -> Iterator[_Columns]:
+def _records(block: bytes, count: int) -> Iterator[_Flows]:
     """Yield the records of a block; those that have the same elements in the same places are taken together."""
     starts = _starts(block, count)
-    heads = _anywhere(block, "<u4")
-    starts = starts[_anywhere(block, "<u2")[starts] == _RECORD]
-    while len(starts):
-        elements = _elements(block, int(starts[0]))
-        alike = np.ones(len(starts), bool)
-        for at, head in [(0, heads[starts[0]]), *((at - 4, heads[starts[0] + at - 4]) for at in elements.values())]:
-            alike[alike] = heads[starts[alike] + at] == head
-        yield _columns(block, starts[alike], elements)
-        starts = starts[~alike]
+    sizes = np.append(starts[1:], len(block)) - starts
+    if (sizes < _HEAD).any():
+        raise _UnknownFormError("a record shorter than its head")
+    for size in np.flatnonzero(np.bincount(sizes)).tolist():
+        chosen = sizes == size
+        whole = f"V{size}"
+        records = np.frombuffer(block, whole) if chosen.all() else _every(block, 1, whole)[starts[chosen]]
+        while len(records):
+            first = records[0].tobytes()
+            known = int.from_bytes(first[:2], "little") == _RECORD
+            elements = _elements(first) if known else {}
+            alike = np.ones(len(records), bool)
+            for at in (0, *(place - 4 for place in elements.values())):
+                alike &= _every(records, size, "<u4", at) == int.from_bytes(first[at : at + 4], "little")
+            flows, records = (records, records[:0]) if alike.all() else (records[alike], records[~alike])
+            if known:
+                yield flows.view(_layout(elements, size))
 
 
 def _starts(block: bytes, count: int) -> NDArray[Any]:
     """Return where the records begin."""
     size = int.from_bytes(block[2:4], "little")
-    if size and count * size == len(block):
-        starts = np.arange(0, len(block), size)
-        if (_anywhere(block, "<u2")[starts + 2] == size).all():
-            return starts
+    if size and count * size == len(block) and (_every(block, size, "<u2", 2) == size).all():
+        return np.arange(0, len(block), size)
     # Of several lengths, mostly whole fours of bytes: what looks like a record is one if the next begins at its end.
     heads = np.frombuffer(block, "<u4", len(block) // 4)
-    likely = np.flatnonzero((heads & 0xFFFF == _RECORD) & (heads >> 16 >= _RECORD_HEADER))
-    sizes = heads[likely] >> 16
-    often = np.bincount(sizes)[sizes] > count // 100  # the others mostly are times or ports
-    starts, sizes = np.asarray(4 * likely[often]), sizes[often]
+    likely = np.flatnonzero(heads & 0xFFFF == _RECORD)
+    sizes = (heads.take(likely) >> 16).astype(int)
+    often = np.bincount(sizes).take(sizes) > count // 100  # the others mostly are times or ports
+    starts, sizes = (4 * likely, sizes) if often.all() else (4 * likely[often], sizes[often])
     if len(starts) == count and np.array_equal(np.append(starts, len(block)), np.append(0, starts + sizes)):
         return starts
     found = []
@@ -423,50 +426,25 @@ def _starts(block: bytes, count: int) -> NDArray[Any]:
     return np.array(found)
 
 
-def _elements(block: bytes, start: int) -> dict[int, int]:
+def _elements(record: bytes) -> dict[int, int]:
     """Return, by its type, where in the record each element's content begins."""
-    size, count = (int.from_bytes(block[start + at : start + at + 2], "little") for at in (2, 4))
     found = {}
     at = _RECORD_HEADER
-    for _ in range(count):
-        kind, length = (int.from_bytes(block[start + at + i : start + at + i + 2], "little") for i in (0, 2))
+    for _ in range(int.from_bytes(record[4:6], "little")):
+        kind, length = (int.from_bytes(record[at + i : at + i + 2], "little") for i in (0, 2))
         found[kind] = at + 4
         at += length
-        if length < _LENGTHS.get(kind, 4) or at > size:
+        if length < _LENGTHS.get(kind, 4) or at > len(record):
             raise _UnknownFormError("a record whose elements are not as long as it")
     return found
 
 
-def _columns(block: bytes, starts: NDArray[Any], elements: dict[int, int]) -> _Columns:
-    """Return what is wanted of records that have their elements in the same places."""
-
-    def field(element: int, at: int, kind: str) -> NDArray[Any]:
-        if element not in elements:
-            return np.zeros(len(starts), kind)
-        found: NDArray[Any] = _anywhere(block, kind)[starts + (elements[element] + at)]
-        return found
-
-    columns = {
-        "packets": field(_GENERIC, 24, "<u8"),
-        "bytes": field(_GENERIC, 32, "<u8"),
-        "src_port": field(_GENERIC, 40, "<u2"),
-        "dst_port": field(_GENERIC, 42, "<u2"),
-        "proto": field(_GENERIC, 44, "u1"),
-        "flows": np.maximum(field(_COUNTERS, 0, "<u8"), np.uint64(1)),
-        "out_packets": field(_COUNTERS, 8, "<u8"),
-        "out_bytes": field(_COUNTERS, 16, "<u8"),
+def _layout(elements: Mapping[int, int], size: int) -> np.dtype[Any]:
+    """Return the fields of records that have their elements in these places."""
+    fields = {
+        name: (kind, elements[element] + at) for name, (element, at, kind) in _FIELDS.items() if element in elements
     }
-    new = _IPV6 in elements
-    for end, at in (("src", 0), ("dst", 1)):
-        low = field(_IPV6, 16 * at + 8, "<u8") if new else field(_IPV4, 4 * at, "<u4") | _MAPPED
-        columns |= {f"{end}_high": field(_IPV6, 16 * at, "<u8"), f"{end}_low": low}
-    return columns
-
-
-def _anywhere(block: bytes, kind: str) -> NDArray[Any]:
-    """Return the number at each byte of the block, as of this type."""
-    each = np.dtype(kind)
-    return np.ndarray((max(len(block) - each.itemsize + 1, 0),), each, block, 0, (1,))
+    return _structure(fields, size)
 
 
 class _Printed:
@@ -476,26 +454,22 @@ class _Printed:
         self.damage: str | None = None
         self._rows = dumper.search()
 
-    def batches(self) -> Iterator[_Columns]:
+    def batches(self) -> Iterator[_Flows]:
         """Yield the rows, many at a time."""
         rows = self._read()
-        while some := list(islice(rows, 50_000)):
-            columns = {
-                "flows": np.array([row["flows"] for row in some], "u8"),
-                "packets": np.array([row["packets"] for row in some], "u8"),
-                "bytes": np.array([row["bytes"] for row in some], "u8"),
-                "proto": np.array([_NUMBERS.get(str(row["prot"]), 255) for row in some], "u1"),
-                "src_port": np.array([row["srcport"] for row in some], "u2"),
-                "dst_port": np.array([row["dstport"] for row in some], "u2"),
-                "out_packets": np.zeros(len(some), "u8"),
-                "out_bytes": np.zeros(len(some), "u8"),
-            }
+        while some := list(islice(rows, _BATCH)):
+            flows = np.zeros(len(some), _PRINTED)
+            flows["flows"] = [row["flows"] for row in some]
+            flows["packets"] = [row["packets"] for row in some]
+            flows["bytes"] = [row["bytes"] for row in some]
+            flows["src_port"] = [row["srcport"] for row in some]
+            flows["dst_port"] = [row["dstport"] for row in some]
+            flows["proto"] = [_NUMBERS.get(str(row["prot"]), 255) for row in some]
             for end in ("src", "dst"):
                 addresses = [row["srcip"] if end == "src" else row["dstip"] for row in some]
                 packed = b"".join(_FIRST_OF_MAPPED[: 16 - len(ip.packed)] + ip.packed for ip in addresses)
-                halves = np.frombuffer(packed, ">u8").astype("u8").reshape(-1, 2)
-                columns |= {f"{end}_high": halves[:, 0], f"{end}_low": halves[:, 1]}
-            yield columns
+                flows[f"{end}_high"], flows[f"{end}_low"] = np.frombuffer(packed, ">u8").reshape(-1, 2).T
+            yield flows
 
     def _read(self) -> Iterator[Flow]:
         try:
@@ -504,96 +478,147 @@ class _Printed:
             self.damage = str(error)
 
 
-def _one_way(batch: _Columns) -> list[_Columns]:
-    """Return flows of one direction each, with counts that are possible."""
-    for name in (*_COUNTS, "out_packets", "out_bytes"):
-        batch[name] = np.minimum(batch[name], _MOST)
-    out_packets, out_bytes = batch.pop("out_packets"), batch.pop("out_bytes")
-    both = out_packets > 0
-    if not both.any():
-        return [batch]
-    back = dict(zip((*_SWAPPED, "src_port", "dst_port"), (*_ENDS, "dst_port", "src_port"), strict=True))
-    reverse = {name: batch[back.get(name, name)][both] for name in batch}
-    return [batch, reverse | {"packets": out_packets[both], "bytes": out_bytes[both]}]
+class _Side(NamedTuple):
+    """Flows of which it is known what they are for a client: queries or responses."""
+
+    flows: _Flows
+    kind: str
+    client: str  # src or dst
+    server: str | None
+
+    def write(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Write the columns that are not 0."""
+        _write_address(self.flows, self.client, rows["client_high"], rows["client_low"])
+        if self.server:
+            _write_address(self.flows, self.server, rows["server_high"], rows["server_low"])
+            key = rows["port_and_protocol"]
+            key[:] = _column(self.flows, f"{self.server}_port")
+            key <<= np.uint32(2)
+            key |= _PROTOCOL.take(_column(self.flows, "proto"))
+        for name in _COUNTS:
+            rows[f"{self.kind}_{name}"][:] = _column(self.flows, name)
 
 
-def _services(flows: _Columns) -> _Columns:
-    to, of = _SERVICE[flows["dst_port"]], _SERVICE[flows["src_port"]]
-    code = _PROTOCOL[flows["proto"]] * np.uint8(len(SERVICES)) + np.where(to < _OTHER, to, of)
-    sums = {name: np.bincount(code, flows[name]).astype("i8") for name in _COUNTS}
-    found = np.flatnonzero(sums["flows"])
-    return {"code": found} | {name: column[found] for name, column in sums.items()}
+class _Rows:
+    """The flows as rows of ``flow_rows``, for DuckDB to take once; the sums by service are made on the way.
 
+    A row has what one side of a connection sent and got. That of a DNS flow is its client, beside the server; any other
+    flow is two rows, one for each of its ends, without a server or a port. ``error`` is what ended the flows early; it
+    would lose its kind on its way through DuckDB.
+    """
 
-def _pairs(flows: _Columns) -> _Columns:
-    """Return clients and servers of flows on DNS ports, and to which of their sums they count."""
-    query = _IS_DNS[flows["dst_port"]]
-    pairs = {
-        name: np.where(query, flows[of_query], flows[of_response])
-        for name, of_query, of_response in zip(_PAIR[:4], _ENDS, _SWAPPED, strict=True)
-    }
-    port = np.where(query, flows["dst_port"], flows["src_port"]).astype("u4")
-    pairs["port_and_protocol"] = port << np.uint32(2) | _PROTOCOL[flows["proto"]]
-    for name in _COUNTS:
-        pairs[f"query_{name}"] = flows[name] * query
-        pairs[f"response_{name}"] = flows[name] * ~query
-    return pairs
+    def __init__(self, flows: Iterable[_Flows]) -> None:
+        self.flows = 0
+        self.error: BaseException | None = None
+        self._source = flows
+        self._sums = np.zeros((len(_COUNTS), len(PROTOCOLS) * len(SERVICES)))
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Give the rows, as Arrow's PyCapsule interface has it."""
+        return pa.RecordBatchReader.from_batches(_ROWS, _ahead(self._batches())).__arrow_c_stream__(requested_schema)
 
-def _talkers(flows: _Columns) -> _Columns:
-    """Return who sends (element 0) and who gets (1) each flow."""
-    size = len(flows["flows"])
-    return {
-        "element": np.repeat(np.array([0, 1], "u1"), size),
-        "high": np.concatenate([flows["src_high"], flows["dst_high"]]),
-        "low": np.concatenate([flows["src_low"], flows["dst_low"]]),
-    } | {name: np.tile(flows[name], 2) for name in _COUNTS}
-
-
-class _Sums:
-    """Sums of rows with the same keys, held in little memory: what is more is handed over."""
-
-    def __init__(self, keys: Sequence[str], take: Callable[[_Columns], None]) -> None:
-        self._keys = keys
-        self._take = take
-        self._parts: list[_Columns] = []
-
-    def add(self, rows: _Columns) -> None:
-        """Add rows; the columns that are no keys are counts."""
-        self._parts.append(self._grouped([rows]))
-        if self._size() > _HELD:
-            self._parts = [self._grouped(self._parts)]
-            if self._size() > _HELD // 2:
-                self.hand_over()
-
-    def hand_over(self) -> None:
-        """Hand over all; rows with the same keys may still come more than once."""
-        self._parts, parts = [], self._parts
-        if parts:
-            self._take(self._grouped(parts))
-
-    def _size(self) -> int:
-        return sum(len(part[self._keys[0]]) for part in self._parts)
-
-    def _grouped(self, parts: Sequence[_Columns]) -> _Columns:
-        def column(name: str) -> NDArray[Any]:
-            return np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
-
-        hashes: NDArray[Any] = np.zeros(1, "u8")
-        for name in self._keys:
-            hashes = (hashes ^ column(name)) * _MULTIPLIER
-            hashes ^= hashes >> np.uint64(32)
-        # One number is sorted much faster than several; keys that have the same may lie mixed.
-        order = np.argsort(hashes)
-        del hashes
-        new = np.zeros(len(order), bool)
-        new[:1] = True
-        for name in self._keys:
-            key = column(name)[order]
-            new[1:] |= key[1:] != key[:-1]
-        first = np.flatnonzero(new)
+    def services(self) -> dict[str, list[Any]]:
+        """Return the columns of ``flow_services``."""
+        found = np.flatnonzero(self._sums[0])
+        protocols, services = np.divmod(found, len(SERVICES))
         return {
-            name: column(name)[order[first]] if name in self._keys else np.add.reduceat(column(name)[order], first)
-            for name in parts[0]
-            if len(first)
-        } or parts[0]
+            "protocol": [PROTOCOLS[number] for number in protocols],
+            "service": [list(SERVICES)[number] for number in services],
+        } | {
+            name: [min(int(value), _LARGEST) for value in sums[found]]
+            for name, sums in zip(_COUNTS, self._sums, strict=True)
+        }
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        sides: list[_Side] = []
+        try:
+            for flows in self._source:
+                self.flows += int(_column(flows, "flows").sum())
+                sides += self._sides(flows)
+                if "out_packets" in (flows.dtype.names or ()):
+                    sides += self._sides(_backwards(flows))
+                if sum(len(side.flows) for side in sides) >= _BATCH:
+                    yield _batch(sides)
+                    sides = []
+            yield _batch(sides)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+
+    def _sides(self, flows: _Flows) -> Iterator[_Side]:
+        source, target = (_column(flows, name) for name in ("src_port", "dst_port"))
+        of, to = _SERVICE.take(source), _SERVICE.take(target)
+        code = _PROTOCOL.take(_column(flows, "proto")) * np.uint8(len(SERVICES)) + np.where(to < _OTHER, to, of)
+        self._sums += [np.bincount(code, _column(flows, name), self._sums.shape[1]) for name in _COUNTS]
+        query = _is_dns(target)
+        response = _is_dns(source) & ~query
+        other = ~(query | response)
+        for chosen, kind, client, server in (
+            (query, "query", "src", "dst"),
+            (response, "response", "dst", "src"),
+            (other, "query", "src", None),
+            (other, "response", "dst", None),
+        ):
+            if chosen.any():
+                yield _Side(_chosen(flows, chosen), kind, client, server)
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Make the next batch while the last is used."""
+    with ThreadPoolExecutor(1, "flows") as maker:
+        coming = maker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = maker.submit(next, batches, None)
+            yield batch
+
+
+def _batch(sides: Sequence[_Side]) -> pa.RecordBatch:
+    ends = np.cumsum([0, *(len(side.flows) for side in sides)]).tolist()
+    columns = {field.name: np.zeros(ends[-1], field.type.to_pandas_dtype()) for field in _ROWS}
+    for side, span in zip(sides, starmap(slice, pairwise(ends)), strict=True):
+        side.write({name: column[span] for name, column in columns.items()})
+    return pa.RecordBatch.from_arrays([pa.array(column) for column in columns.values()], schema=_ROWS)
+
+
+def _write_address(flows: _Flows, end: str, high: NDArray[Any], low: NDArray[Any]) -> None:
+    if f"{end}_high" in (flows.dtype.names or ()):
+        high[:], low[:] = flows[f"{end}_high"], flows[f"{end}_low"]
+    else:
+        low[:] = _column(flows, f"{end}_ipv4")
+        low |= _MAPPED
+
+
+def _column(flows: _Flows, name: str) -> NDArray[Any]:
+    """Return a field of the flows: 0 where the records lack it, one flow for each; counts are possible."""
+    if name not in (flows.dtype.names or ()):
+        return np.full(len(flows), name == "flows", _FIELDS[name][2])
+    column = np.minimum(flows[name], _MOST) if name in _COUNTS else np.ascontiguousarray(flows[name])
+    return np.maximum(column, np.uint64(1)) if name == "flows" else column
+
+
+def _is_dns(ports: NDArray[Any]) -> NDArray[np.bool_]:
+    return reduce(or_, (ports == port for port in DNS_PORTS))
+
+
+def _chosen(flows: _Flows, chosen: NDArray[np.bool_]) -> _Flows:
+    # As bytes they are copied much faster than field by field.
+    return flows.view(f"V{flows.dtype.itemsize}")[chosen].view(flows.dtype)
+
+
+def _backwards(flows: _Flows) -> _Flows:
+    """Return the flows back, of records that have both directions."""
+    fields = {_BACK.get(name, name): (kind, at) for name, (kind, at, *_) in (flows.dtype.fields or {}).items()}
+    return _chosen(flows, flows["out_packets"] > 0).view(_structure(fields, flows.dtype.itemsize))
+
+
+def _structure(fields: Mapping[str, tuple[Any, int]], size: int) -> np.dtype[Any]:
+    kinds, places = zip(*fields.values(), strict=True) if fields else ((), ())
+    return np.dtype({"names": list(fields), "formats": list(kinds), "offsets": list(places), "itemsize": size})
+
+
+def _every(buffer: bytes | NDArray[Any], step: int, kind: str, first: int = 0) -> NDArray[Any]:
+    """Return the things of this kind at every ``step`` bytes of a buffer."""
+    each = np.dtype(kind)
+    size = buffer.nbytes if isinstance(buffer, np.ndarray) else len(buffer)
+    return np.ndarray((max((size - first - each.itemsize) // step + 1, 0),), each, buffer, first, (step,))
