@@ -30,9 +30,13 @@ lint: .venv/ready
 	$(BIN)/mypy rules/nfsen/add-to-nfsen
 	$(BIN)/lint-imports
 
-.venv/ready: requirements.lock pyproject.toml
+# The default model of the name score is made from these, and what dependencies hold.
+MODEL := packaging/build_backend.py exporters/dnsvigil/features/names.py $(wildcard exporters/dnsvigil/learning/*.py)
+
+.venv/ready: requirements.lock pyproject.toml $(MODEL)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "Installing dnsvigil; where the model of the name score is to be made anew, that takes about a minute"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -46,4 +50,4 @@ lock: .venv/ready
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header -o requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build exporters/dnsvigil/learning/name-score .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

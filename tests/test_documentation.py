@@ -6,9 +6,13 @@ import dataclasses
 import re
 import typing
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from dnsvigil.config import Config, Duration, Size
+from dnsvigil.detectors.runner import GROUP
+from dnsvigil.records import LISTED, UNUSUAL
+from dnsvigil.sources import lists
 from dnsvigil.sources.zeek import SKIP_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -47,7 +51,7 @@ def test_every_key_of_the_configuration_is_documented_with_its_default():
         said = documented[key][0]
         if default is dataclasses.MISSING:
             assert said == "needed", key
-        elif default == [] and key != "zones.failures":
+        elif default in ([], {}) and key != "zones.failures":
             assert said == "none", key
         elif key == "zones.failures":
             assert said == f"`[{', '.join(default)}]`"
@@ -70,3 +74,28 @@ def test_rules_and_runbooks_speak_of_metrics_that_there_are():
     for page in pages:
         named = set(re.findall(r"(?<![\w:])dnsvigil_\w+(?![\w:])", page.read_text()))
         assert named <= suffixed, page
+
+
+def test_every_detector_has_its_page():
+    pages = {path.stem for path in (DOCS / "detectors").glob("*.md")} - {"README", "name-score"}
+    assert pages == {entry.name for entry in entry_points(group=GROUP) if entry.value.startswith("dnsvigil.")}
+    listed = set(
+        re.findall(r"^\| \[`([\w-]+)`\]\(\1\.md\) \|", (DOCS / "detectors/README.md").read_text(), re.MULTILINE)
+    )
+    assert listed == pages
+
+
+def test_every_column_of_a_feature_table_is_documented():
+    lines = (DOCS / "detectors/README.md").read_text().splitlines()
+    first_cells = [line.split(" | ")[0] for line in lines if line.startswith("| `")]
+    documented = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert documented >= {*UNUSUAL, *LISTED}
+    assert documented <= {*UNUSUAL, *LISTED, *entry_points(group=GROUP).names}
+
+
+def test_every_reason_to_skip_a_line_of_a_list_is_documented():
+    section = (DOCS / "operate.md").read_text().partition("### Lists of domains")[2].partition("\n### ")[0]
+    documented = {
+        name for item in re.findall(r"^- (.*?):", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", item)
+    }
+    assert documented == set(re.findall(r"""skipped\["(\w+)"\]""", Path(lists.__file__).read_text()))

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_findings(commands)
     _add_flows(commands)
+    _add_learning(commands)
 
     check = commands.add_parser("check-config", help="report mistakes in the configuration with file, line and key")
     check.set_defaults(run=_check_config)
@@ -84,6 +86,10 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     show.add_argument("id", type=int, metavar="ID")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a list of one record")
     show.set_defaults(run=_show_finding)
+    dismiss = more.add_parser("dismiss", help="say that a finding is harmless: its like is not found for 30 days")
+    dismiss.add_argument("id", type=int, metavar="ID")
+    dismiss.add_argument("--why", required=True, metavar="TEXT", help="kept with it")
+    dismiss.set_defaults(run=_dismiss_finding)
 
 
 def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -124,6 +130,22 @@ def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     series.set_defaults(run=_flows_series)
 
 
+def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser("train", help="train the name score on your own names too, from the store and lists")
+    train.add_argument("--output", type=Path, metavar="DIR", help="default: models/name-score in the state's folder")
+    train.add_argument("--lists", type=Path, metavar="DIR", help="malware's names: FAMILY.txt, one name a line")
+    train.add_argument("--names", type=Path, metavar="FILE", help="what /api/training answered, instead of the store")
+    train.add_argument("--seed", type=_number, default=0, metavar="N", help="default: %(default)s")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="print how well the name score does, or what is found in logs")
+    evaluate.add_argument("--model", type=Path, metavar="DIR", help="default: what train left, else the one that came")
+    evaluate.add_argument("--lists", type=Path, metavar="DIR", help="malware's names: FAMILY.txt, one name a line")
+    evaluate.add_argument("--json", action="store_true", help="print records")
+    evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over each by itself")
+    evaluate.set_defaults(run=_evaluate)
+
+
 def _default(known: tuple[str, ...], default: str = "") -> str:
     return f"{', '.join(known)} (default: {default or known[0]})"
 
@@ -147,6 +169,10 @@ def _positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
         raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
     return int(text)
+
+
+def _number(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
@@ -179,6 +205,7 @@ def _metrics(options: argparse.Namespace, config: Config) -> int:
     from prometheus_client import CollectorRegistry, generate_latest
 
     from dnsvigil.collector import Collector
+    from dnsvigil.exporter.detection_metrics import DetectionMetrics
     from dnsvigil.exporter.flow_metrics import FlowMetrics
     from dnsvigil.exporter.metrics import StoreMetrics
     from dnsvigil.flow_collector import FlowCollector
@@ -196,6 +223,7 @@ def _metrics(options: argparse.Namespace, config: Config) -> int:
         return 1
     registry = CollectorRegistry()
     registry.register(StoreMetrics(snapshot, config))
+    registry.register(DetectionMetrics(snapshot))
     registry.register(FlowMetrics(flows))
     sys.stdout.write(generate_latest(registry).decode())
     return 0
@@ -211,6 +239,39 @@ def _show_finding(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil import findings_command
 
     return _asking(findings_command.show_finding, options, config)
+
+
+def _dismiss_finding(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import findings_command
+
+    return _asking(findings_command.dismiss_finding, options, config)
+
+
+def _train(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import learning_command
+
+    return _learning(learning_command.train, options, config)
+
+
+def _evaluate(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import learning_command
+
+    return _learning(learning_command.evaluate, options, config)
+
+
+def _learning(command: Callable[[argparse.Namespace, Config], int], options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil.learning.models import ModelError
+    from dnsvigil.learning_command import UsageError
+    from dnsvigil.store.store import StoreError
+
+    try:
+        return _asking(command, options, config)
+    except UsageError as error:
+        print(f"dnsvigil: {error}", file=sys.stderr)
+        return 2
+    except (ModelError, StoreError, OSError, ValueError) as error:
+        print(f"dnsvigil: {error}", file=sys.stderr)
+        return 1
 
 
 def _flows_series(options: argparse.Namespace, config: Config) -> int:
@@ -252,5 +313,16 @@ def _check_nfsen(options: argparse.Namespace, _: Config) -> int:
 def _check_config(options: argparse.Namespace, config: Config) -> int:
     if config.web_config_file:
         load_web_config(config.web_config_file)
-    print(f"{options.config or DEFAULT_PATH}: no mistakes found")
+    path = options.config or DEFAULT_PATH
+    installed = sorted(entry_points(group="dnsvigil.detectors").names)
+    for key, names in (("disabled", config.detectors.disabled), ("thresholds", config.detectors.thresholds)):
+        for name in names:
+            if name not in installed:
+                known = ", ".join(installed)
+                raise ConfigError(
+                    path, None, f"detectors.{key}", f"no detector {name!r} is installed; there are {known}"
+                )
+    if config.detectors.lists and not config.detectors.lists.is_dir():
+        raise ConfigError(path, None, "detectors.lists", f"{config.detectors.lists} is not a folder")
+    print(f"{path}: no mistakes found")
     return 0

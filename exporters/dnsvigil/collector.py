@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from dnsvigil.config import Config
+from dnsvigil.detection import Detection, DetectionSnapshot
 from dnsvigil.features.embedded import SUMMARIES, Summarizer
 from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
 from dnsvigil.features.toplabels import TopLabels
+from dnsvigil.features.unusual import COLUMNS as UNUSUAL_COLUMNS
 from dnsvigil.records import CAPTURE, OTHER, SIGNALS
 from dnsvigil.sources.kinds import CAPTURES, DNS, OPEN_RESOLVERS, PDNS, POISONINGS, Kind
 from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch
+from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findings_in
 from dnsvigil.store.passive import PassiveDns
 from dnsvigil.store.store import Store
 
@@ -32,6 +35,7 @@ OPEN_WINDOW: Final = timedelta(minutes=15)
 CAPTURE_COUNTS: Final = [name for name, kind in CAPTURE.items() if kind == "BIGINT"]
 """The columns of a capture row that are counters, by sensor."""
 
+_SMALL: Final = 4 * 2**20  # bytes of log: twenty thousand records
 _MERGE_EVERY: Final = timedelta(minutes=5)
 _MERGE_BYTES: Final = 32 * 2**20  # of passive DNS log that waits to be merged; a part of the tuples where they are more
 _MERGE_PART: Final = 16
@@ -82,6 +86,9 @@ class Snapshot:
     oldest_minute: datetime | None
     tuples: int  # of passive DNS, one for each sensor that saw it
     open_resolvers: dict[str, int]  # by kind
+    detection: DetectionSnapshot
+    findings: dict[tuple[str, str], int]  # those open, by detector and severity
+    worst: list[Finding]  # of those
 
     def shows(self, server: str, zone: str = OTHER) -> bool:
         """Return whether both labels are shown now; one that was and may be again is kept but not shown."""
@@ -106,6 +113,9 @@ class Collector:
         with store.errors():
             self._parser = Parser(store.connection)
             self._summarizer = Summarizer(store.connection, zones, config.zones.failures)
+        Findings(store)  # they are asked for even if nothing here makes any
+        self._detection = Detection.start(store, config)
+        self._columns = list(dict.fromkeys([*COLUMNS, *(UNUSUAL_COLUMNS if self._detection else ())]))
         self._shown = {"zone": list(self._zones.shown), "server": list(self._servers.shown)}  # as the store has it
         self._newest = store.newest_event()
         self._open_minutes: set[datetime] = set()
@@ -116,6 +126,8 @@ class Collector:
     def close(self) -> None:
         """Free what the collector holds beside the store."""
         self._parser.close()
+        if self._detection:
+            self._detection.close()
 
     def ingest(self, batch: Batch) -> Counter[str]:
         """Put a batch's effects and its cursor into the store, in one transaction.
@@ -126,10 +138,11 @@ class Collector:
         kind = batch.kind
         ingested, skipped = 0, batch.skipped
         newest = None
+        self._store.use_one_thread(sum(len(piece.body) for piece in batch.pieces) < _SMALL)
         # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
         with self._store.errors():
             if batch.pieces:
-                columns = COLUMNS if kind is DNS else None
+                columns = self._columns if kind is DNS else None
                 ingested, reasons = self._parser.load(kind, batch.pieces, batch.cursor.sensor, columns)
                 skipped = skipped + reasons
             if ingested:
@@ -143,6 +156,8 @@ class Collector:
                 self._add(kind)
                 self._unmerged += sum(len(piece.body) for piece in batch.pieces) if kind is PDNS else 0
                 self._pass_time(newest)
+        if newest and kind is DNS and self._detection and self._newest:
+            self._detection.judge(self._newest)
         return skipped
 
     def settle(self) -> None:
@@ -150,6 +165,8 @@ class Collector:
         if self._unmerged:
             with self._store.transaction():
                 self._merge_tuples()
+        if self._detection and self._newest:
+            self._detection.settle(self._newest)
 
     def snapshot(self) -> Snapshot:
         """Return what the store holds now."""
@@ -163,6 +180,9 @@ class Collector:
             oldest_minute=self._oldest,
             tuples=self._tuples.count,
             open_resolvers=self._open_resolvers,
+            detection=self._detection.snapshot() if self._detection else DetectionSnapshot(),
+            findings=count_open(self._store.rows),
+            worst=findings_in(self._store.rows, "open", SHOWN),
         )
 
     def _labels(self, kind: str, top: int, pinned: Sequence[str]) -> TopLabels:
@@ -173,6 +193,8 @@ class Collector:
         """Do what can be done with the parsed records before the transaction; return the time of the newest."""
         if kind is DNS:
             self._summarize()
+            if self._detection:
+                self._detection.gather()
         elif kind is PDNS:
             self._tuples.gather(kind.view)
         ((newest,),) = self._store.rows(f"SELECT max(ts) FROM {kind.view}")
@@ -192,6 +214,8 @@ class Collector:
         """Put the records of the batch into the store."""
         if kind is DNS:
             self._add_summaries()
+            if self._detection:
+                self._detection.add()
         elif kind is PDNS:
             self._tuples.add()
         else:
@@ -225,6 +249,8 @@ class Collector:
             self._merge_tuples()
         if _minute(self._newest) == _minute(before):
             return
+        if self._detection:
+            self._detection.pass_time(before, self._newest)
         closed = {minute for minute in self._open_minutes if minute < self._newest - LATE}
         if closed:
             self._store.merge_minutes(closed, SKETCH_SIZE)

@@ -207,6 +207,22 @@ class Flows:
 
 
 @dataclass(frozen=True)
+class Detectors:
+    """What is looked for in DNS logs beyond counting."""
+
+    disabled: list[str] = field(default_factory=list)  # detectors, by name
+    lists: Path | None = None  # the folder with lists of domains
+    thresholds: dict[str, float] = field(default_factory=dict)  # scores from which on there is a finding, by detector
+    top: int = 20  # how many scores are shown by themselves
+
+    def __post_init__(self) -> None:
+        _check_top(self.top, "top")
+        for threshold in self.thresholds.values():
+            if not 0 < threshold <= 1:
+                raise Invalid("thresholds", f"expected scores above 0 and at most 1, found {threshold}")
+
+
+@dataclass(frozen=True)
 class Store:
     """The store's bounds."""
 
@@ -230,6 +246,7 @@ class Config:
     servers: Servers = field(default_factory=Servers)
     zones: Zones = field(default_factory=Zones)
     flows: Flows = field(default_factory=Flows)
+    detectors: Detectors = field(default_factory=Detectors)
     store: Store = field(default_factory=Store)
 
 

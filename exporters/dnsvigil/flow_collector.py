@@ -20,7 +20,7 @@ from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES
 from dnsvigil.sources.flowfile import FlowReader, Loaded, UnfinishedFileError
 from dnsvigil.sources.flowfolders import PendingFlows, Stamp, exporter_name, fingerprint, slot_of
-from dnsvigil.store.findings import Findings, count_open
+from dnsvigil.store.findings import Findings
 from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
 from dnsvigil.store.flowlog import log_path, write_flow_log
 from dnsvigil.store.flows import SEEN, Array, FlowFile, FlowTables, Verdict
@@ -66,7 +66,6 @@ class FlowSnapshot:
     talkers: list[tuple[str, str, str, int, int, int]] = field(default_factory=list)
     clock_offsets: dict[str, float] = field(default_factory=dict)  # seconds
     records: int = 0  # of DNS flows
-    findings: dict[tuple[str, str], int] = field(default_factory=dict)  # open ones by detector and severity
 
     @property
     def exporters(self) -> list[str]:
@@ -204,7 +203,6 @@ class FlowCollector:
                 for exporter, offset in offsets.items()
             },
             records=tables.records,
-            findings=count_open(self._store.rows),
         )
 
     @cached_property

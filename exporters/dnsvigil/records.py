@@ -147,6 +147,46 @@ DNS_FLOW: Final[dict[str, str]] = {
 }
 """Columns of a DNS flow record: what flows between a client and a DNS server there were in five minutes."""
 
+UNUSUAL: Final[dict[str, str]] = {
+    "hour": "TIMESTAMP",  # its begin
+    "client": "VARCHAR",
+    "domain": "VARCHAR",  # registered; "." for all names of one label
+    "young": "BOOLEAN",  # few clients have asked for the domain, and none longer than a day ago
+    "minutes": "UBIGINT",  # bit n is set when there was something in minute n of the hour
+    "first_seen": "TIMESTAMP",
+    "last_seen": "TIMESTAMP",
+    "queries": "BIGINT",  # all to a young domain, else those for new names
+    "failures": "BIGINT",  # of these, answered NXDOMAIN
+    "names": "BIGINT",  # new: asked by nobody before; this client was the first. So all below
+    "failed_names": "BIGINT",  # answered NXDOMAIN
+    "text_names": "BIGINT",  # asked with a type whose answers can carry anything: not A, AAAA, PTR, HTTPS, DS...
+    "design_names": "BIGINT",  # whose answers are those of look-ups that are long by design: in 127/8, or mail policy
+    "labels": "BIGINT",  # labels below the domain that no name in it had before
+    "label_bytes": "BIGINT",  # octets of those
+    "answer_bytes": "BIGINT",  # octets of answers below that domain that nobody got before, in presentation form
+    "samples": "VARCHAR[]",  # some of the new names, whatever their order
+    "addresses": "VARCHAR[]",  # some of those in the answers, where the domain is young
+}
+"""Columns of an unusual traffic row: what a client asked for in an hour that is new, or in a domain that is.
+
+A key (hour, client, domain, young) may have several rows, which add up: counts by sum, ``minutes`` by or.
+"""
+
+LISTED: Final[dict[str, str]] = {
+    "hour": "TIMESTAMP",
+    "client": "VARCHAR",
+    "entry": "VARCHAR",  # of the list: the name that was asked for, or one that it lies in
+    "lists": "VARCHAR[]",
+    "minutes": "UBIGINT",  # as in UNUSUAL
+    "first_seen": "TIMESTAMP",
+    "last_seen": "TIMESTAMP",
+    "queries": "BIGINT",
+    "failures": "BIGINT",
+    "samples": "VARCHAR[]",
+    "addresses": "VARCHAR[]",  # some of those in the answers
+}
+"""Columns of a listed traffic row: what a client asked for in an hour that the operator's lists have. Rows add up."""
+
 FLOW_SLOT_SECONDS: Final = 300
 """Event time is cut into slots of this length wherever flows are counted."""
 

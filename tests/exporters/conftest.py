@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dnsvigil.learning.samples import Benign, popular_domains, prose_words, share
 from exporters.zeeklogs import Taker
 
 
@@ -11,3 +12,15 @@ def taker() -> Iterator[Taker]:
     taker = Taker()
     yield taker
     taker.close()
+
+
+@pytest.fixture(scope="session")
+def benign() -> Benign:
+    """A few of the popular domains."""
+    return Benign.divide(domain for domain in popular_domains() if share(domain, "few") < 0.04)
+
+
+@pytest.fixture(scope="session")
+def prose() -> list[str]:
+    """English words."""
+    return prose_words()

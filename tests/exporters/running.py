@@ -31,7 +31,14 @@ from lab.zeeklog import Columns
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 """Value by name and labels."""
 
-OF_THE_PROCESS = ("process_", "dnsvigil_batch_", "dnsvigil_files_lost_")
+OF_THE_PROCESS = (
+    "process_",
+    "dnsvigil_batch_",
+    "dnsvigil_files_lost_",
+    "dnsvigil_anomaly_scores_",
+    "dnsvigil_detector_",
+    "dnsvigil_names_scored_",
+)
 """How the names of the counters begin that start anew with the process."""
 
 
@@ -321,7 +328,11 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
     durations = {
         sample("dnsvigil_response_duration_seconds_sum", server=server): total / 1e6 for server, total in sums.items()
     }
-    return {**found, **durations, sample("dnsvigil_records_read_total", source="zeek"): read}
+    nothing_odd = {
+        **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in ("malware", "tunnel")},
+        **{sample("dnsvigil_unusual_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
+    }
+    return {**found, **durations, **nothing_odd, sample("dnsvigil_records_read_total", source="zeek"): read}
 
 
 def truth_of_package(rows: int) -> Samples:

@@ -185,12 +185,46 @@ def test_what_is_no_json_object_is_refused(empty, body, content_type, status):
         assert ask(empty, path, body, content_type=content_type)[0] == status
 
 
+def test_a_finding_is_dismissed_and_its_like_not_taken(server):
+    finding = FINDING | {"evidence": {"domains": ["a.example"]}}
+    _, given = ask(server, "/api/findings", finding)
+    dismissal = {"id": given["id"], "why": "<b>ours</b>"}
+    status, (dismissed,) = ask(server, "/api/findings/dismiss", dismissal)
+    assert (status, dismissed["state"], dismissed["why"]) == (200, "dismissed", "<b>ours</b>")
+    assert ask(server, "/api/findings", state="dismissed") == (200, [dismissed])
+    assert ask(server, "/api/findings", finding) == (200, {"id": None})
+    assert ask(server, "/api/findings") == (200, [])
+    assert ask(server, "/api/training") == (200, {"popular": [], "dismissed": ["a.example"]})
+    assert ask(server, "/api/findings/dismiss", dismissal | {"id": 10**9})[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({}, "id: expected"),
+        ({"id": "7", "why": "x"}, "id: expected"),
+        ({"id": True, "why": "x"}, "id: expected"),
+        ({"id": 2**63, "why": "x"}, "id: expected"),
+        ({"id": 7}, "why: expected"),
+        ({"id": 7, "why": ["x"]}, "why: expected"),
+        ({"id": 7, "why": "\ud800"}, "why: expected 1 to 1,024"),
+        ({"id": 7, "why": "x" * 1025}, "why: expected 1 to 1,024"),
+        ({"id": 7, "why": "x", "state": "open"}, "unknown key 'state'"),
+    ],
+)
+def test_a_dismissal_that_makes_no_sense_is_refused(empty, content, says):
+    status, answer = ask(empty, "/api/findings/dismiss", content)
+    assert (status, list(answer)) == (400, ["error"])
+    assert says in answer["error"]
+
+
 def test_a_change_that_takes_long_is_made_later(server, behind, monkeypatch, caplog):
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.2)
     busy = threading.Event()
     behind.worker.submit(busy.wait, 20)
     assert ask(server, "/api/findings", FINDING) == (202, {"id": None})
     assert ask(server, "/api/findings") == (200, [])
+    assert ask(server, "/api/findings/dismiss", {"id": 999, "why": "x"}) == (202, [])
     busy.set()
     behind.worker.submit(lambda: None).result(20)
     assert ask(server, "/api/findings")[1][0]["subject"] == FINDING["subject"]
@@ -205,7 +239,7 @@ def test_a_store_that_fails_is_said(server, behind, caplog):
     assert ask(server, "/api/flows/files", {"files": []}) == (503, {"error": "the store cannot be read or written now"})
     assert "no space left" in caplog.text
     behind.read = fail
-    for path in ("/api/findings", "/api/flows/series", "/api/flows/talkers", "/api/flows/verdicts"):
+    for path in ("/api/findings", "/api/training", "/api/flows/series", "/api/flows/talkers", "/api/flows/verdicts"):
         assert ask(server, path)[0] == 503
 
 
@@ -412,6 +446,7 @@ def test_without_flows_there_is_nothing(empty):
         ("flows/verdicts", "slot=1e300", "slot: expected a number"),
         ("findings", "state=shut", "state: expected one of open, closed"),
         ("findings", "id=x", "id: expected a number"),
+        ("training", "days=7", "unknown parameter 'days'"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_answered_with_what_would(empty, path, query, says):

@@ -341,3 +341,21 @@ class TestKinds:
         with pytest.raises(ConfigError) as caught:
             self.read(tmp_path, text)
         assert str(caught.value) == f"{tmp_path / 'file.yml'}:{message}"
+
+
+class TestDetectors:
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("disabled: [sees]", "detectors.disabled: no detector 'sees' is installed; there are "),
+            ("thresholds: {sees: 0.6}", "detectors.thresholds: no detector 'sees' is installed"),
+            ("lists: /none/here", "detectors.lists: /none/here is not a folder"),
+        ],
+    )
+    def test_that_are_not_there_are_told(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str
+    ) -> None:
+        path = tmp_path / "dnsvigil.yml"
+        path.write_text(f"detectors: {{{text}}}\n")
+        assert check(path) == 2
+        assert says in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 
 from dnsvigil.records import SEVERITIES
 from dnsvigil.store import findings as module
-from dnsvigil.store.findings import Finding, Findings, count_open, finding_with, findings_in
+from dnsvigil.store.findings import Finding, Findings, count_open, dismissed_domains, finding_with, findings_in
 from dnsvigil.store.store import Store
 
 NOON = datetime(2026, 3, 1, 12)
@@ -63,7 +63,7 @@ def test_what_is_found_again_is_one_finding(tmp_path):
         assert finding_with(store.rows, 1_000_000) is None
 
 
-def test_the_worst_comes_first(tmp_path, monkeypatch):
+def test_the_worst_comes_first(tmp_path):
     with Store(tmp_path) as store:
         put(
             store,
@@ -74,8 +74,7 @@ def test_the_worst_comes_first(tmp_path, monkeypatch):
             ),
         )
         shown = [(each.severity, each.score) for each in findings_in(store.rows, "open")]
-        monkeypatch.setattr(module, "LISTED", 2)
-        assert [each.severity for each in findings_in(store.rows, "open")] == [SEVERITIES[-1]] * 2
+        assert [each.severity for each in findings_in(store.rows, "open", 2)] == [SEVERITIES[-1]] * 2
     assert shown == [(severity, score) for severity in reversed(SEVERITIES) for score in (1, 0)]
 
 
@@ -181,3 +180,104 @@ def test_the_record_is_what_it_is_documented_to_be():
     }
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     assert [field.name for field in dataclasses.fields(Finding) if f"`{field.name}`" not in page] == []
+
+
+# Decay and dismissals
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def dismiss(store: Store, number: int, why="a scanner of ours", now=NOON) -> Finding | None:
+    findings = Findings(store)
+    with store.transaction():
+        return findings.dismiss(number, why, now)
+
+
+def test_a_score_is_half_of_what_it_was_after_an_hour(tmp_path):
+    def score() -> float:
+        return finding_with(store.rows, number).score
+
+    with Store(tmp_path) as store:
+        (number,) = put(store, finding(score=0.8))
+        put(store, finding(when=NOON + HOUR / 2, score=0.1))
+        assert score() == pytest.approx(0.8 / 2**0.5)
+        put(store, finding(when=NOON + HOUR, score=0.1))
+        assert score() == pytest.approx(0.4)
+        put(store, finding(when=NOON - HOUR, score=0.9))  # late, and so long ago
+        assert score() == pytest.approx(0.4)
+        put(store, finding(when=NOON, score=1))
+        assert score() == pytest.approx(0.5)
+        put(store, finding(when=NOON + HOUR, score=0.6))
+        assert score() == 0.6
+
+
+def test_what_is_dismissed_is_not_found_again_for_a_month(tmp_path):
+    with Store(tmp_path) as store:
+        number, other = put(store, finding(evidence={"domains": ["a.example"]}), finding("192.0.2.2"))
+        dismissed = dismiss(store, number)
+        assert (dismissed.id, dismissed.state, dismissed.why) == (number, "dismissed", "a scanner of ours")
+        assert finding_with(store.rows, number) == dismissed
+        assert [each.id for each in findings_in(store.rows, "open")] == [other]
+        assert put(store, finding(when=NOON + HOUR), finding(when=NOON + 30 * DAY, severity="info")) == [None, None]
+        assert finding_with(store.rows, number) == dismissed
+        others = put(
+            store,
+            finding("192.0.2.3"),
+            finding(subject_type="client"),
+            finding(detector="other"),
+            finding(severity="critical"),  # worse than what was dismissed
+            finding(when=NOON + 30 * DAY + MINUTE),
+        )
+        assert None not in others
+        assert ("findings_suppressed", "nfsen", "", 2) in store.counters()
+
+
+def test_a_dismissal_holds_for_what_rests_on_the_same_domains(tmp_path):
+    def found(*domains: object, subject="192.0.2.9", **parts: object) -> Finding:
+        return finding(subject, evidence={"domains": list(domains)}, **parts)
+
+    with Store(tmp_path) as store:
+        for number, domains in enumerate((["a.example", "b.example"], ["c.example"])):
+            dismiss(store, put(store, found(*domains, subject=f"192.0.2.{number}"))[0])
+        for like in (["a.example"], ["a.example", "x.example"], ["a.example", "c.example", "x.example", "y.example"]):
+            assert put(store, found(*like)) == [None], like
+        for unlike in (["x.example"], [], ["a.example", "x.example", "y.example"], ["a.example", *"xyzxyz"]):
+            assert put(store, found(*unlike, subject="-".join(unlike) or "-"))[0], unlike
+        assert put(store, found("a.example", detector="other"))[0]
+        assert put(store, found("a.example", severity="critical"))[0]
+        assert put(store, finding("no list", evidence={"domains": "a.example"}))[0]
+        assert put(store, finding("odd ones", evidence={"domains": [1, None, "\ud800", {}, "x"]}))[0]
+
+
+def test_domains_of_dismissed_findings_are_learned(tmp_path, monkeypatch):
+    with Store(tmp_path) as store:
+        Findings(store)
+        assert dismissed_domains(store.rows) == []
+        first, other, none = put(
+            store,
+            finding(evidence={"domains": [f"{n}.example" for n in range(9)]}),
+            finding("b", evidence={"domains": ["0.example", "new.example"]}),
+            finding("c"),
+        )
+        dismiss(store, first)
+        assert dismissed_domains(store.rows) == [f"{n}.example" for n in range(5)]
+        dismiss(store, other, now=NOON + HOUR)
+        dismiss(store, none, now=NOON + 2 * HOUR)
+        assert dismissed_domains(store.rows)[:3] == ["0.example", "new.example", "1.example"]
+        monkeypatch.setattr(module, "_MAX_TAUGHT", 2)
+        assert dismissed_domains(store.rows) == ["0.example", "new.example"]
+
+
+def test_dismissals_are_bounded_and_say_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "DISMISSALS", 2)
+    with Store(tmp_path) as store:
+        numbers = put(store, *(finding(f"{n}") for n in range(3)))
+        for hours, number in enumerate(numbers):
+            dismiss(store, number, now=NOON + hours * HOUR)
+        assert put(store, *(finding(f"{n}") for n in range(3)))[1:] == [None, None]
+        assert dismiss(store, 1_000_000) is None
+        for why in ("", "  ", "x" * 1025, "\ud800"):
+            with pytest.raises(ValueError, match="why"):
+                dismiss(store, numbers[0], why)
+        assert dismiss(store, numbers[0], "again, for '; DROP TABLE findings; --").why.endswith("--")

@@ -344,8 +344,8 @@ def test_findings_are_a_table_and_a_list(tmp_path, run):
         "count",
         "evidence",
     ]
-    assert r"critical    0.5  nfsen     resolver  a\x1b[31m\u202eb  2026-03-01T12:00:00Z      1  {" in worst
-    assert worst.endswith("…")
+    assert r"critical    0.5  nfsen     resolver  a\x1b[31m\u202eb  2026-03-01T12:00:00Z      1  " in worst
+    assert worst.endswith(r"  name a\x1b[31m\u202eb; numbers 0, 1, … (50)")
     listed = json.loads(run("--state", tmp_path, "findings", "--json")[1])
     assert [each["subject"] for each in listed] == [HOSTILE, "192.0.2.53"]
     number = str(listed[0]["id"])
@@ -353,10 +353,23 @@ def test_findings_are_a_table_and_a_list(tmp_path, run):
         assert json.loads(run("--state", tmp_path, "findings", *words)[1]) == listed[:1]
     shown = run("--state", tmp_path, "findings", "show", number)[1]
     assert r"subject       a\x1b[31m\u202eb" in shown
-    assert '"name": "a\\u001b[31m\\u202eb"' in shown
+    assert '    name: "a\\e[31m\\u202eb"\n    numbers: [0, 1, 2' in shown
     status, _, errors = run("--state", tmp_path, "findings", "show", "999")
     assert (status, errors) == (1, "dnsvigil: there is no such finding\n")
     assert run("--state", tmp_path, "findings", "show", "x")[0] == 2
+
+
+def test_a_finding_is_dismissed(tmp_path, run):
+    fill(tmp_path)
+    command = ["--state", tmp_path, "findings"]
+    number = json.loads(run(*command, "--json")[1])[0]["id"]
+    status, output, _ = run(*command, "dismiss", number, "--why", "ours\x1b[31m")
+    assert (status, output) == (0, f"finding {number} of nfsen about resolver a\\x1b[31m\\u202eb is dismissed\n")
+    assert [each["subject"] for each in json.loads(run(*command, "--json")[1])] == ["192.0.2.53"]
+    assert "state         dismissed\nwhy           ours\\x1b[31m\n" in run(*command, "show", number)[1]
+    assert run(*command, "dismiss", "999", "--why", "x")[::2] == (1, "dnsvigil: there is no such finding\n")
+    assert run(*command, "dismiss", number, "--why", " ")[::2] == (2, "dnsvigil: why: expected 1 to 1,024 characters\n")
+    assert run(*command, "dismiss", number)[0] == 2
 
 
 def test_a_running_collector_is_asked(tmp_path, run):
@@ -380,6 +393,15 @@ def test_a_running_collector_is_asked(tmp_path, run):
         status, _, errors = run(*command, "flows", "series", "--measure", "x")
         assert (status, errors) == (2, "dnsvigil: measure: expected one of flows, packets, bytes\n")
         assert run(*command, "findings", "show", "999")[0] == 1
+        (number,) = (
+            each["id"] for each in json.loads(run(*command, "findings", "--json")[1]) if each["subject"] == "192.0.2.7"
+        )
+        assert run(*command, "findings", "dismiss", "999", "--why", "x")[0] == 1
+        eventually(lambda: "is dismissed" in run(*command, "findings", "dismiss", number, "--why", "ours")[1])
+        assert "192.0.2.7" not in run(*command, "findings")[1]
+        status, _, errors = run("-c", secured, "--state", state, "findings", "dismiss", number, "--why", "it's ours")
+        assert status == 1
+        assert f"curl https://127.0.0.1:{port}/api/findings/dismiss -H 'Content-Type: application/json' -d '" in errors
         assert run("-c", config, "--state", config, "flows", "series", "--json") == before
         for other, says in (
             (elsewhere, "no collector answers at http://[::1]:"),

@@ -151,7 +151,6 @@ class TestMatch:
 
     def test_no_list_no_match(self, tmp_path: Path) -> None:
         assert lists(tmp_path).match(["bad.example"]) == {}
-        assert lists(tmp_path / "missing").match(["bad.example"]) == {}
 
 
 class TestReload:

@@ -14,6 +14,7 @@ from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.sources.kinds import KINDS
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
+from exporters.detector_packages import lay_out
 from exporters.flowfiles import SLOT, dialogues, write_flows, write_past
 from exporters.running import collecting_here, eventually, get, ingested, line, sample, samples, write_config
 from exporters.zeeklogs import package_header, package_line
@@ -21,6 +22,22 @@ from lab.zeeklog import header
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 PACKAGE = KINDS[1:]
+DETECTOR = """
+from dnsvigil.detectors.detector import Anomaly, Detector
+
+
+class Fussy(Detector):
+    name = "fussy"
+
+    def __init__(self, context):
+        pass
+
+    def judge(self, read, now):
+        return [Anomaly("client", "192.0.2.1", 0.1, "info", now, now, {})]
+
+    def problems(self):
+        return ["nothing is ever right"]
+"""
 _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|(.*?)\| (.+) \|$", re.MULTILINE)
 
 
@@ -56,7 +73,11 @@ def remember(state: Path, begin: float) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
-def test_the_page_and_the_metrics_say_the_same(tmp_path: Path) -> None:
+def test_the_page_and_the_metrics_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "bad.txt").write_text("bad.example\nnot a name\n")
+    lay_out(tmp_path, "fussy_detector", DETECTOR, ["Fussy"])
+    monkeypatch.syspath_prepend(str(tmp_path))
     log = tmp_path / "zeek" / "current" / "dns.log"
     log.parent.mkdir(parents=True)
     records = [line(time.time(), "a.example"), line(time.time(), "b.example", rcode="-", rtt="-")]
@@ -67,7 +88,8 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path) -> None:
     write_flows(tmp_path / "flows", begin, dialogues(100))
     remember(tmp_path / "state", begin)
     sources = {"zeek": [{"path": str(log.parent)}], "netflow": [{"path": str(tmp_path / "flows")}]}
-    config = write_config(tmp_path, sources=sources, flows={"networks": ["192.0.2.0/24"]})
+    detectors = {"lists": str(tmp_path / "lists")}
+    config = write_config(tmp_path, sources=sources, flows={"networks": ["192.0.2.0/24"]}, detectors=detectors)
     with collecting_here(config, tmp_path / "state") as daemon:
         url = f"{daemon.server.url}/metrics"
         eventually(lambda: ingested(get(url)) == len(records))
@@ -75,6 +97,7 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path) -> None:
         eventually(lambda: sample("dnsvigil_flow_history_seconds", exporter="edge") in samples(get(url)))
         eventually(lambda: "dnsvigil_flow_resolver_deviation{" in get(url))
         eventually(lambda: all(ingested(get(url), kind.source) == 1 for kind in PACKAGE))
+        eventually(lambda: "dnsvigil_anomaly_score{" in get(url))
         metrics = served(get(url))
     page = documented("Collector")
     assert page.keys() == metrics.keys()

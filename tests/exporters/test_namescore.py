@@ -13,20 +13,10 @@ from dnsvigil.learning.evaluate import evaluate, generated, read_families
 from dnsvigil.learning.generators import FAMILIES
 from dnsvigil.learning.models import ModelError, load_model
 from dnsvigil.learning.namescore import KIND, VERSION, Floats, K, NameModel
-from dnsvigil.learning.samples import Benign, popular_domains, prose_words, share
+from dnsvigil.learning.samples import Benign, popular_domains
 
 SOME = [family for family in FAMILIES if family.name in {"conficker-a", "cryptolocker", "bamital", "simda", "pizd"}]
 DISMISSED = "xqzvkwpjxqzvkw.example"
-
-
-@pytest.fixture(scope="module")
-def benign() -> Benign:
-    return Benign.divide(domain for domain in popular_domains() if share(domain, "few") < 0.04)
-
-
-@pytest.fixture(scope="module")
-def prose() -> list[str]:
-    return prose_words()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +72,7 @@ class TestScore:
         nearest = model.reasons(DISMISSED).benign[0]
         assert nearest.name == DISMISSED
         assert nearest.distance == pytest.approx(0, abs=1e-2)
-        assert model.facts["dismissed"] == 1
+        assert model.facts["dismissed"]["names"] == 1
 
     def test_is_the_same_beside_other_names(self, model: NameModel) -> None:
         domains = ["wikipedia.org", "a5b01d1a8293.net", "x.example"]

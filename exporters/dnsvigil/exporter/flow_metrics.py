@@ -1,13 +1,13 @@
 """The metrics of flows, made from a snapshot of the store. All are listed in docs/metrics.md."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 
-from dnsvigil.exporter.metrics import counter
+from dnsvigil.exporter.metrics import counter, gauge
 from dnsvigil.flow_collector import SHOWN_HOSTS, FlowSnapshot
 from dnsvigil.records import FLOW_ANOMALIES
 from dnsvigil.store.flow_series import SHOWN_TALKERS
@@ -39,8 +39,6 @@ _HOST = {
     "peers": "Hosts outside that the host's port 53 answered",
 }
 
-Row = tuple[list[str], float]
-
 
 class FlowMetrics(PrometheusCollector):
     """The metrics of one snapshot; there are none while no flow file was read."""
@@ -53,22 +51,6 @@ class FlowMetrics(PrometheusCollector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families."""
-        found = self._snapshot.findings
-        if found:
-            yield _gauge(
-                "dnsvigil_findings",
-                "Findings that are open.",
-                ["detector", "severity"],
-                (([detector, severity], count) for (detector, severity), count in sorted(found.items())),
-            )
-        dropped = {state: value for _, state, value in self._values["findings_dropped"]}
-        if found or dropped:
-            yield counter(
-                "dnsvigil_findings_dropped",
-                "Findings that the store has forgotten, to stay within its bound.",
-                ["state"],
-                (([state], dropped.get(state, 0)) for state in ("open", "closed")),
-            )
         if not self._snapshot.exporters:
             return
         yield from self._files()
@@ -98,7 +80,7 @@ class FlowMetrics(PrometheusCollector):
             ["exporter"],
             (([name], failures.get(name, 0)) for name in exporters),
         )
-        yield _gauge(
+        yield gauge(
             "dnsvigil_flow_clock_offset_seconds",
             "How far outside its slot the newest flow of the newest file ended; 0 while it is no more than a minute.",
             ["exporter"],
@@ -107,7 +89,7 @@ class FlowMetrics(PrometheusCollector):
         history = dict.fromkeys(exporters, 0.0)
         for verdict in self._snapshot.verdicts:
             history[verdict.exporter] = max(history.get(verdict.exporter, 0.0), verdict.history_seconds)
-        yield _gauge(
+        yield gauge(
             "dnsvigil_flow_history_seconds",
             "How much past the baselines have.",
             ["exporter"],
@@ -148,7 +130,7 @@ class FlowMetrics(PrometheusCollector):
                     for exporter, proto, resolver in keys
                 ),
             )
-        yield _gauge(
+        yield gauge(
             "dnsvigil_flow_resolver_clients",
             "Distinct clients of the resolver in the newest slot, within about 6 %.",
             ["exporter", "resolver"],
@@ -158,7 +140,7 @@ class FlowMetrics(PrometheusCollector):
     def _hosts(self) -> Iterator[Metric]:
         for column, (metric, text) in enumerate(_HOST.items(), start=2):
             if self._snapshot.hosts:
-                yield _gauge(
+                yield gauge(
                     f"dnsvigil_flow_host_{metric}",
                     f"{text}, in the newest slot, of the {SHOWN_HOSTS} hosts that answer most.",
                     ["exporter", "host"],
@@ -167,7 +149,7 @@ class FlowMetrics(PrometheusCollector):
 
     def _talkers(self) -> Iterator[Metric]:
         for column, metric in enumerate(("flows", "packets", "bytes"), start=3):
-            yield _gauge(
+            yield gauge(
                 f"dnsvigil_flow_talker_{metric}",
                 f"{metric.capitalize()} of the newest slot's {SHOWN_TALKERS} greatest talkers by bytes.",
                 ["exporter", "element", "talker"],
@@ -188,8 +170,8 @@ class FlowMetrics(PrometheusCollector):
 def _verdicts(prefix: str, labels: list[str], verdicts: list[Verdict]) -> Iterator[Metric]:
     for name, text in _VERDICT.items():
         rows = [([getattr(verdict, label) for label in labels], getattr(verdict, name)) for verdict in verdicts]
-        yield _gauge(f"{prefix}{name}", text, labels, ((values, value) for values, value in rows if value is not None))
-    yield _gauge(
+        yield gauge(f"{prefix}{name}", text, labels, ((values, value) for values, value in rows if value is not None))
+    yield gauge(
         f"{prefix}anomaly",
         "1 where something is wrong with the newest slot of the series.",
         [*labels, "anomaly"],
@@ -199,10 +181,3 @@ def _verdicts(prefix: str, labels: list[str], verdicts: list[Verdict]) -> Iterat
             for anomaly in FLOW_ANOMALIES
         ),
     )
-
-
-def _gauge(name: str, text: str, labels: list[str], rows: Iterable[Row]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, value in rows:
-        family.add_metric(values, value)
-    return family

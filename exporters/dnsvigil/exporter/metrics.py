@@ -243,8 +243,8 @@ class StoreMetrics(PrometheusCollector):
             if source in _PACKAGE:
                 continue  # where there is nothing suspicious these are silent, and rightly so
             if last_event:
-                event.add_metric([source, sensor], _seconds(last_event))
-            read.add_metric([source, sensor], _seconds(last_read))
+                event.add_metric([source, sensor], unix_time(last_event))
+            read.add_metric([source, sensor], unix_time(last_read))
         yield event
         yield read
 
@@ -257,7 +257,7 @@ class StoreMetrics(PrometheusCollector):
             "dnsvigil_store_oldest_minute_timestamp_seconds", "The first minute that the store has a summary of."
         )
         if self._snapshot.oldest_minute:
-            oldest.add_metric([], _seconds(self._snapshot.oldest_minute))
+            oldest.add_metric([], unix_time(self._snapshot.oldest_minute))
         yield oldest
 
     def _of_shown_servers(self, rows: list[tuple[str, str, int]]) -> Iterator[tuple[str, str, int]]:
@@ -272,6 +272,14 @@ def counter(name: str, text: str, labels: list[str], values: Iterable[tuple[list
     return family
 
 
-def _seconds(time: datetime) -> float:
+def gauge(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> GaugeMetricFamily:
+    """Return a gauge with a value for each list of label values."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
+
+
+def unix_time(time: datetime) -> float:
     """Return the Unix time of a naive UTC time."""
     return time.replace(tzinfo=UTC).timestamp()

@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from dnsvigil import __version__
 from dnsvigil.collector import SOURCE, Snapshot
 from dnsvigil.config import Config
+from dnsvigil.exporter.detection_metrics import DetectionMetrics
 from dnsvigil.exporter.flow_metrics import FlowMetrics
 from dnsvigil.exporter.metrics import StoreMetrics
 from dnsvigil.flow_collector import FlowSnapshot
@@ -92,6 +93,7 @@ class Pages:
                 return known[2]
             registry = CollectorRegistry()
             registry.register(StoreMetrics(snapshot, self._config))
+            registry.register(DetectionMetrics(snapshot))
             registry.register(FlowMetrics(flows))
             body = encoder(registry)
             self._rendered[content_type] = (snapshot, flows, body)

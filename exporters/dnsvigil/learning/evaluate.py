@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import tldextract
@@ -47,6 +47,19 @@ class Figures:
     def auc(self) -> float:
         """Return the mean area under the curve, each family counting the same."""
         return float(np.mean([family.auc for family in self.families]))
+
+    def record(self) -> dict[str, Any]:
+        """Return the figures as JSON has them."""
+        return {
+            "benign": self.benign,
+            "threshold": round(self.threshold, 4),
+            "found": round(self.found, 4),
+            "auc": round(self.auc, 4),
+            "families": {
+                row.family: {"names": row.names, "found": round(row.found, 4), "auc": round(row.auc, 4)}
+                for row in self.families
+            },
+        }
 
     def table(self) -> str:
         """Return the figures as text."""

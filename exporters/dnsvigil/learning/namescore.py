@@ -11,7 +11,7 @@ likelihood ratio.
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from scipy.linalg import block_diag
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from dnsvigil.features.names import Language, NameFeatures, label_of
 from dnsvigil.learning.generators import FAMILIES, Family, Lexicon
@@ -38,7 +39,9 @@ HELD_OUT_SEEDS: Final = range(1000, 1010)
 """Seeds of the generators that no model is trained on."""
 
 _PER_SEED: Final = 60
+_MOST_LISTED: Final = len(TRAINING_SEEDS) * _PER_SEED  # of one family's list, as many as of a generator
 _NEIGHBOURS: Final = 3000  # of each class
+_MOST_POPULAR: Final = 1000  # of the operator's own, beside those
 _NETWORKS: Final = 3
 _HIDDEN: Final = (64, 8)
 _ROUNDS: Final = ((2e-3, 9), (2e-4, 3))  # learning rate, and how often all names are seen with it
@@ -46,6 +49,16 @@ _BESIDE: Final = 0.3  # how much the other axes count beside that of the class
 _MOST_TEACHERS: Final = 150_000  # benign names for the projection
 _FARTHEST: Final = 5  # standard deviations: what is beyond tells no more
 _NEAREST: Final = np.float32(1e-2)  # distances below are taken as this: more is not sure in single precision
+STEPS: Final = (
+    "language",
+    "generators",
+    "features",
+    *(f"network {number + 1}" for number in range(_NETWORKS)),
+    "neighbours",
+    "calibration",
+)
+"""What training does, one after the other."""
+
 _RATES: Final = (1, 0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 
 Floats = NDArray[np.float32]
@@ -95,14 +108,17 @@ class NameModel:
         prose: Sequence[str],
         *,
         families: Sequence[Family] = FAMILIES,
-        dismissed: Iterable[str] = (),
+        listed: Mapping[str, Sequence[str]] | None = None,
+        popular: Sequence[str] = (),
+        dismissed: Sequence[str] = (),
         seed: int = 0,
         progress: Progress = lambda step: None,
     ) -> "NameModel":
-        """Train on benign domains and generators.
+        """Train on benign domains, generators, and lists of malware's domains by family, if there are.
 
-        ``dismissed`` are domains that were found and are harmless: they are neighbours in any case. The same arguments
-        give the same model. ``progress`` is told each step as it begins. Raises ``ValueError`` for too few domains.
+        ``popular`` are benign domains of the operator's own, the most popular first, ``dismissed`` some that were found
+        and are harmless: they are neighbours in any case. The same arguments give the same model. ``progress`` is told
+        each of ``STEPS`` as it begins. Raises ``ValueError`` for too few domains.
         """
         if min(len(benign.neighbours), len(benign.calibration)) < 10 * K:
             raise ValueError(f"{len(benign.neighbours)} benign domains are too few to be neighbours")
@@ -113,18 +129,21 @@ class NameModel:
         progress("generators")
         lexicon = lexicon_of(labels, language.words, prose)
         made = {family.name: family.names(TRAINING_SEEDS, _PER_SEED, lexicon) for family in families}
-        progress("features")
         draw = np.random.default_rng(seed)
+        listed = listed or {}
+        for family, domains in listed.items():
+            some = draw.permutation(len(domains))[:_MOST_LISTED]
+            made[family] = made.get(family, []) + [domains[i] for i in some]
+        progress("features")
         taught = [benign.neighbours[i] for i in draw.permutation(len(benign.neighbours))[:_MOST_TEACHERS]]
         good = features.of([label_of(domain) for domain in taught])
         names = [name for family in made.values() for name in family]
         whose = [name for name, family in made.items() for _ in family]
         bad = features.of([label_of(name) for name in names])
-        progress("projection")
-        arrays = _arrays_of(language) | _learn_projection(good, bad, seed)
+        arrays = _arrays_of(language) | _learn_projection(good, bad, seed, progress)
         progress("neighbours")
         project = _Projection(arrays)
-        extra = list(dismissed)
+        extra = [*dismissed, *popular[:_MOST_POPULAR]]
         chosen = draw.permutation(len(taught))[:_NEIGHBOURS]
         arrays["benign_names"] = _texts([*extra, *(taught[i] for i in chosen)])
         arrays["benign_points"] = project(
@@ -140,15 +159,13 @@ class NameModel:
         arrays["ratios"] = np.quantile(ratios, [1 - rate for rate in _RATES]).astype(np.float32)
         facts = {
             "seed": seed,
-            "families": {family.name: family.kind for family in families},
-            "benign": {
-                part: {"names": len(domains), "sha256": _hash_of(domains)}
-                for part, domains in vars(benign).items()
-                if part != "test"
-            },
-            "prose": {"words": len(prose), "sha256": _hash_of(prose)},
-            "generated": {"names": len(names), "sha256": _hash_of(names)},
-            "dismissed": len(extra),
+            "families": dict.fromkeys(listed, "listed") | {family.name: family.kind for family in families},
+            "benign": {part: _facts_of(domains) for part, domains in vars(benign).items() if part != "test"},
+            "prose": _facts_of(prose),
+            "generated": _facts_of(names),
+            "listed": {family: _facts_of(domains) for family, domains in listed.items()},
+            "popular": _facts_of(popular),
+            "dismissed": _facts_of(dismissed),
         }
         return cls(arrays, facts)
 
@@ -189,8 +206,8 @@ class NameModel:
         points = self._points([domain])
         nearest: dict[str, list[Neighbour]] = {}
         families: Counter[str] = Counter()
-        for kind, near in self._near.items():
-            (distances,), (places,) = near.kneighbors(points)
+        for kind in self._near:
+            (distances,), (places,) = self._neighbours(kind, points)
             names = [name.decode() for name in self._names[kind][places]]
             whose: list[str | None] = [None] * len(names)
             if kind == "generated":
@@ -203,12 +220,16 @@ class NameModel:
     def _points(self, domains: Sequence[str]) -> Floats:
         return self._project(self._features.of([label_of(domain) for domain in domains]))
 
+    def _neighbours(self, kind: str, points: Floats) -> Any:
+        """Return the distances of the nearest of a class, and their places."""
+        with threadpool_limits(1):  # beside a collector a second thread mostly waits for the first
+            return self._near[kind].kneighbors(points)
+
     def _ratios(self, points: Floats) -> Floats:
         if not len(points):
             return np.zeros(0, np.float32)
         good, bad = (
-            np.log(np.maximum(self._near[kind].kneighbors(points)[0][:, -1], _NEAREST))
-            for kind in ("benign", "generated")
+            np.log(np.maximum(self._neighbours(kind, points)[0][:, -1], _NEAREST)) for kind in ("benign", "generated")
         )
         ratios: Floats = (good - bad).astype(np.float32)
         return ratios
@@ -238,11 +259,14 @@ def _standard(features: Floats, center: Floats, scale: Floats) -> Floats:
     return standard
 
 
-def _learn_projection(good: Floats, bad: Floats, seed: int) -> dict[str, NDArray[Any]]:
+def _learn_projection(good: Floats, bad: Floats, seed: int, progress: Progress) -> dict[str, NDArray[Any]]:
     features = np.vstack([good, bad])
     center = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
-    networks = [_network(_standard(features, center, scale), len(good), seed + n) for n in range(_NETWORKS)]
+    networks = []
+    for number in range(_NETWORKS):
+        progress(f"network {number + 1}")
+        networks.append(_network(_standard(features, center, scale), len(good), seed + number))
     # Side by side they are one network, whose odds are the product of theirs.
     odds = np.concatenate([network.coefs_[-1][:, 0] for network in networks])
     arrays: dict[str, NDArray[Any]] = {
@@ -260,7 +284,8 @@ def _learn_projection(good: Floats, bad: Floats, seed: int) -> dict[str, NDArray
 def _network(features: Floats, benign: int, seed: int) -> MLPClassifier:
     """Return a network that tells the first ``benign`` rows from the others."""
     network = MLPClassifier(_HIDDEN, batch_size=512, alpha=1e-4, random_state=seed, warm_start=True)
-    with warnings.catch_warnings():
+    # The matrices are small: several threads would only wait for each other, and add up in another order.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # so many rounds are enough, and always the same
         for rate, rounds in _ROUNDS:
             network.set_params(learning_rate_init=rate, max_iter=rounds, n_iter_no_change=rounds)
@@ -290,8 +315,8 @@ def _texts(texts: Iterable[str]) -> NDArray[np.bytes_]:
     return np.array([text.encode() for text in texts], np.bytes_)
 
 
-def _hash_of(texts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+def _facts_of(texts: Sequence[str]) -> dict[str, Any]:
+    return {"names": len(texts), "sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest()}
 
 
 def _arrays_of(language: Language) -> dict[str, NDArray[Any]]:

@@ -167,20 +167,17 @@ def _tails(name: str) -> Iterator[str]:
 
 
 def _found(directory: Path) -> list[Path]:
-    """Return the files below a directory that somebody has finished; none where it is not there."""
+    """Return the files below a directory that somebody has finished. Raises ``OSError``."""
 
     def fail(error: OSError) -> None:
         raise error
 
-    try:
-        return sorted(
-            path
-            for folder, _, names in os.walk(directory, onerror=fail)
-            for name in names
-            if not name.startswith(".") and not name.endswith(_UNFINISHED) and (path := Path(folder, name)).is_file()
-        )
-    except FileNotFoundError:
-        return []
+    return sorted(
+        path
+        for folder, _, names in os.walk(directory, onerror=fail)
+        for name in names
+        if not name.startswith(".") and not name.endswith(_UNFINISHED) and (path := Path(folder, name)).is_file()
+    )
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

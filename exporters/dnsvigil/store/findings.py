@@ -1,6 +1,7 @@
 """Findings in the store: what is wrong, with whom, how badly, and what shows it.
 
-What is found again while it is open stays one finding, with a count; it closes when it is not found any more.
+What is found again while it is open stays one finding, with a count; its score decays, and it closes when it is not
+found any more. What an operator dismisses, and what is like it, is not found again for a while.
 """
 
 import json
@@ -21,14 +22,29 @@ KEPT: Final = 10_000
 LISTED: Final = 1000
 """How many are listed at most."""
 
+SHOWN: Final = 100
+"""How many open ones /metrics shows."""
+
 QUIET: Final = timedelta(hours=1)
 """A finding that has not been found for so long is closed."""
 
-STATES: Final = ("open", "closed")
+HALF_LIFE: Final = timedelta(hours=1)
+"""After so long without being found a score is half of what it was."""
+
+DISMISSED_FOR: Final = timedelta(days=30)
+"""So long what is like a dismissed finding is not found again."""
+
+DISMISSALS: Final = 10_000
+"""How many dismissals the store has at most, the newest."""
+
+STATES: Final = ("open", "closed", "dismissed")
 
 _MAX_SUBJECT: Final = 1024  # characters: a name of 255 octets has up to 1020, escaped
 _MAX_EVIDENCE: Final = 16 << 10  # bytes of JSON
+_MAX_WHY: Final = 1024  # characters
 _MAX_DETECTORS: Final = 50  # that are told apart in counts
+_TAUGHT: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
+_MAX_TAUGHT: Final = 1000  # domains of all dismissals
 
 _SCHEMA: Final = """
 CREATE SEQUENCE IF NOT EXISTS finding_ids;
@@ -36,6 +52,21 @@ CREATE TABLE IF NOT EXISTS findings (
     id BIGINT, detector VARCHAR, subject_type VARCHAR, subject VARCHAR, score DOUBLE, severity VARCHAR,
     first_seen TIMESTAMP, last_seen TIMESTAMP, count BIGINT, evidence VARCHAR, state VARCHAR, why VARCHAR
 );
+CREATE TABLE IF NOT EXISTS dismissals (
+    detector VARCHAR, subject_type VARCHAR, subject VARCHAR, severity VARCHAR, domains VARCHAR[], why VARCHAR,
+    dismissed_at TIMESTAMP
+);
+"""
+# What is worse than what was dismissed is news. A finding with other evidence about the same subject is not.
+_LIKE: Final = f"""
+    WITH dismissed AS (
+        FROM dismissals WHERE detector = $detector AND dismissed_at >= $since
+            AND list_position({list(SEVERITIES)}, severity) >= list_position({list(SEVERITIES)}, $severity)
+    )
+    SELECT EXISTS (FROM dismissed WHERE subject_type = $subject_type AND subject = $subject)
+        OR len($domains) > 0 AND 2 * len(list_intersect(
+            $domains, (SELECT coalesce(flatten(list(domains)), []) FROM dismissed)
+        )) >= len($domains)
 """
 _BY_WEIGHT: Final = f"list_position({list(SEVERITIES)}, severity) DESC, score DESC, last_seen DESC, id"
 
@@ -82,6 +113,12 @@ class Finding:
         if size > _MAX_EVIDENCE:
             raise ValueError(f"evidence: {size:,} bytes, of which {_MAX_EVIDENCE:,} may be")
 
+    @property
+    def domains(self) -> list[str]:
+        """Return the registered domains that the evidence says it rests on, each once."""
+        domains = self.evidence.get("domains")
+        return [*dict.fromkeys(filter(_is_text, domains))] if isinstance(domains, list) else []
+
     def record(self) -> dict[str, Any]:
         """Return the finding as JSON has it."""
         times = {name: f"{getattr(self, name):%Y-%m-%dT%H:%M:%SZ}" for name in ("first_seen", "last_seen")}
@@ -100,18 +137,24 @@ class Findings:
         with store.transaction():
             store.connection.execute(_SCHEMA)
 
-    def put(self, finding: Finding) -> int:
+    def put(self, finding: Finding) -> int | None:
         """Add a finding to the open one of the same detector and subject, or as a new one; return its id.
 
-        Score and severity are the greatest that were found, the evidence is the newest. Where there are more than
-        ``KEPT``, those not found for longest are dropped, closed ones before open ones.
+        Its score is the greatest that was found, halved for each ``HALF_LIFE`` since; its severity is the worst, its
+        evidence the newest. Where there are more than ``KEPT``, those not found for longest are dropped, closed ones
+        before open ones. None is returned, and nothing added but to a counter, where its like was dismissed in the last
+        ``DISMISSED_FOR``, and was not less severe: the same detector's finding about the same subject, or some that
+        rest on half of its domains.
         """
+        if self._is_dismissed(finding):
+            self._store.count_values("findings_suppressed", finding.detector, {"": 1})
+            return None
         key = [finding.detector, finding.subject_type, finding.subject]
         where = "WHERE state = 'open' AND detector = ? AND subject_type = ? AND subject = ?"
         for old in _select(self._store.rows, where, *key):
             newest = max(finding, old, key=lambda each: each.last_seen)
             changed = {
-                "score": max(old.score, finding.score),
+                "score": max(_decayed(each, newest.last_seen) for each in (old, finding)),
                 "severity": max(old.severity, finding.severity, key=SEVERITIES.index),
                 "first_seen": min(old.first_seen, finding.first_seen),
                 "last_seen": newest.last_seen,
@@ -136,6 +179,32 @@ class Findings:
         ((closed,),) = self._store.rows(update, now - QUIET)
         return int(closed)
 
+    def dismiss(self, number: int, why: str, now: datetime) -> Finding | None:
+        """Dismiss the finding with an id, whatever its state, at a time, UTC without a zone; return it as it is then.
+
+        None is returned where there is none. Raises ``ValueError`` where ``why`` says nothing, or too much.
+        """
+        if not (why.strip() and len(why) <= _MAX_WHY and _is_text(why)):
+            raise ValueError(f"why: expected 1 to {_MAX_WHY:,} characters")
+        found = finding_with(self._store.rows, number)
+        if found is None:
+            return None
+        values = [found.detector, found.subject_type, found.subject, found.severity, found.domains, why, now]
+        self._store.rows("INSERT INTO dismissals VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
+        newest = f"SELECT rowid FROM dismissals ORDER BY dismissed_at DESC, rowid DESC LIMIT {DISMISSALS}"
+        self._store.rows(f"DELETE FROM dismissals WHERE rowid NOT IN ({newest})")
+        self._store.rows("UPDATE findings SET state = 'dismissed', why = ? WHERE id = ?", why, number)
+        return finding_with(self._store.rows, number)
+
+    def _is_dismissed(self, finding: Finding) -> bool:
+        bound = {
+            name: getattr(finding, name) for name in ("detector", "subject_type", "subject", "severity", "domains")
+        }
+        bound["since"] = finding.last_seen - DISMISSED_FOR
+        with self._store.errors():
+            ((dismissed,),) = self._store.connection.execute(_LIKE, bound).fetchall()
+        return bool(dismissed)
+
     def _forget(self) -> None:
         ((kept,),) = self._store.rows("SELECT count(*) FROM findings")
         if kept > KEPT:
@@ -144,14 +213,24 @@ class Findings:
             self._store.count_values("findings_dropped", "", Counter(state for (state,) in dropped))
 
 
-def findings_in(read: Read, state: str) -> list[Finding]:
-    """Return the findings in a state, the ``LISTED`` worst, the worst first."""
-    return _select(read, f"WHERE state = ? ORDER BY {_BY_WEIGHT} LIMIT {LISTED}", state)
+def findings_in(read: Read, state: str, most: int = LISTED) -> list[Finding]:
+    """Return the ``most`` worst findings in a state, the worst first."""
+    return _select(read, f"WHERE state = ? ORDER BY {_BY_WEIGHT} LIMIT ?", state, most)
 
 
 def finding_with(read: Read, number: int) -> Finding | None:
     """Return the finding with an id, whatever its state."""
     return next(iter(_select(read, "WHERE id = ?", number)), None)
+
+
+def dismissed_domains(read: Read) -> list[str]:
+    """Return the domains that dismissed findings rested on, each once, those dismissed last first.
+
+    There are the most telling few of each dismissal, and ``_MAX_TAUGHT`` at most.
+    """
+    query = f"SELECT unnest(domains[:{_TAUGHT}]) FROM dismissals ORDER BY dismissed_at DESC, rowid DESC"
+    domains = dict.fromkeys(domain for (domain,) in read(query))
+    return [*domains][:_MAX_TAUGHT]
 
 
 def count_open(read: Read) -> dict[tuple[str, str], int]:
@@ -174,6 +253,17 @@ def _select(read: Read, condition: str, *bound: Any) -> list[Finding]:
     rows = read(f"SELECT {', '.join(_COLUMNS)} FROM findings {condition}", *bound)
     found = (dict(zip(_COLUMNS, row, strict=True)) for row in rows)
     return [Finding(**row | {"evidence": json.loads(row["evidence"])}) for row in found]
+
+
+def _decayed(finding: Finding, now: datetime) -> float:
+    return finding.score / math.pow(2, (now - finding.last_seen) / HALF_LIFE)
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:  # half of a pair
+        return False
 
 
 def _json(evidence: Mapping[str, Any]) -> str:

@@ -115,6 +115,8 @@ class Store:
         self._reading = threading.Lock()
         try:
             self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+            ((self._threads,),) = self.connection.execute("SELECT current_setting('threads')").fetchall()
+            self._using = self._threads
             with self.transaction():
                 self.connection.execute(_SCHEMA)
                 version = self.meta("version", _VERSION)
@@ -143,6 +145,13 @@ class Store:
             self._reader.close()
             self.connection.close()
             self.closed = True
+
+    def use_one_thread(self, one: bool) -> None:
+        """Have the engine use one thread, or as many as there are: for little work several cost more than they give."""
+        threads = 1 if one else self._threads
+        if threads != self._using:
+            self.connection.execute(f"SET threads = {threads}")
+            self._using = threads
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The collector's HTTP API: flows and findings as JSON. docs/api.md lists what there is."""
+"""The collector's HTTP API: flows, findings and what is to be learned, as JSON. docs/api.md lists what there is."""
 
 import json
 import logging
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 from wsgiref.types import WSGIEnvironment
 
+from dnsvigil.features.popular import own_popular_domains
 from dnsvigil.httpd.server import BodyError, Handler, Response
 from dnsvigil.records import FLOW_MEASURES, FLOW_SLOT_SECONDS, RESOLVER_MEASURES, TALKER_ELEMENTS
-from dnsvigil.store.findings import STATES, Finding, Findings, finding_with, findings_in
+from dnsvigil.store.findings import STATES, Finding, Findings, dismissed_domains, finding_with, findings_in
 from dnsvigil.store.flow_series import series, talkers, verdicts
 from dnsvigil.store.store import Store, StoreError
 
@@ -68,6 +69,7 @@ class Questions:
             "/api/flows/verdicts": _as_json(self._verdicts),
             "/api/flows/talkers": _as_json(self._talkers),
             "/api/findings": _as_json(self._findings),
+            "/api/training": _as_json(self._training),
         }
 
     def _series(self, environ: WSGIEnvironment) -> tuple[int, Any]:
@@ -109,6 +111,10 @@ class Questions:
             return 200, [found.record()]
         return 200, [each.record() for each in findings_in(self._back.read, asked.get("state", "open"))]
 
+    def _training(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        _query(environ)
+        return 200, {"popular": own_popular_domains(self._back.read), "dismissed": dismissed_domains(self._back.read)}
+
 
 class Api:
     """Answers all requests."""
@@ -122,18 +128,40 @@ class Api:
             **Questions(self._back).handlers(),
             "POST /api/flows/files": _as_json(self._take_files),
             "POST /api/findings": _as_json(self._take_finding),
+            "POST /api/findings/dismiss": _as_json(self._dismiss),
         }
 
     def _take_finding(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         finding = _finding(_body(environ))
 
-        def put(store: Store) -> int:
+        def put(store: Store) -> tuple[int, Any]:
             findings = Findings(store)
             with store.transaction():
-                return findings.put(finding)
+                number = findings.put(finding)
+            return 200 if number is None else 201, {"id": number}
 
-        number = _wait(self._back.submit(put))
-        return 202 if number is None else 201, {"id": number}
+        return _wait(self._back.submit(put)) or (202, {"id": None})
+
+    def _dismiss(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        content = _body(environ)
+        if unknown := content.keys() - {"id", "why"}:
+            _refuse(f"unknown key {min(unknown)!r}")
+        number, why = content.get("id"), content.get("why")
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**63:
+            _refuse("id: expected the number of a finding")
+        if not isinstance(why, str):
+            _refuse("why: expected a text")
+
+        def dismiss(store: Store) -> tuple[int, Any]:
+            findings = Findings(store)
+            with store.transaction():
+                found = findings.dismiss(number, why, _now())
+            return (200, [found.record()]) if found else (404, {"error": "there is no such finding"})
+
+        try:
+            return _wait(self._back.submit(dismiss)) or (202, [])
+        except ValueError as error:
+            _refuse(str(error))
 
     def _take_files(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         given = _body(environ).get("files")
@@ -223,7 +251,7 @@ def _finding(content: Mapping[str, Any]) -> Finding:
     for name, kind in kinds.items():
         if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
             _refuse(f"{name}: missing, or of the wrong kind")
-    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    now = _now()
     when = _time(content["time"]) if content.get("time") is not None else now
     if when > now + _EARLY:
         _refuse("time: it is still to come")
@@ -231,6 +259,10 @@ def _finding(content: Mapping[str, Any]) -> Finding:
         return Finding(**{name: content[name] for name in kinds}, first_seen=when, last_seen=when)
     except ValueError as error:
         _refuse(str(error))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
 def _time(text: Any) -> datetime:

@@ -1,0 +1,1 @@
+"""Detectors: one file each, found through the entry-point group ``dnsvigil.detectors``."""

@@ -1,0 +1,174 @@
+"""Runs the detectors: finds them, calls each when it is due, keeps what they say and how they are."""
+
+import logging
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from dnsvigil.detectors.detector import THRESHOLD, Anomaly, Context, Detector
+from dnsvigil.store.findings import Finding, Read
+
+log = logging.getLogger(__name__)
+
+GROUP: Final = "dnsvigil.detectors"
+"""The entry-point group that detectors are found by."""
+
+SCORE_BOUNDS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Upper bounds of the histogram of scores; there is one bucket more, above."""
+
+Score = tuple[str, str, str, float]
+"""Detector, subject type, subject, score."""
+
+
+@dataclass(frozen=True)
+class DetectorHealth:
+    """How a detector does; counts are since the start of the process."""
+
+    name: str
+    problems: tuple[str, ...] = ()  # what keeps it from working as it should
+    runs: int = 0
+    failures: int = 0  # runs that ended in an error
+    seconds: float = 0.0  # that all runs took
+    judged: datetime | None = None  # event time of the last run that did not fail
+    counts: Mapping[str, int] = field(default_factory=dict)
+    model_time: datetime | None = None
+    histogram: tuple[int, ...] = (0,) * (len(SCORE_BOUNDS) + 1)  # scores in each bucket
+    score_sum: float = 0.0
+
+    @property
+    def healthy(self) -> bool:
+        """Tell whether nothing is in the detector's way."""
+        return not self.problems
+
+
+class _Running:
+    """One detector, or what was in the way of making it."""
+
+    def __init__(self, entry: EntryPoint, context: Context) -> None:
+        self.name = entry.name
+        self.detector: Detector | None = None
+        self._runs = self._failures = 0
+        self._seconds = self._score_sum = 0.0
+        self._histogram = [0] * (len(SCORE_BOUNDS) + 1)
+        self._judged: datetime | None = None
+        self._failed = ""
+        self._threshold = context.config.detectors.thresholds.get(self.name, THRESHOLD)
+        self._latest: Sequence[Anomaly] = ()
+        self._asked: datetime | None = None
+        try:
+            self.detector = entry.load()(context)
+        except Exception as error:  # whatever a stranger's code does
+            self._fail(error, "cannot be used")
+
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether another of the spans has begun in which the detector wants to be asked once."""
+        if self.detector is None or self._asked is None:
+            return True
+        begin, every = datetime.min, self.detector.every
+        return (now - begin) // every > (self._asked - begin) // every
+
+    def judge(self, read: Read, now: datetime) -> list[Finding]:
+        """Return the findings at ``now``."""
+        if self.detector is None:
+            return []
+        self._runs += 1
+        self._asked = now
+        start = time.perf_counter()
+        try:
+            # A finding is checked as it is made.
+            said = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.judge(read, now)]
+        except Exception as error:
+            self._failures += 1
+            self._fail(error, "failed")
+            return []
+        finally:
+            self._seconds += time.perf_counter() - start
+        self._failed = ""
+        self._judged = now
+        for anomaly, _ in said:
+            self._histogram[bisect_left(SCORE_BOUNDS, anomaly.score)] += 1
+            self._score_sum += anomaly.score
+        self._latest = [anomaly for anomaly, _ in said]
+        return [finding for anomaly, finding in said if anomaly.score >= self._threshold]
+
+    def scores(self) -> list[Score]:
+        """Return the scores of the last run."""
+        return [(self.name, each.subject_type, each.subject, each.score) for each in self._latest]
+
+    def health(self) -> DetectorHealth:
+        """Return how the detector does; one that cannot even say so has that as a problem."""
+        problems, counts, model_time = [self._failed] if self._failed else [], {}, None
+        if self.detector:
+            try:
+                problems += self.detector.problems()
+                counts, model_time = dict(self.detector.counts()), self.detector.model_time()
+            except Exception as error:
+                problems.append(f"{type(error).__name__}: {error}")
+        return DetectorHealth(
+            self.name,
+            tuple(problems),
+            self._runs,
+            self._failures,
+            self._seconds,
+            self._judged,
+            counts,
+            model_time,
+            tuple(self._histogram),
+            self._score_sum,
+        )
+
+    def _fail(self, error: Exception, what: str) -> None:
+        failed = f"{type(error).__name__}: {error}"
+        if failed != self._failed:
+            log.error("detector %s %s: %s", self.name, what, failed, exc_info=log.isEnabledFor(logging.DEBUG))
+        self._failed = failed
+
+
+class Runner:
+    """Some detectors."""
+
+    def __init__(self, detectors: Iterable[EntryPoint], context: Context) -> None:
+        """Make them all. What one of them raises is its own problem."""
+        self._top = context.config.detectors.top
+        self._running = [_Running(entry, context) for entry in detectors]
+
+    def judge(self, read: Read, now: datetime, last: bool = False) -> list[Finding]:
+        """Let those that are due judge at ``now``, the event time; all, where it is the ``last`` time.
+
+        Returns what they find.
+        """
+        return [found for each in self._running if last or each.is_due(now) for found in each.judge(read, now)]
+
+    def scores(self) -> list[Score]:
+        """Return the highest scores of the last runs."""
+        found = (score for each in self._running for score in each.scores())
+        return sorted(found, key=lambda score: (-score[3], score))[: self._top]
+
+    def health(self) -> list[DetectorHealth]:
+        """Return how the detectors do."""
+        return [each.health() for each in self._running]
+
+
+def enabled(disabled: Iterable[str]) -> list[EntryPoint]:
+    """Return the installed detectors but the ``disabled`` ones, by name; the first where two have the same."""
+    found = {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=str, reverse=True)}
+    for name in set(disabled) - found.keys():
+        log.warning("detectors.disabled: no detector %r is installed; there are %s", name, ", ".join(sorted(found)))
+    return [found[name] for name in sorted(found) if name not in disabled]
+
+
+def _finding(detector: str, anomaly: Anomaly) -> Finding:
+    return Finding(
+        detector,
+        anomaly.subject_type,
+        anomaly.subject,
+        anomaly.score,
+        anomaly.severity,
+        anomaly.first_seen,
+        anomaly.last_seen,
+        anomaly.evidence,
+    )

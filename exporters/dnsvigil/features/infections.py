@@ -1,0 +1,253 @@
+"""What clients that may be infected ask for, from the rows of unusual and listed traffic of some hours.
+
+    unusual ─(hours)─ recent ─┬─ bursts ──── clients with several young domains in a row that fail
+                              ├─ visits ──── of those: the young domains of each, when, and with what success
+                              ├─ askers ──── how many clients ask for each of some domains
+                              ├─ habits ──── hours in which a client has domains that fail
+                              └─ meetings ── young domains that answer clients of which each has some that fail
+    listed ───────────────────── hits ────── entries of the operator's lists, by client
+A domain *fails* when most of its queries are answered NXDOMAIN.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import ibis
+import ibis.expr.types as ir
+
+from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, listed_table, unusual_table
+from dnsvigil.store.findings import Read
+
+LEAST: Final = 4
+"""Failing domains in a row that make a client worth a look."""
+
+MOST_CLIENTS: Final = 2000
+"""Clients that are looked at, those with the most in a row; the same for listed traffic."""
+
+MOST_MEETINGS: Final = 20
+"""Domains at which clients meet that are looked at."""
+
+MOST_DOMAINS: Final = 300
+"""Domains of a client that fail, and such that do not, that are looked at: the newest."""
+
+_NEARLY: Final = 0.8
+_SLOT: Final = 900  # seconds; two of them are "in a row"
+_RECENT: Final = "recent AS (FROM unusual WHERE hour >= $1 AND hour < $2)"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One client's queries to one young domain."""
+
+    domain: str
+    queries: int
+    failures: int
+    text: int  # names asked with types for text
+    first: datetime
+    last: datetime
+    active: list[tuple[datetime, int]]  # hours, with a bit for each minute
+    total: int  # of the client's domains that fail, or that do not, as this one
+    sample: str | None
+    addresses: list[str]  # some of the answers'
+
+    @property
+    def fails(self) -> bool:
+        """Tell whether most queries were answered NXDOMAIN."""
+        return 2 * self.failures > self.queries
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One client's queries to what one entry of the lists covers."""
+
+    entry: str
+    lists: list[str]
+    queries: int
+    first: datetime
+    last: datetime
+    samples: list[str]
+    addresses: list[str]  # some of the answers'
+    clients: int  # that ask for it
+
+
+@dataclass(frozen=True)
+class Flood:
+    """One client's queries for more that is new than is kept."""
+
+    client: str
+    queries: int
+    failures: int
+    names: int
+    first: datetime
+    last: datetime
+
+
+def _young(recent: ir.Table) -> ir.Table:
+    return recent.filter(recent.young & recent.domain.notin([FLOOD, SINGLE_LABEL]))
+
+
+def bursts(recent: ir.Table) -> ir.Table:
+    """Return clients with ``LEAST`` failing domains within half an hour, and when their ``last`` query was."""
+    t = _young(recent)
+    t = t.filter(2 * t.failures > t.queries)
+    t = t.group_by("client", "domain").agg(first=t.first_seen.min(), last=t.last_seen.max())
+    slot = t.first.epoch_seconds() // _SLOT
+    t = t.mutate(slot=ibis.array([slot, slot - 1])).unnest("slot")
+    t = t.group_by("client", "slot").agg(domains=t.count(), last=t["last"].max())
+    t = t.group_by("client").agg(most=t.domains.max(), domains=t.domains.sum(), last=t["last"].max())
+    t = t.filter(t.most >= LEAST).order_by(ibis.desc("most"), "client").limit(MOST_CLIENTS)
+    return t.select("client", "domains", "last")
+
+
+def visits(recent: ir.Table, chosen: ir.Table) -> ir.Table:
+    """Return the young domains of each of ``chosen.client``, as :class:`Visit` has them."""
+    t = _young(recent).semi_join(chosen, "client")
+    active = ibis.struct({"hour": t.hour, "minutes": t.minutes})
+    t = t.group_by("client", "domain").agg(
+        queries=t.queries.sum(),
+        failures=t.failures.sum(),
+        text=t.text_names.sum(),
+        first=t.first_seen.min(),
+        last=t.last_seen.max(),
+        active=active.collect(where=t.failures == 0),
+        sample=t.samples[0].max(),
+        addresses=t.addresses.first(where=t.addresses.length() > 0),
+    )
+    t = t.mutate(fails=2 * t.failures > t.queries)
+    own = ibis.window(group_by=["client", "fails"], order_by=[ibis.desc("last"), "domain"])
+    whole = ibis.window(group_by=["client", "fails"])
+    t = t.mutate(place=ibis.row_number().over(own), total=t.count().over(whole))
+    return t.filter(t.place < MOST_DOMAINS).select(
+        "client", "domain", "queries", "failures", "text", "first", "last", "active", "total", "sample", "addresses"
+    )
+
+
+def askers(recent: ir.Table, chosen: ir.Table) -> ir.Table:
+    """Return how many ``clients`` ask for each of ``chosen.domain``."""
+    t = recent.semi_join(chosen, "domain")
+    return t.group_by("domain").agg(clients=t.client.nunique())
+
+
+def habits(recent: ir.Table) -> ir.Table:
+    """Return for each ``client`` how many domains failed in each hour where there were two and more, ascending."""
+    t = _young(recent)
+    t = t.filter(2 * t.failures > t.queries)
+    t = t.group_by("client", "hour").agg(domains=t.count())
+    t = t.filter(t.domains > 1)
+    return t.group_by("client").agg(hours=t.domains.collect().sort())
+
+
+def meetings(recent: ir.Table) -> ir.Table:
+    """Return young domains that answer ``clients`` of which each has two and more that fail, three clients at least.
+
+    They are nearly ``all`` that ask for the domain. Those come first of whose clients more have that than of all
+    clients; how much more is told by the logarithm of a likelihood ratio, of the share among theirs and among all.
+    """
+    t = _young(recent)
+    t = t.mutate(fails=2 * t.failures > t.queries)
+    failing = t.filter(t.fails).group_by("client").agg(failing=t.domain.nunique())
+    failing = failing.filter(failing.failing >= 2).select("client", failing=ibis.literal(True))
+    everyone = t.select("client").distinct().left_join(failing, "client")
+    usual = everyone.agg(usual=everyone.failing.notnull().mean())
+    t = t.filter(~t.fails).select("domain", "client").distinct().left_join(failing, "client")
+    met = t.failing.notnull()
+    t = t.group_by("domain").agg(all=t.count(), clients=t.client.collect(where=met).sort(), number=met.sum())
+    t = t.filter((t.number >= 3) & (t.number >= _NEARLY * t["all"])).cross_join(usual)
+    t = t.mutate(ratio=t.number * (t.number / (t["all"] * t.usual)).ln())
+    return t.order_by(ibis.desc("ratio"), "domain").limit(MOST_MEETINGS).select("domain", "clients")
+
+
+def floods(recent: ir.Table) -> ir.Table:
+    """Return the sums of each ``client`` that asks for more that is new than is kept."""
+    t = recent.filter(recent.domain == FLOOD)
+    t = t.group_by("client").agg(
+        queries=t.queries.sum(),
+        failures=t.failures.sum(),
+        names=t.names.sum(),
+        first=t.first_seen.min(),
+        last=t.last_seen.max(),
+    )
+    return t.order_by(ibis.desc("queries"), "client").limit(MOST_CLIENTS)
+
+
+def hits(recent: ir.Table) -> ir.Table:
+    """Return what each ``client`` asked for of each ``entry`` of lists, and by how many ``clients`` that is asked."""
+    t = recent.group_by("client", "entry").agg(
+        lists=recent.lists.first(),
+        queries=recent.queries.sum(),
+        first=recent.first_seen.min(),
+        last=recent.last_seen.max(),
+        samples=recent.samples.first(),
+        addresses=recent.addresses.first(where=recent.addresses.length() > 0),
+    )
+    t = t.mutate(clients=t.count().over(ibis.window(group_by="entry")))
+    return t.order_by("clients", ibis.desc("queries"), "client", "entry").limit(MOST_CLIENTS)
+
+
+class Infections:
+    """Asks the store for these tables; ``since`` and ``now`` are begin and end of the hours that count."""
+
+    def __init__(self) -> None:
+        recent = unusual_table("recent")
+        clients, domains = ibis.table({"client": "string"}, "chosen"), ibis.table({"domain": "string"}, "chosen")
+        expressions = {
+            "bursts": bursts(recent),
+            "visits": visits(recent, clients),
+            "askers": askers(recent, domains),
+            "habits": habits(recent),
+            "meetings": meetings(recent),
+            "floods": floods(recent),
+            "hits": hits(listed_table("recent")),
+        }
+        self._steps = {name: str(ibis.to_sql(each, dialect="duckdb")) for name, each in expressions.items()}
+
+    def begun(self, read: Read) -> datetime | None:
+        """Return when the first of what there is was asked for."""
+        query = "SELECT min(first_seen) FROM unusual WHERE hour = (SELECT min(hour) FROM unusual)"
+        begun: list[tuple[datetime | None]] = read(query)
+        return begun[0][0]
+
+    def bursts(self, read: Read, since: datetime, now: datetime) -> dict[str, tuple[int, datetime]]:
+        """Return of each client with a burst what changes when it asks for more."""
+        rows = read(f"WITH {_RECENT} FROM ({self._steps['bursts']})", since, now)
+        return {client: (domains, last) for client, domains, last in rows}
+
+    def visits(self, read: Read, since: datetime, now: datetime, clients: Sequence[str]) -> dict[str, list[Visit]]:
+        """Return the young domains of each client."""
+        chosen = "chosen AS (SELECT unnest($3::VARCHAR[]) AS client)"
+        rows = read(f"WITH {_RECENT}, {chosen} FROM ({self._steps['visits']})", since, now, list(clients))
+        found: dict[str, list[Visit]] = {client: [] for client in clients}
+        for client, domain, queries, failures, text, first, last, active, total, sample, addresses in rows:
+            hours = [(each["hour"], each["minutes"]) for each in active or ()]
+            visit = Visit(domain, queries, failures, text, first, last, hours, total, sample, addresses or [])
+            found[client].append(visit)
+        return found
+
+    def askers(self, read: Read, since: datetime, now: datetime, domains: Sequence[str]) -> dict[str, int]:
+        """Return how many clients ask for each domain."""
+        chosen = "chosen AS (SELECT unnest($3::VARCHAR[]) AS domain)"
+        return dict(read(f"WITH {_RECENT}, {chosen} FROM ({self._steps['askers']})", since, now, list(domains)))
+
+    def habits(self, read: Read, since: datetime, now: datetime, hours: int) -> dict[str, int]:
+        """Return for clients how many domains fail at least in each of so many hours."""
+        query = f"WITH {_RECENT} SELECT client, hours[-$3] FROM ({self._steps['habits']}) WHERE len(hours) >= $3"
+        return dict(read(query, since, now, hours))
+
+    def meetings(self, read: Read, since: datetime, now: datetime) -> dict[str, list[str]]:
+        """Return the clients that meet at each domain."""
+        return dict(read(f"WITH {_RECENT} FROM ({self._steps['meetings']})", since, now))
+
+    def floods(self, read: Read, since: datetime, now: datetime) -> list[Flood]:
+        """Return what each client asked for beyond what is kept."""
+        return [Flood(*row) for row in read(f"WITH {_RECENT} FROM ({self._steps['floods']})", since, now)]
+
+    def hits(self, read: Read, since: datetime, now: datetime) -> dict[str, list[Hit]]:
+        """Return what each client asked for that is listed."""
+        recent = _RECENT.replace("unusual", "listed")
+        columns = "client, entry, lists, queries, first, last, coalesce(samples, []), coalesce(addresses, []), clients"
+        found: dict[str, list[Hit]] = {}
+        for client, *hit in read(f"WITH {recent} SELECT {columns} FROM ({self._steps['hits']})", since, now):
+            found.setdefault(client, []).append(Hit(*hit))
+        return found

@@ -1,0 +1,118 @@
+"""What new labels and new answers carry below each domain, from unusual traffic rows of a window of hours.
+
+    unusual ─(hours of the window)─ recent ─┬─ carriers ── domains that carry much, as sums
+                                            └─ carried ─── of those: by client, with when and samples
+
+A name that is new has labels that are, or it would not be; what repeats in names carries nothing. Counting the octets
+of labels that were never there before is the exact form, in bounded memory, of the weighted distinct count by which
+Ozery, Nadler and Shabtai find "information-based heavy hitters" (NDSS 2024).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import ibis
+import ibis.expr.types as ir
+
+from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, unusual_table
+from dnsvigil.store.findings import Read
+
+COUNTS: Final = (
+    "queries", "failures", "names", "failed_names", "text_names", "design_names", "labels", "label_bytes",
+    "answer_bytes",
+)  # fmt: skip
+"""What is summed up, as records.UNUSUAL has it."""
+
+MOST_DOMAINS: Final = 2000
+"""Domains that are told at most: those that carry most."""
+
+MOST_CLIENTS: Final = 20
+"""Clients of a domain that are told by themselves: those that carry most."""
+
+Row = dict[str, Any]
+
+_LEAST_ROW: Final = 8  # octets of labels, or more of answers; most rows, a few short labels each, have less
+_LEAST_ANSWERS: Final = 64
+
+
+@ibis.udf.scalar.builtin(signature=(("uint64",), "int8"))
+def bit_count(bits):  # type: ignore[no-untyped-def]
+    """Return how many bits are set."""
+
+
+def carriers(recent: ir.Table) -> ir.Table:
+    """Return the sums of each ``domain``, and an upper bound of the octets that it ``carried``."""
+    much = (recent.label_bytes >= _LEAST_ROW) | ((recent.text_names > 0) & (recent.answer_bytes >= _LEAST_ANSWERS))
+    t = recent.filter(recent.domain.notin([FLOOD, SINGLE_LABEL]) & much)
+    t = t.group_by("domain").agg(**{name: t[name].sum() for name in COUNTS})
+    text = t.text_names / t.names.nullif(0).cast("float64")
+    return t.mutate(carried=(t.label_bytes + t.answer_bytes * text.fill_null(0.0)).cast("float64"))
+
+
+def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
+    """Return the sums of each ``client`` in each of ``domains.domain``, of the ``MOST_CLIENTS`` that carry most.
+
+    Beside the sums: ``clients``, all that asked for new names in the domain; ``active``, the minutes in which there
+    was something; ``young`` as records.UNUSUAL; ``first_seen``, ``last_seen``; ``samples``, of every hour.
+    """
+    t = recent.filter(recent.names > 0).semi_join(domains, "domain")
+    sums = {name: t[name].sum() for name in COUNTS}
+    hourly = t.group_by("hour", "client", "domain").agg(
+        **sums,
+        minutes=t.minutes.bit_or(),
+        young=t.young.any(),
+        first_seen=t.first_seen.min(),
+        last_seen=t.last_seen.max(),
+        samples=t.samples.collect().flatten(),
+    )
+    pairs = hourly.group_by("client", "domain").agg(
+        **{name: hourly[name].sum() for name in COUNTS},
+        active=bit_count(hourly.minutes).cast("int64").sum(),
+        young=hourly.young.any(),
+        first_seen=hourly.first_seen.min(),
+        last_seen=hourly.last_seen.max(),
+        samples=hourly.samples.collect().flatten(),
+    )
+    weight = pairs.label_bytes + pairs.answer_bytes
+    ranked = pairs.mutate(
+        clients=ibis._.count().over(group_by="domain"),
+        place=ibis.row_number().over(group_by="domain", order_by=[weight.desc(), pairs.client]),
+    )
+    return ranked.filter(ranked.place < MOST_CLIENTS).drop("place")
+
+
+class Leaks:
+    """Asks the table ``unusual`` of a store, between two hours, the first of them left out, and ``now``.
+
+    ``read`` is as :meth:`dnsvigil.store.store.Store.rows`, and raises what that does.
+    """
+
+    def __init__(self) -> None:
+        recent = unusual_table("recent")
+        chosen = ibis.table({"domain": "string"}, name="chosen")
+        self._carriers = _Query(
+            carriers(recent), order=f"WHERE carried >= $3 ORDER BY carried DESC, domain LIMIT {MOST_DOMAINS}"
+        )
+        self._carried = _Query(
+            carried(recent, chosen), "chosen AS (SELECT unnest($3::VARCHAR[]) AS domain)", "ORDER BY domain, client"
+        )
+
+    def carriers(self, read: Read, since: datetime, now: datetime, least: float) -> list[Row]:
+        """Return the rows of :func:`carriers` that carried so many octets, those with most first."""
+        return self._carriers.rows(read, since, now, least)
+
+    def carried(self, read: Read, since: datetime, now: datetime, domains: Sequence[str]) -> list[Row]:
+        """Return the rows of :func:`carried`."""
+        return self._carried.rows(read, since, now, domains) if domains else []
+
+
+class _Query:
+    def __init__(self, expression: ir.Table, table: str = "", order: str = "") -> None:
+        tables = ["recent AS (FROM unusual WHERE hour > $1 AND hour < $2)", *([table] if table else [])]
+        self._columns = expression.columns
+        inner = ibis.to_sql(expression, dialect="duckdb")
+        self._sql = f"WITH {', '.join(tables)} SELECT {', '.join(self._columns)} FROM ({inner}) {order}"
+
+    def rows(self, read: Read, *bound: Any) -> list[Row]:
+        return [dict(zip(self._columns, row, strict=True)) for row in read(self._sql, *bound)]

@@ -1,0 +1,274 @@
+"""Unusual traffic: what is asked for that nobody asked for before, or in domains that are young.
+
+    transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ labels ──(which are new)─┬─ unusual
+                                                  │          └─ answers ─(which are new)─┤
+                                                  └──────────────────────────────────────┘
+Between the steps :mod:`dnsvigil.features.watch` tells what is new. Rows add up, as those of records.UNUSUAL.
+"""
+
+from typing import Final
+
+import ibis
+import ibis.expr.types as ir
+
+from dnsvigil.features.summaries import md5_number_lower
+from dnsvigil.records import LISTED, UNUSUAL
+
+ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
+"""Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
+
+SAMPLES: Final = 8
+"""Names that a row has as samples."""
+
+FLOOD: Final = "*"
+"""Stands for all domains of a client that asks for more that is new than is kept."""
+
+SINGLE_LABEL: Final = "."
+"""Stands for the domain of names of one label."""
+
+COLUMNS: Final = ["ts", "client", "qname", "qtype", "rcode", "answers"]
+"""The columns of the transaction record that are needed."""
+
+_MOST_ADDRESSES: Final = 4
+_ADDRESS: Final = r"^([0-9.]{7,15}|[0-9a-f:]*:[0-9a-f:.]*)$"
+_NXDOMAIN: Final = 3
+_MAIL_POLICY: Final = (
+    r"(?i)^TXT \d+ (v=(spf1|DKIM1|DKIM2|DMARC1|STSv1|TLSRPTv1|BIMI1)\b|(k=(rsa|ed25519); ?)?p=)"  # RFC 7208, 6376...
+)
+_REVERSE: Final = ("in-addr.arpa", "ip6.arpa")
+_TYPES: Final = {
+    "TIMESTAMP": "timestamp",
+    "VARCHAR": "string",
+    "VARCHAR[]": "array<string>",
+    "BOOLEAN": "boolean",
+    "UBIGINT": "uint64",
+    "BIGINT": "int64",
+}
+
+
+@ibis.udf.agg.builtin(name="arg_min", signature=(("string", "uint64", "int64"), "array<string>"))
+def texts_of_least(text, value, count):  # type: ignore[no-untyped-def]
+    """Return the texts that go with the ``count`` least values."""
+
+
+def transactions_table() -> ir.Table:
+    """Return the transactions view as the expressions here see it."""
+    types = ["timestamp", "string", "string", "uint16", "uint16", "array<string>"]
+    return ibis.table(dict(zip(COLUMNS, types, strict=True)), name="transactions")
+
+
+def unusual_table(name: str = "unusual") -> ir.Table:
+    """Return a table of unusual traffic rows."""
+    return ibis.table({column: _TYPES[kind] for column, kind in UNUSUAL.items()}, name=name)
+
+
+def listed_table(name: str = "listed") -> ir.Table:
+    """Return a table of listed traffic rows."""
+    return ibis.table({column: _TYPES[kind] for column, kind in LISTED.items()}, name=name)
+
+
+def without(transactions: ir.Table, clients: ir.Table) -> ir.Table:
+    """Return the transactions with a name and a client, without those of some ``clients.client``."""
+    t = transactions.filter(transactions.qname.notnull() & transactions.client.notnull())
+    return t.anti_join(clients, "client")
+
+
+def asked(transactions: ir.Table, names: ir.Table, deep: ir.Table, top_level: list[str]) -> ir.Table:
+    """Return each ``qname`` with its ``domain``, the ``hash`` of both, and when it was asked for ``first``.
+
+    ``names``, ``deep`` and ``top_level`` are those of :func:`dnsvigil.features.summaries.names`. The ``domain`` of
+    a name of one label is ``SINGLE_LABEL``, all of each reverse zone are one.
+    """
+    t = transactions.group_by("qname").agg(first=transactions.ts.min())
+    parts = t.qname.split(".")
+    t = t.mutate(two=parts[-2:].join("."), top=parts[-1], labels=parts.length())
+    t = t.left_join(deep, t.two == deep.tail)
+    whole = t.tail.notnull() | t.top.isin(top_level)
+    t = t.mutate(key=ibis.ifelse(whole, t.qname, t.two)).drop("tail")
+    t = t.inner_join(names.select("key", "domain"), "key")
+    domain = ibis.cases(
+        (t.labels == 1, SINGLE_LABEL), *((t.qname.endswith(zone), zone) for zone in _REVERSE), else_=t.domain
+    )
+    t = t.select("qname", "first", domain=domain)
+    return t.mutate(hash=_hash("n", t.qname), domain_hash=domain_hash(t.domain))
+
+
+def domain_hash(domain: ir.StringValue) -> ir.IntegerValue:
+    """Return the hash by which a domain is known to be young."""
+    return _hash("d", domain)
+
+
+def domain_clients(rows: ir.Table) -> ir.Table:
+    """Return for the ``hash`` of each young domain in unusual rows the ``bits``, of 64, that stand for its clients."""
+    t = rows.filter(rows.young)
+    t = t.select(hash=domain_hash(t.domain), bit=_bit((_hash("c", t.client) % 64).cast("uint64")))
+    return t.group_by("hash").agg(bits=t.bit.bit_or())
+
+
+def noted(transactions: ir.Table, interesting: ir.Table) -> ir.Table:
+    """Return the records of ``interesting`` names, with their ``domain`` and whether they are ``new`` and ``young``."""
+    t = transactions.inner_join(interesting, "qname")
+    return t.select(*COLUMNS, "hash", "domain", "new", "young", failed=(t.rcode == _NXDOMAIN).fill_null(False))
+
+
+def firsts(noted: ir.Table) -> ir.Table:
+    """Return for each new name who asked first, when, and what, and the ``answers`` of one of the records."""
+    t = noted.filter(noted.new)
+    text = t.qtype.notin(ORDINARY_TYPES).fill_null(False)
+    grouped = t.group_by("hash").agg(
+        qname=t.qname.arbitrary(),
+        domain=t.domain.arbitrary(),
+        young=t.young.argmin(t.ts),
+        client=t.client.argmin(t.ts),
+        ts=t.ts.min(),
+        failed=t.failed.any(),
+        text=text.any(),
+        answers=t.answers.first(),
+    )
+    block_list = grouped.answers.filter(lambda answer: ~answer.startswith("127.")).length() == 0
+    policy = grouped.answers.filter(lambda answer: answer.re_search(_MAIL_POLICY)).length() > 0
+    design = ((grouped.answers.length() > 0) & (block_list | policy)).fill_null(False)
+    return grouped.mutate(design=design)
+
+
+def labels(firsts: ir.Table) -> ir.Table:
+    """Return each label of the new names below their ``domain``, by its ``hash``, and who asked first."""
+    single = firsts.domain == SINGLE_LABEL
+    t = firsts.filter(single | (firsts.qname.length() > firsts.domain.length()))
+    below = t.qname.substr(0, t.qname.length() - t.domain.length() - 1)
+    part = ibis.ifelse(t.domain == SINGLE_LABEL, t.qname, below).split(".")
+    return _parts_of_names("l", t.select("client", "ts", "domain", "young", part=part))
+
+
+def answers(firsts: ir.Table) -> ir.Table:
+    """Return each answer to new names, by its ``hash``, and who got it first."""
+    t = firsts.filter(firsts.answers.length() > 0)
+    return _parts_of_names("a", t.select("client", "ts", "domain", "young", part=t.answers))
+
+
+def _parts_of_names(kind: str, rows: ir.Table) -> ir.Table:
+    t = rows.unnest("part")
+    t = t.filter(t.part != "").mutate(hash=_hash(kind, t.domain + " " + t.part), octets=_octets(t.part))
+    return t.group_by("hash").agg(
+        client=t.client.argmin(t.ts),
+        domain=t.domain.arbitrary(),
+        young=t.young.argmin(t.ts),
+        ts=t.ts.min(),
+        octets=t.octets.arbitrary(),
+    )
+
+
+def of_hashes(rows: ir.Table, hashes: ir.Table) -> ir.Table:
+    """Return those of the rows whose ``hash`` is one of ``hashes.hash``."""
+    return rows.semi_join(hashes, "hash")
+
+
+def unusual(noted: ir.Table, firsts: ir.Table, labels: ir.Table, answers: ir.Table, floods: ir.Table) -> ir.Table:
+    """Return unusual traffic rows; ``labels`` and ``answers`` are only those that are new."""
+    one = ibis.literal(1, "int64")
+    parts = [
+        _part(
+            noted,
+            queries=one,
+            failures=noted.failed.cast("int64"),
+            answers=ibis.ifelse(noted.young, noted.answers, ibis.null("array<string>")),
+        ),
+        _part(
+            firsts,
+            names=one,
+            failed_names=firsts.failed.cast("int64"),
+            text_names=firsts.text.cast("int64"),
+            design_names=firsts.design.cast("int64"),
+            sample=firsts.qname,
+            hash=firsts.hash,
+        ),
+        _part(labels, labels=one, label_bytes=labels.octets),
+        _part(answers, answer_bytes=answers.octets),
+        _part(
+            floods.mutate(domain=ibis.literal(FLOOD), young=ibis.literal(False)),
+            queries=floods.queries,
+            failures=floods.failures,
+            names=floods.names,
+        ),
+    ]
+    t = ibis.union(*parts)
+    sums = {name: t[name].sum() for name in _COUNTS}
+    return (
+        t.group_by("hour", "client", "domain", "young")
+        .agg(
+            minutes=_bit(t.minute).bit_or(),
+            first_seen=t.ts.min(),
+            last_seen=t.ts.max(),
+            **sums,
+            samples=texts_of_least(t["sample"], t["hash"], SAMPLES),
+            addresses=_addresses(t.answers),
+        )
+        .select(*UNUSUAL)
+    )
+
+
+def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
+    """Return what some ``clients.client`` asked for in each minute, as sums alone."""
+    t = transactions.filter(transactions.qname.notnull())
+    t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"))
+    return t.group_by("at", "client").agg(
+        ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0), names=t.qname.nunique()
+    )
+
+
+def listed(transactions: ir.Table, hits: ir.Table) -> ir.Table:
+    """Return listed traffic rows; ``hits`` has the ``qname``, ``entry`` and ``lists`` of names that are on lists."""
+    t = transactions.filter(transactions.client.notnull()).inner_join(hits, "qname")
+    t = t.mutate(hour=t.ts.truncate("h"), failed=(t.rcode == _NXDOMAIN).fill_null(False))
+    return (
+        t.group_by("hour", "client", "entry", "lists")
+        .agg(
+            minutes=_bit(t.ts.minute().cast("uint64")).bit_or(),
+            first_seen=t.ts.min(),
+            last_seen=t.ts.max(),
+            queries=t.count(),
+            failures=t.failed.sum(),
+            samples=texts_of_least(t.qname, _hash("n", t.qname), SAMPLES),
+            addresses=_addresses(t.answers),
+        )
+        .select(*LISTED)
+    )
+
+
+_COUNTS: Final = [name for name, kind in UNUSUAL.items() if kind == "BIGINT"]
+
+
+def _part(rows: ir.Table, **values: ir.Value) -> ir.Table:
+    """Return one part of unusual rows: what it does not count is 0."""
+    counts = {name: values.get(name, ibis.literal(0, "int64")).cast("int64") for name in _COUNTS}
+    return rows.select(
+        "client",
+        "domain",
+        "young",
+        "ts",
+        hour=rows.ts.truncate("h"),
+        minute=rows.ts.minute().cast("uint64"),
+        sample=values.get("sample", ibis.null("string")),
+        hash=values.get("hash", ibis.null("uint64")),
+        answers=values.get("answers", ibis.null("array<string>")),
+        **counts,
+    )
+
+
+def _addresses(answers: ir.ArrayColumn) -> ir.ArrayValue:
+    """Return the addresses of one of the records with answers."""
+    found = answers.arbitrary().filter(lambda answer: answer.re_search(_ADDRESS))
+    return found[:_MOST_ADDRESSES]
+
+
+def _hash(kind: str, text: ir.StringValue) -> ir.IntegerValue:
+    return md5_number_lower(ibis.literal(kind) + text).cast("uint64")
+
+
+def _bit(number: ir.IntegerValue) -> ir.IntegerValue:
+    return ibis.literal(1, "uint64") << number
+
+
+def _octets(text: ir.StringValue) -> ir.IntegerValue:
+    # An octet that is not printable stands there as \xNN.
+    return (text.length() - 3 * (text.length() - text.replace("\\x", "").length()) // 2).cast("int64")

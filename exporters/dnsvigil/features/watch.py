@@ -1,0 +1,187 @@
+"""Watches batches for what is unusual or listed: runs the expressions of :mod:`dnsvigil.features.unusual`."""
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any, Final
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+from numpy.typing import NDArray
+
+from dnsvigil.features import unusual
+from dnsvigil.features.domains import deep_suffixes
+from dnsvigil.features.novelty import Hashes, Novelty, Times, YoungDomains, within
+from dnsvigil.sources.lists import DomainLists
+
+_NO_HASHES: Final = np.zeros(0, np.uint64)
+
+
+class Watcher:
+    """Finds what is unusual in the batches that :class:`dnsvigil.features.embedded.Summarizer` summarizes.
+
+    It needs the tables that the summarizer leaves on the same connection. ``lists`` are those that the operator keeps.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, novelty: Novelty, young: YoungDomains, lists: DomainLists | None
+    ) -> None:
+        self._connection = connection
+        self._novelty = novelty
+        self._young = young
+        self._lists = lists
+        self.new_domains: tuple[Hashes, Times] = _NO_HASHES, np.zeros(0, np.int64)
+        """The domains that the batch made young, and since when, in microseconds."""
+        self.popular = _NO_HASHES
+        """The domains that with the batch are young no more."""
+        self.refused = 0
+        """The domains that were new, and had no room."""
+        connection.execute("CREATE OR REPLACE TEMP TABLE busy_clients (client VARCHAR)")
+        for name, columns in _GIVEN.items():
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+        self._unlisted = False
+
+    def drain(self) -> list[tuple[int, Hashes]]:
+        """Return what became known since the last call, each with its generation."""
+        return self._novelty.drain()
+
+    def watch(self) -> None:
+        """Fill the tables ``sum_unusual`` and ``sum_listed`` from the batch."""
+        self._run("asked")
+        self._tell(*self._columns("asked", "hash", "domain_hash", "first"))
+        self._run("noted", "firsts")
+        for name in ("labels", "answers"):
+            self._run(f"asked_{name}")
+            (hashes,) = self._columns(f"asked_{name}", "hash")
+            self._give(f"new_{name}", hash=hashes[self._novelty.unseen(hashes)])
+        self._run("sum_unusual")
+        clients = self._connection.execute(_steps()["domain_clients"]).fetchnumpy()
+        self.popular = self._young.meet(clients["hash"], clients["bits"])
+        self._match()
+
+    def forget(self, before: datetime) -> None:
+        """Drop the domains that were first asked for before a time."""
+        self._young.forget(int(np.datetime64(before, "us").astype(np.int64)))
+
+    def set_busy(self, clients: Sequence[str]) -> None:
+        """Count the requests of these clients as sums alone, from the next batch on."""
+        self._give("busy_clients", client=np.array(clients, object))
+
+    def _tell(self, hashes: Hashes, domains: Hashes, first: NDArray[Any]) -> None:
+        """Tell which names are new, and which are in young domains, for the names of the table ``asked``."""
+        new = self._novelty.unseen(hashes)
+        at: Times = first.astype("M8[us]").astype(np.int64)
+        order = np.argsort(at, kind="stable")
+        distinct, places = np.unique(domains[order], return_index=True)
+        since = at[order][places]
+        fresh = self._novelty.unseen(distinct) & ~within(distinct, never_young())
+        taken = self._young.add(distinct[fresh], since[fresh])
+        self.new_domains = distinct[fresh][:taken], since[fresh][:taken]
+        self.refused = int(fresh.sum()) - taken
+        young = self._young.are_young(domains, at)
+        told = new | young
+        self._give("told", hash=hashes[told], new=new[told], young=young[told])
+
+    def _match(self) -> None:
+        """Fill the table ``sum_listed``."""
+        found = {}
+        if self._lists is not None and len(self._lists):
+            names = self._connection.execute("SELECT DISTINCT qname FROM transactions WHERE qname IS NOT NULL")
+            found = self._lists.match(name for (name,) in names.fetchall())
+        if not found and self._unlisted:
+            return
+        self._unlisted = not found
+        self._connection.execute("DELETE FROM hits")
+        if found:
+            self._connection.executemany(
+                "INSERT INTO hits VALUES (?, ?, ?)", [[name, hit.entry, list(hit.lists)] for name, hit in found.items()]
+            )
+        self._run("sum_listed")
+
+    def _columns(self, table: str, *names: str) -> list[NDArray[Any]]:
+        found = self._connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchnumpy()
+        return [found[name] for name in names]
+
+    def _give(self, table: str, **columns: NDArray[Any]) -> None:
+        self._connection.execute(f"DELETE FROM {table}")
+        if any(map(len, columns.values())):
+            self._connection.register("given", columns)
+            self._connection.execute(f"INSERT INTO {table} BY NAME FROM given")
+            self._connection.unregister("given")
+
+    def _run(self, *steps: str) -> None:
+        for step in steps:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {step} AS {_steps()[step]}")
+
+
+def young_domains(connection: duckdb.DuckDBPyConnection, hashes: Hashes, first_seen: NDArray[Any]) -> YoungDomains:
+    """Return those known to be young, with the clients that the table ``unusual`` has of them."""
+    young = YoungDomains(hashes, first_seen.astype("M8[us]").astype(np.int64), np.zeros(len(hashes), np.uint64))
+    query = str(ibis.to_sql(unusual.domain_clients(unusual.unusual_table()), dialect="duckdb"))
+    found = connection.execute(query).fetchnumpy()
+    young.meet(found["hash"], found["bits"])
+    return young
+
+
+_GIVEN: Final = {
+    "told": "hash UBIGINT, new BOOLEAN, young BOOLEAN",
+    "new_labels": "hash UBIGINT",
+    "new_answers": "hash UBIGINT",
+    "hits": "qname VARCHAR, entry VARCHAR, lists VARCHAR[]",
+}
+
+
+@cache
+def _steps() -> dict[str, str]:
+    """Return the query of each step by the name of its table."""
+    queries: dict[str, str] = {}
+
+    def step(name: str, expression: ir.Table) -> ir.Table:
+        queries[name] = str(ibis.to_sql(expression, dialect="duckdb"))
+        return ibis.table(expression.schema(), name=name)
+
+    transactions = unusual.transactions_table()
+    busy = ibis.table({"client": "string"}, name="busy_clients")
+    names = ibis.table({"key": "string", "domain": "string", "zone": "string"}, name="names")
+    deep = ibis.table({"tail": "string"}, name="deep")
+    top_level = sorted(tail for tail in deep_suffixes() if "." not in tail)
+    rest = unusual.without(transactions, busy)
+    asked = step("asked", unusual.asked(rest, names, deep, top_level))
+    told = ibis.table({"hash": "uint64", "new": "boolean", "young": "boolean"}, name="told")
+    interesting = asked.inner_join(told, "hash").select("qname", "hash", "domain", "new", "young")
+    noted = step("noted", unusual.noted(rest, interesting))
+    firsts = step("firsts", unusual.firsts(noted))
+    parts = []
+    for name, rows in {"labels": unusual.labels(firsts), "answers": unusual.answers(firsts)}.items():
+        made = step(f"asked_{name}", rows)
+        parts.append(unusual.of_hashes(made, ibis.table({"hash": "uint64"}, name=f"new_{name}")))
+    floods = unusual.floods(transactions, busy)
+    rows = step("sum_unusual", unusual.unusual(noted, firsts, parts[0], parts[1], floods))
+    step("domain_clients", unusual.domain_clients(rows))
+    hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
+    step("sum_listed", unusual.listed(transactions, hits))
+    return queries
+
+
+@cache
+def never_young() -> Hashes:
+    """Return, ascending, the hashes of the domains that are not young whenever they are first asked for.
+
+    These are the million of the Tranco list of pymispwarninglists, reverse zones and names of one label.
+    """
+    with as_file(files("pymispwarninglists").joinpath("data/misp-warninglists/lists/tranco/list.json")) as path:
+        domains: Collection[str] = json.loads(path.read_text(encoding="utf-8"))["list"]
+    return _hashes([*domains, "in-addr.arpa", "ip6.arpa", unusual.SINGLE_LABEL])
+
+
+def _hashes(domains: Collection[str]) -> Hashes:
+    expression = unusual.domain_hash(ibis.table({"domain": "string"}, name="known").domain)
+    query = ibis.to_sql(expression.name("hash").as_table().order_by("hash"), dialect="duckdb")
+    with duckdb.connect() as connection:
+        connection.register("known", {"domain": np.array(domains, object)})
+        hashes: Hashes = connection.execute(str(query)).fetchnumpy()["hash"]
+    return hashes

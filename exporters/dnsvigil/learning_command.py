@@ -1,0 +1,171 @@
+"""``dnsvigil train``: a name score that knows the operator's own names. ``dnsvigil evaluate``: how well it does."""
+
+import argparse
+import errno
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from dnsvigil.ask import AskError, ask
+from dnsvigil.config import Config
+from dnsvigil.findings_command import brief
+from dnsvigil.ingest import ingest
+from dnsvigil.learning import training
+from dnsvigil.learning.default import default_model, trained_model
+from dnsvigil.learning.evaluate import FALSE_POSITIVES, read_families
+from dnsvigil.learning.namescore import NameModel
+from dnsvigil.learning.training import STEPS, Lessons
+from dnsvigil.store.findings import STATES, Finding, Findings, findings_in
+from dnsvigil.store.store import FILE_NAME, Store
+from dnsvigil.terminal import printable, show, show_json
+
+log = logging.getLogger(__name__)
+
+_TITLES: Final = {"generated": "Generators, under seeds held back", "listed": "Lists"}
+
+
+class UsageError(Exception):
+    """What was asked for makes no sense."""
+
+
+def train(options: argparse.Namespace, config: Config) -> int:
+    """Train a model and leave it where the collector looks for it.
+
+    Raises :class:`UsageError`, :class:`dnsvigil.ask.AskError`, ``OSError``, and ``ValueError`` for too few names.
+    """
+    lessons = _own_names(options, config)
+    if options.lists:
+        lessons = replace(lessons, listed=_families(options.lists))
+    output = options.output or trained_model(options.state)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output.parent, os.W_OK):  # better told now than after a minute
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output.parent))
+    with _progress() as progress:
+        model = training.train(lessons, options.seed, progress)
+    model.save(output)
+    for part, figures in model.facts["figures"].items():
+        if part in _TITLES:
+            said = f"{figures['found']:.1%} found at {FALSE_POSITIVES:.0%} false positives, AUC {figures['auc']:.4f}"
+            print(f"{_TITLES[part]}: {said}")
+    learned = [("popular", lessons.popular), ("dismissed", lessons.dismissed), ("listed families", lessons.listed)]
+    print(f"{output}: trained, also on {', '.join(f'{len(what):,} {name}' for name, what in learned)}")
+    return 0
+
+
+def evaluate(options: argparse.Namespace, config: Config) -> int:
+    """Print how well a model does on names it does not know, or what the detectors find in logs.
+
+    Raises :class:`UsageError`, :class:`dnsvigil.learning.models.ModelError`,
+    :class:`dnsvigil.store.store.StoreError`, ``OSError``, and ``ValueError`` where no names are left to evaluate with.
+    """
+    own = trained_model(options.state)
+    directory = options.model or (own if own.exists() else default_model())
+    if options.logs:
+        if options.lists:
+            raise UsageError("--lists: not together with logs")
+        return _evaluate_logs(options, config, directory)
+    model = NameModel.load(directory)
+    found = training.figures_of(model, _families(options.lists) if options.lists else {})
+    if options.json:
+        facts = {name: fact for name, fact in model.facts.items() if name != "figures"}
+        records = {part: figures.record() for part, figures in found.items()}
+        show_json({"model": str(directory), "facts": facts, "figures": records})
+        return 0
+    print(f"Model {printable(str(directory))}")
+    for part, figures in found.items():
+        print(f"\n{_TITLES[part]}\n{printable_lines(figures.table())}")
+    return 0
+
+
+def printable_lines(text: str) -> str:
+    """Return lines that do nothing to a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _evaluate_logs(options: argparse.Namespace, config: Config, model: Path) -> int:
+    NameModel.load(model)  # the detectors would go on without one that is refused
+    results, whole = [], True
+    for path in options.logs:
+        found, complete = _found_in(path, config, model)
+        results.append((path, found))
+        whole = whole and complete
+    if options.json:
+        show_json([{"path": str(path), "findings": [each.record() for each in found]} for path, found in results])
+    else:
+        head = ("log", "first seen", "last seen", "score", "severity", "detector", "type", "subject", "evidence")
+        show(head, [row for path, found in results for row in _rows(path, found)])
+    return 0 if whole else 1
+
+
+def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], bool]:
+    """Return what detectors find in a log, or a folder of logs, alone; and whether all of it could be read."""
+    with TemporaryDirectory(prefix="dnsvigil-evaluate-") as folder:
+        own = trained_model(Path(folder))
+        own.parent.mkdir(parents=True)
+        own.symlink_to(model.absolute())
+        complete = ingest([path], config, Path(folder))
+        with Store(Path(folder)) as store:
+            Findings(store)
+            found = [each for state in STATES for each in findings_in(store.rows, state)]
+    return sorted(found, key=lambda each: (each.first_seen, each.detector, each.subject)), complete
+
+
+def _rows(path: Path, found: list[Finding]) -> Iterator[list[Any]]:
+    if not found:
+        yield [str(path), *([None] * 7), "nothing was found"]
+    for each in found:
+        times = [f"{time:%Y-%m-%d %H:%M:%S}" for time in (each.first_seen, each.last_seen)]
+        subject = [each.severity, each.detector, each.subject_type, each.subject]
+        yield [str(path), *times, each.score, *subject, brief(each.evidence)[:60]]
+
+
+def _own_names(options: argparse.Namespace, config: Config) -> Lessons:
+    """Return what a store, or what was asked of one, has to learn from."""
+    if options.names:
+        try:
+            content = json.loads(options.names.read_text(encoding="utf-8"))
+            return Lessons(popular=_names(content, "popular"), dismissed=_names(content, "dismissed"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{options.names}: not what /api/training answers: {error}") from error
+    if not (options.state / FILE_NAME).exists():
+        log.info("there is no store in %s: the model knows nothing of your own names", options.state)
+        return Lessons()
+    try:
+        return Lessons(**ask(config, options.state, "/api/training"))
+    except AskError as error:
+        raise AskError(f"{error}; give its answer with --names", error.usage) from error
+
+
+def _names(content: Any, key: str) -> list[str]:
+    names = content[key]
+    if not (isinstance(names, list) and all(isinstance(name, str) and name.encode() for name in names)):
+        raise ValueError(f"{key}: expected a list of names")
+    return names
+
+
+def _families(directory: Path) -> dict[str, list[str]]:
+    families = read_families(directory) if directory.is_dir() else {}
+    if not families:
+        raise UsageError(f"{directory}: there are no lists of names, FAMILY.txt with one name a line")
+    return families
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    # None: shown on a terminal only.
+    with tqdm(total=len(STEPS), disable=None, dynamic_ncols=True) as bar:
+
+        def begin(step: str) -> None:
+            bar.update(STEPS.index(step) - bar.n)
+            bar.set_description(step)
+
+        yield begin
+        bar.update(len(STEPS) - bar.n)

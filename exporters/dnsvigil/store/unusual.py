@@ -1,0 +1,141 @@
+"""Unusual and listed traffic in the store, by the hour, and what is known not to be new."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dnsvigil.records import LISTED, UNUSUAL
+from dnsvigil.store.store import Store
+
+KEPT_FOR: Final = timedelta(hours=25)
+"""The hours that begin longer ago are dropped: a day, and the hour that it is."""
+
+MOST_ROWS: Final = 8_000_000
+"""Rows of a day. Where there are more the oldest hours are dropped."""
+
+_SAMPLES: Final = 8
+_TABLES: Final = {"unusual": UNUSUAL, "listed": LISTED}
+_KEYS: Final = {"unusual": ("hour", "client", "domain", "young"), "listed": ("hour", "client", "entry", "lists")}
+_BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
+
+_SCHEMA: Final = "".join(
+    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
+    for table, columns in _TABLES.items()
+) + (
+    "CREATE TABLE IF NOT EXISTS seen_names (generation BIGINT, hash UBIGINT);\n"
+    "CREATE TABLE IF NOT EXISTS young_domains (hash UBIGINT, first_seen TIMESTAMP);\n"
+)
+
+
+def _merged(table: str) -> str:
+    """Return the query that makes one row of those in ``{rows}`` that have the same key."""
+    ways = {
+        "minutes": "bit_or(minutes)",
+        "first_seen": "min(first_seen)",
+        "last_seen": "max(last_seen)",
+        # In whatever order: the first of all by name would be much alike.
+        "addresses": "any_value(addresses)",
+        "samples": f"list_distinct(flatten(list(samples)))[:{_SAMPLES}]",
+    }
+    columns = (
+        name if name in _KEYS[table] else f"{ways.get(name, f'sum({name})::BIGINT')} AS {name}"
+        for name in _TABLES[table]
+    )
+    return f"SELECT {', '.join(columns)} FROM {{rows}} GROUP BY {', '.join(_KEYS[table])}"
+
+
+class UnusualTables:
+    """The tables in one store. Whoever changes them has begun a transaction."""
+
+    def __init__(self, store: Store, max_size: int) -> None:
+        """Take the store's greatest size in bytes. Raises :class:`dnsvigil.store.store.StoreError`."""
+        self._store = store
+        self._generation = -1
+        self.capacity = min(max(max_size // _BYTES_OF_NAME, 100_000), 8_000_000)
+        """How many hashes a generation of what was seen may have."""
+        with store.transaction():
+            store.connection.execute(_SCHEMA)
+
+    def seen(self) -> dict[int, NDArray[np.uint64]]:
+        """Return the hashes of what was seen, by generation."""
+        generations = self._store.rows("SELECT DISTINCT generation FROM seen_names")
+        query = "SELECT hash FROM seen_names WHERE generation = ?"
+        return {number: self._numbers(query, number)["hash"] for (number,) in generations}
+
+    def young(self) -> dict[str, NDArray[Any]]:
+        """Return the columns ``hash`` and ``first_seen`` of the young domains."""
+        return self._numbers("SELECT hash, first_seen FROM young_domains")
+
+    def add(self, *tables: str) -> None:
+        """Append the rows of the temporary tables ``sum_unusual`` and ``sum_listed``."""
+        for table in tables:
+            self._store.connection.execute(f"INSERT INTO {table} BY NAME FROM sum_{table}")
+
+    def add_seen(self, added: Sequence[tuple[int, NDArray[np.uint64]]]) -> None:
+        """Append hashes with their generation; the generations before the last two are dropped."""
+        if not added:
+            return
+        numbers = np.repeat([generation for generation, _ in added], [len(hashes) for _, hashes in added])
+        self._insert("seen_names", {"generation": numbers, "hash": np.concatenate([hashes for _, hashes in added])})
+        if added[-1][0] != self._generation:
+            self._generation = added[-1][0]
+            self._store.rows("DELETE FROM seen_names WHERE generation < ?", self._generation - 1)
+
+    def add_young(self, hashes: NDArray[np.uint64], first_seen: NDArray[np.int64]) -> None:
+        """Append young domains, with times in microseconds since the epoch."""
+        if len(hashes):
+            self._insert("young_domains", {"hash": hashes, "first_seen": first_seen.astype("M8[us]")})
+
+    def drop_young(self, hashes: NDArray[np.uint64]) -> None:
+        """Drop domains that are not young any more."""
+        if len(hashes):
+            self._store.rows("DELETE FROM young_domains WHERE list_contains(?, hash)", hashes.tolist())
+
+    def busiest(self, hour: datetime, most_domains: int, most_names: int) -> list[str]:
+        """Return the clients that have more rows or names than these in an hour."""
+        many = "count(DISTINCT domain) > ? OR sum(names) > ?"
+        query = f"SELECT client FROM unusual WHERE hour = ? GROUP BY client HAVING {many} ORDER BY client"
+        return [client for (client,) in self._store.rows(query, hour, most_domains, most_names)]
+
+    def merge(self, hours: Iterable[datetime]) -> None:
+        """Make one row of those that batches left of the same."""
+        bound = list(hours)
+        for table in _TABLES:
+            merged = _merged(table).format(rows=f"(FROM {table} WHERE list_contains(?, hour))")
+            self._store.connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {merged}", [bound])
+            self._store.connection.execute(f"DELETE FROM {table} WHERE list_contains(?, hour)", [bound])
+            self._store.connection.execute(f"INSERT INTO {table} FROM merged")
+        self._store.connection.execute("DROP TABLE temp.merged")
+
+    def forget(self, now: datetime) -> int:
+        """Drop what is too old, and the oldest hours where there are too many rows; return how many rows those had."""
+        for table in _TABLES:
+            self._store.rows(f"DELETE FROM {table} WHERE hour < ?", now - KEPT_FOR)
+        self._store.rows("DELETE FROM young_domains WHERE first_seen < ?", now - KEPT_FOR)
+        dropped = 0
+        by_hour = self._store.rows("SELECT hour, count(*) FROM unusual GROUP BY hour ORDER BY hour")
+        rows = sum(count for _, count in by_hour)
+        for hour, count in by_hour:
+            if rows - dropped <= MOST_ROWS:
+                break
+            self._store.rows("DELETE FROM unusual WHERE hour = ?", hour)
+            dropped += count
+        return dropped
+
+    def count(self) -> int:
+        """Return the number of rows of unusual traffic."""
+        ((rows,),) = self._store.rows("SELECT count(*) FROM unusual")
+        return int(rows)
+
+    def _numbers(self, query: str, *bound: Any) -> dict[str, NDArray[Any]]:
+        with self._store.errors():
+            return dict(self._store.connection.execute(query, list(bound)).fetchnumpy())
+
+    def _insert(self, table: str, columns: dict[str, NDArray[Any]]) -> None:
+        connection = self._store.connection
+        connection.register("added", columns)
+        connection.execute(f"INSERT INTO {table} BY NAME FROM added")
+        connection.unregister("added")

@@ -1,0 +1,85 @@
+"""Builds dnsvigil with setuptools, and the default model of the name score before that.
+
+The model is made from the sources of dnsvigil, and from what its dependencies hold, so these are needed to build; it
+is made anew only when one of them is another. A source distribution has none.
+"""
+
+import hashlib
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from setuptools import build_meta
+from setuptools.build_meta import (
+    build_sdist,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    get_requires_for_build_wheel,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+PACKAGE = Path(__file__).resolve().parents[1] / "exporters" / "dnsvigil"
+SOURCES = (
+    "features/names.py",
+    *(f"learning/{name}.py" for name in ("evaluate", "generators", "models", "namescore", "samples", "training")),
+)
+DEPENDENCIES = ("ibis-framework", "numpy", "pymispwarninglists", "scikit-learn", "scipy")
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    """Build a wheel, as PEP 517 has it."""
+    make_model()
+    return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    """Build a wheel for an editable installation, as PEP 660 has it."""
+    make_model()
+    return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
+
+
+def make_model() -> None:
+    """Make the default model, unless the one that is there was made from just the same."""
+    sys.path.insert(0, str(PACKAGE.parent))
+    from dnsvigil.learning.default import default_model
+    from dnsvigil.learning.training import STEPS, Lessons, train
+
+    made_from = digest()
+    if _made_from(default_model()) == made_from:
+        return
+    print("Training the default model of the name score, for about a minute")
+    model = train(Lessons(), progress=lambda step: print(f"{STEPS.index(step) + 1}/{len(STEPS)} {step}", flush=True))
+    model.facts["made_from"] = made_from
+    model.save(default_model())
+
+
+def digest() -> str:
+    """Return a hash of all that the model depends on."""
+    content = hashlib.sha256()
+    for name in SOURCES:
+        content.update((PACKAGE / name).read_bytes())
+    for name in DEPENDENCIES:
+        content.update(f"{name} {version(name)}\n".encode())
+    content.update(platform.python_version().encode())
+    return content.hexdigest()
+
+
+def _made_from(directory: Path) -> str | None:
+    try:
+        return json.loads((directory / "model.json").read_text(encoding="utf-8"))["facts"].get("made_from")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,32 @@
+"""A detector for dnsvigil: clients that ask for very many domains that nobody had asked for a day ago."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.store.findings import Read
+
+QUERY = """
+    SELECT client, count(DISTINCT domain), min(first_seen), max(last_seen), list(DISTINCT domain)[:10]
+    FROM unusual
+    WHERE young AND hour >= $1 AND hour < $2
+    GROUP BY client
+    HAVING count(DISTINCT domain) >= 10
+"""
+
+
+class Curious(Detector):
+    """Scores a client by the number of young domains that it asked for in about an hour; 100 make one half."""
+
+    name = "curious"
+    reads = ("unusual",)
+    every = timedelta(minutes=5)
+
+    def __init__(self, context: Context) -> None:
+        pass
+
+    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+        for client, domains, first_seen, last_seen, some in read(QUERY, now - timedelta(hours=2), now):
+            evidence = {"young_domains": domains, "domains": some}
+            score = domains / (domains + 100)
+            yield Anomaly("client", client, score, "warning", first_seen, last_seen, evidence)
