@@ -84,7 +84,9 @@ class Detection:
         self._runner: Runner | None = None
         self._state = store.path.parent
         self._touched: set[datetime] = set()
-        self._open_hours = {hour for (hour,) in store.rows("SELECT DISTINCT hour FROM unusual")}
+        # Those before are merged already.
+        late = "SELECT DISTINCT hour FROM unusual WHERE hour >= (SELECT max(hour) - INTERVAL 1 HOUR FROM unusual)"
+        self._open_hours = {hour for (hour,) in store.rows(late)}
         self._unmerged = 0
         self._busy: list[str] = []
         self._scores: list[Score] = store.rows(
@@ -105,8 +107,10 @@ class Detection:
         """Put what was gathered into the store, in the batch's transaction."""
         self._tables.add("unusual", "listed")
         self._tables.add_seen(self._watcher.drain())
-        self._tables.add_young(*self._watcher.new_domains)
-        self._tables.drop_young(self._watcher.popular)
+        for hashes, first_seen in self._watcher.new_domains:
+            self._tables.add_young(hashes, first_seen)
+        for hashes in self._watcher.popular:
+            self._tables.drop_young(hashes)
         self._drop("domains", self._watcher.refused)
         both = "(SELECT hour FROM sum_unusual UNION ALL SELECT hour FROM sum_listed)"
         rows = dict(self._store.rows(f"SELECT hour, count(*) FROM {both} GROUP BY ALL"))
@@ -119,11 +123,9 @@ class Detection:
         hour = _hour(newest)
         closed = {each for each in self._open_hours if each + _HOUR + _LATE < newest}
         if self._unmerged > _MERGE_ROWS:
-            closed = set(self._open_hours)
+            closed = self._open_hours
         if closed:
-            self._tables.merge(closed)
-            self._open_hours -= closed
-            self._unmerged = 0
+            self._merge(closed)
         if hour > before:
             self._drop("rows", self._tables.forget(newest))
             self._watcher.forget(newest - KEPT_FOR)
@@ -143,7 +145,9 @@ class Detection:
                 self._judge_at(now)
 
     def settle(self, newest: datetime) -> None:
-        """Let all detectors judge what is left, for when no more will come. Raises as :meth:`judge` does."""
+        """Do what else is done as time passes, for when no more will come. Raises as :meth:`judge` does."""
+        with self._store.transaction():
+            self._merge(self._open_hours)
         if self._judged < newest:
             self._judge_at(newest, last=True)
 
@@ -153,10 +157,16 @@ class Detection:
         lists = [] if self._lists is None else [*self._lists.files, *self._missing]
         return DetectionSnapshot(tuple(health), tuple(self._scores), tuple(lists), self._rows)
 
+    def _merge(self, hours: set[datetime]) -> None:
+        self._tables.merge(hours)
+        self._open_hours = self._open_hours - hours
+        self._unmerged = 0
+
     def _judge_at(self, now: datetime, last: bool = False) -> None:
         if self._runner is None:
             # Not before there is something to judge: to load what detectors need takes a second.
             self._runner = Runner(self._detectors, Context(self._state, self._config))
+        self._store.use_one_thread(True)  # what a detector adds up needs as much memory for each of them
         found = self._runner.judge(self._read, now, last)
         self._scores = self._runner.scores()
         with self._store.transaction():

@@ -13,7 +13,7 @@ import pytest
 from dnsvigil import detection
 from dnsvigil.collector import Collector
 from dnsvigil.config import Config, Detectors
-from dnsvigil.features import novelty
+from dnsvigil.features import novelty, watch
 from dnsvigil.records import UNUSUAL, Cursor
 from dnsvigil.sources.kinds import DNS
 from dnsvigil.sources.reader import Batch
@@ -191,6 +191,7 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
     tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detection, "_MERGE_ROWS", 50)
+    monkeypatch.setattr(watch, "_SPAN", 60)
     dice = random.Random(5)
     lines: list[tuple[float, str, str, str]] = []
     for number in range(3000):

@@ -51,10 +51,10 @@ def texts_of_least(text, value, count):  # type: ignore[no-untyped-def]
     """Return the texts that go with the ``count`` least values."""
 
 
-def transactions_table() -> ir.Table:
-    """Return the transactions view as the expressions here see it."""
+def transactions_table(name: str) -> ir.Table:
+    """Return the transactions view, or a part of it, as the expressions here see it."""
     types = ["timestamp", "string", "string", "uint16", "uint16", "array<string>"]
-    return ibis.table(dict(zip(COLUMNS, types, strict=True)), name="transactions")
+    return ibis.table(dict(zip(COLUMNS, types, strict=True)), name=name)
 
 
 def unusual_table(name: str = "unusual") -> ir.Table:

@@ -1,10 +1,11 @@
 """Watches batches for what is unusual or listed: runs the expressions of :mod:`dnsvigil.features.unusual`."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import as_file, files
+from itertools import pairwise
 from typing import Any, Final
 
 import duckdb
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from dnsvigil.features import unusual
 from dnsvigil.features.domains import deep_suffixes
 from dnsvigil.features.novelty import Hashes, Novelty, Times, YoungDomains, within
+from dnsvigil.records import UNUSUAL
 from dnsvigil.sources.lists import DomainLists
 
-_NO_HASHES: Final = np.zeros(0, np.uint64)
+_SPAN: Final = 100_000  # records
+_UNUSUAL: Final = ", ".join(f"{name} {kind}" for name, kind in UNUSUAL.items())
 
 
 class Watcher:
@@ -34,12 +37,7 @@ class Watcher:
         self._novelty = novelty
         self._young = young
         self._lists = lists
-        self.new_domains: tuple[Hashes, Times] = _NO_HASHES, np.zeros(0, np.int64)
-        """The domains that the batch made young, and since when, in microseconds."""
-        self.popular = _NO_HASHES
-        """The domains that with the batch are young no more."""
-        self.refused = 0
-        """The domains that were new, and had no room."""
+        self._begin()
         connection.execute("CREATE OR REPLACE TEMP TABLE busy_clients (client VARCHAR)")
         for name, columns in _GIVEN.items():
             connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
@@ -51,6 +49,41 @@ class Watcher:
 
     def watch(self) -> None:
         """Fill the tables ``sum_unusual`` and ``sum_listed`` from the batch."""
+        self._begin()
+        for span in self._spans():
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW watched AS FROM transactions WHERE {span}")
+            self._watch()
+        self._match()
+
+    def _begin(self) -> None:
+        self.new_domains: list[tuple[Hashes, Times]] = []
+        """The domains that the batch made young, and since when, in microseconds."""
+        self.popular: list[Hashes] = []
+        """The domains that with the batch are young no more."""
+        self.refused = 0
+        """The domains that were new, and had no room."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE sum_unusual ({_UNUSUAL})")
+
+    def _spans(self) -> Iterator[str]:
+        """Yield conditions that cut the batch by time into spans of some ``_SPAN`` records each.
+
+        So what a batch of nothing but new names needs of memory has a bound.
+        """
+        ((records,),) = self._connection.execute("SELECT count(*) FROM transactions").fetchall()
+        count = -(-records // _SPAN)
+        if count <= 1:
+            yield "true"
+            return
+        parts = [part / count for part in range(1, count)]
+        ((cuts,),) = self._connection.execute(
+            "SELECT quantile_disc(ts, $1::DOUBLE[]) FROM transactions", [parts]
+        ).fetchall()
+        edges = [None, *dict.fromkeys(cuts), None]
+        for begin, end in pairwise(edges):
+            after = f"ts >= TIMESTAMP '{begin}'" if begin else "true"
+            yield f"{after} AND ts < TIMESTAMP '{end}'" if end else after
+
+    def _watch(self) -> None:
         self._run("asked")
         self._tell(*self._columns("asked", "hash", "domain_hash", "first"))
         self._run("noted", "firsts")
@@ -58,10 +91,10 @@ class Watcher:
             self._run(f"asked_{name}")
             (hashes,) = self._columns(f"asked_{name}", "hash")
             self._give(f"new_{name}", hash=hashes[self._novelty.unseen(hashes)])
-        self._run("sum_unusual")
+        self._run("unusual_part")
+        self._connection.execute("INSERT INTO sum_unusual FROM unusual_part")
         clients = self._connection.execute(_steps()["domain_clients"]).fetchnumpy()
-        self.popular = self._young.meet(clients["hash"], clients["bits"])
-        self._match()
+        self.popular.append(self._young.meet(clients["hash"], clients["bits"]))
 
     def forget(self, before: datetime) -> None:
         """Drop the domains that were first asked for before a time."""
@@ -80,8 +113,8 @@ class Watcher:
         since = at[order][places]
         fresh = self._novelty.unseen(distinct) & ~within(distinct, never_young())
         taken = self._young.add(distinct[fresh], since[fresh])
-        self.new_domains = distinct[fresh][:taken], since[fresh][:taken]
-        self.refused = int(fresh.sum()) - taken
+        self.new_domains.append((distinct[fresh][:taken], since[fresh][:taken]))
+        self.refused += int(fresh.sum()) - taken
         young = self._young.are_young(domains, at)
         told = new | young
         self._give("told", hash=hashes[told], new=new[told], young=young[told])
@@ -144,12 +177,12 @@ def _steps() -> dict[str, str]:
         queries[name] = str(ibis.to_sql(expression, dialect="duckdb"))
         return ibis.table(expression.schema(), name=name)
 
-    transactions = unusual.transactions_table()
+    transactions, watched = (unusual.transactions_table(name) for name in ("transactions", "watched"))
     busy = ibis.table({"client": "string"}, name="busy_clients")
     names = ibis.table({"key": "string", "domain": "string", "zone": "string"}, name="names")
     deep = ibis.table({"tail": "string"}, name="deep")
     top_level = sorted(tail for tail in deep_suffixes() if "." not in tail)
-    rest = unusual.without(transactions, busy)
+    rest = unusual.without(watched, busy)
     asked = step("asked", unusual.asked(rest, names, deep, top_level))
     told = ibis.table({"hash": "uint64", "new": "boolean", "young": "boolean"}, name="told")
     interesting = asked.inner_join(told, "hash").select("qname", "hash", "domain", "new", "young")
@@ -159,8 +192,8 @@ def _steps() -> dict[str, str]:
     for name, rows in {"labels": unusual.labels(firsts), "answers": unusual.answers(firsts)}.items():
         made = step(f"asked_{name}", rows)
         parts.append(unusual.of_hashes(made, ibis.table({"hash": "uint64"}, name=f"new_{name}")))
-    floods = unusual.floods(transactions, busy)
-    rows = step("sum_unusual", unusual.unusual(noted, firsts, parts[0], parts[1], floods))
+    floods = unusual.floods(watched, busy)
+    rows = step("unusual_part", unusual.unusual(noted, firsts, parts[0], parts[1], floods))
     step("domain_clients", unusual.domain_clients(rows))
     hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
     step("sum_listed", unusual.listed(transactions, hits))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -101,14 +102,13 @@ class UnusualTables:
         return [client for (client,) in self._store.rows(query, hour, most_domains, most_names)]
 
     def merge(self, hours: Iterable[datetime]) -> None:
-        """Make one row of those that batches left of the same."""
-        bound = list(hours)
-        for table in _TABLES:
-            merged = _merged(table).format(rows=f"(FROM {table} WHERE list_contains(?, hour))")
-            self._store.connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {merged}", [bound])
-            self._store.connection.execute(f"DELETE FROM {table} WHERE list_contains(?, hour)", [bound])
+        """Make one row of those that batches left of the same, hour by hour."""
+        for table, hour in product(_TABLES, hours):
+            merged = _merged(table).format(rows=f"(FROM {table} WHERE hour = ?)")
+            self._store.connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {merged}", [hour])
+            self._store.connection.execute(f"DELETE FROM {table} WHERE hour = ?", [hour])
             self._store.connection.execute(f"INSERT INTO {table} FROM merged")
-        self._store.connection.execute("DROP TABLE temp.merged")
+        self._store.connection.execute("DROP TABLE IF EXISTS temp.merged")
 
     def forget(self, now: datetime) -> int:
         """Drop what is too old, and the oldest hours where there are too many rows; return how many rows those had."""
