@@ -41,6 +41,11 @@ def bit_count(bits):  # type: ignore[no-untyped-def]
     """Return how many bits are set."""
 
 
+@ibis.udf.agg.builtin(name="arg_max", signature=(("string", "int64", "int64"), "array<string>"))
+def texts_of_most(text, value, count):  # type: ignore[no-untyped-def]
+    """Return the texts that go with the ``count`` greatest values."""
+
+
 def carriers(recent: ir.Table) -> ir.Table:
     """Return the sums of each ``domain``, and an upper bound of the octets that it ``carried``."""
     much = (recent.label_bytes >= _LEAST_ROW) | ((recent.text_names > 0) & (recent.answer_bytes >= _LEAST_ANSWERS))
@@ -57,16 +62,21 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     was something; ``young`` as records.UNUSUAL; ``first_seen``, ``last_seen``; ``samples``, of every hour.
     """
     t = recent.filter(recent.names > 0).semi_join(domains, "domain")
-    sums = {name: t[name].sum() for name in COUNTS}
-    hourly = t.group_by("hour", "client", "domain").agg(
-        **sums,
+    # First who they are, without what takes memory for each of those that are many.
+    pairs = t.group_by("client", "domain").agg(weight=(t.label_bytes + t.answer_bytes).sum().cast("int64"))
+    most = pairs.group_by("domain").agg(
+        clients=pairs.count(), client=texts_of_most(pairs.client, pairs.weight, MOST_CLIENTS)
+    )
+    t = t.inner_join(most.unnest("client"), ["client", "domain"])
+    hourly = t.group_by("hour", "client", "domain", "clients").agg(
+        **{name: t[name].sum() for name in COUNTS},
         minutes=t.minutes.bit_or(),
         young=t.young.any(),
         first_seen=t.first_seen.min(),
         last_seen=t.last_seen.max(),
         samples=t.samples.collect().flatten(),
     )
-    pairs = hourly.group_by("client", "domain").agg(
+    return hourly.group_by("client", "domain", "clients").agg(
         **{name: hourly[name].sum() for name in COUNTS},
         active=bit_count(hourly.minutes).cast("int64").sum(),
         young=hourly.young.any(),
@@ -74,12 +84,6 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
         last_seen=hourly.last_seen.max(),
         samples=hourly.samples.collect().flatten(),
     )
-    weight = pairs.label_bytes + pairs.answer_bytes
-    ranked = pairs.mutate(
-        clients=ibis._.count().over(group_by="domain"),
-        place=ibis.row_number().over(group_by="domain", order_by=[weight.desc(), pairs.client]),
-    )
-    return ranked.filter(ranked.place < MOST_CLIENTS).drop("place")
 
 
 class Leaks:
