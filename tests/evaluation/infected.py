@@ -171,6 +171,15 @@ def _real_logs() -> Iterator[tuple[str, list[Path]]]:
     yield "knot-live", [folder / "from-pcap/knot-live/dns.log.xz"]
 
 
+BENIGN: Final = (
+    ("everyday", EVERYDAY, 1200, 71),
+    ("NXDOMAIN-heavy", HEAVY, 300, 72),
+    ("everyday", EVERYDAY, 1500, 73),
+    ("NXDOMAIN-heavy", HEAVY, 400, 75),
+)
+"""Shares of look-alikes, clients, and seeds on which nothing was chosen; each is a day."""
+
+
 def main() -> None:
     """Print the tables."""
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -180,10 +189,7 @@ def main() -> None:
             "generators that nothing was tuned on": pool.submit(infections, reported()),
             "real families": pool.submit(infections, real()) if real() else None,
         }
-        benign = {
-            "everyday": pool.submit(quiet, EVERYDAY, 2500, 6, SEED + 1),
-            "NXDOMAIN-heavy": pool.submit(quiet, HEAVY, 300, 6, SEED + 2),
-        }
+        benign = [(title, pool.submit(quiet, shares, clients, 24, seed)) for title, shares, clients, seed in BENIGN]
         read = {
             name: pool.submit(logs, paths)
             for name, paths in (_real_logs() if DATA.is_dir() else ())
@@ -197,7 +203,7 @@ def main() -> None:
             by_family, false = delays.result()
             print(f"\n{title}: {len(by_family)}", *table(by_family), f"benign clients found: {false}", sep="\n")
         print("\nbenign traffic: client-days, clients found")
-        for title, figures in benign.items():
+        for title, figures in benign:
             days, found = figures.result()
             print(f"{title:18} {days:8.0f} {found:4}")
         print("\nreal logs: records, clients found")
