@@ -12,6 +12,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
@@ -78,10 +79,14 @@ def scan(path: Path) -> float:
         return time.perf_counter() - start
 
 
-def ingest(path: Path, state: Path) -> tuple[float, float]:
+DISABLED: Final = "{disabled: [malware, tunnel]}"
+WITHOUT_DETECTORS: Final = f"{{detectors: {DISABLED}}}"
+
+
+def ingest(path: Path, state: Path, config: Path) -> tuple[float, float]:
     """Return the seconds that ``dnsvigil ingest`` takes, start-up included, and its peak memory in MB."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "dnsvigil", "--state", state, "ingest", path])
+    process = subprocess.Popen([sys.executable, "-m", "dnsvigil", "-c", config, "--state", state, "ingest", path])
     peak = 0.0
     while process.poll() is None:
         peak = max(peak, peak_memory(process.pid))
@@ -100,7 +105,9 @@ def peak_memory(pid: int) -> float:
 
 
 def bench_ingest(folder: Path) -> None:
-    """Print the speed of ingestion beside that of the bare scan, at three sizes."""
+    """Print the speed of ingestion, without detectors, beside that of the bare scan, at three sizes."""
+    config = folder / "ingest.yml"
+    config.write_text(WITHOUT_DETECTORS)
     print("| records | log | scan, records/s | ingest, records/s | ratio | peak memory |")
     print("|---|---|---|---|---|---|")
     for records in SIZES:
@@ -109,7 +116,7 @@ def bench_ingest(folder: Path) -> None:
         make_log(log, records)
         size = log.stat().st_size / 1e9
         scans = [scan(log)]
-        seconds, memory = ingest(log, folder / f"state-{records}")
+        seconds, memory = ingest(log, folder / f"state-{records}", config)
         scans.append(scan(log))
         fastest = min(scans)
         print(
@@ -147,7 +154,7 @@ def _write(log: Path, blocks: list[list[bytes]], written: Written) -> None:
 
 
 def bench_live(folder: Path) -> None:
-    """Print how far behind a busy log the collector is, and how long scrapes take meanwhile."""
+    """Print how far behind a busy log the collector is, without detectors, and how long scrapes take meanwhile."""
     source = folder / "source.log"
     make_log(source, 20 * LIVE_RATE // 20)
     rows = [line[line.index(b"\t") :] for line in source.read_bytes().splitlines(keepends=True) if line[:1] != b"#"]
@@ -156,7 +163,7 @@ def bench_live(folder: Path) -> None:
     current = folder / "live" / "current"
     current.mkdir(parents=True)
     config = folder / "dnsvigil.yml"
-    config.write_text(f"listen: 127.0.0.1:19953\nsources:\n  zeek:\n    - path: {current}\n")
+    config.write_text(f"listen: 127.0.0.1:19953\nsources:\n  zeek:\n    - path: {current}\ndetectors: {DISABLED}\n")
     process = subprocess.Popen(
         [sys.executable, "-m", "dnsvigil", "-c", config, "--state", folder / "state-live", "run"]
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from bench.collector import peak_memory
+from bench.collector import WITHOUT_DETECTORS, ingest
 from dnsvigil.collector import Collector
 from dnsvigil.config import Config, Detectors
 from dnsvigil.learning.generators import FAMILIES, Lexicon
@@ -154,24 +152,11 @@ def make_day(path: Path, names: int, clients: int) -> None:
     path.write_bytes(header(START) + body)
 
 
-def ingest(config: Path, state: Path, log: Path) -> tuple[float, float]:
-    """Return the seconds that ``dnsvigil ingest`` takes, start-up included, and its peak memory in MB."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "dnsvigil", "-c", config, "--state", state, "ingest", log])
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, peak_memory(process.pid))
-        time.sleep(0.02)
-    if process.returncode:
-        raise RuntimeError(f"dnsvigil ingest ended with {process.returncode}")
-    return time.perf_counter() - start, peak
-
-
 def bench_memory(folder: Path) -> None:
     """Print time, memory and store of a day's new names, at three sizes, beside the same without detectors."""
     print("| new names | clients | ingest | peak memory | without detectors | store, and without |")
     print("|---|---|---|---|---|---|")
-    configs = {"on": "{}", "off": "{detectors: {disabled: [malware, tunnel]}}"}
+    configs = {"on": "{}", "off": WITHOUT_DETECTORS}
     for names, clients in DAYS:
         day = folder / f"{names}"
         day.mkdir()
@@ -181,7 +166,7 @@ def bench_memory(folder: Path) -> None:
         for name, text in configs.items():
             config = day / f"{name}.yml"
             config.write_text(text)
-            seconds, peak = ingest(config, day / name, log)
+            seconds, peak = ingest(log, day / name, config)
             found.append((seconds, peak, (day / name / "dnsvigil.duckdb").stat().st_size / 1e6))
         log.unlink()
         (seconds, peak, size), (quicker, less, smaller) = found
