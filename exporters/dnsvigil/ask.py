@@ -15,7 +15,7 @@ from dnsvigil.httpd.server import Response
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flows import FlowTables
 from dnsvigil.store.store import Store, StoreError
-from dnsvigil.web.api import Api
+from dnsvigil.web.api import StoreApi
 
 _TIMEOUT: Final = 30.0  # seconds
 _JSON: Final = "application/json"
@@ -46,9 +46,6 @@ class _Here:
             done.set_exception(error)
         return done
 
-    def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
-        raise NotImplementedError("only a collector reads files")
-
 
 def ask(config: Config, state: Path, path: str, **query: Any) -> Any:
     """Return the answer to ``GET path``, whatever is None in the query being left out. Raises :class:`AskError`."""
@@ -74,7 +71,7 @@ def _answer(config: Config, state: Path, path: str, body: str | None, **query: A
                 "CONTENT_LENGTH": str(len(raw)),
                 "wsgi.input": io.BytesIO(raw),
             }
-            answer = Api(_Here(store)).handlers()[path if body is None else f"POST {path}"](environ)
+            answer = StoreApi(_Here(store)).handlers()[path if body is None else f"POST {path}"](environ)
     except StoreError as error:  # it is in use, or for the collector's user alone
         answer = _ask_collector(config, error, f"{path}?{target}" if target else path, body)
     try:

@@ -117,7 +117,7 @@ class Finding:
     def domains(self) -> list[str]:
         """Return the registered domains that the evidence says it rests on, each once."""
         domains = self.evidence.get("domains")
-        return [*dict.fromkeys(filter(_is_text, domains))] if isinstance(domains, list) else []
+        return [*dict.fromkeys(filter(is_text, domains))] if isinstance(domains, list) else []
 
     def record(self) -> dict[str, Any]:
         """Return the finding as JSON has it."""
@@ -184,7 +184,7 @@ class Findings:
 
         None is returned where there is none. Raises ``ValueError`` where ``why`` says nothing, or too much.
         """
-        if not (why.strip() and len(why) <= _MAX_WHY and _is_text(why)):
+        if not (why.strip() and len(why) <= _MAX_WHY and is_text(why)):
             raise ValueError(f"why: expected 1 to {_MAX_WHY:,} characters")
         found = finding_with(self._store.rows, number)
         if found is None:
@@ -259,7 +259,8 @@ def _decayed(finding: Finding, now: datetime) -> float:
     return finding.score / math.pow(2, (now - finding.last_seen) / HALF_LIFE)
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """Tell whether something is a text that can be written, and not an empty one."""
     try:
         return isinstance(value, str) and bool(value.encode())
     except UnicodeEncodeError:  # half of a pair

@@ -15,7 +15,7 @@ from wsgiref.types import WSGIEnvironment
 from dnsvigil.features.popular import own_popular_domains
 from dnsvigil.httpd.server import BodyError, Handler, Response
 from dnsvigil.records import FLOW_MEASURES, FLOW_SLOT_SECONDS, RESOLVER_MEASURES, TALKER_ELEMENTS
-from dnsvigil.store.findings import STATES, Finding, Findings, dismissed_domains, finding_with, findings_in
+from dnsvigil.store.findings import STATES, Finding, Findings, dismissed_domains, finding_with, findings_in, is_text
 from dnsvigil.store.flow_series import series, talkers, verdicts
 from dnsvigil.store.store import Store, StoreError
 
@@ -31,18 +31,18 @@ _EARLY: Final = timedelta(hours=1)  # by which another machine's clock may be ah
 _T = TypeVar("_T")
 
 
-class Readable(Protocol):
+class HasStore(Protocol):
     """What has a store; may be called from any thread."""
 
     def read(self, query: str, *bound: Any) -> list[Any]:
         """Return the rows of a query. Raises :class:`StoreError`."""
 
-
-class Back(Readable, Protocol):
-    """The collector that runs behind the API; may be called from any thread."""
-
     def submit(self, task: Callable[[Store], _T]) -> Future[_T]:
         """Run ``task`` with the open store, outside of a transaction, when nothing else uses it."""
+
+
+class Back(HasStore, Protocol):
+    """The collector that runs behind the API; may be called from any thread."""
 
     def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
         """Have flow files read, each with the exporter's name if that is known."""
@@ -56,10 +56,10 @@ class _ProblemError(Exception):
         self.status = status
 
 
-class Questions:
-    """Answers the requests that only read."""
+class StoreApi:
+    """Answers the requests that need a store alone."""
 
-    def __init__(self, back: Readable) -> None:
+    def __init__(self, back: HasStore) -> None:
         self._back = back
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -70,6 +70,8 @@ class Questions:
             "/api/flows/talkers": _as_json(self._talkers),
             "/api/findings": _as_json(self._findings),
             "/api/training": _as_json(self._training),
+            "POST /api/findings": _as_json(self._take_finding),
+            "POST /api/findings/dismiss": _as_json(self._dismiss),
         }
 
     def _series(self, environ: WSGIEnvironment) -> tuple[int, Any]:
@@ -115,22 +117,6 @@ class Questions:
         _query(environ)
         return 200, {"popular": own_popular_domains(self._back.read), "dismissed": dismissed_domains(self._back.read)}
 
-
-class Api:
-    """Answers all requests."""
-
-    def __init__(self, back: Back) -> None:
-        self._back = back
-
-    def handlers(self) -> Mapping[str, Handler]:
-        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
-        return {
-            **Questions(self._back).handlers(),
-            "POST /api/flows/files": _as_json(self._take_files),
-            "POST /api/findings": _as_json(self._take_finding),
-            "POST /api/findings/dismiss": _as_json(self._dismiss),
-        }
-
     def _take_finding(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         finding = _finding(_body(environ))
 
@@ -162,6 +148,17 @@ class Api:
             return _wait(self._back.submit(dismiss)) or (202, [])
         except ValueError as error:
             _refuse(str(error))
+
+
+class Api:
+    """Answers all requests."""
+
+    def __init__(self, back: Back) -> None:
+        self._back = back
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
+        return {**StoreApi(self._back).handlers(), "POST /api/flows/files": _as_json(self._take_files)}
 
     def _take_files(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         given = _body(environ).get("files")
@@ -275,18 +272,11 @@ def _time(text: Any) -> datetime:
 
 def _file(given: Any) -> tuple[Path, str | None]:
     path, exporter = (given.get(name) if isinstance(given, dict) else None for name in ("path", "exporter"))
-    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or not _is_text(path):
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or not is_text(path):
         _refuse("files: expected the absolute path of each")
-    if not (exporter is None or (isinstance(exporter, str) and exporter and _is_text(exporter))):
+    if not (exporter is None or (isinstance(exporter, str) and exporter and is_text(exporter))):
         _refuse("files: an exporter is a name, or null")
     return Path(path), exporter
-
-
-def _is_text(text: str) -> bool:
-    try:
-        return bool(text.encode())
-    except UnicodeEncodeError:  # half of a pair
-        return False
 
 
 def _wait(future: "Future[_T]") -> _T | None:
