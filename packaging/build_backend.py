@@ -35,6 +35,7 @@ __all__ = [
 PACKAGE = Path(__file__).resolve().parents[1] / "exporters" / "dnsvigil"
 SOURCES = (
     "features/names.py",
+    "features/warninglists.py",
     *(f"learning/{name}.py" for name in ("evaluate", "generators", "models", "namescore", "samples", "training")),
 )
 DEPENDENCIES = ("ibis-framework", "numpy", "pymispwarninglists", "scikit-learn", "scipy")

@@ -3,8 +3,6 @@
 docs/detectors/tunnel.md has the formula, what it was measured to find, and its blind spots.
 """
 
-import hashlib
-import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -12,15 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from importlib.resources import files
 from itertools import zip_longest
 from typing import Any, ClassVar, Final
 
-import numpy as np
-
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.features.leaks import COUNTS, Leaks, Row
-from dnsvigil.features.watch import never_young
+from dnsvigil.features.warninglists import warning_list
+from dnsvigil.features.watch import is_never_young
 from dnsvigil.store.findings import QUIET, Read
 
 
@@ -320,7 +316,7 @@ def _standing(domain: Row) -> tuple[float, list[str]]:
     if name not in _dynamic():
         if name in _popular():
             shares["among the 10,000 most popular domains"] = _POPULAR
-        elif _is_ranked(name):
+        elif is_never_young(name):
             shares["among the million most popular domains"] = _RANKED
     least = min(shares.values(), default=1.0)
     return least, [why for why, share in shares.items() if share == least]
@@ -352,7 +348,7 @@ def _before_mention(name: str) -> int | None:
     labels = name.split(".")
     for end in range(len(labels), max(len(labels) - _SUFFIX_LABELS, 1) - 1, -1):
         for begin in (end - 2, end - 3):
-            if begin >= 0 and _is_ranked(".".join(labels[begin:end])):
+            if begin >= 0 and is_never_young(".".join(labels[begin:end])):
                 return len(".".join(labels[:begin]))
     return None
 
@@ -406,32 +402,17 @@ def _shown(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def _is_ranked(domain: str) -> bool:
-    # As dnsvigil.features.unusual.domain_hash.
-    number = np.uint64(
-        int.from_bytes(hashlib.md5(b"d" + domain.encode(), usedforsecurity=False).digest()[8:], "little")
-    )
-    hashes = never_young()
-    place = int(np.searchsorted(hashes, number))
-    return place < len(hashes) and bool(hashes[place] == number)
-
-
-def _warning_list(name: str) -> list[str]:
-    path = files("pymispwarninglists").joinpath(f"data/misp-warninglists/lists/{name}/list.json")
-    return [entry.lower().lstrip(".") for entry in json.loads(path.read_text(encoding="utf-8"))["list"]]
-
-
 @cache
 def _popular() -> frozenset[str]:
-    return frozenset(_warning_list("tranco10k"))
+    return frozenset(warning_list("tranco10k"))
 
 
 @cache
 def _dynamic() -> frozenset[str]:
     """Return domains below which anyone may have a name: their own popularity says nothing."""
-    return frozenset(_warning_list("dynamic-dns"))
+    return frozenset(warning_list("dynamic-dns"))
 
 
 @cache
 def _top_level() -> frozenset[str]:
-    return frozenset(_warning_list("tlds"))
+    return frozenset(name.lower() for name in warning_list("tlds"))

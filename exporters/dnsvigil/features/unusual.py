@@ -13,12 +13,10 @@ import ibis.expr.types as ir
 
 from dnsvigil.features.summaries import md5_number_lower
 from dnsvigil.records import LISTED, UNUSUAL
+from dnsvigil.store.unusual import SAMPLES
 
 ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
 """Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
-
-SAMPLES: Final = 8
-"""Names that a row has as samples."""
 
 FLOOD: Final = "*"
 """Stands for all domains of a client that asks for more that is new than is kept."""

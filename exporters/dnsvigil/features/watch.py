@@ -1,10 +1,9 @@
 """Watches batches for what is unusual or listed: runs the expressions of :mod:`dnsvigil.features.unusual`."""
 
-import json
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cache
-from importlib.resources import as_file, files
 from itertools import pairwise
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from dnsvigil.features import unusual
 from dnsvigil.features.domains import deep_suffixes
 from dnsvigil.features.novelty import Hashes, Novelty, Times, YoungDomains, within
+from dnsvigil.features.warninglists import warning_list
 from dnsvigil.records import UNUSUAL
 from dnsvigil.sources.lists import DomainLists
 
@@ -206,9 +206,14 @@ def never_young() -> Hashes:
 
     These are the million of the Tranco list of pymispwarninglists, reverse zones and names of one label.
     """
-    with as_file(files("pymispwarninglists").joinpath("data/misp-warninglists/lists/tranco/list.json")) as path:
-        domains: Collection[str] = json.loads(path.read_text(encoding="utf-8"))["list"]
-    return _hashes([*domains, "in-addr.arpa", "ip6.arpa", unusual.SINGLE_LABEL])
+    return _hashes([*warning_list("tranco"), "in-addr.arpa", "ip6.arpa", unusual.SINGLE_LABEL])
+
+
+def is_never_young(domain: str) -> bool:
+    """Tell whether a domain is one of :func:`never_young`."""
+    # As unusual.domain_hash has it.
+    digest = hashlib.md5(b"d" + domain.encode(), usedforsecurity=False).digest()
+    return bool(within(np.frombuffer(digest, "<u8", 1, 8), never_young())[0])
 
 
 def _hashes(domains: Collection[str]) -> Hashes:

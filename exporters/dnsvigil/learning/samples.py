@@ -1,7 +1,6 @@
 """What the dependencies hold to learn from: names of popular domains, and English words."""
 
 import hashlib
-import json
 import re
 import sysconfig
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.features.names import label_of
+from dnsvigil.features.warninglists import warning_list
 
 _PROSE_PACKAGES: Final = ("ibis", "numpy", "scipy", "sklearn")
 _DOCUMENTATION: Final = re.compile(r'"""(.*?)"""|#(.*?)$', re.DOTALL | re.MULTILINE)
@@ -25,8 +25,7 @@ def share(text: str, salt: str) -> float:
 
 def popular_domains() -> list[str]:
     """Return the Tranco list of pymispwarninglists: a million registered domains, in the order of the alphabet."""
-    path = files("pymispwarninglists").joinpath("data/misp-warninglists/lists/tranco/list.json")
-    return list(json.loads(path.read_text(encoding="utf-8"))["list"])
+    return warning_list("tranco")
 
 
 def prose_words() -> list[str]:

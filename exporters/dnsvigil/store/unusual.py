@@ -17,7 +17,9 @@ KEPT_FOR: Final = timedelta(hours=25)
 MOST_ROWS: Final = 8_000_000
 """Rows of a day. Where there are more the oldest hours are dropped."""
 
-_SAMPLES: Final = 8
+SAMPLES: Final = 8
+"""Names that a row has as samples."""
+
 _TABLES: Final = {"unusual": UNUSUAL, "listed": LISTED}
 _KEYS: Final = {"unusual": ("hour", "client", "domain", "young"), "listed": ("hour", "client", "entry", "lists")}
 _BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
@@ -37,9 +39,9 @@ def _merged(table: str) -> str:
         "minutes": "bit_or(minutes)",
         "first_seen": "min(first_seen)",
         "last_seen": "max(last_seen)",
-        # In whatever order: the first of all by name would be much alike.
         "addresses": "any_value(addresses)",
-        "samples": f"list_distinct(flatten(list(samples)))[:{_SAMPLES}]",
+        # In whatever order: the first of all by name would be much alike.
+        "samples": f"list_distinct(flatten(list(samples)))[:{SAMPLES}]",
     }
     columns = (
         name if name in _KEYS[table] else f"{ways.get(name, f'sum({name})::BIGINT')} AS {name}"
