@@ -211,14 +211,31 @@ class TestRotation:
         zeek.compress(zeek.rename(), keep=keep)
         assert all_read(live, zeek)
 
-    def test_while_it_is_read(self, taker: Taker, zeek: Zeek) -> None:
+    @pytest.mark.parametrize("new", [0, 5, 30])
+    def test_just_before_it_is_opened(self, taker: Taker, zeek: Zeek, new: int) -> None:
         zeek.write(20)
         cursors = Cursors([])
-        (file,) = Follower([ZeekSource(zeek.path.parent)], cursors, 0).pending()
+        follower = Follower([ZeekSource(zeek.path.parent)], cursors, 0)
+        (file,) = follower.pending()
         batches = read_batches(file.path, file.cursor, file.finished)
         zeek.compress(zeek.rename())
+        if new:
+            zeek.write(new)
         with pytest.raises(FileNotFoundError):
             next(batches)
+        taken = Taken()
+        for file in follower.pending():
+            taken.rows += taker.batches(read_batches(file.path, file.cursor, file.finished)).rows
+        assert taken.names == zeek.names
+
+    def test_truncated_just_before_it_is_opened(self, zeek: Zeek) -> None:
+        """The inode stays the same."""
+        zeek.write(5)
+        (file,) = Follower([ZeekSource(zeek.path.parent)], Cursors([]), 0).pending()
+        os.truncate(zeek.path, 0)
+        zeek.write(20)
+        with pytest.raises(FileNotFoundError):
+            next(read_batches(file.path, file.cursor, file.finished))
 
     def test_of_a_line_that_is_not_finished_yet(self, live: Live, zeek: Zeek) -> None:
         zeek.write()

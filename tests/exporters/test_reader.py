@@ -338,8 +338,11 @@ class TestOddFile:
         path = tmp_path / "dns.log"
         path.write_bytes(MIXED)
         (batch,) = read_batches(path, new(path), True)
-        os.truncate(path, 100)
+        os.truncate(path, len(MIXED) - 1)
         assert taker.batches(read_batches(path, batch.cursor, True)).read == 0
+        os.truncate(path, 100)
+        with pytest.raises(FileNotFoundError):
+            next(read_batches(path, batch.cursor, True))
 
     def test_is_settled_after_a_minute(self, tmp_path: Path) -> None:
         path = tmp_path / "dns.log"

@@ -57,6 +57,11 @@ class LogFile:
         """Open ``path``; raises ``OSError`` as ``open`` does."""
         self.path = path
         self._raw = path.open("rb")
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Go back to the beginning."""
+        self._raw.seek(0)
         magic = self._raw.read(6)
         self._raw.seek(0)
         self.compressed = True
@@ -128,7 +133,7 @@ class LogFile:
             self.seek(self.offset - len(data))
 
     def stored(self, count: int) -> bytes:
-        """Return the first ``count`` bytes as they lie on disk; nothing else can be read after that."""
+        """Return the first ``count`` bytes as they lie on disk; only :meth:`rewind` can follow."""
         self._raw.seek(0)
         return self._raw.read(count)
 
@@ -182,12 +187,19 @@ class Head:
     def of(cls, path: Path) -> Self:
         """Read the head; empty ``records`` where there is no whole record yet. Raises ``OSError``."""
         with LogFile(path) as file:
-            try:
-                file.skip_hole()
-                start = file.offset
-                data = file.read(_LONGEST_HEADER + HEAD_SIZE)
-            except BrokenFileError:
-                return cls(0, b"", file.stored(HEAD_SIZE))
+            return cls.read(file)
+
+    @classmethod
+    def read(cls, file: LogFile) -> Self:
+        """Read the head of a file that is open, and rewind it. Raises ``OSError``."""
+        try:
+            file.skip_hole()
+            start = file.offset
+            data = file.read(_LONGEST_HEADER + HEAD_SIZE)
+        except BrokenFileError:
+            return cls(0, b"", file.stored(HEAD_SIZE))
+        finally:
+            file.rewind()
         end = 0
         while data.startswith(b"#", end):
             end = data.find(b"\n", end) + 1 or len(data)

@@ -1,5 +1,6 @@
 """Reads one log file in batches, from its cursor to its end."""
 
+import errno
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import Final, TypeVar
 
 from dnsvigil.records import Cursor
 from dnsvigil.sources.kinds import DNS, Kind
-from dnsvigil.sources.logfile import BrokenFileError, LogFile
+from dnsvigil.sources.logfile import BrokenFileError, Head, LogFile
 from dnsvigil.sources.zeek import Header, Piece, is_whole, split
 
 BATCH_BYTES: Final = 64 * 2**20
@@ -35,9 +36,11 @@ def read_batches(path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS) -
 
     ``finished`` says that nobody writes the file any more: a last line without an end is then read if it is
     whole, and else counted. Before that it is left for the next time, and so is a compressed file that breaks off.
-    Raises ``OSError``.
+    Raises ``OSError``, and ``FileNotFoundError`` also where another file has taken the place of the cursor's.
     """
     with LogFile(path) as file:
+        if Head.read(file).hash(cursor.head_size) != cursor.head_hash:
+            raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(path))
         header = Header.parse(cursor.header) if cursor.header else None
         start = cursor.offset
         at_end = False
