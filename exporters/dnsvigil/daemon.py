@@ -206,6 +206,8 @@ class Daemon:
                     self._inbox.wait(POLL_SECONDS)
 
     def _follow_flows(self, collector: FlowCollector) -> FlowFollower:
+        if self._config.sources.netflow:
+            collector.prepare()
         with self._store.transaction():
             since = float(self._store.meta("following_flows_since", repr(time.time())))
         follower = FlowFollower(self._config.sources.netflow, since, collector.known_files())

@@ -93,6 +93,10 @@ class FlowCollector:
         if "_reader" in self.__dict__:
             self._reader.close()
 
+    def prepare(self) -> None:
+        """Make what files need, which the first would otherwise wait for."""
+        _ = self._reader, self._summarizer
+
     def known_files(self) -> dict[Path, Stamp]:
         """Return the files that were read, as they were."""
         return self._tables.known_files()

@@ -38,6 +38,7 @@ def read(*paths: str) -> None:
         Store(Path(state)) as store,
         closing(FlowCollector(store, config)) as collector,
     ):
+        collector.prepare()
         for path in paths:
             start, used = time.perf_counter(), sum(os.times()[:4])
             collector.ingest(pending_file(Path(path)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -147,10 +146,25 @@ def test_sketches_keep_the_smallest_hashes(connection):
     connection.execute("INSERT INTO flow_pairs SELECT * REPLACE (853 AS server_port) FROM flow_pairs")
     FlowSummarizer(connection, []).summarize(SLOT, "edge", [R1])
     ((resolver, sketch),) = connection.execute("SELECT resolver, sketch FROM sum_flow_clients").fetchall()
-    hashes = sorted(int.from_bytes(hashlib.md5(client.encode()).digest()[8:], "little") for client in clients)
+    hashes = connection.execute("SELECT hash(unnest(?::VARCHAR[])) ORDER BY 1", [clients]).fetchall()
     assert resolver == R1
-    assert sorted(sketch) == hashes[:SKETCH_SIZE]
-    assert abs(estimate_distinct([sketch]) - 1_000) < 200
+    assert sorted(sketch) == [number for (number,) in hashes[:SKETCH_SIZE]]
+
+
+@pytest.mark.parametrize("client", ["printf('10.0.%d.%d', i // 250, i % 250)", "printf('2001:db8::%x', i)"])
+def test_neighbouring_clients_are_counted_within_the_error_of_a_sketch(connection, client):
+    resolvers, clients = 50, 1_000
+    connection.execute(f"""
+        INSERT INTO flow_pairs BY NAME
+        SELECT {client} AS client, 'r' || i // {clients} AS server FROM range({resolvers * clients}) AS r(i)
+    """)
+    FlowSummarizer(connection, []).summarize(SLOT, "edge", [f"r{n}" for n in range(resolvers)])
+    sketches = connection.execute("SELECT sketch FROM sum_flow_clients").fetchall()
+    errors = [estimate_distinct([sketch]) / clients - 1 for (sketch,) in sketches]
+    assert len(errors) == resolvers
+    assert max(map(abs, errors)) < 0.25
+    assert abs(sum(errors) / resolvers) < 0.03
+    assert 0.03 < (sum(error**2 for error in errors) / resolvers) ** 0.5 < 0.09
 
 
 def test_own_hosts_that_answer_the_outside(connection, monkeypatch):

@@ -215,10 +215,10 @@ def summed_up(flows: lab.Flows) -> dict[tuple[Any, ...], list[int]]:
     return found
 
 
-@pytest.mark.parametrize("batch", [1 << 18, 1_000, 20_000])
-def test_many_batches_add_up(reader, made, monkeypatch, batch):
+@pytest.mark.parametrize("at_once", [1 << 24, 1_500_000, 1_000])
+def test_many_batches_add_up(reader, made, monkeypatch, at_once):
     file, flows = made
-    monkeypatch.setattr(flowfile, "_BATCH", batch)
+    monkeypatch.setattr(flowfile, "_AT_ONCE", at_once)
     loaded = reader.load(file)
     assert (loaded.flows, loaded.info.sequence_failures) == (30_000, 7)
     assert pairs(reader) == {key: tuple(values) for key, values in summed_up(flows).items()}

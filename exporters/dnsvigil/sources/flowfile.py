@@ -12,17 +12,17 @@ are still taken from what it prints.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
-from itertools import islice, pairwise, starmap
+from itertools import islice
 from operator import or_
 from pathlib import Path
 from socket import AF_INET6, inet_ntop
 from struct import Struct
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final
 
 import duckdb
 import numpy as np
@@ -92,9 +92,12 @@ class Loaded:
     flows: int  # that were read
 
 
-_Flows = NDArray[Any]  # structured; a field that the records lack is missing
+_Flows = Mapping[str, NDArray[Any]]
+"""Columns, those of ``_FIELDS``; with the counts of the way back if the flows have them."""
 
-_BATCH: Final = 1 << 15  # rows
+_ROWS_AT_ONCE: Final = 1 << 15  # that are printed
+_AT_ONCE: Final = 4 << 20  # bytes of records
+_MOST_SIZES: Final = 16  # of records, that are looked for
 # Of a record; more is a mistake of the exporter. 400 Gbit/s carry as much in 90 seconds.
 _MOST: Final = np.uint64(1 << 42)
 _LARGEST: Final = 2**63 - 1024  # sum; the next double is too large for a BIGINT
@@ -106,6 +109,7 @@ _MAGIC: Final = 0xA50C
 _LAYOUTS: Final = (1, 2)
 _BLOCK: Final = Struct("<IIHH")
 _DATA, _ARRAYS = 3, 4
+_LARGEST_BLOCK: Final = 64 << 20  # bytes; nfdump makes none of more than five MiB
 _NOTHING: Final = b"No matching flows\n"  # which nfdump prints, wherever the records go
 _RECORD: Final = 11
 _RECORD_HEADER: Final = 12
@@ -118,25 +122,15 @@ _FIELDS: Final = {
     "src_port": (_GENERIC, 40, "<u2"),
     "dst_port": (_GENERIC, 42, "<u2"),
     "proto": (_GENERIC, 44, "u1"),
-    "src_ipv4": (_IPV4, 0, "<u4"),
-    "dst_ipv4": (_IPV4, 4, "<u4"),
     "src_high": (_IPV6, 0, "<u8"),
     "src_low": (_IPV6, 8, "<u8"),
     "dst_high": (_IPV6, 16, "<u8"),
     "dst_low": (_IPV6, 24, "<u8"),
     "flows": (_COUNTERS, 0, "<u8"),
-    "out_packets": (_COUNTERS, 8, "<u8"),
-    "out_bytes": (_COUNTERS, 16, "<u8"),
 }
-"""Element, place in its content, and kind of what is wanted of a record."""
-_SWAPPED: Final = {
-    "packets": "out_packets",
-    "bytes": "out_bytes",
-    **{f"src_{name}": f"dst_{name}" for name in ("port", "ipv4", "high", "low")},
-}
-_BACK: Final = _SWAPPED | {other: name for name, other in _SWAPPED.items()}
-"""What a field is of the flow back."""
-_PRINTED: Final = np.dtype([(name, kind) for name, (_, _, kind) in _FIELDS.items() if not name.endswith("ipv4")])
+"""Element, place in its content, and kind of what is wanted of a record; 0 where the record lacks it."""
+_FIELDS_IPV4: Final = {"src_low": (_IPV4, 0, "<u4"), "dst_low": (_IPV4, 4, "<u4")}
+_FIELDS_BACK: Final = {"out_packets": (_COUNTERS, 8, "<u8"), "out_bytes": (_COUNTERS, 16, "<u8")}
 _MAPPED: Final = np.uint64(0xFFFF << 32)  # before an IPv4 address, as in RFC 4291
 _FIRST_OF_MAPPED: Final = bytes(10) + b"\xff\xff"
 
@@ -356,7 +350,7 @@ class _UnknownFormError(Exception):
 
 
 def _streamed(stream: IO[bytes]) -> Iterator[_Flows]:
-    """Yield the records of what nfdump writes, those of a block that have the same layout at a time."""
+    """Yield the records of what nfdump writes, many that have the same layout at a time."""
     header = stream.read(_HEADER.size)
     if not header:
         return  # nfdump says why
@@ -365,29 +359,46 @@ def _streamed(stream: IO[bytes]) -> Iterator[_Flows]:
     magic, layout, _, _, compression, encryption, *_ = _HEADER.unpack(header)
     if (magic, layout, compression, encryption) != (_MAGIC, 2, 0, 0):
         raise _UnknownFormError(f"layout {layout}, compression {compression}")
+    sizes: set[int] = set()
+    for records, count in _blocks(stream):
+        yield from _records(records, count, sizes)
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[tuple[memoryview, int]]:
+    """Yield the records of some blocks at a time, to be used before the next, and how many they are."""
+    buffer = bytearray(_AT_ONCE)
+    filled = records = 0
     while head := stream.read(_BLOCK.size):
         if _NOTHING.startswith(head):
-            return
+            break
         if len(head) < _BLOCK.size:
             raise _UnknownFormError("half a block")
         count, size, kind, _ = _BLOCK.unpack(head)
-        block = stream.read(size)
+        if kind not in (_DATA, _ARRAYS) or size > _LARGEST_BLOCK:
+            raise _UnknownFormError(f"a block of type {kind} and of {size} bytes")
+        if filled + size > len(buffer):
+            if filled:
+                yield memoryview(buffer)[:filled], records
+                filled = records = 0
+            if size > len(buffer):
+                buffer = bytearray(size)
+        if stream.readinto(memoryview(buffer)[filled : filled + size]) < size:  # type: ignore[attr-defined]
+            raise _UnknownFormError("half a block")
         if kind == _DATA:
-            yield from _records(block, count)
-        elif kind != _ARRAYS:
-            raise _UnknownFormError(f"blocks of type {kind}")
+            filled += size
+            records += count
+    if filled:
+        yield memoryview(buffer)[:filled], records
 
 
-def _records(block: bytes, count: int) -> Iterator[_Flows]:
-    """Yield the records of a block; those that have the same elements in the same places are taken together."""
-    starts = _starts(block, count)
-    sizes = np.append(starts[1:], len(block)) - starts
-    if (sizes < _HEAD).any():
+def _records(block: memoryview, count: int, sizes: set[int]) -> Iterator[_Flows]:
+    """Yield the records of blocks; those that have the same elements in the same places are taken together."""
+    starts = _starts(block, count, sizes)
+    lengths = np.diff(starts, append=len(block))
+    if (lengths < _HEAD).any():
         raise _UnknownFormError("a record shorter than its head")
-    for size in np.flatnonzero(np.bincount(sizes)).tolist():
-        chosen = sizes == size
-        whole = f"V{size}"
-        records = np.frombuffer(block, whole) if chosen.all() else _every(block, 1, whole)[starts[chosen]]
+    for size in np.flatnonzero(np.bincount(lengths)).tolist():
+        records = _every(block, 1, f"V{size}")[starts[lengths == size]]
         while len(records):
             first = records[0].tobytes()
             known = int.from_bytes(first[:2], "little") == _RECORD
@@ -397,21 +408,20 @@ def _records(block: bytes, count: int) -> Iterator[_Flows]:
                 alike &= _every(records, size, "<u4", at) == int.from_bytes(first[at : at + 4], "little")
             flows, records = (records, records[:0]) if alike.all() else (records[alike], records[~alike])
             if known:
-                yield flows.view(_layout(elements, size))
+                yield _columns(flows, elements)
 
 
-def _starts(block: bytes, count: int) -> NDArray[Any]:
-    """Return where the records begin."""
-    size = int.from_bytes(block[2:4], "little")
-    if size and count * size == len(block) and (_every(block, size, "<u2", 2) == size).all():
-        return np.arange(0, len(block), size)
-    # Of several lengths, mostly whole fours of bytes: what looks like a record is one if the next begins at its end.
+def _starts(block: memoryview, count: int, sizes: set[int]) -> NDArray[Any]:
+    """Return where the records begin. ``sizes`` are those that records had so far; others are added."""
+    # Mostly what looks like the head of a record is one: it is if each record begins where the one before it ends.
     heads = np.frombuffer(block, "<u4", len(block) // 4)
-    likely = np.flatnonzero(heads & 0xFFFF == _RECORD)
-    sizes = (heads.take(likely) >> 16).astype(int)
-    often = np.bincount(sizes).take(sizes) > count // 100  # the others mostly are times or ports
-    starts, sizes = (4 * likely, sizes) if often.all() else (4 * likely[often], sizes[often])
-    if len(starts) == count and np.array_equal(np.append(starts, len(block)), np.append(0, starts + sizes)):
+    likely = np.flatnonzero(
+        reduce(or_, (heads == (size << 16 | _RECORD) for size in sizes), np.zeros(len(heads), bool))
+    )
+    starts = 4 * likely
+    if len(starts) == count and np.array_equal(
+        np.append(starts, len(block)), np.append(0, starts + (heads[likely] >> 16))
+    ):
         return starts
     found = []
     at = 0
@@ -423,7 +433,10 @@ def _starts(block: bytes, count: int) -> NDArray[Any]:
         at = -1
     if at != len(block):
         raise _UnknownFormError("a block whose records are not as long as it")
-    return np.array(found)
+    starts = np.array(found, int)
+    if len(sizes) < _MOST_SIZES:
+        sizes.update(np.diff(starts, append=at).tolist())
+    return starts
 
 
 def _elements(record: bytes) -> dict[int, int]:
@@ -439,12 +452,21 @@ def _elements(record: bytes) -> dict[int, int]:
     return found
 
 
-def _layout(elements: Mapping[int, int], size: int) -> np.dtype[Any]:
+def _columns(records: NDArray[Any], elements: Mapping[int, int]) -> _Flows:
     """Return the fields of records that have their elements in these places."""
-    fields = {
-        name: (kind, elements[element] + at) for name, (element, at, kind) in _FIELDS.items() if element in elements
+    size = records.dtype.itemsize
+    fields = _FIELDS | (_FIELDS_BACK if _COUNTERS in elements else {})
+    if _IPV6 not in elements:
+        fields |= _FIELDS_IPV4
+    flows = {
+        name: np.array(_every(records, size, kind, elements[element] + at))
+        if element in elements
+        else np.zeros(len(records), kind)
+        for name, (element, at, kind) in fields.items()
     }
-    return _structure(fields, size)
+    if _IPV6 not in elements:
+        flows |= {name: flows[name] | _MAPPED for name in _FIELDS_IPV4}
+    return flows
 
 
 class _Printed:
@@ -457,18 +479,20 @@ class _Printed:
     def batches(self) -> Iterator[_Flows]:
         """Yield the rows, many at a time."""
         rows = self._read()
-        while some := list(islice(rows, _BATCH)):
-            flows = np.zeros(len(some), _PRINTED)
-            flows["flows"] = [row["flows"] for row in some]
-            flows["packets"] = [row["packets"] for row in some]
-            flows["bytes"] = [row["bytes"] for row in some]
-            flows["src_port"] = [row["srcport"] for row in some]
-            flows["dst_port"] = [row["dstport"] for row in some]
-            flows["proto"] = [_NUMBERS.get(str(row["prot"]), 255) for row in some]
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            flows = {
+                "flows": np.array([row["flows"] for row in some], "u8"),
+                "packets": np.array([row["packets"] for row in some], "u8"),
+                "bytes": np.array([row["bytes"] for row in some], "u8"),
+                "src_port": np.array([row["srcport"] for row in some], "u2"),
+                "dst_port": np.array([row["dstport"] for row in some], "u2"),
+                "proto": np.array([_NUMBERS.get(str(row["prot"]), 255) for row in some], "u1"),
+            }
             for end in ("src", "dst"):
                 addresses = [row["srcip"] if end == "src" else row["dstip"] for row in some]
                 packed = b"".join(_FIRST_OF_MAPPED[: 16 - len(ip.packed)] + ip.packed for ip in addresses)
-                flows[f"{end}_high"], flows[f"{end}_low"] = np.frombuffer(packed, ">u8").reshape(-1, 2).T
+                halves = np.frombuffer(packed, ">u8").reshape(-1, 2).astype("u8")
+                flows |= {f"{end}_high": halves[:, 0], f"{end}_low": halves[:, 1]}
             yield flows
 
     def _read(self) -> Iterator[Flow]:
@@ -476,27 +500,6 @@ class _Printed:
             yield from self._rows
         except DamagedFileError as error:
             self.damage = str(error)
-
-
-class _Side(NamedTuple):
-    """Flows of which it is known what they are for a client: queries or responses."""
-
-    flows: _Flows
-    kind: str
-    client: str  # src or dst
-    server: str | None
-
-    def write(self, rows: Mapping[str, NDArray[Any]]) -> None:
-        """Write the columns that are not 0."""
-        _write_address(self.flows, self.client, rows["client_high"], rows["client_low"])
-        if self.server:
-            _write_address(self.flows, self.server, rows["server_high"], rows["server_low"])
-            key = rows["port_and_protocol"]
-            key[:] = _column(self.flows, f"{self.server}_port")
-            key <<= np.uint32(2)
-            key |= _PROTOCOL.take(_column(self.flows, "proto"))
-        for name in _COUNTS:
-            rows[f"{self.kind}_{name}"][:] = _column(self.flows, name)
 
 
 class _Rows:
@@ -530,38 +533,34 @@ class _Rows:
         }
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        sides: list[_Side] = []
         try:
             for flows in self._source:
-                self.flows += int(_column(flows, "flows").sum())
-                sides += self._sides(flows)
-                if "out_packets" in (flows.dtype.names or ()):
-                    sides += self._sides(_backwards(flows))
-                if sum(len(side.flows) for side in sides) >= _BATCH:
-                    yield _batch(sides)
-                    sides = []
-            yield _batch(sides)
+                self.flows += int(_clipped(flows, "flows").sum())
+                yield from self._take(flows)
+                if "out_packets" in flows:
+                    yield from self._take(_backwards(flows))
         except GeneratorExit:
             raise
         except BaseException as error:
             self.error = error
 
-    def _sides(self, flows: _Flows) -> Iterator[_Side]:
-        source, target = (_column(flows, name) for name in ("src_port", "dst_port"))
+    def _take(self, flows: _Flows) -> Iterator[pa.RecordBatch]:
+        """Count flows by service, and yield their rows."""
+        source, target = flows["src_port"], flows["dst_port"]
+        protocol = _PROTOCOL.take(flows["proto"])
         of, to = _SERVICE.take(source), _SERVICE.take(target)
-        code = _PROTOCOL.take(_column(flows, "proto")) * np.uint8(len(SERVICES)) + np.where(to < _OTHER, to, of)
-        self._sums += [np.bincount(code, _column(flows, name), self._sums.shape[1]) for name in _COUNTS]
+        code = protocol * np.uint8(len(SERVICES)) + np.where(to < _OTHER, to, of)
+        counts = {name: _clipped(flows, name) for name in _COUNTS}
+        self._sums += [np.bincount(code, counts[name], self._sums.shape[1]) for name in _COUNTS]
         query = _is_dns(target)
-        response = _is_dns(source) & ~query
-        other = ~(query | response)
-        for chosen, kind, client, server in (
-            (query, "query", "src", "dst"),
-            (response, "response", "dst", "src"),
-            (other, "query", "src", None),
-            (other, "response", "dst", None),
-        ):
-            if chosen.any():
-                yield _Side(_chosen(flows, chosen), kind, client, server)
+        dns = query | _is_dns(source)
+        if dns.all():
+            yield _pairs(flows, counts, protocol, query)
+        else:
+            yield _pairs(_chosen(flows, dns), _chosen(counts, dns), protocol[dns], query[dns])
+            others, their_counts = _chosen(flows, ~dns), _chosen(counts, ~dns)
+            yield _ends(others, "src", "query", their_counts)
+            yield _ends(others, "dst", "response", their_counts)
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -573,51 +572,61 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def _batch(sides: Sequence[_Side]) -> pa.RecordBatch:
-    ends = np.cumsum([0, *(len(side.flows) for side in sides)]).tolist()
-    columns = {field.name: np.zeros(ends[-1], field.type.to_pandas_dtype()) for field in _ROWS}
-    for side, span in zip(sides, starmap(slice, pairwise(ends)), strict=True):
-        side.write({name: column[span] for name, column in columns.items()})
-    return pa.RecordBatch.from_arrays([pa.array(column) for column in columns.values()], schema=_ROWS)
+def _pairs(flows: _Flows, counts: _Flows, protocol: NDArray[Any], query: NDArray[np.bool_]) -> pa.RecordBatch:
+    """Return the rows of DNS flows, which are queries, or else responses."""
+    port = np.where(query, flows["dst_port"], flows["src_port"]).astype("u4")
+    return _batch(
+        {
+            f"{role}_{half}": np.where(query, flows[f"{of_query}_{half}"], flows[f"{of_response}_{half}"])
+            for role, of_query, of_response in (("client", "src", "dst"), ("server", "dst", "src"))
+            for half in ("high", "low")
+        }
+        | {"port_and_protocol": port << np.uint32(2) | protocol}
+        | {f"query_{name}": values * query for name, values in counts.items()}
+        | {f"response_{name}": values * ~query for name, values in counts.items()}
+    )
 
 
-def _write_address(flows: _Flows, end: str, high: NDArray[Any], low: NDArray[Any]) -> None:
-    if f"{end}_high" in (flows.dtype.names or ()):
-        high[:], low[:] = flows[f"{end}_high"], flows[f"{end}_low"]
-    else:
-        low[:] = _column(flows, f"{end}_ipv4")
-        low |= _MAPPED
+def _ends(flows: _Flows, end: str, kind: str, counts: _Flows) -> pa.RecordBatch:
+    """Return the rows of one end of flows that are not DNS; ``kind`` is what they are for it, query or response."""
+    return _batch(
+        {f"client_{half}": flows[f"{end}_{half}"] for half in ("high", "low")}
+        | {f"{kind}_{name}": values for name, values in counts.items()}
+    )
 
 
-def _column(flows: _Flows, name: str) -> NDArray[Any]:
-    """Return a field of the flows: 0 where the records lack it, one flow for each; counts are possible."""
-    if name not in (flows.dtype.names or ()):
-        return np.full(len(flows), name == "flows", _FIELDS[name][2])
-    column = np.minimum(flows[name], _MOST) if name in _COUNTS else np.ascontiguousarray(flows[name])
-    return np.maximum(column, np.uint64(1)) if name == "flows" else column
+def _batch(columns: _Flows) -> pa.RecordBatch:
+    """Return rows of these columns; those left out are 0."""
+    rows = len(columns["client_low"])
+    arrays = [
+        pa.array(columns[field.name] if field.name in columns else np.zeros(rows, field.type.to_pandas_dtype()))
+        for field in _ROWS
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=_ROWS)
 
 
 def _is_dns(ports: NDArray[Any]) -> NDArray[np.bool_]:
     return reduce(or_, (ports == port for port in DNS_PORTS))
 
 
-def _chosen(flows: _Flows, chosen: NDArray[np.bool_]) -> _Flows:
-    # As bytes they are copied much faster than field by field.
-    return flows.view(f"V{flows.dtype.itemsize}")[chosen].view(flows.dtype)
+def _clipped(flows: _Flows, count: str) -> NDArray[np.float64]:
+    return np.clip(flows[count], np.uint64(count == "flows"), _MOST).astype(float)
+
+
+def _chosen(columns: _Flows, chosen: NDArray[np.bool_]) -> _Flows:
+    return {name: column[chosen] for name, column in columns.items()}
 
 
 def _backwards(flows: _Flows) -> _Flows:
     """Return the flows back, of records that have both directions."""
-    fields = {_BACK.get(name, name): (kind, at) for name, (kind, at, *_) in (flows.dtype.fields or {}).items()}
-    return _chosen(flows, flows["out_packets"] > 0).view(_structure(fields, flows.dtype.itemsize))
+    other = {"src": "dst", "dst": "src"}
+    back = {f"{end}_{name}": flows[f"{other[end]}_{name}"] for end in other for name in ("high", "low", "port")}
+    back |= {"packets": flows["out_packets"], "bytes": flows["out_bytes"]}
+    back |= {name: flows[name] for name in ("flows", "proto")}
+    return _chosen(back, flows["out_packets"] > 0)
 
 
-def _structure(fields: Mapping[str, tuple[Any, int]], size: int) -> np.dtype[Any]:
-    kinds, places = zip(*fields.values(), strict=True) if fields else ((), ())
-    return np.dtype({"names": list(fields), "formats": list(kinds), "offsets": list(places), "itemsize": size})
-
-
-def _every(buffer: bytes | NDArray[Any], step: int, kind: str, first: int = 0) -> NDArray[Any]:
+def _every(buffer: memoryview | NDArray[Any], step: int, kind: str, first: int = 0) -> NDArray[Any]:
     """Return the things of this kind at every ``step`` bytes of a buffer."""
     each = np.dtype(kind)
     size = buffer.nbytes if isinstance(buffer, np.ndarray) else len(buffer)
