@@ -29,12 +29,12 @@ class Process:
     """One program that the lab started."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
-        """Start it; what it prints goes to ``log``."""
+        """Start it in the folder of ``log``, to which goes what it prints."""
         self.command = list(command)
         self.log = log
         with log.open("wb") as out:
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent
             )
 
     @property

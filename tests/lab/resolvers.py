@@ -224,7 +224,7 @@ class Resolver:
             "recursor.conf",
             f"local-address={', '.join(LISTEN)}",
             f"local-port={self.port}",
-            f"socket-dir={self.folder}",
+            "socket-dir=.",  # the path of a socket has 107 bytes at most
             f"auth-zones=.={self._root_zone()}",
             f"threads={self._workers}",
             "pdns-distributes-queries=no",

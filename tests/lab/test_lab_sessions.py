@@ -206,7 +206,6 @@ class TestTunnels:
     @pytest.mark.parametrize(
         ("make", "bits"),
         [(tunnels.iodine, 7), (tunnels.dnscat2, 4), (tunnels.dns2tcp, 6)],
-        ids=str,
     )
     def test_a_busy_tunnel_carries_what_it_should(self, make: Any, bits: int) -> None:
         phases = (tunnels.Phase(60, 2000, 2000),), (tunnels.Phase(60),)
