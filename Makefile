@@ -13,7 +13,7 @@ run: .venv/ready
 test: .venv/ready
 	tests/install-packages
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: .venv/ready
 	tests/install-packages
