@@ -13,6 +13,8 @@ from functools import cache
 from itertools import zip_longest
 from typing import Any, ClassVar, Final
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.features.leaks import COUNTS, Leaks, Row
 from dnsvigil.features.warninglists import warning_list
@@ -265,21 +267,17 @@ class _Group:
 def _groups(pairs: Iterable[Row], domains: Mapping[str, Row], window: Window) -> list[_Group]:
     """Join clients and domains: a leak may be spread over a few of each."""
     made = [_pair(row, domains[row["domain"]]) for row in pairs]
-    parents: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        while (parent := parents.setdefault(node, node)) != node:
-            parents[node] = node = parents[parent]
-        return node
-
+    linked = DisjointSet()
     for pair in made:
-        place = "domain", pair.domain
+        client, domain = ("client", pair.client), ("domain", pair.domain)
+        linked.add(client)
+        linked.add(domain)
         few = pair.row["clients"] <= _MOST_LINKED and pair.share >= _PROBE
         if few and pair.bytes >= _LINK * window.half:
-            parents[root(("client", pair.client))] = root(place)
+            linked.merge(client, domain)
     joined: defaultdict[tuple[str, str], list[_Pair]] = defaultdict(list)
     for pair in made:
-        joined[root(("domain", pair.domain))].append(pair)
+        joined[linked["domain", pair.domain]].append(pair)
     groups = []
     for members in joined.values():
         told = sum(pair.bytes for pair in members)
