@@ -225,7 +225,8 @@ def test_many_batches_add_up(reader, made, monkeypatch, at_once):
     check_statistics(reader, file)
 
 
-def test_a_field_that_looks_like_the_head_of_a_record_is_none(reader, made, tmp_path):
+def test_a_field_that_looks_like_the_head_of_a_record_is_none(reader, made, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(flowfile, "_AT_ONCE", 1_000)
     _, flows = made
     hostile = flows.copy()
     hostile["bytes"][::3] = 11 | 76 << 16
@@ -233,6 +234,7 @@ def test_a_field_that_looks_like_the_head_of_a_record_is_none(reader, made, tmp_
     file = tmp_path / "nfcapd.202311142215"
     lab.write(file, [hostile])
     assert reader.load(file).flows == len(hostile)
+    assert "takes longer" not in caplog.text
     assert pairs(reader) == {key: tuple(values) for key, values in summed_up(hostile).items()}
 
 
@@ -273,29 +275,46 @@ def changed(file: Path, to: Path, old: bytes, new: bytes, count: int = -1) -> Pa
     return to
 
 
-def test_unknown_elements_and_records_are_passed_over(reader, tmp_path, caplog):
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(([6], struct.pack("<HH3s", 77, 7, b"???")), id="anywhere"),
+        pytest.param(([4, 36], b""), id="two sizes"),
+        pytest.param((range(0, 160, 4), struct.pack("<HH4s", 77, 8, b"????")), id="many sizes"),
+    ],
+)
+def test_unknown_elements_and_records_are_passed_over(reader, tmp_path, caplog, monkeypatch, form):
     """Elements 900 after the known ones, and records of type 77 between the others."""
-    (flows,) = lab.resolver_traffic(START, 1_000)
+    monkeypatch.setattr(flowfile, "_AT_ONCE", 1_000)
+    lengths, other = form
+    (flows,) = lab.resolver_traffic(START, 30_000)
+    flows = flows[flows["src"][:, 0] == 0][:20_000]
     plain = tmp_path / "plain"
-    lab.write(plain, [flows[flows["src"][:, 0] == 0]])
+    lab.write(plain, [flows])
     content = plain.read_bytes()
     *_, appendix, _, blocks = struct.unpack_from("<HHIqBBHIqII", content)
-    count, size = struct.unpack_from("<II", content, 40)
-    assert blocks == 1
-    out = bytearray()
-    for at in range(52, 52 + size, 76):
-        record = bytearray(content[at : at + 76])
-        if at % 3:
-            record[2:6] = struct.pack("<HH", 76 + 10, 3)
-            record += struct.pack("<HH6s", 900, 10, b"what??")
-        out += record + struct.pack("<HH3s", 77, 7, b"???")
+    at = 40
+    records = []
+    for _ in range(blocks):
+        count, size = struct.unpack_from("<II", content, at)
+        records += [content[at + 12 + 76 * number :][:76] for number in range(count)]
+        at += 12 + size
+    parts = [bytearray() for _ in range(10)]
+    for number, record in enumerate(map(bytearray, records)):
+        if number % 3:
+            length = lengths[number % len(lengths)]
+            record[2:6] = struct.pack("<HH", 76 + 4 + length, 3)
+            record.extend(struct.pack(f"<HH{length}s", 900, 4 + length, b"\x0b\0\x54\0" * length))  # like a head
+        parts[number % 10] += record + other
+    each = len(flows) // len(parts) * (2 if other else 1)
+    out = b"".join(struct.pack("<IIHH", each, len(part), 3, 0) + part for part in parts)
     odd = tmp_path / "odd"
-    head = content[:24] + struct.pack("<qII", 52 + len(out), 5 << 20, 1)
-    odd.write_bytes(head + struct.pack("<IIHH", 2 * count, len(out), 3, 0) + out + content[appendix:])
+    head = content[:24] + struct.pack("<qII", 40 + len(out), 5 << 20, len(parts))
+    odd.write_bytes(head + out + content[appendix:])
     reader.load(plain)
     expected = [sorted(rows(reader, f"flow_{name}")) for name in ("services", "pairs", "talkers")]
     loaded = reader.load(odd)
-    assert (loaded.flows, loaded.damage) == (count, None)
+    assert (loaded.flows, loaded.damage) == (len(flows), None)
     assert "takes longer" not in caplog.text
     assert [sorted(rows(reader, f"flow_{name}")) for name in ("services", "pairs", "talkers")] == expected
 
