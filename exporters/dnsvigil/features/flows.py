@@ -47,8 +47,8 @@ _TABLES: Final = {
 }
 
 
-@ibis.udf.scalar.builtin(name="hash", signature=(("string",), "uint64"))
-def engine_hash(text):  # type: ignore[no-untyped-def]
+@ibis.udf.scalar.builtin(name="hash", signature=(("uint64", "uint64"), "uint64"))
+def engine_hash(high, low):  # type: ignore[no-untyped-def]
     """Return 64 bits of a hash of the engine's own, which another version may make otherwise."""
 
 
@@ -86,8 +86,9 @@ def clients(pairs: ir.Table, shown: ir.Table, file: ir.Table) -> ir.Table:
 
     But of hashes that are made faster: sketches are united with those of the same five minutes alone.
     """
-    t = _with_resolver(pairs, shown).select("resolver", "client").distinct()
-    return labelled(t.group_by("resolver").agg(sketch=smallest(engine_hash(t.client), SKETCH_SIZE)), file)
+    t = _with_resolver(pairs, shown).select("resolver", "client_high", "client_low").distinct()
+    hashed = t.mutate(hash=engine_hash(t.client_high, t.client_low))
+    return labelled(hashed.group_by("resolver").agg(sketch=smallest(hashed.hash, SKETCH_SIZE)), file)
 
 
 def hosts(pairs: ir.Table, networks: Sequence[str], file: ir.Table) -> ir.Table:
