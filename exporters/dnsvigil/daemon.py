@@ -345,9 +345,11 @@ def _round(readings: deque[_Reading], follower: Follower) -> Iterator[tuple[_Rea
         reading = readings[0]
         try:
             batch = next(reading.batches, None)
+        except FileNotFoundError:  # rotation was quicker
+            readings.popleft()
+            continue
         except OSError as error:
-            if not isinstance(error, FileNotFoundError):  # which is rotation that was quicker
-                log.warning("%s cannot be read: %s", reading.file.path, error)
+            log.warning("%s cannot be read: %s", reading.file.path, error)
             readings.popleft()
             continue
         if batch is None:
