@@ -22,6 +22,7 @@ from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import SIGNALS
 from dnsvigil.sources.kinds import KINDS, PDNS
 from dnsvigil.sources.zeek import SKIP_REASONS
+from dnsvigil.store.findings import STATES
 from dnsvigil.store.store import Store
 from exporters.zeeklogs import package_columns, package_line
 from lab.generate import Generated, Stream
@@ -329,6 +330,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         sample("dnsvigil_response_duration_seconds_sum", server=server): total / 1e6 for server, total in sums.items()
     }
     nothing_odd = {
+        **{sample("dnsvigil_findings_dropped_total", state=state): 0 for state in STATES},
         **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in ("malware", "tunnel")},
         **{sample("dnsvigil_unusual_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
     }

@@ -17,7 +17,7 @@ from dnsvigil.detection import DetectionSnapshot
 from dnsvigil.detectors.runner import SCORE_BOUNDS, DetectorHealth
 from dnsvigil.exporter.detection_metrics import SHOWN_LISTS, DetectionMetrics
 from dnsvigil.sources.lists import ListFile
-from dnsvigil.store.findings import Finding
+from dnsvigil.store.findings import STATES, Finding
 
 NOON = datetime(2026, 3, 1, 12)  # 1772366400
 HISTOGRAM = tuple(range(len(SCORE_BOUNDS) + 1))
@@ -95,14 +95,15 @@ def test_promtool_finds_nothing_to_say() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_without_detectors_there_is_nothing() -> None:
-    assert text(snapshot(DetectionSnapshot())) == ""
+def test_without_detectors_there_are_only_the_findings_that_others_may_bring() -> None:
+    lines = [line for line in text(snapshot(DetectionSnapshot())).splitlines() if line[:1] != "#"]
+    assert lines == [f'dnsvigil_findings_dropped_total{{state="{state}"}} 0.0' for state in STATES]
 
 
 def test_lists_are_few_series() -> None:
     files = [ListFile(f"{n:04}", (), 1, Counter(url=1), "gone" if n == 999 else "") for n in range(1000)]
     lines = [line for line in text(snapshot(DetectionSnapshot(lists=tuple(files)))).splitlines() if line[:1] != "#"]
-    assert len(lines) == 3 * (SHOWN_LISTS + 1)
+    assert len(lines) == len(STATES) + 3 * (SHOWN_LISTS + 1)
     assert {
         'dnsvigil_list_names{list="other"} 900.0',
         'dnsvigil_list_up{list="other"} 0.0',

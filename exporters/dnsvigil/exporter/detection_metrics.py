@@ -22,7 +22,7 @@ _LONGEST_LABEL = 255  # characters
 
 
 class DetectionMetrics(PrometheusCollector):
-    """The metrics of one snapshot; there are none of detectors where none is in use."""
+    """The metrics of one snapshot; there are none of detectors where none is in use, and others bring findings too."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -60,13 +60,12 @@ class DetectionMetrics(PrometheusCollector):
                 ),
             )
         dropped = self._values["findings_dropped"]
-        if found or dropped:
-            yield counter(
-                "dnsvigil_findings_dropped",
-                "Findings that the store has forgotten, to stay within its bound.",
-                ["state"],
-                (([state], dropped.get(state, 0)) for state in STATES),
-            )
+        yield counter(
+            "dnsvigil_findings_dropped",
+            "Findings that the store has forgotten, to stay within its bound.",
+            ["state"],
+            (([state], dropped.get(state, 0)) for state in STATES),
+        )
         detectors = [each.name for each in self._snapshot.detection.detectors]
         if suppressed := dict.fromkeys(detectors, 0) | self._values["findings_suppressed"]:
             yield counter(
