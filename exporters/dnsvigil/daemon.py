@@ -345,11 +345,9 @@ def _round(readings: deque[_Reading], follower: Follower) -> Iterator[tuple[_Rea
         reading = readings[0]
         try:
             batch = next(reading.batches, None)
-        except FileNotFoundError:  # rotation was quicker
-            readings.popleft()
-            continue
         except OSError as error:
-            log.warning("%s cannot be read: %s", reading.file.path, error)
+            if not isinstance(error, FileNotFoundError):  # which is rotation that was quicker
+                log.warning("%s cannot be read: %s", reading.file.path, error)
             readings.popleft()
             continue
         if batch is None:

@@ -125,7 +125,7 @@ def _start(net: Namespaces, program: str, folder: Path) -> None:
         command = ["kresd", "-n", "-c", str(config), str(own)]
     else:
         (own / "recursor.conf").write_text(
-            f"local-address={address}\nallow-from=0.0.0.0/0\nhint-file={hints}\ndnssec=off\nsocket-dir={own}\n"
+            f"local-address={address}\nallow-from=0.0.0.0/0\nhint-file={hints}\ndnssec=off\nsocket-dir=.\n"
             "dont-query=\ndaemon=no\nwrite-pid=no\nthreads=1\nsecurity-poll-suffix=\n"
         )
         command = ["pdns_recursor", f"--config-dir={own}"]

@@ -13,7 +13,6 @@ are still taken from what it prints.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -30,6 +29,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError
+from dnsvigil.sources.reader import read_ahead
 
 logger = logging.getLogger(__name__)
 
@@ -518,7 +518,8 @@ class _Rows:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Give the rows, as Arrow's PyCapsule interface has it."""
-        return pa.RecordBatchReader.from_batches(_ROWS, _ahead(self._batches())).__arrow_c_stream__(requested_schema)
+        reader = pa.RecordBatchReader.from_batches(_ROWS, read_ahead(self._batches()))
+        return reader.__arrow_c_stream__(requested_schema)
 
     def services(self) -> dict[str, list[Any]]:
         """Return the columns of ``flow_services``."""
@@ -535,10 +536,11 @@ class _Rows:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
             for flows in self._source:
-                self.flows += int(_clipped(flows, "flows").sum())
-                yield from self._take(flows)
+                counted = _counted(flows)
+                self.flows += int(counted["flows"].sum())
+                yield from self._take(counted)
                 if "out_packets" in flows:
-                    yield from self._take(_backwards(flows))
+                    yield from self._take(_counted(_backwards(flows)))
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -550,30 +552,22 @@ class _Rows:
         protocol = _PROTOCOL.take(flows["proto"])
         of, to = _SERVICE.take(source), _SERVICE.take(target)
         code = protocol * np.uint8(len(SERVICES)) + np.where(to < _OTHER, to, of)
-        counts = {name: _clipped(flows, name) for name in _COUNTS}
-        self._sums += [np.bincount(code, counts[name], self._sums.shape[1]) for name in _COUNTS]
+        self._sums += [np.bincount(code, flows[name], self._sums.shape[1]) for name in _COUNTS]
         query = _is_dns(target)
         dns = query | _is_dns(source)
+        flows = {**flows, "protocol": protocol, "query": query}
         if dns.all():
-            yield _pairs(flows, counts, protocol, query)
+            yield _pairs(flows)
         else:
-            yield _pairs(_chosen(flows, dns), _chosen(counts, dns), protocol[dns], query[dns])
-            others, their_counts = _chosen(flows, ~dns), _chosen(counts, ~dns)
-            yield _ends(others, "src", "query", their_counts)
-            yield _ends(others, "dst", "response", their_counts)
+            yield _pairs(_chosen(flows, dns))
+            others = _chosen(flows, ~dns)
+            yield _ends(others, "src", "query")
+            yield _ends(others, "dst", "response")
 
 
-def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Make the next batch while the last is used."""
-    with ThreadPoolExecutor(1, "flows") as maker:
-        coming = maker.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = maker.submit(next, batches, None)
-            yield batch
-
-
-def _pairs(flows: _Flows, counts: _Flows, protocol: NDArray[Any], query: NDArray[np.bool_]) -> pa.RecordBatch:
+def _pairs(flows: _Flows) -> pa.RecordBatch:
     """Return the rows of DNS flows, which are queries, or else responses."""
+    query = flows["query"]
     port = np.where(query, flows["dst_port"], flows["src_port"]).astype("u4")
     return _batch(
         {
@@ -581,17 +575,17 @@ def _pairs(flows: _Flows, counts: _Flows, protocol: NDArray[Any], query: NDArray
             for role, of_query, of_response in (("client", "src", "dst"), ("server", "dst", "src"))
             for half in ("high", "low")
         }
-        | {"port_and_protocol": port << np.uint32(2) | protocol}
-        | {f"query_{name}": values * query for name, values in counts.items()}
-        | {f"response_{name}": values * ~query for name, values in counts.items()}
+        | {"port_and_protocol": port << np.uint32(2) | flows["protocol"]}
+        | {f"query_{name}": flows[name] * query for name in _COUNTS}
+        | {f"response_{name}": flows[name] * ~query for name in _COUNTS}
     )
 
 
-def _ends(flows: _Flows, end: str, kind: str, counts: _Flows) -> pa.RecordBatch:
+def _ends(flows: _Flows, end: str, kind: str) -> pa.RecordBatch:
     """Return the rows of one end of flows that are not DNS; ``kind`` is what they are for it, query or response."""
     return _batch(
         {f"client_{half}": flows[f"{end}_{half}"] for half in ("high", "low")}
-        | {f"{kind}_{name}": values for name, values in counts.items()}
+        | {f"{kind}_{name}": flows[name] for name in _COUNTS}
     )
 
 
@@ -609,8 +603,10 @@ def _is_dns(ports: NDArray[Any]) -> NDArray[np.bool_]:
     return reduce(or_, (ports == port for port in DNS_PORTS))
 
 
-def _clipped(flows: _Flows, count: str) -> NDArray[np.float64]:
-    return np.clip(flows[count], np.uint64(count == "flows"), _MOST).astype(float)
+def _counted(flows: _Flows) -> _Flows:
+    """Return the flows with their counts as they are added up: doubles, and none that cannot be."""
+    least = dict.fromkeys(_COUNTS, np.uint64(0)) | {"flows": np.uint64(1)}
+    return {**flows, **{name: np.clip(flows[name], least[name], _MOST).astype(float) for name in _COUNTS}}
 
 
 def _chosen(columns: _Flows, chosen: NDArray[np.bool_]) -> _Flows:
