@@ -17,11 +17,11 @@ class Tables:
     """The expressions, run on an embedded engine."""
 
     def __init__(self) -> None:
-        self._connection = duckdb.connect()
+        self._connection = ibis.duckdb.connect()
         self._suffixes = self._table("suffixes", {"suffix": [], "kind": []}, public_suffixes())
 
     def close(self) -> None:
-        self._connection.close()
+        self._connection.disconnect()
 
     def domains(self, names: list[str]) -> dict[str, str]:
         keys = self._table("keys", {"key": []}, [(name,) for name in names])
@@ -34,17 +34,17 @@ class Tables:
         return dict(self._rows(longest_zones(keys, table, most), "key", "zone"))
 
     def _table(self, name: str, columns: dict[str, list[str]], rows: list[tuple[str, ...]]) -> ibis.Table:
-        execute = self._connection.execute
-        execute(f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(f'{column} VARCHAR' for column in columns)})")
+        raw: duckdb.DuckDBPyConnection = self._connection.con
+        raw.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({', '.join(f'{column} VARCHAR' for column in columns)})")
         for position, _ in enumerate(columns):
             assert all(len(row) > position for row in rows)
         values = ", ".join(f"unnest($c{i}::VARCHAR[])" for i in range(len(columns)))
-        execute(f"INSERT INTO {name} SELECT {values}", {f"c{i}": [r[i] for r in rows] for i in range(len(columns))})
+        raw.execute(f"INSERT INTO {name} SELECT {values}", {f"c{i}": [r[i] for r in rows] for i in range(len(columns))})
         return ibis.table(dict.fromkeys(columns, "string"), name=name)
 
     def _rows(self, expression: ibis.Table, *columns: str) -> list[tuple[str, str]]:
         query = ibis.to_sql(expression, dialect="duckdb")
-        return self._connection.execute(f"SELECT {', '.join(columns)} FROM ({query})").fetchall()
+        return self._connection.con.execute(f"SELECT {', '.join(columns)} FROM ({query})").fetchall()
 
 
 @pytest.fixture(scope="module")
