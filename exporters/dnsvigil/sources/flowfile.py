@@ -610,7 +610,8 @@ def _counted(flows: _Flows) -> _Flows:
 
 
 def _chosen(columns: _Flows, chosen: NDArray[np.bool_]) -> _Flows:
-    return {name: column[chosen] for name, column in columns.items()}
+    places = np.flatnonzero(chosen)  # by the mask itself, ten times as slow where it changes at random
+    return {name: column.take(places) for name, column in columns.items()}
 
 
 def _backwards(flows: _Flows) -> _Flows:
