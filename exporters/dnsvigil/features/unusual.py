@@ -1,8 +1,7 @@
 """Unusual traffic: what is asked for that nobody asked for before, or in domains that are young.
 
-    transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ labels ──(which are new)─┬─ unusual
-                                                  │          └─ answers ─(which are new)─┤
-                                                  └──────────────────────────────────────┘
+    transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ unusual
+                                                  └──────────┴─────────────────────────┘
 Between the steps :mod:`dnsvigil.features.watch` tells what is new. Rows add up, as those of records.UNUSUAL.
 """
 
@@ -110,7 +109,7 @@ def noted(transactions: ir.Table, interesting: ir.Table) -> ir.Table:
 
 
 def firsts(noted: ir.Table) -> ir.Table:
-    """Return for each new name who asked first, when, and what, and the ``answers`` of one of the records."""
+    """Return for each new name who asked first, when, and what, and the first ``answers``."""
     t = noted.filter(noted.new)
     text = t.qtype.notin(ORDINARY_TYPES).fill_null(False)
     grouped = t.group_by("hash").agg(
@@ -121,7 +120,7 @@ def firsts(noted: ir.Table) -> ir.Table:
         ts=t.ts.min(),
         failed=t.failed.any(),
         text=text.any(),
-        answers=t.answers.first(),
+        answers=t.answers.argmin(t.ts, where=t.answers.notnull()),
     )
     block_list = grouped.answers.filter(lambda answer: ~answer.startswith("127.")).length() == 0
     policy = grouped.answers.filter(lambda answer: answer.re_search(_MAIL_POLICY)).length() > 0
@@ -129,31 +128,33 @@ def firsts(noted: ir.Table) -> ir.Table:
     return grouped.mutate(design=design)
 
 
-def labels(firsts: ir.Table) -> ir.Table:
-    """Return each label of the new names below their ``domain``, by its ``hash``, and who asked first."""
+def parts(firsts: ir.Table) -> ir.Table:
+    """Return each label of the new names below their ``domain``, and each ``answer``, by its ``hash``.
+
+    With it goes who asked first.
+    """
     single = firsts.domain == SINGLE_LABEL
-    t = firsts.filter(single | (firsts.qname.length() > firsts.domain.length()))
-    below = t.qname.substr(0, t.qname.length() - t.domain.length() - 1)
-    part = ibis.ifelse(t.domain == SINGLE_LABEL, t.qname, below).split(".")
-    return _parts_of_names("l", t.select("client", "ts", "domain", "young", part=part))
-
-
-def answers(firsts: ir.Table) -> ir.Table:
-    """Return each answer to new names, by its ``hash``, and who got it first."""
-    t = firsts.filter(firsts.answers.length() > 0)
-    return _parts_of_names("a", t.select("client", "ts", "domain", "young", part=t.answers))
-
-
-def _parts_of_names(kind: str, rows: ir.Table) -> ir.Table:
-    t = rows.unnest("part")
-    t = t.filter(t.part != "").mutate(hash=_hash(kind, t.domain + " " + t.part), octets=_octets(t.part))
+    below = firsts.qname.substr(0, firsts.qname.length() - firsts.domain.length() - 1)
+    labels = ibis.ifelse(single, firsts.qname, below).split(".")
+    t = ibis.union(
+        _texts(firsts.filter(single | (firsts.qname.length() > firsts.domain.length())), labels, answer=False),
+        _texts(firsts.filter(firsts.answers.length() > 0), firsts.answers, answer=True),
+    )
+    t = t.filter(t.text != "")
+    t = t.mutate(hash=_hash(ibis.ifelse(t.answer, "a", "l"), t.domain + " " + t.text), octets=_octets(t.text))
     return t.group_by("hash").agg(
         client=t.client.argmin(t.ts),
         domain=t.domain.arbitrary(),
         young=t.young.argmin(t.ts),
         ts=t.ts.min(),
+        answer=t.answer.arbitrary(),
         octets=t.octets.arbitrary(),
     )
+
+
+def _texts(rows: ir.Table, texts: ir.ArrayColumn, answer: bool) -> ir.Table:
+    # Unnested as a column: a table's unnest() joins it to what it was made from, which takes twice the time.
+    return rows.select("client", "ts", "domain", "young", answer=ibis.literal(answer), text=texts.unnest())
 
 
 def of_hashes(rows: ir.Table, hashes: ir.Table) -> ir.Table:
@@ -161,10 +162,10 @@ def of_hashes(rows: ir.Table, hashes: ir.Table) -> ir.Table:
     return rows.semi_join(hashes, "hash")
 
 
-def unusual(noted: ir.Table, firsts: ir.Table, labels: ir.Table, answers: ir.Table, floods: ir.Table) -> ir.Table:
-    """Return unusual traffic rows; ``labels`` and ``answers`` are only those that are new."""
+def unusual(noted: ir.Table, firsts: ir.Table, parts: ir.Table) -> ir.Table:
+    """Return unusual traffic rows; ``parts`` are only those that are new."""
     one = ibis.literal(1, "int64")
-    parts = [
+    return _summed(
         _part(
             noted,
             queries=one,
@@ -180,15 +181,27 @@ def unusual(noted: ir.Table, firsts: ir.Table, labels: ir.Table, answers: ir.Tab
             sample=firsts.qname,
             hash=firsts.hash,
         ),
-        _part(labels, labels=one, label_bytes=labels.octets),
-        _part(answers, answer_bytes=answers.octets),
         _part(
-            floods.mutate(domain=ibis.literal(FLOOD), young=ibis.literal(False)),
-            queries=floods.queries,
-            failures=floods.failures,
-            names=floods.names,
+            parts,
+            labels=(~parts.answer).cast("int64"),
+            label_bytes=ibis.ifelse(parts.answer, 0, parts.octets),
+            answer_bytes=ibis.ifelse(parts.answer, parts.octets, 0),
         ),
-    ]
+    )
+
+
+def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
+    """Return unusual traffic rows of what some ``clients.client`` asked for in each minute, as sums alone."""
+    t = transactions.filter(transactions.qname.notnull())
+    t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"))
+    t = t.group_by("at", "client").agg(
+        ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0), names=t.qname.nunique()
+    )
+    t = t.mutate(domain=ibis.literal(FLOOD), young=ibis.literal(False))
+    return _summed(_part(t, queries=t.queries, failures=t.failures, names=t.names))
+
+
+def _summed(*parts: ir.Table) -> ir.Table:
     t = ibis.union(*parts)
     sums = {name: t[name].sum() for name in _COUNTS}
     return (
@@ -202,15 +215,6 @@ def unusual(noted: ir.Table, firsts: ir.Table, labels: ir.Table, answers: ir.Tab
             addresses=_addresses(t.answers),
         )
         .select(*UNUSUAL)
-    )
-
-
-def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
-    """Return what some ``clients.client`` asked for in each minute, as sums alone."""
-    t = transactions.filter(transactions.qname.notnull())
-    t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"))
-    return t.group_by("at", "client").agg(
-        ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0), names=t.qname.nunique()
     )
 
 
@@ -259,8 +263,8 @@ def _addresses(answers: ir.ArrayColumn) -> ir.ArrayValue:
     return found[:_MOST_ADDRESSES]
 
 
-def _hash(kind: str, text: ir.StringValue) -> ir.IntegerValue:
-    return md5_number_lower(ibis.literal(kind) + text).cast("uint64")
+def _hash(kind: str | ir.StringValue, text: ir.StringValue) -> ir.IntegerValue:
+    return md5_number_lower((ibis.literal(kind) if isinstance(kind, str) else kind) + text).cast("uint64")
 
 
 def _bit(number: ir.IntegerValue) -> ir.IntegerValue:

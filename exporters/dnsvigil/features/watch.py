@@ -38,9 +38,8 @@ class Watcher:
         self._young = young
         self._lists = lists
         self._begin()
-        connection.execute("CREATE OR REPLACE TEMP TABLE busy_clients (client VARCHAR)")
-        for name, columns in _GIVEN.items():
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+        connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
+        self.set_busy([])
         self._unlisted = False
 
     def drain(self) -> list[tuple[int, Hashes]]:
@@ -86,13 +85,13 @@ class Watcher:
     def _watch(self) -> None:
         self._run("asked")
         self._tell(*self._columns("asked", "hash", "domain_hash", "first"))
-        self._run("noted", "firsts")
-        for name in ("labels", "answers"):
-            self._run(f"asked_{name}")
-            (hashes,) = self._columns(f"asked_{name}", "hash")
-            self._give(f"new_{name}", hash=hashes[self._novelty.unseen(hashes)])
+        self._run("noted", "firsts", "parts")
+        (hashes,) = self._columns("parts", "hash")
+        self._connection.register("new_parts", {"hash": hashes[self._novelty.unseen(hashes)]})
         self._run("unusual_part")
         self._connection.execute("INSERT INTO sum_unusual FROM unusual_part")
+        if self._busy:
+            self._connection.execute(f"INSERT INTO sum_unusual {_steps()['floods']}")
         clients = self._connection.execute(_steps()["domain_clients"]).fetchnumpy()
         self.popular.append(self._young.meet(clients["hash"], clients["bits"]))
 
@@ -102,7 +101,10 @@ class Watcher:
 
     def set_busy(self, clients: Sequence[str]) -> None:
         """Count the requests of these clients as sums alone, from the next batch on."""
-        self._give("busy_clients", client=np.array(clients, object))
+        self._busy = bool(clients)
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE busy_clients AS SELECT unnest($1::VARCHAR[]) AS client", [list(clients)]
+        )
 
     def _tell(self, hashes: Hashes, domains: Hashes, first: NDArray[Any]) -> None:
         """Tell which names are new, and which are in young domains, for the names of the table ``asked``."""
@@ -117,7 +119,7 @@ class Watcher:
         self.refused += int(fresh.sum()) - taken
         young = self._young.are_young(domains, at)
         told = new | young
-        self._give("told", hash=hashes[told], new=new[told], young=young[told])
+        self._connection.register("told", {"hash": hashes[told], "new": new[told], "young": young[told]})
 
     def _match(self) -> None:
         """Fill the table ``sum_listed``."""
@@ -139,13 +141,6 @@ class Watcher:
         found = self._connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchnumpy()
         return [found[name] for name in names]
 
-    def _give(self, table: str, **columns: NDArray[Any]) -> None:
-        self._connection.execute(f"DELETE FROM {table}")
-        if any(map(len, columns.values())):
-            self._connection.register("given", columns)
-            self._connection.execute(f"INSERT INTO {table} BY NAME FROM given")
-            self._connection.unregister("given")
-
     def _run(self, *steps: str) -> None:
         for step in steps:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {step} AS {_steps()[step]}")
@@ -158,14 +153,6 @@ def young_domains(connection: duckdb.DuckDBPyConnection, hashes: Hashes, first_s
     found = connection.execute(query).fetchnumpy()
     young.meet(found["hash"], found["bits"])
     return young
-
-
-_GIVEN: Final = {
-    "told": "hash UBIGINT, new BOOLEAN, young BOOLEAN",
-    "new_labels": "hash UBIGINT",
-    "new_answers": "hash UBIGINT",
-    "hits": "qname VARCHAR, entry VARCHAR, lists VARCHAR[]",
-}
 
 
 @cache
@@ -188,12 +175,9 @@ def _steps() -> dict[str, str]:
     interesting = asked.inner_join(told, "hash").select("qname", "hash", "domain", "new", "young")
     noted = step("noted", unusual.noted(rest, interesting))
     firsts = step("firsts", unusual.firsts(noted))
-    parts = []
-    for name, rows in {"labels": unusual.labels(firsts), "answers": unusual.answers(firsts)}.items():
-        made = step(f"asked_{name}", rows)
-        parts.append(unusual.of_hashes(made, ibis.table({"hash": "uint64"}, name=f"new_{name}")))
-    floods = unusual.floods(watched, busy)
-    rows = step("unusual_part", unusual.unusual(noted, firsts, parts[0], parts[1], floods))
+    parts = unusual.of_hashes(step("parts", unusual.parts(firsts)), ibis.table({"hash": "uint64"}, name="new_parts"))
+    rows = step("unusual_part", unusual.unusual(noted, firsts, parts))
+    step("floods", unusual.floods(watched, busy))
     step("domain_clients", unusual.domain_clients(rows))
     hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
     step("sum_listed", unusual.listed(transactions, hits))
