@@ -118,6 +118,20 @@ def test_only_labels_and_answers_that_were_never_there_carry_information(taking:
     ]
 
 
+def test_an_answer_is_told_from_a_label_of_the_same_text(taking: Taking) -> None:
+    taking.take(asked("ns1.b-rare.com", answers="ns1", qtype="2"))
+    assert taking.rows("labels, label_bytes, answer_bytes") == [(1, 3, 3)]
+
+
+def test_of_several_answers_to_a_new_name_the_first_counts(taking: Taking) -> None:
+    taking.take(
+        asked("x.b-rare.com", 3, answers="192.0.2.1"),
+        asked("x.b-rare.com", 1),
+        asked("x.b-rare.com", 2, answers="2001:db8::1", qtype="28"),
+    )
+    assert taking.rows("answer_bytes") == [(len("2001:db8::1"),)]
+
+
 @pytest.mark.parametrize(
     ("answer", "design"),
     [
