@@ -28,7 +28,7 @@ MOST_NAMES: Final = 50_000
 """So many new names of a client are known in an hour."""
 
 _LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
-_MERGE_ROWS: Final = 200_000  # that came since rows were merged
+_MERGE_ROWS: Final = 200_000  # that came since rows were merged, if those were not more
 _RELOAD_SECONDS: Final = 60.0
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
@@ -87,7 +87,7 @@ class Detection:
         # Those before are merged already.
         late = "SELECT DISTINCT hour FROM unusual WHERE hour >= (SELECT max(hour) - INTERVAL 1 HOUR FROM unusual)"
         self._open_hours = {hour for (hour,) in store.rows(late)}
-        self._unmerged = 0
+        self._unmerged = self._merged = 0
         self._busy: list[str] = []
         self._scores: list[Score] = store.rows(
             "FROM anomaly_scores ORDER BY score DESC, detector, subject_type, subject"
@@ -122,7 +122,7 @@ class Detection:
         """Do what is due as event time moves on, in the batch's transaction: merge, forget, count who asks too much."""
         hour = _hour(newest)
         closed = {each for each in self._open_hours if each + _HOUR + _LATE < newest}
-        if self._unmerged > _MERGE_ROWS:
+        if self._unmerged > max(_MERGE_ROWS, self._merged):
             closed = self._open_hours
         if closed:
             self._merge(closed)
@@ -158,7 +158,7 @@ class Detection:
         return DetectionSnapshot(tuple(health), tuple(self._scores), tuple(lists), self._rows)
 
     def _merge(self, hours: set[datetime]) -> None:
-        self._tables.merge(hours)
+        self._merged = self._tables.merge(hours)
         self._open_hours = self._open_hours - hours
         self._unmerged = 0
 

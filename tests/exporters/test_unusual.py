@@ -205,6 +205,7 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
     tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detection, "_MERGE_ROWS", 50)
+    monkeypatch.setattr(kept, "_MERGED_AT_ONCE", 40)
     monkeypatch.setattr(watch, "_SPAN", 60)
     dice = random.Random(5)
     lines: list[tuple[float, str, str, str]] = []
@@ -233,6 +234,29 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
         }
         ((rows_kept, keys),) = store.rows("SELECT count(*), count(DISTINCT (hour, client, domain, young)) FROM unusual")
         assert rows_kept <= keys + 200  # merged
+
+
+def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Path) -> None:
+    rows = 400_000
+    with Store(tmp_path, max_memory="150MB") as store:
+        tables = kept.UnusualTables(store, 10**9)
+        hour = at(0)
+        with store.transaction():
+            store.rows(
+                "INSERT INTO unusual BY NAME SELECT ?::TIMESTAMP AS hour, 'c' || n % 100000 AS client, true AS young,"
+                " 'd' || n || '.com' AS domain, 1 AS queries, ['x' || hash(n) || '.com', 'y' || n] AS samples"
+                " FROM range(?) AS r(n)",
+                hour,
+                rows,
+            )
+        with store.transaction():
+            assert tables.merge([hour]) == rows
+        with store.transaction():
+            store.rows("INSERT INTO unusual FROM unusual")
+        with store.transaction():
+            assert tables.merge([hour]) == rows
+        what = "sum(queries), min(len(samples)), max(len(samples))"
+        assert store.rows(f"SELECT {what} FROM unusual") == [(2 * rows, 2, 2)]
 
 
 def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,9 @@ Row = dict[str, Any]
 _LEAST_ROW: Final = 8  # octets of labels, or more of answers; most rows, a few short labels each, have less
 _LEAST_ANSWERS: Final = 64
 
+# Where one query reads it twice it would be copied aside first, with all that it has.
+_RECENT: Final = "recent AS NOT MATERIALIZED (FROM unusual WHERE hour > $1 AND hour < $2)"
+
 
 @ibis.udf.scalar.builtin(signature=(("uint64",), "int8"))
 def bit_count(bits):  # type: ignore[no-untyped-def]
@@ -113,7 +116,7 @@ class Leaks:
 
 class _Query:
     def __init__(self, expression: ir.Table, table: str = "", order: str = "") -> None:
-        tables = ["recent AS (FROM unusual WHERE hour > $1 AND hour < $2)", *([table] if table else [])]
+        tables = [_RECENT, *([table] if table else [])]
         self._columns = expression.columns
         inner = ibis.to_sql(expression, dialect="duckdb")
         self._sql = f"WITH {', '.join(tables)} SELECT {', '.join(self._columns)} FROM ({inner}) {order}"

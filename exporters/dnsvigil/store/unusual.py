@@ -22,6 +22,7 @@ SAMPLES: Final = 8
 
 _TABLES: Final = {"unusual": UNUSUAL, "listed": LISTED}
 _KEYS: Final = {"unusual": ("hour", "client", "domain", "young"), "listed": ("hour", "client", "entry", "lists")}
+_MERGED_AT_ONCE: Final = 100_000  # rows
 _BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
 
 _SCHEMA: Final = "".join(
@@ -98,19 +99,34 @@ class UnusualTables:
             self._store.rows("DELETE FROM young_domains WHERE list_contains(?, hash)", hashes.tolist())
 
     def busiest(self, hour: datetime, most_domains: int, most_names: int) -> list[str]:
-        """Return the clients that have more rows or names than these in an hour."""
-        many = "count(DISTINCT domain) > ? OR sum(names) > ?"
-        query = f"SELECT client FROM unusual WHERE hour = ? GROUP BY client HAVING {many} ORDER BY client"
+        """Return the clients that have more domains or names than these in an hour."""
+        many = "count({}) > $2 OR sum(names) > $3"
+        # To count what is distinct takes a hundred times as long as to count.
+        some = f"SELECT client FROM unusual WHERE hour = $1 GROUP BY client HAVING {many.format('*')}"
+        query = (
+            f"SELECT client FROM unusual SEMI JOIN ({some}) USING (client) WHERE hour = $1"
+            f" GROUP BY client HAVING {many.format('DISTINCT domain')} ORDER BY client"
+        )
         return [client for (client,) in self._store.rows(query, hour, most_domains, most_names)]
 
-    def merge(self, hours: Iterable[datetime]) -> None:
-        """Make one row of those that batches left of the same, hour by hour."""
+    def merge(self, hours: Iterable[datetime]) -> int:
+        """Make one row of those that batches left of the same, hour by hour; return how many rows are left in them."""
+        execute = self._store.connection.execute
+        left = 0
         for table, hour in product(_TABLES, hours):
-            merged = _merged(table).format(rows=f"(FROM {table} WHERE hour = ?)")
-            self._store.connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {merged}", [hour])
-            self._store.connection.execute(f"DELETE FROM {table} WHERE hour = ?", [hour])
-            self._store.connection.execute(f"INSERT INTO {table} FROM merged")
-        self._store.connection.execute("DROP TABLE IF EXISTS temp.merged")
+            execute(f"CREATE OR REPLACE TEMP TABLE merged AS FROM {table} LIMIT 0")
+            ((rows,),) = self._store.rows(f"SELECT count(*) FROM {table} WHERE hour = ?", hour)
+            parts = rows // _MERGED_AT_ONCE + 1
+            for part in range(parts):
+                # DuckDB keeps all of an aggregate with lists in memory.
+                own = f"hash({', '.join(_KEYS[table])}) % {parts} = {part}"
+                merged = _merged(table).format(rows=f"(FROM {table} WHERE hour = ? AND {own})")
+                execute(f"INSERT INTO merged {merged}", [hour])
+            execute(f"DELETE FROM {table} WHERE hour = ?", [hour])
+            ((kept,),) = execute(f"INSERT INTO {table} FROM merged").fetchall()
+            left += kept
+        execute("DROP TABLE IF EXISTS temp.merged")
+        return left
 
     def forget(self, now: datetime) -> int:
         """Drop what is too old, and the oldest hours where there are too many rows; return how many rows those had."""
