@@ -273,6 +273,15 @@ def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeyp
     assert ("g-flood.com", CLIENT) in taking.rows("domain, client")
 
 
+def test_a_client_that_asks_for_the_same_again_and_again_is_not_busy(
+    taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection, "MOST_DOMAINS", 3)
+    for minute in range(6):
+        taking.take(*(asked(f"x{minute}.b{n}-rare.com", 61 * minute + n) for n in range(3)))
+    assert {domain for (domain,) in taking.rows("domain")} == {f"b{n}-rare.com" for n in range(3)}
+
+
 def test_what_is_too_old_or_too_much_is_dropped_and_counted(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
     for hour in range(30):
         taking.take(*(asked(f"h{hour}x{n}.b-rare.com", hour * HOUR + n) for n in range(3)))
