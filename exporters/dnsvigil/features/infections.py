@@ -17,7 +17,7 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, listed_table, unusual_table
+from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, listed_table, recent_hours, unusual_table
 from dnsvigil.store.findings import Read
 
 LEAST: Final = 4
@@ -34,8 +34,8 @@ MOST_DOMAINS: Final = 300
 
 _NEARLY: Final = 0.8
 _SLOT: Final = 900  # seconds; two of them are "in a row"
-# Where one query reads it twice it would be copied aside first, with all that it has.
-_RECENT: Final = "recent AS NOT MATERIALIZED (FROM unusual WHERE hour >= $1 AND hour < $2)"
+_RECENT: Final = recent_hours("unusual", since=">=")
+_RECENT_LISTED: Final = recent_hours("listed", since=">=")
 
 
 @dataclass(frozen=True)
@@ -246,9 +246,8 @@ class Infections:
 
     def hits(self, read: Read, since: datetime, now: datetime) -> dict[str, list[Hit]]:
         """Return what each client asked for that is listed."""
-        recent = _RECENT.replace("unusual", "listed")
         columns = "client, entry, lists, queries, first, last, coalesce(samples, []), coalesce(addresses, []), clients"
         found: dict[str, list[Hit]] = {}
-        for client, *hit in read(f"WITH {recent} SELECT {columns} FROM ({self._steps['hits']})", since, now):
+        for client, *hit in read(f"WITH {_RECENT_LISTED} SELECT {columns} FROM ({self._steps['hits']})", since, now):
             found.setdefault(client, []).append(Hit(*hit))
         return found

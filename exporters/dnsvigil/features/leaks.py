@@ -15,7 +15,7 @@ from typing import Any, Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, unusual_table
+from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, recent_hours, unusual_table
 from dnsvigil.store.findings import Read
 
 COUNTS: Final = (
@@ -35,8 +35,7 @@ Row = dict[str, Any]
 _LEAST_ROW: Final = 8  # octets of labels, or more of answers; most rows, a few short labels each, have less
 _LEAST_ANSWERS: Final = 64
 
-# Where one query reads it twice it would be copied aside first, with all that it has.
-_RECENT: Final = "recent AS NOT MATERIALIZED (FROM unusual WHERE hour > $1 AND hour < $2)"
+_RECENT: Final = recent_hours("unusual", since=">")
 
 
 @ibis.udf.scalar.builtin(signature=(("uint64",), "int8"))

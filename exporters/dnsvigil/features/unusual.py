@@ -64,6 +64,12 @@ def listed_table(name: str = "listed") -> ir.Table:
     return ibis.table({column: _TYPES[kind] for column, kind in LISTED.items()}, name=name)
 
 
+def recent_hours(table: str, since: str) -> str:
+    """Return the definition of the common table ``recent``: rows of hours that are ``since`` (> or >=) $1, and < $2."""
+    # Where one query reads it twice it would be copied aside first, with all that it has.
+    return f"recent AS NOT MATERIALIZED (FROM {table} WHERE hour {since} $1 AND hour < $2)"
+
+
 def without(transactions: ir.Table, clients: ir.Table) -> ir.Table:
     """Return the transactions with a name and a client, without those of some ``clients.client``."""
     t = transactions.filter(transactions.qname.notnull() & transactions.client.notnull())
@@ -264,7 +270,7 @@ def _addresses(answers: ir.ArrayColumn) -> ir.ArrayValue:
 
 
 def _hash(kind: str | ir.StringValue, text: ir.StringValue) -> ir.IntegerValue:
-    return md5_number_lower((ibis.literal(kind) if isinstance(kind, str) else kind) + text).cast("uint64")
+    return md5_number_lower(kind + text).cast("uint64")
 
 
 def _bit(number: ir.IntegerValue) -> ir.IntegerValue:
