@@ -2,6 +2,10 @@
 
 import sys
 
+if not sys.flags.safe_path:
+    # Python has put the current folder here. A file there would be loaded in place of the library of that name.
+    del sys.path[0]
+
 from dnsvigil.cli import main
 
 sys.exit(main())

@@ -105,6 +105,19 @@ class Network(str):
             raise ValueError(f"expected a network such as 192.0.2.0/24 or 2001:db8::/32{hint}") from None
 
 
+class Program(str):
+    """The absolute path of a program."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the path; ``ValueError`` when ``text`` is none."""
+        if not text.startswith("/"):
+            raise ValueError("expected an absolute path, such as /usr/local/bin/nfdump")
+        return cls(text)
+
+
 @dataclass(frozen=True)
 class ZeekSource:
     """A directory, or a glob of directories, in which Zeek writes its current logs."""
@@ -196,6 +209,7 @@ class FlowThreshold:
 class Flows:
     """What is made of flows."""
 
+    nfdump: Program | None = None  # default: the first nfdump in the absolute folders of PATH
     networks: list[Network] = field(default_factory=list)  # the operator's own
     log: Path | None = None  # the folder for dns_flow logs
     retention: Duration = Duration(86400)  # of the DNS flow records; summaries have the store's

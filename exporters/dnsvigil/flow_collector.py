@@ -211,7 +211,7 @@ class FlowCollector:
 
     @cached_property
     def _reader(self) -> FlowReader:
-        return FlowReader(self._store.connection)
+        return FlowReader(self._store.connection, self._config.flows.nfdump or "nfdump")
 
     @cached_property
     def _summarizer(self) -> FlowSummarizer:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from dnsvigil.ask import ask
 from dnsvigil.config import Config, NetflowSource
+from dnsvigil.programs import ProgramError, environment, find
 from dnsvigil.sources.flowfile import is_flow_file
 from dnsvigil.sources.flowfolders import begin_of, exporter_name, exporter_of, given_files, slot_of
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, NFDumpError, flow_stats_file, search_file
@@ -43,7 +44,8 @@ def top(options: argparse.Namespace, config: Config) -> int:
 
     Return 1 where a file cannot be read at all. Raises :class:`UsageError`, and :class:`NFDumpError` where none can.
     """
-    _check_nfdump(options.filter)
+    options.nfdump = config.flows.nfdump or "nfdump"
+    _check_nfdump(options.nfdump, options.filter)
     failed: list[Path] = []
     files = list(_chosen(options, config, failed))
     rows = _top(files, options, failed) if files else []
@@ -97,9 +99,11 @@ def _chosen(options: argparse.Namespace, config: Config, failed: list[Path]) -> 
             continue
         seen.add(real)
         try:
-            if first and end and not slot_of(first) <= (begin_of(path.name) or _first_flow(path)) < end:
+            if first and end and not slot_of(first) <= (begin_of(path.name) or _first_flow(path, options.nfdump)) < end:
                 continue
-            if options.exporter and options.exporter != (exporter or _ident(path) or exporter_name(folder)):
+            if options.exporter and options.exporter != (
+                exporter or _ident(path, options.nfdump) or exporter_name(folder)
+            ):
                 continue
             yield path
         except NFDumpError as error:
@@ -149,12 +153,12 @@ def _configured(sources: list[NetflowSource], failed: list[Path]) -> Iterator[tu
                 _report(folder, error, failed)
 
 
-def _first_flow(path: Path) -> datetime:
-    return datetime.fromtimestamp(int(flow_stats_file(path).get("first", 0)), UTC).replace(tzinfo=None)
+def _first_flow(path: Path, nfdump: str) -> datetime:
+    return datetime.fromtimestamp(int(flow_stats_file(path, nfdump).get("first", 0)), UTC).replace(tzinfo=None)
 
 
-def _ident(path: Path) -> str | None:
-    ident = str(flow_stats_file(path).get("ident", ""))
+def _ident(path: Path, nfdump: str) -> str | None:
+    ident = str(flow_stats_file(path, nfdump).get("ident", ""))
     return exporter_name(ident) if ident not in ("", "none") else None
 
 
@@ -167,17 +171,18 @@ def _report(path: Path, error: Exception, failed: list[Path]) -> None:
 # What nfdump says of them
 
 
-def _check_nfdump(query: str) -> None:
+def _check_nfdump(nfdump: str, query: str) -> None:
     """Raise :class:`UsageError` for a filter that nfdump does not understand, :class:`NFDumpError` without nfdump."""
     try:
         done = subprocess.run(  # noqa: S603
-            ["nfdump", "-Z", "--", query or "any"],  # noqa: S607
+            [find(nfdump), "-Z", "--", query or "any"],
             stdout=subprocess.PIPE,  # where some versions write what is wrong
             stderr=subprocess.STDOUT,
             check=False,
+            env=environment(),
         )
-    except OSError as error:
-        raise NFDumpError(f"nfdump cannot be started: {error.strerror}. Is it installed?") from error
+    except (ProgramError, OSError) as error:
+        raise NFDumpError(str(error)) from error
     if done.returncode:
         raise UsageError(f"--filter: {printable(done.stdout.decode(errors='replace').strip())}")
 
@@ -198,7 +203,7 @@ def _top(files: Sequence[Path], options: argparse.Namespace, failed: list[Path])
         found = sorted(_statistic(files, options, options.limit), key=rank)
     except NFDumpError as error:
         log.debug("%s", error)
-        sound, damaged = _apart(files, options.filter, failed)
+        sound, damaged = _apart(files, options, failed)
         if not (sound or damaged):
             raise
         return heapq.nsmallest(options.limit, _added(sound, damaged, options), key=rank)
@@ -212,19 +217,19 @@ def _statistic(files: Iterable[Path], options: argparse.Namespace, limit: int) -
     with TemporaryDirectory(prefix="dnsvigil-flows-") as folder:
         for number, file in enumerate(files):
             Path(folder, f"{number:08}").symlink_to(file.absolute())
-        dumper = Dumper()
+        dumper = Dumper(executable_path=options.nfdump)
         dumper.set_where(dirfiles=folder)
         rows = dumper.search(options.filter, statistics=options.by, statistics_order=options.order, limit=limit)
         for row in rows:
             yield _name(row, options.by), (row["flows"], row["packets"], row["bytes"])
 
 
-def _apart(files: Iterable[Path], query: str, failed: list[Path]) -> tuple[list[Path], list[Path]]:
+def _apart(files: Iterable[Path], options: argparse.Namespace, failed: list[Path]) -> tuple[list[Path], list[Path]]:
     """Return the sound and the damaged files."""
     sound, damaged = [], []
     for file in files:
         try:
-            list(search_file(file, query, statistics="proto", limit=1))
+            list(search_file(file, options.filter, statistics="proto", limit=1, executable_path=options.nfdump))
             sound.append(file)
         except DamagedFileError as error:
             log.warning("%s: %s; what could be read of it counts", file, printable(str(error)))
@@ -239,7 +244,7 @@ def _added(sound: Sequence[Path], damaged: Iterable[Path], options: argparse.Nam
     rest: dict[str, Counts] = {}
     for file in damaged:
         with suppress(DamagedFileError):  # which was told
-            for row in search_file(file, options.filter):
+            for row in search_file(file, options.filter, executable_path=options.nfdump):
                 name = _name(row, options.by)
                 rest[name] = _sum(rest.get(name, _NOTHING), (row["flows"], row["packets"], row["bytes"]))
     for name, counts in _statistic(sound, options, _ALL) if sound else ():

@@ -9,7 +9,6 @@ import os
 import pwd
 import re
 import shlex
-import shutil
 import stat
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.perlfile import Node, PerlError, Unknown, Value, read_assignments
+from dnsvigil.programs import ProgramError, environment, find, is_program
 
 PLUGIN: Final = "DnsVigil"
 VERSION: Final = "130"
@@ -170,10 +170,10 @@ class _Check:
         if self._tools is None:
             return
         for name in ("nfdump", *self._collectors(), "nfprofile", "nfexpire"):
-            if not _runs(self._tools / name):
+            if not is_program(self._tools / name):
                 what = f"$PREFIX is {self._tools}, but there is no program {name} in it"
-                elsewhere = shutil.which(name)
-                remedy = f'set $PREFIX = "{Path(elsewhere).parent}";' if elsewhere else f"install {name} there"
+                elsewhere = _found(name)
+                remedy = f'set $PREFIX = "{elsewhere.parent}";' if elsewhere else f"install {name} there"
                 yield self._problem(self._node("$PREFIX"), what, remedy)
 
     def _collectors(self) -> list[str]:
@@ -199,7 +199,7 @@ class _Check:
         users = [("$ZIPcollected", collector, "") for collector in self._collectors()]
         for name, program, more in [*users, ("$ZIPprofiles", "nfprofile", self._text("$NFPROFILEOPTS") or "")]:
             node = self._node(name)
-            if isinstance(node.value, Unknown) or not self._tools or not _runs(self._tools / program):
+            if isinstance(node.value, Unknown) or not self._tools or not is_program(self._tools / program):
                 continue
             given = node.value if isinstance(node.value, str) else ""
             # As looks_like_number has it, and 0 looks like one.
@@ -298,7 +298,7 @@ class _Check:
         nfdump = settings.get("nfdump")
         if nfdump and not isinstance(nfdump.value, Unknown):
             program = Path(nfdump.value) if isinstance(nfdump.value, str) else None
-            if program is None or not program.is_absolute() or not _runs(program):
+            if program is None or not is_program(program):
                 what = f"{PLUGIN}: nfdump is {program}, which is no program"
                 yield self._problem(nfdump, what, "give the path of nfdump, or remove it: then it is that of $PREFIX")
         yield from self._collector(settings.get("url", Node(DEFAULT_URL, given.line if given else None)))
@@ -371,10 +371,9 @@ class _Check:
     def _perl(self) -> Path | None:
         """Return the perl that NfSen was installed with, or else the one in the path."""
         given = re.match(r"#!\s*(/\S+)", self._nfsend())
-        if given and _runs(Path(given[1])):
+        if given and is_program(Path(given[1])):
             return Path(given[1])
-        found = shutil.which("perl")
-        return Path(found) if found else None
+        return _found("perl")
 
     def _nfsend(self) -> str:
         folder = self._folder("$BINDIR")
@@ -392,8 +391,11 @@ def _content(path: Path) -> str:
         return ""
 
 
-def _runs(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
+def _found(program: str) -> Path | None:
+    try:
+        return Path(find(program))
+    except ProgramError:
+        return None
 
 
 def _run(command: Sequence[str]) -> str | None:
@@ -406,6 +408,7 @@ def _run(command: Sequence[str]) -> str | None:
             stderr=subprocess.STDOUT,
             timeout=_SECONDS,
             check=False,
+            env=environment(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -429,7 +432,7 @@ def _refusal(program: Path, options: str) -> str | None:
 
 
 def _version(nfdump: Path) -> tuple[int, ...] | None:
-    said = _run([str(nfdump), "-V"]) if _runs(nfdump) else None
+    said = _run([str(nfdump), "-V"]) if is_program(nfdump) else None
     found = re.search(r"Version:\s*\D*(\d+)\.(\d+)\.(\d+)", said or "")
     return tuple(map(int, found.groups())) if found else None
 

@@ -207,7 +207,7 @@ def test_without_nfdump_it_is_said_once(tmp_path, monkeypatch, run):
     files = [tmp_path / name_at(START + number * SLOT) for number in range(5)]
     for file in files:
         file.touch()
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nonexistent")
     status, output, errors = run("flows", "top", *files)
     assert (status, output, errors.count("nfdump")) == (1, "", 1)
     assert "Is it installed?" in errors

@@ -242,7 +242,7 @@ class FlowReader:
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, nfdump: str = "nfdump") -> None:
-        """Take ``nfdump``, the program or the folder that it is in."""
+        """Take ``nfdump``, as :class:`Dumper` does."""
         self._connection = connection
         self._nfdump = nfdump
 

@@ -27,6 +27,8 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import IO, Any, Final, TypedDict, TypeVar, cast, overload
 
+from dnsvigil.programs import ProgramError, environment, find
+
 logger = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
@@ -156,6 +158,8 @@ _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE,
 _PIPE_BYTES: Final = 1 << 20  # a block of nfdump, so that it need not wait for each page of it to be read
 _MAX_NOTES: Final = 20  # different ones that are kept of one run
 
+_SETTINGS: Final = {"TZ": "UTC", "LC_ALL": "C"}  # times are printed in UTC, which has no hour twice
+
 _FINISHED: Final = re.compile(r"nfcapd\.\d{12}(\d\d)?([+-]\d{4})?")
 
 
@@ -188,15 +192,16 @@ class Dumper:
 
         ``datadir`` holds a folder for each NfSen profile, and that one for each source; ``sources`` is a list, or a
         text with commas. With ``remote_host`` everything is run there by ssh, which must get in without a question.
-        ``executable_path`` is nfdump, or the folder that it is in.
+        ``executable_path`` is nfdump's name or absolute path, or the absolute path of the folder that it is in.
         """
         self.datadir = datadir
         self.profile = profile
         self.sources = _split(sources or ())
         self.remote_host = remote_host
         self.executable_path = executable_path
-        if not remote_host and Path(executable_path).is_dir():
-            self.executable_path = str(Path(executable_path, "nfdump"))
+        folder = Path(executable_path)
+        if not remote_host and folder.is_absolute() and folder.is_dir():
+            self.executable_path = str(folder / "nfdump")
         self._where = ["-R", "."]
 
     def set_where(
@@ -266,11 +271,11 @@ class Dumper:
         outif, proto, ...), ``statistics_order`` one of flows, packets, bytes, pps, bps, bpp. ``limit`` is the number of
         rows; without it a statistic has nfdump's ten.
 
-        Raises :class:`NFDumpError` at once where the arguments do not go together; and from the iterator, when what
-        could be read has been given, :class:`DamagedFileError` for a damaged file and :class:`NFDumpError` for anything
-        else that leaves the rows incomplete: a filter that nfdump does not understand, a file or folder that is
-        missing, nfdump missing or killed. nfdump goes no further than the first damaged file of several; to have the
-        rest, read each of :func:`flow_files` by itself.
+        Raises :class:`NFDumpError` at once where the arguments do not go together or there is no nfdump; and from the
+        iterator, when what could be read has been given, :class:`DamagedFileError` for a damaged file and
+        :class:`NFDumpError` for anything else that leaves the rows incomplete: a filter that nfdump does not
+        understand, a file or folder that is missing, nfdump killed. nfdump goes no further than the first damaged file
+        of several; to have the rest, read each of :func:`flow_files` by itself.
         """
         if aggregate and statistics:
             raise NFDumpError("give aggregate or statistics, not both")
@@ -337,8 +342,7 @@ class Dumper:
         return {name.strip().lower(): _number_or_text(value.strip()) for name, colon, value in pairs if colon}
 
     def _nfdump(self) -> list[str]:
-        # Times are printed in UTC, which has no hour twice.
-        command = ["env", "TZ=UTC", "LC_ALL=C", self.executable_path]
+        command = [self.executable_path if self.remote_host else _program(self.executable_path)]
         if self.sources:
             folder = "/".join((self.datadir.rstrip("/"), self.profile, ":".join(self.sources)))
             command += ["-M", folder]
@@ -346,8 +350,9 @@ class Dumper:
 
     def _run(self, command: list[str], harmless: re.Pattern[str] = _HARMLESS) -> "_Run":
         if self.remote_host:
-            return _Run(["ssh", "--", self.remote_host, shlex.join(command)], self.remote_host, harmless)
-        return _Run(command, None, harmless)
+            words = ["env", *(f"{name}={value}" for name, value in _SETTINGS.items()), *command]
+            command = ["ssh", "--", self.remote_host, shlex.join(words)]
+        return _Run([_program(command[0]), *command[1:]], self.remote_host, harmless)
 
     def _spooled_stdin(self) -> str:
         if self.remote_host:
@@ -368,6 +373,7 @@ def search_file(
     statistics: None = None,
     statistics_order: str | None = None,
     limit: int | None = None,
+    executable_path: str = "nfdump",
 ) -> Iterator[Flow]: ...
 
 
@@ -381,6 +387,7 @@ def search_file(
     statistics: str,
     statistics_order: str | None = None,
     limit: int | None = None,
+    executable_path: str = "nfdump",
 ) -> Iterator[Statistic]: ...
 
 
@@ -392,17 +399,18 @@ def search_file(  # noqa: PLR0917 (the arguments are pynfdump's)
     statistics: str | None = None,
     statistics_order: str | None = None,
     limit: int | None = None,
+    executable_path: str = "nfdump",
 ) -> Iterator[Flow] | Iterator[Statistic]:
-    """Search one file; the rest is as for :meth:`Dumper.search`."""
-    dumper = Dumper()
+    """Search one file; the rest is as for :class:`Dumper` and :meth:`Dumper.search`."""
+    dumper = Dumper(executable_path=executable_path)
     dumper.set_where(filename=filename)
     search = cast(Callable[..., Iterator[Flow] | Iterator[Statistic]], dumper.search)
     return search(query, filterfile, aggregate, statistics, statistics_order, limit)
 
 
-def flow_stats_file(filename: str | PathLike[str]) -> dict[str, Any]:
+def flow_stats_file(filename: str | PathLike[str], executable_path: str = "nfdump") -> dict[str, Any]:
     """Return :meth:`Dumper.flow_stats` of one file."""
-    dumper = Dumper()
+    dumper = Dumper(executable_path=executable_path)
     dumper.set_where(filename=filename)
     return dumper.flow_stats()
 
@@ -428,7 +436,11 @@ class _Run:
         """Start the program and give its output; raise at the end if that is not all that there is."""
         try:
             process = subprocess.Popen(  # noqa: S603 (no shell; what goes to one is quoted)
-                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment() | _SETTINGS,
             )
         except OSError as error:
             raise NFDumpError(f"{self._command[0]} cannot be started: {error.strerror}") from error
@@ -481,6 +493,13 @@ class _Run:
             said = [f"ended with status {status}"]
         damaged = self._damage or -status in _CRASHES or status - 128 in _CRASHES
         raise (DamagedFileError if damaged else NFDumpError)(f"{program}: {'; '.join(said)}")
+
+
+def _program(name: str) -> str:
+    try:
+        return find(name)
+    except ProgramError as error:
+        raise NFDumpError(str(error)) from error
 
 
 def _count(counter: Counter[str], text: str) -> None:
