@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from dnsvigil.httpd.refusals import Refusals, handshake_failure, offered, quoted
 from dnsvigil.httpd.web_config import LiveWebConfig, WebConfig
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ ANSWER_TIMEOUT = 30.0
 LINGER_TIMEOUT = 1.0
 STOP_TIMEOUT = 5.0
 
+_TLS_RECORD = b"\x16"
 _OURS = {"connection", "content-length", "date", "transfer-encoding"}
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -128,6 +130,7 @@ class Server:
         self._connections: dict[threading.Thread, _Connection] = {}
         self._lock = threading.Lock()
         self._last_refusal = float("-inf")
+        self.refusals = Refusals()
         self._acceptor = threading.Thread(target=self._accept, name="http-accept", daemon=True)
 
     @property
@@ -250,11 +253,21 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         self.connection.settimeout(HANDSHAKE_TIMEOUT)
         secured = self._web.ssl_context.wrap_socket(self.connection, server_side=True, do_handshake_on_connect=False)
         self.connection = secured
-        secured.do_handshake()
-        if not self._web.admits(secured.getpeercert()):
-            log.debug("%s: no name in the client's certificate is allowed", self.client_address[0])
+        try:
+            secured.do_handshake()
+        except OSError as error:
+            if not self._server.stopping.is_set():
+                self._report(handshake_failure(error))
+            return False
+        certificate: Mapping[str, Any] = secured.getpeercert() or {}
+        if not self._web.admits(certificate):
+            names = ", ".join(str(name) for _, name in certificate.get("subjectAltName", ()))
+            self._report(f"none of the names in the client certificate is in client_allowed_sans: {quoted(names)}")
             return False
         return True
+
+    def _report(self, reason: str) -> None:
+        self._server.refusals.report(self.client_address[0], reason)
 
     def _serve(self) -> None:
         self.rfile = reader = io.BufferedReader(self._stream)
@@ -263,7 +276,13 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         while not (self.close_connection or self._server.stopping.is_set()):
             self._stream.allow(patience)
             self._stream.budget = MAX_REQUEST_HEAD
-            if not reader.peek(1):
+            begin = reader.peek(1)
+            if not begin:
+                return
+            if begin[:1] == _TLS_RECORD:  # no request begins with this
+                self._report("TLS on a port that speaks plain HTTP")
+                self.requestline = ""
+                self.send_error(HTTPStatus.BAD_REQUEST)
                 return
             self._stream.allow(REQUEST_TIMEOUT)
             self._serve_one()
@@ -362,6 +381,8 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             return "500 Internal Server Error", [_TEXT], b"Internal Server Error\n"
 
     def _answer(self, status: str, headers: Headers, body: bytes) -> None:
+        if status[:3] in ("401", "403"):
+            self._report(f"{status}: {offered(self.headers.get('Authorization'))}")
         configured = {name.lower() for name in self._web.headers}
         lines = [f"HTTP/1.1 {status}", f"Date: {self.date_time_string()}"]
         lines += [f"{name}: {value}" for name, value in self._web.headers.items()]
