@@ -1,4 +1,4 @@
-"""A detector for dnsvigil: clients that ask for very many domains that nobody had asked for a day ago."""
+"""A detector for dnsvigil: clients that query very many newly observed domains."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ QUERY = """
 
 
 class Curious(Detector):
-    """Scores a client by the number of young domains that it asked for in about an hour; 100 make one half."""
+    """Scores a client by the number of newly observed domains that it queried in about an hour; 100 score 0.5."""
 
     name = "curious"
     reads = ("unusual",)
