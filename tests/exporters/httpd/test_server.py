@@ -668,14 +668,14 @@ def test_a_server_that_never_started_can_be_stopped() -> None:
 def test_limits_are_documented() -> None:
     table = (Path(__file__).parents[3] / "docs" / "web-config.md").read_text()
     for what, value in {
-        "connections at a time, idle ones included": f"{module.MAX_CONNECTIONS}",
+        "simultaneous connections, including idle ones": f"{module.MAX_CONNECTIONS}",
         "TLS handshake": f"{module.HANDSHAKE_TIMEOUT:.0f} s",
         "request line": f"{module.MAX_REQUEST_LINE >> 10} KiB",
         "request line and headers": f"{module.MAX_REQUEST_HEAD >> 10} KiB, 100 headers",
         "request body": f"{module.MAX_BODY >> 10} KiB, not chunked",
         "time to send a request": f"{module.REQUEST_TIMEOUT:.0f} s",
         "time to send its body": f"{module.BODY_TIMEOUT:.0f} s",
-        "time to take an answer": f"{module.ANSWER_TIMEOUT:.0f} s",
+        "time to receive a response": f"{module.ANSWER_TIMEOUT:.0f} s",
         "pause between two requests on a connection": f"{module.IDLE_TIMEOUT:.0f} s",
     }.items():
         assert f"| {what} | {value} |" in table
