@@ -137,7 +137,8 @@ class Alerting:
     def _write_rules(self) -> None:
         for rules in RULES.glob("dnsvigil-*.yml"):
             job = "dnsvigil-resolver" if rules.name.startswith("dnsvigil-resolver-") else "dnsvigil"
-            if job in self._targets:  # the rules of a job that is not there would say so
+            # The rules of a job that is not there would say so.
+            if job in self._targets or rules.name == "dnsvigil-runbooks.yml":
                 (self._folder / rules.name).write_text(scaled(rules.read_text(), self._scale))
 
     def _configure(self, url: str, alerts_port: int) -> None:

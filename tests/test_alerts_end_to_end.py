@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from alerting import TIME_SCALE, Alerting, free_port, needs_prometheus, running, wait_until
+from exporters.running import get
 from lab import zeeklog
 from lab.generate import Generated, Stream
 from lab.replay import LiveLog
@@ -79,6 +80,9 @@ def test_exactly_the_failing_zone_is_reported_and_resolved(tmp_path: Path) -> No
         wait_until("an alert arrives", lambda: bool(arrived), 90)
         time.sleep(2 * WINDOW)  # nothing else may follow
         traffic.faulty.clear()
+        link = arrived[0]["annotations"]["runbook_url"]
+        assert "<h1>DnsvigilZoneFailureRatio</h1>" in get(link)
+        assert link == f"http://127.0.0.1:{port}/runbooks/DnsvigilZoneFailureRatio"
         wait_until("it is resolved", lambda: any(alert["status"] == "resolved" for alert in arrived), 90)
 
     told = {(a["labels"]["alertname"], a["labels"].get("server"), a["labels"].get("dns_zone")) for a in arrived}

@@ -63,10 +63,9 @@ def test_the_model_is_made_once_for_the_same_sources(backend, tmp_path, monkeypa
 def test_a_wheel_has_the_model_and_a_source_distribution_what_makes_it(tmp_path):
     pytest.importorskip("setuptools")
     tree = tmp_path / "tree"
-    for name in ("exporters", "packaging"):
-        shutil.copytree(
-            ROOT / name, tree / name, ignore=shutil.ignore_patterns("name-score", "__pycache__", "*.egg-info")
-        )
+    for name in ("docs", "exporters", "packaging"):
+        ignored = shutil.ignore_patterns("name-score", "__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
         shutil.copy(ROOT / name, tree / name)
     model = tree / "exporters" / "dnsvigil" / "learning" / "name-score"
@@ -86,9 +85,12 @@ build_backend.build_wheel("dist")
     for path in model.iterdir():
         assert packed[f"dnsvigil/learning/name-score/{path.name}"] == path.read_bytes()
     assert "dnsvigil/py.typed" in packed
+    runbooks = {f"dnsvigil/runbooks/{path.name}": path.read_bytes() for path in (ROOT / "docs/runbooks").iterdir()}
+    assert runbooks == {name: content for name, content in packed.items() if name.startswith("dnsvigil/runbooks/")}
     assert not [name for name in packed if not name.startswith(("dnsvigil/", "dnsvigil-"))]
     (source,) = (tree / "dist").glob("*.tar.gz")
     with tarfile.open(source) as content:
         names = {name.partition("/")[2] for name in content.getnames()}
     assert {"packaging/build_backend.py", "exporters/dnsvigil/learning/training.py", "pyproject.toml"} <= names
+    assert {f"exporters/{name}" for name in runbooks} <= names
     assert not [name for name in names if "name-score" in name]

@@ -18,6 +18,7 @@ import pytest
 
 from alerting import TIME_SCALE, Alerting, needs_prometheus, wait_until
 from exporters.resolver.exporting import Exporter, asking, overflow, watching, write_pidfile
+from exporters.running import get
 from lab.resolvers import LISTEN, Resolver, installed
 
 HOSTS = {
@@ -100,6 +101,8 @@ def test_each_fault_is_reported_where_it_is_and_resolved(resolvers: dict[str, Re
             until_all_are("firing", 60)
             sleep(HEALTHY_SECONDS)  # nothing else may follow
             assert not told("resolved")
+            for alert in arrived:
+                assert f"<h1>{alert['labels']['alertname']}</h1>" in get(alert["annotations"]["runbook_url"])
 
             resolvers["killed"].start()
             write_pidfile(resolvers["killed"])

@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "rules" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks"
-INSTALLED_RUNBOOKS = "/usr/share/doc/dnsvigil/runbooks"
+RUNBOOKS_URL = '{{ range query "url:dnsvigil_runbooks:info" }}{{ .Labels.url }}{{ end }}'
 SECTIONS = ["Meaning", "Impact", "First questions", "Likely causes", "What to do", "False alarms", "Tuning"]
 
 RULE_FILES = sorted(RULES.glob("dnsvigil-*.yml"))
@@ -292,6 +292,8 @@ MISTAKES = [
     ("a host that answers", "flow-alerts", "bytes15m > 5", "bytes15m > 20"),
     ("a host that answers", "flow-alerts", "max without (exporter) (exporter_host", "(exporter_host"),
     ("a host that answers", "flow-recording", ">= 300", ">= 299"),
+    ("runbook links", "runbooks", "2 * up", "up"),
+    ("runbook links", "runbooks", "max by (url)", "max by (job, url)"),
     ("a host that answers", "flow-recording", "query_bytes[15m]) > 0", "query_bytes[15m]) >= 0"),
 ]
 
@@ -345,7 +347,7 @@ class TestAlert:
         assert "{{" in annotations["description"]
 
     def test_has_a_runbook(self, name: str) -> None:
-        assert ALERTS[name]["annotations"]["runbook_url"] == f"{INSTALLED_RUNBOOKS}/{name}.md"
+        assert ALERTS[name]["annotations"]["runbook_url"] == f"{RUNBOOKS_URL}/{name}"
         text = (RUNBOOKS / f"{name}.md").read_text()
         assert text.startswith(f"# {name}\n")
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS

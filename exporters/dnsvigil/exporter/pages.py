@@ -16,6 +16,7 @@ from dnsvigil.exporter.detection_metrics import DetectionMetrics
 from dnsvigil.exporter.flow_metrics import FlowMetrics
 from dnsvigil.exporter.metrics import StoreMetrics
 from dnsvigil.flow_collector import FlowSnapshot
+from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.httpd.server import Handler, Response, routes
 
 _PAGE = """<!DOCTYPE html>
@@ -28,7 +29,8 @@ table {{ border-collapse: collapse }} th, td {{ text-align: left; padding: .2rem
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}
 </style>
 <h1>dnsvigil collector</h1>
-<p>Version {version}. <a href="metrics">Metrics</a>, <a href="-/healthy">healthy</a>, <a href="-/ready">ready</a>.</p>
+<p>Version {version}. <a href="metrics">Metrics</a>, <a href="runbooks/">runbooks</a>, <a href="-/healthy">healthy</a>,
+<a href="-/ready">ready</a>.</p>
 <h2>Sensors</h2>
 {sensors}
 <h2>Zones that failed most</h2>
@@ -57,6 +59,7 @@ class Pages:
         return routes(
             {
                 **more,
+                **runbook_routes(),
                 "/": self._landing,
                 "/metrics": self._metrics,
                 "/-/healthy": lambda _: Response.text("dnsvigil is healthy.\n"),

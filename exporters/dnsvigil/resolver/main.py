@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from dnsvigil import __version__
+from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.httpd.server import Response, Server, routes
 from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.resolver.config import DEFAULT_PATH, Config, load_config
@@ -30,7 +31,8 @@ _LANDING = f"""<!DOCTYPE html>
 <meta charset="utf-8">
 <title>dnsvigil resolver exporter</title>
 <h1>dnsvigil resolver exporter</h1>
-<p>Version {__version__}. <a href="metrics">Metrics</a>, <a href="-/healthy">healthy</a>.</p>
+<p>Version {__version__}. <a href="metrics">Metrics</a>, <a href="runbooks/">runbooks</a>,
+<a href="-/healthy">healthy</a>.</p>
 </html>
 """
 
@@ -107,6 +109,7 @@ def application(found: list[Collector]) -> WSGIApplication:
 
     return routes(
         {
+            **runbook_routes(),
             "/": lambda _: Response(200, {"Content-Type": "text/html; charset=utf-8"}, _LANDING.encode()),
             "/metrics": metrics,
             "/-/healthy": lambda _: Response.text("dnsvigil-resolver-exporter is healthy.\n"),
