@@ -67,7 +67,7 @@ def _read_logs(
         for path in files:
             skipped: Counter[str] = Counter()
             try:
-                file = pending_log(path, cursors)
+                file = pending_log(path, cursors, config.sources.zeek)
                 done = 0
                 for batch in read_ahead(read_batches(path, file.cursor, file.finished, file.kind)):
                     result = collector.ingest(batch)

@@ -40,7 +40,8 @@ def test_of_one_that_is_not_read_yet_is_the_same_for_its_copy() -> None:
 def test_is_new_for_new_content_and_another_sensor() -> None:
     cursors = Cursors([])
     first = read(cursors, cursors.find("a", head(LINES), PATH), 500)
-    for other in (cursors.find("a", head(LINES[1:]), PATH), cursors.find("b", head(LINES), PATH)):
+    elsewhere = "/b/current/dns.log"
+    for other in (cursors.find("a", head(LINES[1:]), PATH), cursors.find("b", head(LINES), elsewhere, apart={PATH})):
         assert other.id != first.id
         assert other.offset == 0
 

@@ -1,7 +1,7 @@
 """Finds the cursor of a log file by what the file begins with."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -13,38 +13,45 @@ _TELLING: Final = 32
 
 
 class Cursors:
-    """The cursors that are known, by sensor and head."""
+    """The cursors that are known, by head."""
 
     def __init__(self, cursors: Iterable[Cursor]) -> None:
         self._by_id: dict[str, Cursor] = {}
-        # Sensor, to size of head, to hash of head: a growing file's head is short at first.
-        self._by_head: dict[str, dict[int, dict[str, Cursor]]] = {}
+        # Size of head, to hash of head, to ids: a growing file's head is short at first, as is that of an early copy.
+        self._by_head: dict[int, dict[str, dict[str, None]]] = {}
         for cursor in cursors:
             self.put(cursor)
 
     def put(self, cursor: Cursor) -> None:
         """Add the cursor, or replace the one of the same id."""
-        sizes = self._by_head.setdefault(cursor.sensor, {})
-        before = self._by_id.pop(cursor.id, None)  # the order is that of use
-        if before:
-            sizes[before.head_size].pop(before.head_hash, None)
+        self._by_id.pop(cursor.id, None)  # the order is that of use
         self._by_id[cursor.id] = cursor
-        sizes.setdefault(cursor.head_size, {})[cursor.head_hash] = cursor
+        self._by_head.setdefault(cursor.head_size, {}).setdefault(cursor.head_hash, {})[cursor.id] = None
 
-    def find(self, sensor: str, head: Head, path: str) -> Cursor:
+    def find(
+        self, sensor: str, head: Head, path: str, *, among: Collection[str] = (), apart: Collection[str] = ()
+    ) -> Cursor:
         """Return the cursor of the file that begins with ``head``, a new one at its start if it is not known.
 
         ``path`` is the file's, or that of the log in the folder that is followed; what is there may go on under each
-        other's header.
+        other's header. ``among`` has the paths of other logs that the file may be a part of, ``apart`` those of logs
+        that it is not a part of, even if they begin with the same.
         The cursor returned knows the file by all of ``head``.
         """
-        sizes = self._by_head.get(sensor, {})
         size = len(head.records)
-        for known in sorted(sizes, reverse=True):
-            if known > size or not (cursor := sizes[known].get(head.hash(known))):
+        for known in sorted(self._by_head, reverse=True):
+            if known > size or not (ids := self._by_head[known].get(head.hash(known))):
                 continue
             # Many files may begin like a very short one; that one has the same path, too.
-            if known >= _TELLING or (known == size and cursor.path == path):
+            same = [
+                cursor
+                for cursor in map(self._by_id.__getitem__, ids)
+                if (known >= _TELLING or (known == size and cursor.path == path))
+                and (cursor.path == path or cursor.path in among or cursor.path not in apart)
+                and (cursor.path == path or cursor.path in among or cursor.sensor == sensor or head.is_unique)
+            ]
+            if same:
+                cursor = max(same, key=lambda each: (each.path == path, each.path in among, each.sensor == sensor))
                 return replace(cursor, head_size=size, head_hash=head.hash(size))
         # A file that begins without a header after a truncation goes on under the header it had.
         header = b"" if head.header else self._header_at(sensor, path)

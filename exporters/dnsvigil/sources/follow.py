@@ -4,8 +4,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
@@ -25,8 +25,9 @@ SETTLED_SECONDS: Final = 60
 OLD_SECONDS: Final = 30 * 86400
 """A rotated file last written so long ago is left alone: its cursor may be forgotten, which takes longer."""
 
-_LOG = re.compile(rf"({'|'.join(BY_PATH)})[.-].*")
+_LOG = re.compile(rf"({'|'.join(BY_PATH)})([.-]|__).*")
 _LIVE = re.compile(rf"({'|'.join(BY_PATH)})\.(log|json)")
+_ENDING = re.compile(r"(__)?(\.(log|json))?(\.(gz|xz|zst))?$")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NOT_A_SENSOR = {"", "/", "current", "logs", "log", "spool", "zeek", "bro"}
 
@@ -41,6 +42,19 @@ class Pending:
     size: int  # bytes on disk
     finished: bool
     stamp: tuple[int, ...]  # changes when the file does
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """A folder in which a sensor's Zeek writes."""
+
+    folder: Path
+    sensor: str
+    names: frozenset[str]  # how the sensor may be called in the names of rotated logs
+
+    def log(self, name: str) -> str:
+        """Return the path of a log, however the folder is written."""
+        return str(self.folder.resolve() / name)
 
 
 def sensor_of(path: Path) -> str:
@@ -74,11 +88,21 @@ def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
                 yield file
 
 
-def pending_log(path: Path, cursors: Cursors) -> Pending:
-    """Return a given file with its cursor. Raises ``OSError``."""
+def pending_log(path: Path, cursors: Cursors, sources: Iterable[ZeekSource] = ()) -> Pending:
+    """Return a given file with its cursor, of the sensor that it has where it is one of ``sources``.
+
+    Raises ``OSError``.
+    """
     status = path.stat()
     head = Head.of(path)
-    cursor = cursors.find(sensor_of(path.absolute()), head, str(path))
+    pairs = [(source, writer) for source in sources for writer in _writers(source)]
+    folder = path.resolve().parent
+    candidates = [writer for _, writer in pairs if folder == writer.folder.resolve()]
+    candidates = candidates or [writer for source, writer in pairs if folder in _archives(source, writer, path)]
+    if candidates:
+        cursor = _find(cursors, path, head, candidates, [writer for _, writer in pairs])
+    else:
+        cursor = cursors.find(sensor_of(path.absolute()), head, str(path.resolve()))
     settled = time.time() - status.st_mtime > SETTLED_SECONDS
     return Pending(path, _kind(head, cursor, DNS), cursor, status.st_size, settled, _stamp(status))
 
@@ -99,14 +123,13 @@ class Follower:
     def pending(self) -> list[Pending]:
         """Return the files that have changed since they were last read, oldest first."""
         found: list[tuple[int, Pending]] = []
-        present: set[Path] = set()
-        for source in self._sources:
-            for folder, sensor in _folders(source):
-                for path in self._logs(folder, source.archive):
-                    present.add(path)
-                    if file := self._look(path, sensor, folder):
-                        found.append((file.stamp[1], file))
-        self._read = {path: known for path, known in self._read.items() if path in present}
+        followed = [(source, writer) for source in self._sources for writer in _writers(source)]
+        paths = self._paths(followed)
+        writers = [writer for _, writer in followed]
+        for path, status, candidates in self._files(paths):
+            if file := self._look(path, status, candidates, writers):
+                found.append((file.stamp[1], file))
+        self._read = {path: known for path, known in self._read.items() if path in paths}
         self._unread |= {file.cursor.id: (file.path, time.monotonic()) for _, file in found}
         return [file for _, file in sorted(found, key=lambda pair: pair[0])]
 
@@ -132,35 +155,60 @@ class Follower:
             del self._unread[cursor]
         return len(gone)
 
-    def _look(self, path: Path, sensor: str, folder: Path) -> Pending | None:
+    def _paths(self, followed: list[tuple[ZeekSource, _Writer]]) -> dict[Path, list[_Writer]]:
+        """Return each log with the writers that it may be of: those of the folder it lies in, else of the archive."""
+        live: dict[Path, list[_Writer]] = {}
+        archived: dict[Path, list[_Writer]] = {}
+        for source, writer in followed:
+            for path in self._listing(writer.folder):
+                live.setdefault(path, []).append(writer)
+            for path in self._archived(source.archive, writer.folder):
+                archived.setdefault(path, []).append(writer)
+        return archived | live
+
+    def _files(self, paths: dict[Path, list[_Writer]]) -> Iterator[tuple[Path, os.stat_result, list[_Writer]]]:
+        """Yield each file once, whatever links there are to it, and the writers that it may be of."""
+        files: dict[tuple[int, int], tuple[Path, os.stat_result, list[_Writer]]] = {}
+        for path, writers in paths.items():
+            try:
+                status = path.stat()
+            except OSError as error:
+                self._refuse(path, error)
+                continue
+            first = files.setdefault((status.st_dev, status.st_ino), (path, status, []))
+            first[2].extend(writer for writer in writers if writer not in first[2])
+        yield from files.values()
+
+    def _look(
+        self, path: Path, status: os.stat_result, candidates: list[_Writer], writers: list[_Writer]
+    ) -> Pending | None:
+        live = bool(_LIVE.fullmatch(path.name))
+        if not live and status.st_mtime < max(self._since, time.time() - OLD_SECONDS):
+            return None
+        settled = not live and time.time() - status.st_mtime > SETTLED_SECONDS
+        stamp = (*_stamp(status), int(settled))
+        if self._read.get(path, ((), ""))[0] == stamp:
+            return None
         try:
-            status = path.stat()
-            live = bool(_LIVE.fullmatch(path.name))
-            if not live and status.st_mtime < max(self._since, time.time() - OLD_SECONDS):
-                return None
-            settled = not live and time.time() - status.st_mtime > SETTLED_SECONDS
-            stamp = (*_stamp(status), int(settled))
-            if self._read.get(path, ((), ""))[0] == stamp:
-                return None
             head = Head.of(path)
-        except FileNotFoundError:
-            return None  # rotation was quicker
         except OSError as error:
-            if path not in self._unreadable:
-                self._unreadable.add(path)
-                log.warning("%s cannot be read: %s", path, error.strerror)
+            self._refuse(path, error)
             return None
         if not head.records:
             return None
-        log_name = path.name[: match.end(1)] if (match := _LOG.fullmatch(path.name)) else DNS.path
-        cursor = self._cursors.find(sensor, head, str(folder / log_name))
+        cursor = _find(self._cursors, path, head, candidates, writers)
         if cursor.whole_size == status.st_size:
             self._read[path] = (stamp, cursor.id)
             return None
-        return Pending(path, _kind(head, cursor, BY_PATH[log_name]), cursor, status.st_size, settled, stamp)
+        return Pending(path, _kind(head, cursor, BY_PATH[_log_of(path)]), cursor, status.st_size, settled, stamp)
 
-    def _logs(self, folder: Path, archive: Path | None) -> Iterator[Path]:
-        yield from self._listing(folder)
+    def _refuse(self, path: Path, error: OSError) -> None:
+        """Say once that a file cannot be read, where it is not that rotation was quicker."""
+        if not isinstance(error, FileNotFoundError) and path not in self._unreadable:
+            self._unreadable.add(path)
+            log.warning("%s cannot be read: %s", path, error.strerror)
+
+    def _archived(self, archive: Path | None, folder: Path) -> Iterator[Path]:
         if archive:
             yield from self._listing(archive)
         above = archive or folder.parent
@@ -192,16 +240,64 @@ def _kind(head: Head, cursor: Cursor, default: Kind) -> Kind:
     return head.kind or (header.kind if header else None) or default
 
 
-def _folders(source: ZeekSource) -> Iterator[tuple[Path, str]]:
-    """Yield each folder that the source's path matches, with its sensor's name."""
+def _writers(source: ZeekSource) -> Iterator[_Writer]:
+    """Yield each folder that the source's path matches."""
     pattern = source.path
     wild = next((i for i, part in enumerate(pattern.parts) if has_magic(part)), None)
     for name in sorted(glob(str(pattern))):  # noqa: PTH207 (the pattern is a whole path)
         folder = Path(name)
         if not folder.is_dir():
             continue
-        named = folder.parts[wild] if wild is not None else sensor_of(folder / "dns.log")
-        yield folder, source.sensor or named
+        nearest = sensor_of(folder / "dns.log")
+        matched = folder.parts[wild] if wild is not None else nearest
+        sensor = source.sensor or matched
+        yield _Writer(folder, sensor, frozenset((sensor, matched, nearest)))
+
+
+def _archives(source: ZeekSource, writer: _Writer, path: Path) -> Iterator[Path]:
+    """Yield the folders in which a rotated log of the writer may lie, for one that lies in such a folder by day."""
+    if source.archive:
+        yield source.archive.resolve()
+    if _DAY.fullmatch(day := path.resolve().parent.name):
+        yield (source.archive or writer.folder.parent).resolve() / day
+
+
+def _find(
+    cursors: Cursors, path: Path, head: Head, candidates: Sequence[_Writer], writers: Iterable[_Writer]
+) -> Cursor:
+    """Return the cursor of a file that may be of several writers, of all that there are."""
+    log_name = _log_of(path)
+    said = _named_in(path.name, candidates)
+    first = (said or candidates)[0]
+    # Of two that have the same short content, the names say which is whose.
+    others = said if said and not head.is_unique else candidates
+    cursor = cursors.find(
+        first.sensor,
+        head,
+        first.log(log_name),
+        among={writer.log(log_name) for writer in others},
+        apart={writer.log(log_name) for writer in writers},
+    )
+    return cursor if len(candidates) > 1 else replace(cursor, sensor=first.sensor)
+
+
+def _named_in(name: str, candidates: Sequence[_Writer]) -> list[_Writer]:
+    """Return the writers that the end of a rotated log's name says, as in ``dns.11:00:00-12:00:00-logger-1.log.gz``."""
+    stem = _ENDING.sub("", name, count=1)
+    said = [
+        (len(called), writer)
+        for writer in candidates
+        for called in writer.names
+        if stem.endswith((f"-{called}", f"_{called}"))
+    ]
+    longest = max((length for length, _ in said), default=0)
+    return [writer for length, writer in said if length == longest]
+
+
+def _log_of(path: Path) -> str:
+    """Return which log a file is by its name."""
+    match = _LOG.fullmatch(path.name)
+    return match[1] if match else DNS.path
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

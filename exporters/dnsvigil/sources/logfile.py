@@ -207,6 +207,12 @@ class Head:
         told = b"\n" in records or len(records) == HEAD_SIZE
         return cls(start + end, data[:end], records if told else b"", first_kind(data))
 
+    @property
+    def is_unique(self) -> bool:
+        """Whether no two sensors can have written this: it has a uid, or more than one record."""
+        records = sum(not line.startswith(b"#") for line in self.records.splitlines())
+        return records > 1 or b"\tuid\t" in self.header or b'"uid"' in self.records
+
     def hash(self, size: int) -> str:
         """Return the SHA-256 of the first ``size`` bytes of records, in hex."""
         return hashlib.sha256(self.records[:size]).hexdigest()
