@@ -1,5 +1,6 @@
-##! How much of the traffic this sensor saw: packets and losses, questions without answers, answers without questions,
-##! messages that are none, and what the caps of the other logs refused. Read it before a failure ratio is believed.
+##! Logs how much of the traffic this sensor saw: packets and losses, queries without responses,
+##! responses without queries, malformed messages, and the entries that the caps of the other logs
+##! refused. A failure ratio is only as good as these figures.
 
 @load ./main
 
@@ -9,44 +10,45 @@ export {
 	## The stream of dnsvigil_capture.log.
 	redef enum Log::ID += { LOG };
 
-	## Decides what of the stream is logged.
+	## Decides which rows of the stream are logged.
 	global log_policy: Log::PolicyHook;
 
-	## One row: what one node saw since its row before. All but *ts*, *node* and *span* add up over rows and nodes.
+	## One row: what one node saw since its last row. All columns but *ts*, *node* and *span* add up over rows and
+	## nodes.
 	type Info: record {
 		## When the row was written.
 		ts: time &log;
-		## The node that saw it, or "standalone".
+		## The node that wrote the row, or "standalone".
 		node: string &log;
-		## The time since the row before. The column is called "interval".
+		## The time since the last row. The column is called "interval".
 		span: interval &log;
 		## Packets that Zeek received.
 		packets: count &log;
 		## Packets that were lost before Zeek could take them.
 		packets_dropped: count &log;
-		## Packets on the link, where the packet source knows them; else 0.
+		## Packets on the link, if the packet source reports them; else 0.
 		link_packets: count &log;
 		## Octets that Zeek received.
 		bytes: count &log;
-		## Queries in the records that dns.log got.
+		## Queries in the records of dns.log.
 		dns_queries: count &log;
-		## Responses in them.
+		## Responses in the records of dns.log.
 		dns_responses: count &log;
 		## Queries in records without a response.
 		unmatched_queries: count &log;
 		## Responses in records without a query.
 		unmatched_responses: count &log;
-		## What Zeek's DNS parser found wrong, each thing in a message on its own.
+		## Faults found by Zeek's DNS parser; a message can have several.
 		malformed: count &log;
-		## Tuples of dnsvigil_pdns.log that were refused, or logged early to make room.
+		## Tuples of dnsvigil_pdns.log that were refused, or evicted to make room.
 		dropped_pdns: count &log;
-		## State of dnsvigil_open_resolver.log that was refused.
+		## Entries that the caps of dnsvigil_open_resolver.log refused.
 		dropped_open_resolver: count &log;
-		## State of dnsvigil_poisoning.log that was refused.
+		## Entries that the caps of dnsvigil_poisoning.log refused.
 		dropped_poisoning: count &log;
 	};
 
-	## The time from row to row.
+	## The time between two rows.
 	option log_interval = 1min;
 }
 
@@ -56,7 +58,7 @@ global unmatched_queries = 0;
 global unmatched_responses = 0;
 global malformed = 0;
 
-# When the row before was, 0 before the first packet, and what it counted from the start on.
+# The time of the last row, 0 before the first packet, and its totals since the start.
 global last_time = double_to_time(0.0);
 global last_stats: NetStats;
 
@@ -64,7 +66,7 @@ event zeek_init() &priority=5
 	{
 	Log::create_stream(LOG, Log::Stream($columns=Info, $path="dnsvigil_capture",
 	    $policy=log_policy));
-	# "interval" is a word of the language, which no field can be called.
+	# A field cannot be called "interval", which is a keyword.
 	Log::remove_default_filter(LOG);
 	Log::add_filter(LOG, Log::Filter($name="default", $path="dnsvigil_capture",
 	    $field_name_map=table(["span"] = "interval")));
@@ -102,7 +104,7 @@ event DNSVigilCapture::tick()
 	schedule log_interval { DNSVigilCapture::tick() };
 	}
 
-# The clock of the packets stands still until the first one is here.
+# The packets' clock stands still until the first packet arrives.
 event network_time_init()
 	{
 	if ( ! DNSVigil::sees_packets )

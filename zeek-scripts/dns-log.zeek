@@ -1,9 +1,9 @@
-##! Columns for dns.log: the sizes of both messages, the types of the answers, what the query said with EDNS, and the
-##! extended errors (RFC 8914) of the response.
+##! Adds columns to dns.log: the sizes of both messages, the types of the answers, the EDNS fields
+##! of the query, and the extended errors (RFC 8914) of the response.
 
 @load ./main
 
-# EDNS is a record of the additional section, which Zeek reads only when told to.
+# EDNS is a record of the additional section, which Zeek skips by default.
 redef dns_skip_all_addl = F;
 
 module DNSVigil;
@@ -48,15 +48,15 @@ hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 	c$dns$answer_types += type_names[ans$qtype];
 	}
 
-# Returns the extended error codes in the OPT record of which the fixed part is given. Zeek has no event for them, but
-# the octets of the packet that it is looking at hold them.
+# Returns the extended error codes in the OPT record whose fixed part is given. Zeek has no event
+# for them, so they come from the octets of the current packet.
 function extended_errors(packet: string, opt: dns_edns_additional): vector of
     count
 	{
 	local codes: vector of count;
 	local start = hexstr_to_bytestring(fmt("000029%04x%08x", opt$payload_size,
 	    double_to_count(interval_to_double(opt$TTL))));
-	# The last is the record itself, whatever other records hold.
+	# The last match is the record itself, whatever other records hold.
 	local found = rfind_str(packet, start);
 
 	if ( found < 0 )
@@ -96,7 +96,7 @@ event dns_EDNS_addl(c: connection, msg: dns_msg, ans: dns_edns_additional)
 
 	local packet = get_current_packet()$data;
 
-	# Without the option's number there is none: the quick way out for nearly all.
+	# Most messages leave here: without the option's number, there is no extended error.
 	if ( strstr(packet, "\x00\x0f") == 0 )
 		return;
 

@@ -1,5 +1,5 @@
-##! What the parts of dnsvigil share: which traffic is DNS of the unicast kind, what this node is called, and the
-##! counts of what the caps refused.
+##! Shared by the scripts of dnsvigil: which traffic to ignore, the name of this node, and counts of
+##! the entries that the caps refused.
 
 @load base/frameworks/cluster
 @load base/protocols/dns
@@ -7,34 +7,34 @@
 module DNSVigil;
 
 export {
-	## DNS-like traffic that has no resolver: NetBIOS names, multicast DNS and LLMNR. Left out of every log but
-	## dns.log.
+	## Server ports of DNS-like traffic without a resolver: NetBIOS names, multicast DNS and LLMNR. All
+	## logs but dns.log leave it out.
 	option ignored_ports: set[port] = {
 		137/udp,
 		5353/udp,
 		5355/udp
 	};
 
-	## The name of this node in the column *node* of every log.
+	## The name of this node, for the column *node* of every log.
 	global node = "standalone";
 
-	## Whether this process sees packets: a worker of a cluster, or a Zeek that runs alone.
+	## Whether this process sees packets: a worker of a cluster, or a standalone Zeek.
 	global sees_packets = T;
 
-	## State that the hard caps refused or forced out early since the last row of dnsvigil_capture.log.
+	## Counts of the entries that the hard caps refused or evicted since the last row of dnsvigil_capture.log.
 	global dropped_pdns = 0;
 	global dropped_open_resolver = 0;
 	global dropped_poisoning = 0;
 
-	## The mnemonics of record types; "TYPE" and the number where there is none (RFC 3597).
+	## The mnemonic of a record type, or "TYPE" and its number if it has none (RFC 3597).
 	global type_names: table[count] of string = table() &default=function(
 	    number: count): string
 		{
 		return fmt("TYPE%d", number);
 		};
 
-	## Whether a weird of Zeek's says that a DNS message is malformed, rather than that Zeek does not know a type or
-	## an operation, or advises against a key or an algorithm.
+	## Whether a weird reports a malformed DNS message, rather than an unknown type or operation, or a
+	## discouraged key or algorithm.
 	global is_malformed: function(weird: string): bool;
 }
 

@@ -1,6 +1,6 @@
-##! Finds hosts of one's own that serve recursive DNS to strangers: open resolvers, and forwarders that pass a
-##! stranger's question on, also those that let another host answer it. What an authoritative server says, and what a
-##! closed resolver refuses, is no service and is not logged.
+##! Finds local hosts that serve recursive DNS to outside clients: open resolvers, and forwarders
+##! that pass a client's query on, even if another host answers it. Authoritative answers, and the
+##! refusals of closed resolvers, are not logged.
 
 @load ./main
 @load base/frameworks/notice
@@ -10,9 +10,9 @@ module DNSVigil;
 
 export {
 	redef enum Notice::Type += {
-		## A host of one's own answered a recursive question from outside.
+		## A local host answered a recursive query from outside.
 		Open_Resolver,
-		## A host of one's own passed a question from outside on to another one, and an answer came back.
+		## A local host forwarded a query from outside to another host, and an answer came back.
 		Open_Forwarder,
 	};
 }
@@ -22,59 +22,60 @@ module DNSVigilOpenResolver;
 export {
 	redef enum Log::ID += { LOG };
 
-	## The hook that decides what is logged.
+	## Decides which rows of the stream are logged.
 	global log_policy: Log::PolicyHook;
 
-	## One open host in one interval. All counts are of this row alone, so rows add up, but for *askers*.
+	## One row: one open host in one interval. Counts cover this row alone and add up over rows, except for
+	## *askers*.
 	type Info: record {
-		## The time of writing.
+		## When the row was written.
 		ts: time &log;
-		## The node that saw it.
+		## The node that wrote the row, or "standalone".
 		node: string &log;
 		## The open host.
 		host: addr &log;
-		## "recursive", or "forwarder" where another host was seen to find the answer.
+		## "recursive", or "forwarder" if another host was seen to resolve the query.
 		kind: string &log;
-		## The host that a forwarder leaves the question to: the last one seen.
+		## The last host seen to resolve queries for a forwarder.
 		answered_from: addr &log &optional;
-		## Distinct askers from outside who got an answer: an estimate, within 5 % for nearly all.
+		## Distinct outside clients that received an answer: an estimate, within 5 % with 95 % confidence.
 		askers: count &log &default=0;
-		## Recursive questions from outside.
+		## Recursive queries from outside.
 		queries: count &log &default=0;
-		## Answers to them, of any response code, without those that say to be authoritative.
+		## Responses to these queries with any response code, except for authoritative ones.
 		responses: count &log &default=0;
-		## DNS bytes of the questions, without IP and transport headers.
+		## DNS bytes of the queries, without IP and transport headers.
 		query_bytes: count &log &default=0;
-		## DNS bytes of the answers.
+		## DNS bytes of the responses.
 		response_bytes: count &log &default=0;
 		## Some of the names that were answered.
 		sample_names: vector of string &log &default=vector();
-		## The first message of this row.
+		## The time of the first message of this row.
 		time_first: time &log;
-		## The last message of this row.
+		## The time of the last message of this row.
 		time_last: time &log;
 	};
 
-	## Networks of customers or others that are watched beside :zeek:id:`Site::local_nets`. Whoever is in neither is
-	## a stranger.
+	## Networks that count as local in addition to :zeek:id:`Site::local_nets`, such as those of
+	## customers.
 	option networks: set[subnet] = {};
 
-	## The operator's own public resolvers, which serve everybody on purpose.
+	## The operator's own resolvers that are open on purpose.
 	option public_resolvers: set[subnet] = {};
 
-	## How often an open host gets a row. The first one is written at once.
+	## How often an open host gets a row. The first row is written at once.
 	option log_interval = 5min;
 
-	## The most open hosts that are kept in an interval.
+	## The maximum number of open hosts in an interval.
 	option max_hosts = 10000;
 
-	## The most questions from outside that wait for an answer from elsewhere.
+	## The maximum number of queries from outside that wait for an answer.
 	option max_questions = 50000;
 }
 
-# The messages of one connection between a stranger and a host of ours.
+# The messages of one connection between an outside client and a local host.
 type Exchange: record {
-	# Who was asked: the responder, but for a relayed question the host that relayed it.
+	# The host that was queried: the responder or, for a relayed query, the host that relayed it.
 	host: addr;
 	asked: bool &default=F;
 	query: string &optional;
@@ -84,16 +85,16 @@ type Exchange: record {
 	message_bytes: count &default=0;
 };
 
-# A question from outside, remembered to recognize who passes it on and who answers it.
+# A query from outside, remembered to recognise the hosts that forward and answer it.
 type Question: record {
 	host: addr;
 	query: string;
 	# The station that put it on the wire: the border router's.
 	station: string &default="";
 	exchange: Exchange;
-	# The same asker, port and id were used towards several hosts, as scanners do.
+	# The same client, port and id were used towards several hosts, as scanners do.
 	ambiguous: bool &default=F;
-	# To whom the host passed it on.
+	# The host to which the query was forwarded.
 	upstream: addr &optional;
 };
 
@@ -146,10 +147,10 @@ function expire_host(t: table[addr] of Host, host: addr): interval
 global hosts: table[addr] of Host &create_expire=log_interval
     &expire_func=expire_host;
 
-# An answer that has not come by then is not for that question.
+# An answer that arrives later does not belong to the query.
 const question_time = 5sec;
 
-# By asker, its port, and id; and by who was asked, and the name.
+# By client, its port and id; and by queried host and name.
 global by_asker: table[addr, port, count] of Question
     &create_expire=question_time;
 global by_name: table[addr, string] of Question &create_expire=question_time;
@@ -258,8 +259,8 @@ function asked(c: connection, msg: dns_msg, query: string)
 
 		if ( earlier$host != c$id$resp_h )
 			{
-			# Either a host passed the question on under the asker's address, or the asker asks several hosts in the same
-			# words. The first comes from another station on the wire.
+			# Either a host forwarded the query under the client's address, or the client sends the same
+			# query to several hosts. A forwarded query comes from another station on the wire.
 			if ( earlier$query == query
 			    && earlier$station != ""
 			    && c$orig?$l2_addr
@@ -292,7 +293,7 @@ function answered(c: connection, msg: dns_msg, len: count)
 		{
 		local question = by_asker[c$id$orig_h, c$id$orig_p, msg$id];
 
-		# An answer from one who was not asked, unless the asker used the same port and id for several.
+		# An answer from a host that was not queried, unless the client used the same port and id for several hosts.
 		if ( ! exchange$asked && question$host != sender && ! question$ambiguous )
 			{
 			exchange$host = question$host;

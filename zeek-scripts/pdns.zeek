@@ -1,13 +1,15 @@
-##! Passive DNS: every record that answers a question, as the tuple (rrname, rrtype, rdata). A tuple is logged when it
-##! is first seen, and from then on at most once an interval with what came since. No client address is kept.
+##! Passive DNS: logs the records of responses as tuples (rrname, rrtype, rdata). A tuple is logged
+##! when it is first seen, and then at most once an interval, with the counts since its last row. No
+##! client address is kept.
 ##!
-##! Only responses count that match a query in addresses, ports, id and question. On a resolver's upstream side a
-##! record outside of the bailiwick, the zone that the answering server was delegated, is left out as a resolver would
-##! leave it out. A delegation is believed when it comes, itself in bailiwick, down from the root.
+##! Only responses that match a query in addresses, ports, id and question count. Between resolvers
+##! and authoritative servers, records outside the bailiwick (the zone delegated to the answering
+##! server) are left out, as a resolver does. A delegation is accepted if it descends from the root
+##! and is itself in bailiwick.
 
 @load ./main
 
-# Zeek reads these sections only when told to.
+# Zeek skips these sections by default.
 redef dns_skip_all_auth = F;
 redef dns_skip_all_addl = F;
 
@@ -17,15 +19,15 @@ export {
 	## The stream of dnsvigil_pdns.log.
 	redef enum Log::ID += { LOG };
 
-	## Decides what of the stream is logged.
+	## Decides which rows of the stream are logged.
 	global log_policy: Log::PolicyHook;
 
-	## One row: what was seen of a tuple since its row before. Counts add up over rows and nodes; TTLs and times merge
-	## as least and greatest.
+	## One row: what was seen of a tuple since its last row. Counts add up over rows and nodes; TTLs
+	## and times merge by minimum and maximum.
 	type Info: record {
 		## When the row was written.
 		ts: time &log;
-		## The node that saw it, or "standalone".
+		## The node that wrote the row, or "standalone".
 		node: string &log;
 		## The owner's name in lower case, without final dot; "." is the root.
 		rrname: string &log;
@@ -33,39 +35,39 @@ export {
 		rrtype: string &log;
 		## The data in presentation form, names without final dot; unset for types that Zeek does not decode.
 		rdata: string &log &optional;
-		## The sections in which it was: answer, authority, additional.
+		## The sections in which the record was seen: answer, authority, additional.
 		section: set[string] &log;
-		## The smallest zone whose servers gave it; unset where no delegation of the server was seen.
+		## The smallest zone whose servers gave the record; unset if no delegation to the server was seen.
 		bailiwick: string &log &optional;
-		## The least TTL, in seconds.
+		## The lowest TTL, in seconds.
 		ttl_min: count &log;
-		## The greatest TTL, in seconds.
+		## The highest TTL, in seconds.
 		ttl_max: count &log;
-		## How often it was seen. The column is called "count".
+		## How often the record was seen. The column is called "count".
 		seen: count &log;
-		## When it was first seen since the row before.
+		## When the record was first seen since the last row.
 		time_first: time &log;
-		## When it was last seen.
+		## When the record was last seen.
 		time_last: time &log;
 	};
 
-	## Whether passive DNS is collected at all.
+	## Whether passive DNS is collected.
 	option enabled = T;
 
-	## A tuple's rows are at least this far apart. A tuple that was not seen for as long is forgotten.
+	## The minimum time between two rows of a tuple, and the time after which an unseen tuple is forgotten.
 	option log_interval = 1hr;
 
-	## The most tuples that are remembered. Beyond it the one whose last row is the oldest makes room: what is not yet
-	## logged of it is logged, so that only rows become more.
+	## The maximum number of remembered tuples. Beyond it, the tuple with the oldest row is evicted,
+	## and its unlogged counts are logged.
 	option max_tuples: count = 500000;
 
-	## Records with longer data, in characters, are refused.
+	## The maximum length of data, in characters; records with longer data are refused.
 	option max_rdata: count = 4096;
 
-	## The most zones, and the most addresses of name servers, of which the delegation is remembered.
+	## The maximum number of zones, and of addresses of name servers, whose delegation is remembered.
 	option max_delegations: count = 200000;
 
-	## The name servers of the root, from where delegations are believed.
+	## The name servers of the root, where delegations begin.
 	option root_servers: set[addr] = {
 		198.41.0.4,
 		[2001:503:ba3e::2:30],
@@ -100,7 +102,7 @@ type Tuple: record {
 	rrname: string;
 	rrtype: count;
 	rdata: string;
-	# What follows is since the last row, but for zone. section is that of the last sighting alone.
+	# All but zone covers the time since the last row. section is that of the last sighting alone.
 	section: count &default=0;
 	sections: count &default=0;
 	zone: string &default="";
@@ -112,7 +114,7 @@ type Tuple: record {
 	written: time &optional;
 };
 
-# What is not in it yet is made on the way; "written" tells them apart.
+# Missing entries are created on the way; "written" distinguishes them.
 global tuples: table[string, count, string] of Tuple &default=function(
     rrname: string, rrtype: count, rdata: string): Tuple
 	{
@@ -131,7 +133,8 @@ global addresses: set[addr, string] &write_expire=7days;
 global server_names: set[string] &write_expire=7days;
 const max_names_of_zone = 16;
 
-# The response whose records are coming in: whether they count, when it came, and the zone of the server, "" for unknown.
+# The response whose records are coming in: whether they count, when it came, and the zone of the server, "" for
+# unknown.
 global wanted = F;
 global now: time;
 global zone = "";
@@ -148,7 +151,7 @@ event zeek_init() &priority=5
 	{
 	Log::create_stream(LOG, Log::Stream($columns=Info, $path="dnsvigil_pdns",
 	    $policy=log_policy));
-	# "count" is a word of the language, which no field can be called.
+	# A field cannot be called "count", which is a keyword.
 	Log::remove_default_filter(LOG);
 	Log::add_filter(LOG, Log::Filter($name="default", $path="dnsvigil_pdns",
 	    $field_name_map=table(["seen"] = "count")));
@@ -180,7 +183,7 @@ function log_row(t: Tuple)
 	t$written = network_time();
 	}
 
-# Returns whether there is a tuple in the queue, and if so lets its head be the one whose last row is the oldest.
+# Returns whether the queue has a tuple, and makes the tuple with the oldest row its head.
 function queued(): bool
 	{
 	if ( head == |queue| )
@@ -193,7 +196,7 @@ function queued(): bool
 	return head < |queue|;
 	}
 
-# Takes the head out of the queue.
+# Removes the head of the queue.
 function dequeue(): Tuple
 	{
 	local t = queue[head];
@@ -210,10 +213,11 @@ function forget(t: Tuple)
 	delete tuples[t$rrname, t$rrtype, t$rdata];
 	}
 
-# Returns whether the record lies in the bailiwick, as far as one is known, and so may say where other servers are.
+# Returns whether the record is in bailiwick, as far as this is known, and may therefore delegate.
 function sighting(msg: dns_msg, ans: dns_answer, rdata: string): bool
 	{
-	# One question, or wanted is about another message: that is when dns_query_reply comes before the records.
+	# With several questions, wanted would be about another message, because dns_query_reply would come before the
+	# records.
 	if ( ! wanted || ! msg$QR || msg$num_queries != 1 || ans$qclass != 1 )
 		return F;
 
@@ -307,7 +311,7 @@ event zeek_done()
 		}
 	}
 
-# Returns the smallest zone with the name in it that was delegated to the server, "" where none is known.
+# Returns the smallest zone that holds the name and was delegated to the server, or "" if none is known.
 function zone_of(server: addr, name: string): string
 	{
 	while ( name != "" )
@@ -328,7 +332,7 @@ function zone_of(server: addr, name: string): string
 	return server in root_servers ? "." : "";
 	}
 
-# The type in c$dns is that of a query; without one it is not there.
+# The type in c$dns is that of a query; without a query it is unset.
 event dns_query_reply(c: connection, msg: dns_msg, query: string, qtype: count,
     qclass: count)
 	{
@@ -338,7 +342,7 @@ event dns_query_reply(c: connection, msg: dns_msg, query: string, qtype: count,
 	    query && c$id$resp_p !in DNSVigil::ignored_ports;
 	zone = "";
 
-	# Whoever asks without wanting recursion is a resolver at work, and whom it asks is an authority.
+	# A query without "recursion desired" comes from a resolver and goes to an authoritative server.
 	if ( wanted && ! c$dns$RD )
 		{
 		zone = zone_of(c$id$resp_h, query);
@@ -346,20 +350,20 @@ event dns_query_reply(c: connection, msg: dns_msg, query: string, qtype: count,
 		}
 	}
 
-# What the parser makes of the rest of a malformed message is not what anybody said.
+# The parser's reading of the rest of a malformed message is not data of any server.
 event conn_weird(name: string, c: connection, addl: string)
 	{
 	if ( DNSVigil::is_malformed(name) )
 		wanted = F;
 	}
 
-# Returns what presentation form has for an empty name.
+# Returns the presentation form of a name, which is "." for an empty one.
 function host(name: string): string
 	{
 	return name == "" ? "." : name;
 	}
 
-# Returns a character string in quotes, escaped as RFC 1035 has it in section 5.1.
+# Returns a character string in quotes, escaped as in RFC 1035, section 5.1.
 function quoted(s: string): string
 	{
 	if ( s == /[^\\\"\x00-\x1f\x7f-\xff]*/ )
@@ -420,7 +424,7 @@ function delegated(child: string, server: string)
 		}
 	}
 
-# Nearly all records are of types of which Zeek's own scripts have the presentation form at hand. It is dear to make.
+# Zeek's own scripts provide the presentation form of most record types; computing it is expensive.
 hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 	{
 	if ( ! wanted )
@@ -492,7 +496,7 @@ event dns_DNSKEY(c: connection, msg: dns_msg, ans: dns_answer,
 	    dnskey$algorithm, encode_base64(dnskey$public_key)));
 	}
 
-# Of SVCB and HTTPS Zeek reads the priority and the target, not the parameters.
+# Zeek reads the priority and the target of SVCB and HTTPS, not the parameters.
 event dns_SVCB(c: connection, msg: dns_msg, ans: dns_answer, svcb: dns_svcb_rr)
 	{
 	sighting(msg, ans, fmt("%d %s", svcb$svc_priority, to_lower(

@@ -1,12 +1,13 @@
-##! Looks for cache poisoning where it happens: between a resolver and the servers that it asks. Guessed ids and ports,
-##! second answers, answers to nothing asked, records that are none of the server's business, storms of names that do
-##! not exist, fragments, port scans and odd TTLs are counted by resolver and zone; only what is sure is a Notice.
+##! Looks for cache poisoning between a resolver and the servers that it queries. The script counts,
+##! by resolver and zone: guessed ids and ports, second answers, unsolicited answers, records out of
+##! bailiwick, storms of names that do not exist, fragments, port scans and unusual TTLs. It raises
+##! a Notice only for what is certain.
 
 @load ./main
 @load base/frameworks/notice
 @load base/utils/site
 
-# Forged name servers and their addresses stand in the sections that Zeek skips by default.
+# Forged name servers and their addresses are in the sections that Zeek skips by default.
 redef dns_skip_all_auth = F;
 redef dns_skip_all_addl = F;
 
@@ -14,9 +15,9 @@ module DNSVigil;
 
 export {
 	redef enum Notice::Type += {
-		## Far more answers with a wrong id, port or server than right ones came for the questions of one zone.
+		## The queries in one zone got far more answers with a wrong id or port than right ones.
 		Poisoning_Guessing,
-		## A resolver's ports or ids can be foretold.
+		## A resolver's ports or ids are predictable.
 		Predictable_Questions,
 	};
 }
@@ -26,98 +27,99 @@ module DNSVigilPoisoning;
 export {
 	redef enum Log::ID += { LOG };
 
-	## The hook that decides what is logged.
+	## Decides which rows of the stream are logged.
 	global log_policy: Log::PolicyHook;
 
-	## One resolver and zone in one interval. All counts are of this row alone, so rows add up, but for *sources*.
+	## One row: one resolver and zone in one interval. Counts cover this row alone and add up over rows, except for
+	## *sources*.
 	type Info: record {
-		## The time of writing.
+		## When the row was written.
 		ts: time &log;
-		## The node that saw it.
+		## The node that wrote the row, or "standalone".
 		node: string &log;
 		## The resolver.
 		resolver: addr &log;
-		## The registered domain, as far as one can tell without a list of public suffixes. Without a zone the row is
-		## about the resolver as a whole.
+		## The registered domain, as far as it can be known without a list of public suffixes. A row
+		## without a zone covers the resolver as a whole.
 		zone: string &log &optional;
-		## The first message of this row.
+		## The time of the first message of this row.
 		time_first: time &log &optional;
-		## The last message of this row.
+		## The time of the last message of this row.
 		time_last: time &log &optional;
-		## Questions over UDP to other servers; in a zone's row those since the zone drew attention.
+		## Queries over UDP to other servers; in a zone's row, since the first sign in the zone.
 		queries: count &log &default=0;
-		## Answers that came, right and wrong.
+		## Answers received, right and wrong.
 		responses: count &log &default=0;
-		## Answers from the right server to the right port with an id that was not asked.
+		## Answers from the right server to the right port with an id that no query had.
 		wrong_id: count &log &default=0;
-		## Answers from the right server to a port that did not ask.
+		## Answers from the right server to a port that sent no such query.
 		wrong_port: count &log &default=0;
-		## Further answers to one question that say something else than the first.
+		## Further answers to one query that differ from the first.
 		conflicting_answers: count &log &default=0;
-		## Answers to a question, or from a server, that was not asked.
+		## Answers for a name and type, or from a server, that was not queried.
 		unsolicited: count &log &default=0;
-		## Answers with records that a server of the zone has no say about.
+		## Answers with records outside the server's zones.
 		out_of_bailiwick: count &log &default=0;
-		## Names that did not exist, once they are many in the interval.
+		## NXDOMAIN answers, if there are many in the interval.
 		nxdomain_storm: count &log &default=0;
-		## Name servers in wrong answers, and those in right ones that replace all that were seen before.
+		## Wrong answers with name servers, and right answers whose name servers replace all that were seen before.
 		forged_ns: count &log &default=0;
-		## Answers that came in fragments, and fragments that contradict each other.
+		## Answers in fragments, and fragments that contradict each other.
 		first_fragments: count &log &default=0;
 		## "Port unreachable" from the resolver.
 		icmp_unreachable: count &log &default=0;
-		## Answers whose TTL is more than twice the highest that this server sent before for the zone.
+		## Answers whose TTL is more than twice the highest TTL that this server sent before for the zone.
 		ttl_jumps: count &log &default=0;
-		## Answers whose IP TTL (hop limit) is outside what this server's had before.
+		## Answers whose IP TTL (hop limit) is outside the range of this server's earlier answers.
 		ip_ttl_jumps: count &log &default=0;
 		## Bits of entropy of the resolver's source ports.
 		port_entropy: double &log &optional;
 		## Bits of entropy of the resolver's ids.
 		id_entropy: double &log &optional;
-		## Distinct addresses that wrong answers came from, up to 100.
+		## Distinct source addresses of wrong answers, up to 100.
 		sources: count &log &default=0;
-		## Some of the names that drew attention.
+		## Some of the names with signs of an attack.
 		sample_names: vector of string &log &default=vector();
-		## Some of the addresses that the answers came from.
+		## Some of the source addresses of the answers.
 		sample_servers: vector of addr &log &default=vector();
 	};
 
-	## The resolvers, by the addresses from which they ask other servers. While none is given, local hosts
-	## (:zeek:id:`Site::local_nets`) that ask without "recursion desired" are taken for resolvers.
+	## The addresses from which the resolvers query other servers. If none is given, local hosts
+	## (:zeek:id:`Site::local_nets`) that send queries without "recursion desired" count as resolvers.
 	option resolvers: set[subnet] = {};
 
-	## How often rows are written. A zone that draws attention gets its first row at once.
+	## How often rows are written. Strong signs of an attack write a row at once.
 	option log_interval = 5min;
 
-	## Wrong answers in a zone and interval for a Notice, if they are also more than twice the right ones.
+	## Wrong answers in a zone and interval that raise a Notice, if they are also more than twice the right ones.
 	option guesses = 100;
 
-	## Names of a zone that do not exist, in an interval, from which on they are a storm.
+	## The number of NXDOMAIN answers in a zone and interval that counts as a storm.
 	option storm_names = 100;
 
-	## A resolver whose ports have fewer bits of entropy is predictable.
+	## The bits of entropy below which a resolver's ports are predictable.
 	option min_port_entropy = 6.0;
 
-	## A resolver whose ids have fewer bits of entropy is predictable.
+	## The bits of entropy below which a resolver's ids are predictable.
 	option min_id_entropy = 10.0;
 
-	## The most questions that are remembered at a time.
+	## The maximum number of remembered queries.
 	option max_questions = 200000;
 
-	## The most zones that draw attention at a time; further ones count in the resolver's own row.
+	## The maximum number of zones with signs of an attack; signs in further zones count in the resolver's own row.
 	option max_zones = 10000;
 
-	## The most zones in which missing names are counted at a time.
+	## The maximum number of zones whose NXDOMAIN answers are counted.
 	option max_nxdomain_zones = 50000;
 
-	## The most servers, and zones of servers, of which TTLs are remembered.
+	## The maximum number of servers, and of pairs of server and zone, whose TTLs are remembered.
 	option max_servers = 100000;
 
-	## The most resolvers that are found without *resolvers* being given.
+	## The maximum number of resolvers that are recognised if *resolvers* is empty.
 	option max_resolvers = 1000;
 }
 
-# What a resolver asked one server, from one port, with one id.
+# A query of a resolver to one server, from one port, with one id.
 type Question: record {
 	server: addr;
 	p: port;
@@ -125,7 +127,7 @@ type Question: record {
 	zone: string;
 	sent: count &default=1;
 	answers: count &default=0;
-	# What the first answer said.
+	# The first answer's content.
 	said: count &default=0;
 };
 
@@ -140,17 +142,17 @@ type Answer: record {
 	referral: bool;
 	authoritative: bool;
 	rcode: count;
-	# Names that the answer may speak of: the one asked and the targets of its aliases.
+	# Names that the answer may cover: the queried name and the targets of its aliases.
 	names: vector of string;
 	# The sum of its records' hashes, so that their order does not matter.
 	says: count &default=0;
 	ttl: interval &default=0sec;
 	out_of_bailiwick: bool &default=F;
 	any_glue: bool &default=F;
-	# Whose name servers it tells, and which.
+	# The zone whose name servers it gives, and their names.
 	ns_owner: string &optional;
 	ns: set[string] &optional;
-	# What is odd about the packet.
+	# Signs in the packet itself.
 	fragment: bool &default=F;
 	hops_jump: bool &default=F;
 };
@@ -163,9 +165,9 @@ type State: record {
 	wrong: count &default=0;
 	right: count &default=0;
 	sources: set[addr] &default=set();
-	# The name servers that the zone's answers told first.
+	# The first name servers seen in the zone's answers.
 	ns: set[string] &optional;
-	# Samples of the resolver's questions.
+	# Samples of the resolver's queries.
 	ports: vector of count &default=vector();
 	ids: vector of count &default=vector();
 };
@@ -180,14 +182,15 @@ type Served: record {
 	ttl: interval &default=0sec;
 };
 
-# An answer that comes later is to nothing asked.
+# An answer that arrives later is unsolicited.
 const question_time = 10sec;
 
 # Samples for an estimate of entropy: at least, and at most.
 const min_samples = 256;
 const max_samples = 1024;
 
-# A signal that is hardly ever seen without an attack weighs so much: it is worth a row at once. Then every tenfold is.
+# The weight of a sign that hardly ever occurs without an attack: it writes a row at once, and so does every
+# tenfold.
 const sure = 100;
 const unsure = 1;
 
@@ -221,7 +224,7 @@ const second_level: set[string] = {
 	"web"
 };
 
-# No path cuts a DNS message of this many bytes, the least that every host must take in one piece.
+# No path fragments a DNS message of this size, which every host must accept in one piece.
 const fragment_bytes = 512;
 
 const port_unreachable = 3;
@@ -264,7 +267,8 @@ function collision_entropy(samples: vector of count): double
 	return ln(pairs / ( equal_pairs == 0 ? 1.0 : equal_pairs * 1.0 )) / ln(2.0);
 	}
 
-# The lower of the entropies of the samples and of their differences: a counter takes all values, but its steps are one.
+# The lower of the entropies of the samples and of their differences: a counter takes all values, but its steps are
+# one.
 function entropy(samples: vector of count): double
 	{
 	local steps: vector of count = vector();
@@ -328,7 +332,7 @@ function expire_state(t: table[addr, string] of State, resolver: addr,
 	return 0sec;
 	}
 
-# The resolvers as a whole, and the zones that drew attention.
+# The resolvers as a whole, and the zones with signs of an attack.
 global wholes: table[addr] of State &create_expire=log_interval
     &expire_func=expire_whole;
 global states: table[addr, string] of State &create_expire=log_interval
@@ -338,7 +342,7 @@ global states: table[addr, string] of State &create_expire=log_interval
 global questions: table[addr, string, count] of vector of Question
     &create_expire=question_time;
 
-# Until then questions may be missing, for the cap refused some.
+# Until then, queries may be missing because the cap refused some.
 global questions_missing = double_to_time(0.0);
 
 # By resolver and zone.
@@ -398,7 +402,7 @@ function is_resolver(host: addr): bool
 	return |resolvers| > 0 ? host in resolvers : host in learned;
 	}
 
-# Whether a message is between a resolver and a server that it asks. Most are not, so this comes first everywhere.
+# Whether a message is between a resolver and a server that it queries. Most are not, so this check comes first.
 function upstream(id: conn_id, msg: dns_msg): bool
 	{
 	if ( |resolvers| > 0 )
@@ -447,7 +451,7 @@ function zone_state(resolver: addr, zone: string): State
 	return state;
 	}
 
-# Weighs what was just counted, and writes a row where that is due.
+# Adds the weight of what was just counted, and writes a row if one is due.
 function weigh(state: State, weight: count)
 	{
 	mark_time(state$info);
@@ -520,14 +524,14 @@ event dns_request(c: connection, msg: dns_msg, query: string, qtype: count,
 			return;
 			}
 
-	# A resolver that asks again and again is remembered by its last questions.
+	# Of a resolver that repeats a query again and again, only the last queries are remembered.
 	if ( |same| < 32 )
 		same += question;
 	else
 		same[state$info$queries % 32] = question;
 	}
 
-# What is odd about the packet itself.
+# Returns the signs in the packet itself.
 function look_at_packet(right: bool)
 	{
 	local header = get_current_packet_header();
@@ -569,7 +573,7 @@ function look_at_packet(right: bool)
 		known$high = ttl;
 	}
 
-# Tells an answer's kind from what was asked: "right", "wrong_id", "wrong_port" or "unsolicited".
+# Classifies an answer by the queries: "right", "wrong_id", "wrong_port" or "unsolicited".
 function judge(id: conn_id, msg: dns_msg, qtype: count)
 	{
 	answer$verdict = "unsolicited";
@@ -614,8 +618,8 @@ function begin_answer(c: connection, msg: dns_msg, query: string, qtype: count)
 	if ( answer$zone == "" )
 		answer$zone = zone_of(query);
 
-	# The packet's header is dear: a right answer's is looked at where it may be a fragment's, or to learn or check what
-	# this server's look like.
+	# Reading the packet header is expensive. It is read for a right answer if this may be in
+	# fragments, or to learn or check the server's usual values.
 	local right = answer$verdict == "right";
 
 	if ( ! right
@@ -660,7 +664,7 @@ function is_name(owner: string): bool
 	return F;
 	}
 
-# Whether the server may know the address of a host, as far as one can tell.
+# Whether the server may know the address of a host, as far as this can be known.
 function is_glue(owner: string): bool
 	{
 	if ( answer$any_glue
@@ -692,7 +696,7 @@ hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 		if ( answer$ttl == 0sec )
 			answer$ttl = ans$TTL;
 
-		# The target of an alias may be spoken of; a DNAME stands above the name.
+		# The answer may cover the target of an alias; a DNAME is above the name.
 		if ( ans$qtype == 5 )
 			answer$names += to_lower(reply);
 		else if ( ! is_name(owner)
@@ -714,7 +718,8 @@ hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 			if ( ans$qtype != 2 )
 				return;
 
-			# Who delegates a registered domain serves a top-level domain, if not several, and may know any host in them.
+			# A server that delegates registered domains serves one or more top-level domains, and may know any host
+			# in them.
 			local zone = zone_of(owner);
 			answer$any_glue = zone == "." || ( answer$referral && zone == owner );
 			answer$ns_owner = owner;
@@ -730,7 +735,7 @@ hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 		answer$out_of_bailiwick = T;
 	}
 
-# Remembers what the server says of the zone; whether its TTL stands out.
+# Remembers the server's TTL for the zone, and returns whether it stands out.
 function ttl_jumps(): bool
 	{
 	if ( answer$ttl == 0sec )
@@ -776,7 +781,7 @@ function conflicts(): bool
 	return question$answers > question$sent && answer$says != question$said;
 	}
 
-# Names that did not exist in the zone, once they are a storm: those not counted yet.
+# Returns the number of NXDOMAIN answers in the zone not counted yet, once they are a storm.
 function storm(): count
 	{
 	if ( [answer$resolver, answer$zone] !in nxdomains )
@@ -794,7 +799,7 @@ function storm(): count
 	return names > storm_names ? 1 : ( names == storm_names ? storm_names : 0 );
 	}
 
-# Whether name servers replace all those that were told before.
+# Whether name servers replace all those that were seen before.
 function replaces_ns(state: State): bool
 	{
 	if ( ! answer?$ns || answer$ns_owner != answer$zone )
@@ -863,7 +868,7 @@ function settle()
 	if ( ! odd && ! watched )
 		return;
 
-	# What anybody can send at any time must not take up room.
+	# Messages that anybody can send at any time must not take up memory.
 	local state = answer$verdict == "unsolicited" && ! watched ? resolver_state(
 	    resolver) : zone_state(resolver, answer$zone);
 	local info = state$info;
@@ -873,7 +878,7 @@ function settle()
 		{
 		++info$responses;
 
-		# The question that was asked before the zone drew attention.
+		# The query that was sent before the first sign in the zone.
 		if ( ! watched && answer$verdict != "unsolicited" )
 			++info$queries;
 		}
@@ -944,7 +949,7 @@ function settle()
 	if ( ! right && |state$sources| < 100 )
 		add state$sources[answer$server];
 
-	# Only where the zone is the state's own can wrong answers be held against right ones.
+	# Wrong answers can be compared with right ones only in a zone's own state.
 	if ( ( answer$verdict == "wrong_id" || answer$verdict == "wrong_port" )
 	    && info?$zone )
 		{
