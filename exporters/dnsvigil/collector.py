@@ -50,8 +50,8 @@ _DNS_COUNTERS: Final = """
     UNION ALL SELECT 'durations', server, bucket::VARCHAR, records FROM sum_latencies
     UNION ALL SELECT 'durations_sum', server, '', rtt FROM sum_latencies
     UNION ALL SELECT 'zone_queries', server, zone, queries FROM sum_zones
-    UNION ALL SELECT 'zone_failures', server, zone, failures FROM sum_zones
     UNION ALL SELECT 'zone_nxdomain', server, zone, nxdomain FROM sum_zones
+    UNION ALL SELECT 'zone_failure_reasons', server, reason || ' ' || zone, failures FROM sum_failures
 """
 _COUNTERS: Final = {
     DNS: _DNS_COUNTERS,
@@ -69,7 +69,13 @@ _COUNTERS: Final = {
 _TABLES: Final = {OPEN_RESOLVERS: "open_resolvers", POISONINGS: "poisoning", CAPTURES: "capture"}
 """Where the records go that are kept as they are."""
 
-_ZONE_COUNTERS: Final = ("zone_queries", "zone_failures", "zone_nxdomain")
+_ZONE_COUNTERS: Final = {
+    "zone_queries": "b",
+    "zone_nxdomain": "b",
+    "zone_failure_reasons": "substr(b, instr(b, ' ') + 1)",
+}
+"""The counters of zones, each with the expression of the zone."""
+
 _SERVER_COUNTERS: Final = ("queries", "responses", "durations", "durations_sum", *_ZONE_COUNTERS)
 
 
@@ -89,6 +95,16 @@ class Snapshot:
     detection: DetectionSnapshot
     findings: dict[tuple[str, str], int]  # those open, by detector and severity
     worst: list[Finding]  # of those
+
+    @property
+    def zone_failures(self) -> dict[tuple[str, str], dict[str, int]]:
+        """The failures of each server and zone, by reason."""
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        for metric, server, b, value in self.counters:
+            if metric == "zone_failure_reasons":
+                reason, _, zone = b.partition(" ")
+                found.setdefault((server, zone), {})[reason] = value
+        return found
 
     def shows(self, server: str, zone: str = OTHER) -> bool:
         """Return whether both labels are shown now; one that was and may be again is kept but not shown."""
@@ -279,7 +295,8 @@ class Collector:
         self._store.forget_cursors(_CURSOR_LIFE, self.growing)
         # Counters outlive their place on the list, so that a label that comes back goes on where it was; those
         # of labels that are not even candidates any more are dropped.
-        self._store.forget_counters(_ZONE_COUNTERS, "b", self._zones.known())
+        for metric, zone in _ZONE_COUNTERS.items():
+            self._store.forget_counters([metric], zone, self._zones.known())
         self._store.forget_counters(_SERVER_COUNTERS, "a", self._servers.known())
 
     def _merge_tuples(self) -> None:

@@ -217,6 +217,15 @@ RCODES: Final[dict[int, str]] = {int(rcode): rcode.name for rcode in dns.rcode.R
 UNANSWERED: Final = "unanswered"
 """Stands beside the response codes where a query that got no answer is meant."""
 
+TIMEOUT: Final = "timeout"
+"""The reason of a failure that is a query without an answer."""
+
+
+def failure_reason(rcode: str) -> str:
+    """Return the label ``reason`` of failures with a response code, or with ``UNANSWERED``."""
+    return TIMEOUT if rcode == UNANSWERED else rcode.lower()
+
+
 OTHER: Final = "other"
 """The label of everything that is not shown by itself."""
 

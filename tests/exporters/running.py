@@ -309,11 +309,12 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
             continue
         server, rtt, name, qtype, rcode = (fields[i] for i in (3, 7, 8, 11, 13))
         where = {"server": server, "dns_zone": ".".join(name.split(".")[-2:])}
-        failed = rcode in ("-", "2")
         found[sample("dnsvigil_records_ingested_total", source="zeek")] += count
         found[sample("dnsvigil_queries_total", server=server, qtype=_TYPES[qtype])] += count
         found[sample("dnsvigil_zone_queries_total", **where)] += count
-        found[sample("dnsvigil_zone_failures_total", **where)] += count * failed
+        for reason in ("servfail", "refused", "formerr", "notimp", "timeout"):
+            failed = rcode == {"servfail": "2", "timeout": "-"}.get(reason)
+            found[sample("dnsvigil_zone_failures_total", **where, reason=reason)] += count * failed
         found[sample("dnsvigil_zone_nxdomain_total", **where)] += count * (rcode == "3")
         if rcode == "-":
             found[sample("dnsvigil_unanswered_total", server=server)] += count

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import sqrt
@@ -103,6 +104,35 @@ def test_a_store_of_another_layout_is_left_alone(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(StoreError, match="has layout 99"):
             Store(tmp_path)
+
+
+def test_a_store_whose_failures_have_no_reason_is_brought_up_to_date(tmp_path: Path) -> None:
+    zones = ["a.example", "unknown a.example", "b.example"]
+    with Store(tmp_path) as store, store.transaction():
+        store.connection.execute(
+            "DROP TABLE minute_failures; ALTER TABLE minute_zones ADD COLUMN failures BIGINT;"
+            " UPDATE meta SET value = '1' WHERE key = 'version'"
+        )
+        for number, zone in enumerate(zones):
+            store.count_values("zone_queries", "192.0.2.53", {zone: 10})
+            store.count_values("zone_failures", "192.0.2.53", {zone: number})
+            store.connection.execute(
+                "INSERT INTO minute_zones (minute, server, zone, queries, failures, nxdomain)"
+                " VALUES (?, '192.0.2.53', ?, 10, ?, 1)",
+                [minute(0), zone, number],
+            )
+    for _ in range(2):  # the second time there is nothing left to do
+        with Store(tmp_path) as store:
+            assert {(metric, b): value for metric, _, b, value in store.counters()} == {
+                **{("zone_queries", zone): 10 for zone in zones},
+                ("zone_failure_reasons", "unknown unknown a.example"): 1,
+                ("zone_failure_reasons", "unknown b.example"): 2,
+            }
+            assert store.rows("SELECT sum(queries), sum(nxdomain) FROM minute_zones") == [(30, 3)]
+            assert store.rows("SELECT reason, sum(failures) FROM minute_failures GROUP BY ALL") == [("unknown", 3)]
+    with Store(tmp_path) as store, closing(Collector(store, Config())) as collector:
+        collector.ingest(batch(line(NOW, "www.b.example", rcode="2")))
+        assert collector.snapshot().zone_failures[("192.0.2.53", "b.example")] == {"unknown": 2, "servfail": 1}
 
 
 def test_a_store_that_is_none_is_an_error(tmp_path: Path) -> None:
@@ -213,7 +243,8 @@ def test_merging_minutes_keeps_the_sums(store: Store) -> None:
             of = f"FROM (VALUES {values}) AS v(minute, server, label, n)"
             for name, query in {
                 "types": f"SELECT minute, server, label AS qtype, 'NOERROR' AS rcode, n AS records {of}",
-                "zones": f"SELECT minute, server, label AS zone, n AS queries, n // 2 AS failures, 1 AS nxdomain {of}",
+                "zones": f"SELECT minute, server, label AS zone, n AS queries, 1 AS nxdomain {of}",
+                "failures": f"SELECT minute, server, label AS zone, 'servfail' AS reason, n AS failures {of}",
                 "latencies": f"SELECT minute, server, (n // 3)::TINYINT AS bucket, n AS records, n * 7 AS rtt {of}",
                 "clients": f"SELECT minute, server, list_sort(list(DISTINCT hash(n))) AS sketch {of} GROUP BY ALL",
             }.items():
@@ -221,8 +252,8 @@ def test_merging_minutes_keeps_the_sums(store: Store) -> None:
                 store.add_summary(name)
     sums = (
         "SELECT minute, server, qtype, sum(records) FROM minute_types GROUP BY ALL ORDER BY ALL",
-        "SELECT minute, server, zone, sum(queries), sum(failures), sum(nxdomain) FROM minute_zones GROUP BY ALL"
-        " ORDER BY ALL",
+        "SELECT minute, server, zone, sum(queries), sum(nxdomain) FROM minute_zones GROUP BY ALL ORDER BY ALL",
+        "SELECT minute, server, zone, reason, sum(failures) FROM minute_failures GROUP BY ALL ORDER BY ALL",
         "SELECT minute, server, bucket, sum(records), sum(rtt) FROM minute_latencies GROUP BY ALL ORDER BY ALL",
         "SELECT minute, server, list_sort(list_distinct(flatten(list(sketch)))) FROM minute_clients GROUP BY ALL"
         " ORDER BY ALL",
@@ -282,7 +313,7 @@ def fill_hour(store: Store, hour: int, sketches: int = 20) -> None:
         for name, query in {
             "clients": f"SELECT minute, server, list_transform(range(256), x -> hash(x, server, minute)) AS sketch"
             f" FROM minutes, (SELECT range::VARCHAR AS server FROM range({sketches}))",
-            "zones": "SELECT minute, 'a' AS server, range::VARCHAR AS zone, 1 AS queries, 0 AS failures, 0 AS nxdomain"
+            "zones": "SELECT minute, 'a' AS server, range::VARCHAR AS zone, 1 AS queries, 0 AS nxdomain"
             " FROM minutes, range(500)",
         }.items():
             store.rows(

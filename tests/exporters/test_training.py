@@ -193,7 +193,7 @@ class TestPopular:
             for days, zone in ((7, "steady.example"), (6, "short.example"), (9, "other"), (8, "heavy.example")):
                 for day in range(days):
                     store.connection.execute(
-                        "INSERT INTO minute_zones VALUES (?, 's', ?, ?, 0, 0)", [NOON - day * DAY, zone, days]
+                        "INSERT INTO minute_zones VALUES (?, 's', ?, ?, 0)", [NOON - day * DAY, zone, days]
                     )
 
         assert self.ask(tmp_path, put) == ["heavy.example", "steady.example"]

@@ -46,10 +46,19 @@ class Collecting:
 
     def zones(self, metric: str = "queries", server: str = SERVER) -> dict[str, float]:
         """Value by zone of one of the zones' metrics."""
+        found: dict[str, float] = {}
+        for (name, labels), value in self.metrics.items():
+            if name == f"dnsvigil_zone_{metric}_total" and ("server", server) in labels:
+                zone = dict(labels)["dns_zone"]
+                found[zone] = found.get(zone, 0) + value
+        return found
+
+    def reasons(self, zone: str, server: str = SERVER) -> dict[str, float]:
+        """Failures of a zone by reason."""
         return {
-            dict(labels)["dns_zone"]: value
+            dict(labels)["reason"]: value
             for (name, labels), value in self.metrics.items()
-            if name == f"dnsvigil_zone_{metric}_total" and ("server", server) in labels
+            if name == "dnsvigil_zone_failures_total" and {("server", server), ("dns_zone", zone)} <= labels
         }
 
 
@@ -157,20 +166,22 @@ class TestFailures:
         return [line for rcode, count in self.OUTCOMES for line in lines({"www.a.com": count}, rcode=rcode)]
 
     @pytest.mark.parametrize(
-        ("failures", "count"),
+        ("failures", "reasons"),
         [
-            (None, 4 + 3 + 1 + 6 + 7),
-            (["SERVFAIL"], 4),
-            (["unanswered"], 1),
-            (["NXDOMAIN", "NOTAUTH"], 2 + 8),
-            (["BADCOOKIE", "NOERROR"], 9 + 5),
-            ([], 0),
+            (None, {"servfail": 4, "refused": 3, "timeout": 1, "formerr": 6, "notimp": 7}),
+            (["SERVFAIL"], {"servfail": 4}),
+            (["unanswered"], {"timeout": 1}),
+            (["NXDOMAIN", "NOTAUTH"], {"nxdomain": 2, "notauth": 8}),
+            (["BADCOOKIE", "NOERROR", "NXRRSET"], {"badcookie": 9, "noerror": 5, "nxrrset": 0}),
+            ([], {}),
         ],
     )
-    def test_are_what_is_configured(self, opened: Open, failures: list[str] | None, count: int) -> None:
+    def test_are_what_is_configured_by_reason(
+        self, opened: Open, failures: list[str] | None, reasons: dict[str, int]
+    ) -> None:
         collecting = opened() if failures is None else opened(failures=failures)
         collecting.take(*self.outcomes())
-        assert collecting.zones("failures") == {"a.com": count}
+        assert collecting.reasons("a.com") == reasons
         assert collecting.zones("queries") == {"a.com": sum(n for _, n in self.OUTCOMES)}
         assert collecting.zones("nxdomain") == {"a.com": 2}
 
@@ -199,6 +210,30 @@ class TestFailures:
         collecting = opened()
         collecting.take(*lines({"a.com": 1}))
         assert (collecting.zones("failures"), collecting.zones("nxdomain")) == ({"a.com": 0}, {"a.com": 0})
+        assert list(collecting.reasons("a.com")) == ["servfail", "refused", "formerr", "notimp", "timeout"]
+
+    def test_keep_their_reason_when_the_configuration_changes(self, tmp_path: Path) -> None:
+        with collecting(tmp_path, Config()) as first:
+            first.take(*self.outcomes())
+        with collecting(tmp_path, Config(zones=Zones(failures=["SERVFAIL", "NXDOMAIN"]))) as second:
+            second.take(*self.outcomes())
+            assert second.reasons("a.com") == {
+                "servfail": 8,
+                "nxdomain": 2,
+                "refused": 3,
+                "timeout": 1,
+                "formerr": 6,
+                "notimp": 7,
+            }
+
+    def test_of_a_zone_that_is_forgotten_go_with_it(self, tmp_path: Path) -> None:
+        with collecting(tmp_path, Config(zones=Zones(top=1))) as collecting_one:
+            collecting_one.take(*lines({"www.a.com": 2, "b.com": 1}, rcode="2"))
+            for hour in range(1, 12):
+                collecting_one.take(*batch_at(hour, {"x.com": 900}))
+        with Store(tmp_path) as store:
+            found = {b: value for metric, _, b, value in store.counters() if metric == "zone_failure_reasons"}
+        assert found == {"servfail other": 1}
 
     def test_thresholds_are_those_of_the_zone(self, opened: Open) -> None:
         own = Zone(ZoneName("bank.example"), failure_ratio_threshold=0.5, min_queries=7)

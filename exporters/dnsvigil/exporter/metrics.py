@@ -14,13 +14,12 @@ from dnsvigil import __version__
 from dnsvigil.collector import CAPTURE_COUNTS, SOURCE, Snapshot
 from dnsvigil.config import Config
 from dnsvigil.features.summaries import LATENCY_BOUNDS
-from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED
+from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, failure_reason
 from dnsvigil.sources.kinds import KINDS
 from dnsvigil.sources.zeek import SKIP_REASONS
 
 _ZONE_HELP = {
     "zone_queries": ("dnsvigil_zone_queries", "Queries for names in the zone."),
-    "zone_failures": ("dnsvigil_zone_failures", "Queries in the zone that failed, as the configuration defines it."),
     "zone_nxdomain": ("dnsvigil_zone_nxdomain", "Queries in the zone that were answered with NXDOMAIN."),
 }
 _CAPTURE_HELP = {
@@ -138,14 +137,19 @@ class StoreMetrics(PrometheusCollector):
         return family
 
     def _zones(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+        shown = [(server, zone) for server, zone, _ in values["zone_queries"] if self._snapshot.shows(server, zone)]
         for metric, (name, text) in _ZONE_HELP.items():
-            family = CounterMetricFamily(name, text, labels=["server", "dns_zone"])
-            # A ratio needs its numerator from the first query on, so a zone without failures shows none as 0.
             found = {(server, zone): value for server, zone, value in values[metric]}
-            for server, zone, _ in values["zone_queries"]:
-                if self._snapshot.shows(server, zone):
-                    family.add_metric([server, zone], found.get((server, zone), 0))
-            yield family
+            yield counter(name, text, ["server", "dns_zone"], (([*key], found.get(key, 0)) for key in shown))
+        # A ratio needs its numerator from the first query on, so a zone without failures shows none as 0.
+        reasons = dict.fromkeys(map(failure_reason, self._config.zones.failures), 0)
+        failures = self._snapshot.zone_failures
+        yield counter(
+            "dnsvigil_zone_failures",
+            "Queries in the zone that failed, as the configuration defines it, by reason.",
+            ["server", "dns_zone", "reason"],
+            (([*key, reason], value) for key in shown for reason, value in (reasons | failures.get(key, {})).items()),
+        )
         threshold = GaugeMetricFamily(
             "dnsvigil_zone_failure_ratio_threshold",
             "The ratio of failures to queries above which the zone is failing.",

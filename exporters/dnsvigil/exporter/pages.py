@@ -120,11 +120,11 @@ class Pages:
 def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, ...]]:
     if snapshot is None:
         return []
-    counters = {(metric, a, b): value for metric, a, b, value in snapshot.counters}
+    queries = {(server, zone): value for metric, server, zone, value in snapshot.counters if metric == "zone_queries"}
     found = [
-        (failures, server, zone, counters[("zone_queries", server, zone)])
-        for (metric, server, zone), failures in counters.items()
-        if metric == "zone_failures" and snapshot.shows(server, zone)
+        (sum(reasons.values()), *key, queries[key])
+        for key, reasons in snapshot.zone_failures.items()
+        if snapshot.shows(*key)
     ]
     found.sort(key=lambda row: (-row[0], row[1:]))
     return [

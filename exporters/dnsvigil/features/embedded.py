@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 from dnsvigil.features import domains, summaries
 from dnsvigil.records import QTYPES, RCODES
 
-SUMMARIES: Final = ("types", "zones", "latencies", "clients")
+SUMMARIES: Final = ("types", "zones", "failures", "latencies", "clients")
 """The summaries; each lies in the table ``sum_`` and its name after :meth:`Summarizer.summarize`."""
 
 
@@ -46,7 +46,8 @@ class Summarizer:
             "tally", summaries.tally(cells, names, lookups["shown"], lookups["qtypes"], lookups["rcodes"])
         )
         self._step("sum_types", summaries.types(tally))
-        self._step("sum_zones", summaries.zones(tally, failures))
+        self._step("sum_zones", summaries.zones(tally))
+        self._step("sum_failures", summaries.failures(tally, failures))
         self._step("sum_latencies", summaries.latencies(tally))
         self._step("sum_clients", summaries.clients(transactions, lookups["shown"]))
 

@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.domains import longest_zones, registered_domains
-from dnsvigil.records import OTHER, TRANSACTION, UNANSWERED
+from dnsvigil.records import OTHER, TRANSACTION, UNANSWERED, failure_reason
 
 LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the response duration histogram, in seconds."""
@@ -129,16 +129,20 @@ def types(tally: ir.Table) -> ir.Table:
     return tally.group_by("minute", "server", "qtype", "rcode").agg(records=tally.records.sum())
 
 
-def zones(tally: ir.Table, failures: Sequence[str]) -> ir.Table:
-    """Return ``queries``, ``failures`` and ``nxdomain`` per ``minute``, ``server`` and ``zone``.
-
-    ``failures`` are the rcodes that count as one.
-    """
+def zones(tally: ir.Table) -> ir.Table:
+    """Return ``queries`` and ``nxdomain`` per ``minute``, ``server`` and ``zone``."""
     return tally.group_by("minute", "server", "zone").agg(
         queries=tally.records.sum(),
-        failures=tally.records.sum(where=tally.rcode.isin(failures)).fill_null(0),
         nxdomain=tally.records.sum(where=tally.rcode == "NXDOMAIN").fill_null(0),
     )
+
+
+def failures(tally: ir.Table, rcodes: Sequence[str]) -> ir.Table:
+    """Return ``failures`` per ``minute``, ``server``, ``zone`` and ``reason``; ``rcodes`` are those that are one."""
+    reasons = {rcode: failure_reason(rcode) for rcode in rcodes}
+    t = tally.filter(tally.rcode.isin(rcodes))
+    t = t.mutate(reason=t.rcode.substitute(reasons) if reasons else t.rcode)
+    return t.group_by("minute", "server", "zone", "reason").agg(failures=t.records.sum())
 
 
 def latencies(tally: ir.Table) -> ir.Table:

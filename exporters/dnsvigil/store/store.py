@@ -24,7 +24,20 @@ LARGEST: Final = 2**63 - 1
 ROWS: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}
 """Table to its columns, of the records that are kept as they are."""
 
-_VERSION: Final = "1"
+_VERSION: Final = "2"
+
+_MIGRATIONS: Final = {
+    # Failures had no reason.
+    "1": """
+        INSERT INTO minute_failures
+            SELECT minute, server, zone, 'unknown', failures FROM minute_zones WHERE failures > 0;
+        ALTER TABLE minute_zones DROP COLUMN failures;
+        INSERT INTO counters
+            SELECT 'zone_failure_reasons', a, 'unknown ' || b, value FROM counters WHERE metric = 'zone_failures';
+        DELETE FROM counters WHERE metric = 'zone_failures';
+    """,
+}
+"""Layout to what makes the next one of it; the tables that are new are there by then."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key VARCHAR PRIMARY KEY, value VARCHAR);
@@ -41,7 +54,10 @@ CREATE TABLE IF NOT EXISTS minute_types (
     minute TIMESTAMP, server VARCHAR, qtype VARCHAR, rcode VARCHAR, records BIGINT
 );
 CREATE TABLE IF NOT EXISTS minute_zones (
-    minute TIMESTAMP, server VARCHAR, zone VARCHAR, queries BIGINT, failures BIGINT, nxdomain BIGINT
+    minute TIMESTAMP, server VARCHAR, zone VARCHAR, queries BIGINT, nxdomain BIGINT
+);
+CREATE TABLE IF NOT EXISTS minute_failures (
+    minute TIMESTAMP, server VARCHAR, zone VARCHAR, reason VARCHAR, failures BIGINT
 );
 CREATE TABLE IF NOT EXISTS minute_latencies (
     minute TIMESTAMP, server VARCHAR, bucket TINYINT, records BIGINT, rtt BIGINT
@@ -54,7 +70,8 @@ CREATE TABLE IF NOT EXISTS minute_clients (minute TIMESTAMP, server VARCHAR, ske
 
 _MERGED: Final = {
     "minute_types": "SELECT minute, server, qtype, rcode, sum(records) FROM {rows} GROUP BY ALL",
-    "minute_zones": "SELECT minute, server, zone, sum(queries), sum(failures), sum(nxdomain) FROM {rows} GROUP BY ALL",
+    "minute_zones": "SELECT minute, server, zone, sum(queries), sum(nxdomain) FROM {rows} GROUP BY ALL",
+    "minute_failures": "SELECT minute, server, zone, reason, sum(failures) FROM {rows} GROUP BY ALL",
     "minute_latencies": "SELECT minute, server, bucket, sum(records), sum(rtt) FROM {rows} GROUP BY ALL",
     "minute_clients": "SELECT minute, server, list_sort(list_distinct(flatten(list(sketch))))[:{sketch_size}]"
     " FROM {rows} GROUP BY ALL",
@@ -119,7 +136,7 @@ class Store:
             self._using = self._threads
             with self.transaction():
                 self.connection.execute(_SCHEMA)
-                version = self.meta("version", _VERSION)
+                version = self._migrate(self.meta("version", _VERSION))
             if version != _VERSION:
                 raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {_VERSION}")
         except BaseException:
@@ -132,6 +149,14 @@ class Store:
         new.unlink(missing_ok=True)
         duckdb.connect(new).close()
         new.rename(self.path)
+
+    def _migrate(self, version: str) -> str:
+        """Bring an older layout up to this one; return the layout that the file then has."""
+        while version in _MIGRATIONS:
+            self.connection.execute(_MIGRATIONS[version])
+            version = str(int(version) + 1)
+            self.connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", [version])
+        return version
 
     def __enter__(self) -> Self:
         return self
@@ -224,7 +249,7 @@ class Store:
         return self.rows("SELECT metric, a, b, value FROM counters ORDER BY ALL")
 
     def forget_counters(self, metrics: Iterable[str], label: str, keep: Iterable[str]) -> None:
-        """Drop the counters of ``metrics`` whose ``label`` (a or b) is not among those to ``keep``."""
+        """Drop the counters of ``metrics`` whose ``label`` (an expression of a or b) is not among those to ``keep``."""
         self.connection.execute(
             f"DELETE FROM counters WHERE list_contains($metrics, metric) AND NOT list_contains($keep, {label})",
             {"metrics": list(metrics), "keep": list(keep)},
