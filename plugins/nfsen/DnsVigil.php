@@ -25,7 +25,7 @@ const DNSVIGIL_ANOMALIES = [
     'drop' => 'drop',
     'shift_up' => 'lasting rise',
     'shift_down' => 'lasting fall',
-    'threshold' => 'past its threshold',
+    'threshold' => 'beyond its threshold',
 ];
 const DNSVIGIL_SEVERITIES = ['critical', 'warning', 'info'];
 const DNSVIGIL_UNUSUAL = 20;
@@ -45,7 +45,7 @@ function DnsVigil_Run($plugin_id)
     $GLOBALS['DnsVigil_page']->show();
 }
 
-/** What anyone sent, as text for a page: cut where it is too long, nothing invisible, nothing but ASCII. */
+/** Untrusted text for a page: cut if it is too long, with no invisible characters and nothing but ASCII. */
 function DnsVigil_text($value, int $longest = DNSVIGIL_LONGEST): string
 {
     if (!is_string($value)) {
@@ -86,14 +86,14 @@ function DnsVigil_number(?float $value, string $unit): string
     return trim($number . ' ' . $suffixes[$power] . ($unit === 'B' ? 'B' : ''));
 }
 
-/** A time of the API (ISO 8601) in the time zone of NfSen's pages; the time as it came where it is none. */
+/** A time of the API (ISO 8601) in the time zone of NfSen's pages; anything else unchanged. */
 function DnsVigil_time($value): string
 {
     $time = is_string($value) ? strtotime($value) : false;
     return $time === false ? DnsVigil_text($value, 30) : date('Y-m-d H:i', $time);
 }
 
-/** The rows of a list in an answer; what is not a row is left out. */
+/** The rows of a list in an answer, without anything that is not a row. */
 function DnsVigil_rows($answer, ?string $key = null): array
 {
     $list = $key === null ? $answer : (is_array($answer) ? $answer[$key] ?? null : null);
@@ -121,7 +121,7 @@ function DnsVigil_anomalies(array $row): array
     return array_values(array_intersect_key(DNSVIGIL_ANOMALIES, array_flip($named)));
 }
 
-/** What the backend says; an answer is the decoded JSON, or null with a message in $trouble. */
+/** Asks the backend; an answer is the decoded JSON, or null with a message in $trouble. */
 final class DnsVigil_Backend
 {
     public array $trouble = [];
@@ -131,12 +131,12 @@ final class DnsVigil_Backend
         // NfSen cuts an argument at "=" and at blanks, so they travel percent-encoded.
         $answer = nfsend_query("DnsVigil::$command", array_map('rawurlencode', array_filter($arguments, 'strlen')));
         if (!is_array($answer)) {
-            $this->trouble[] = "NfSen's backend has no answer to DnsVigil::$command. Is the plugin loaded? nfsend says "
-                . 'so in its log when it starts; "dnsvigil check-nfsen" on nfsen.conf finds what is missing.';
+            $this->trouble[] = "NfSen's backend does not answer DnsVigil::$command. Is the plugin loaded? nfsend logs this "
+                . 'when it starts. Run "dnsvigil check-nfsen" on nfsen.conf to find the cause.';
             return null;
         }
         if (isset($answer['error'])) {
-            $error = is_string($answer['error']) ? $answer['error'] : 'an error without a text';
+            $error = is_string($answer['error']) ? $answer['error'] : 'an error without a message';
             if (str_starts_with($error, '404 ')) {
                 return [];  // the collector has nothing of that yet
             }
@@ -153,7 +153,7 @@ final class DnsVigil_Backend
     }
 }
 
-/** One of the things that are judged: a protocol and service, or a resolver, of an exporter. */
+/** What a series belongs to: a protocol and service, or a resolver, of an exporter. */
 final class DnsVigil_Series
 {
     public function __construct(
@@ -170,7 +170,7 @@ final class DnsVigil_Series
         return new self(...array_map(fn(string $part) => DnsVigil_string($row, $part), $parts));
     }
 
-    /** What it is called, and told apart by, within its exporter. */
+    /** Its name, which is unique within its exporter. */
     public function name(): string
     {
         return $this->resolver !== '' ? "resolver $this->resolver" : "$this->service over $this->protocol";
@@ -206,7 +206,7 @@ final class DnsVigil_Page
         $newest = $this->backend->ask('verdicts');
         $this->verdicts = DnsVigil_rows($newest, 'verdicts');
         $this->slot = DnsVigil_string($newest ?? [], 'slot');
-        // Without an answer each further question would only wait for its time to run out.
+        // After one failure, each further request would only wait for its timeout.
         if ($newest === null) {
             return;
         }
@@ -219,7 +219,7 @@ final class DnsVigil_Page
         $this->findings = $this->backend->ask('findings');
     }
 
-    /** Takes what was asked for, or else what was shown last, or else the most unusual; only what there is. */
+    /** Selects the requested series, else the last one shown, else the most unusual one; only existing ones. */
     private function choose(): void
     {
         $kept = $_SESSION['DnsVigil'] ?? null;
@@ -269,7 +269,7 @@ final class DnsVigil_Page
         return (string) array_key_first($there);
     }
 
-    /** The verdicts with an anomaly, the furthest from its baseline first. */
+    /** The verdicts with an anomaly, the largest deviation first. */
     private function unusual(): array
     {
         $unusual = array_values(array_filter($this->verdicts, 'DnsVigil_anomalies'));
@@ -290,14 +290,14 @@ final class DnsVigil_Page
             $this->showUnusual();
             $this->showTalkers();
         } elseif (!$this->backend->trouble) {
-            print '<p>No series yet: the collector has not judged a slot of five minutes of flows. It does so when the '
-                . "first file that NfSen hands over is complete.</p>\n";
+            print '<p>No series yet: the collector has not evaluated a slot of five minutes. It does so when the first '
+                . "file that NfSen submits is complete.</p>\n";
         }
         if ($this->findings !== null) {
             $this->showFindings();
         }
         print '<p class="small">Times are in ' . DnsVigil_text(date_default_timezone_get()) . ' ('
-            . date('T, \U\T\CP') . '). Every value is of five minutes; "slot" is the begin of these. Page made '
+            . date('T, \U\T\CP') . '). Every value covers five minutes; "slot" is their start. Page generated '
             . date('Y-m-d H:i:s') . ".</p>\n</div>\n";
     }
 
@@ -371,9 +371,9 @@ final class DnsVigil_Page
         $seconds = DnsVigil_value($this->answer, 'slot_seconds') ?: 300.0;
         $chart = new DnsVigil_Chart($points, (int) $seconds, 3600 * (int) $this->choice['hours'], $unit);
         print $chart->svg("$called in five minutes" . ($unit === '%' ? ' (%)' : '')) . '<p class="small">'
-            . '<span class="value">&#9644;</span> measured, <span class="baseline">&#9644;</span> baseline: what is '
-            . 'usual at this time of the day and week, <span class="anomaly">&#9679;</span> unusual. A gap in the line '
-            . "is a time without flows from this exporter.</p>\n";
+            . '<span class="value">&#9644;</span> measured, <span class="baseline">&#9644;</span> baseline: the '
+            . 'usual value at this time of the day and week, <span class="anomaly">&#9679;</span> unusual. A gap in the '
+            . "line is a time without flows from this exporter.</p>\n";
     }
 
     private static function verdict(array $verdict, string $slot, string $unit): string
@@ -392,7 +392,7 @@ final class DnsVigil_Page
             $text .= sprintf(', %+.1f spreads from it', $deviation);
         }
         if ($history < DNSVIGIL_WEEK) {
-            $text .= sprintf('. Still learning: %.1f days of history, and it takes two like this one', $history / 86400);
+            $text .= sprintf('. Still learning: there are %.1f days of history, and two days of this kind are needed', $history / 86400);
         }
         $anomalies = DnsVigil_anomalies($verdict);
         return $text . ($anomalies ? '. <b class="anomaly">' . implode(', ', $anomalies) . '</b>' : '.');
@@ -403,7 +403,7 @@ final class DnsVigil_Page
         $unusual = $this->unusual();
         print '<h3>Unusual in the newest slot' . ($this->slot === '' ? '' : ', ' . DnsVigil_time($this->slot)) . "</h3>\n";
         if (!$unusual) {
-            print '<p>Nothing: all ' . count($this->verdicts) . " series are as usual, or still learning.</p>\n";
+            print '<p>Nothing: none of ' . count($this->verdicts) . " series deviates; some may still be learning.</p>\n";
             return;
         }
         print '<table><tr><th>Exporter</th><th>Series</th><th>Measure</th><th>What</th><th class="number">Value</th>'
@@ -565,7 +565,7 @@ final class DnsVigil_Chart
         $this->top = $this->top > 0 ? $this->top * 1.05 : 1.0;
     }
 
-    /** The drawing; $axis says what goes upwards. */
+    /** The drawing; $axis is the label of the vertical axis. */
     public function svg(string $axis): string
     {
         $right = self::WIDTH - self::RIGHT;

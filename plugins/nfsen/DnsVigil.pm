@@ -1,7 +1,7 @@
-# Backend plugin for NfSen: hands the flow files of each time slot to the collector of dnsvigil, decides alerts by its
-# verdicts, records alerts as findings, and answers the page. docs/nfsen.md says how to install and configure it.
+# Backend plugin for NfSen: submits the flow files of each time slot to the collector of dnsvigil, decides alerts by
+# the collector's verdicts, records alerts as findings, and answers the page. See docs/nfsen.md.
 #
-# nfsend loads the plugin once, and forks for every call; so nothing is kept from one call to the next.
+# nfsend loads the plugin once and forks for every call, so nothing is kept from one call to the next.
 
 package DnsVigil;
 
@@ -33,8 +33,8 @@ our %cmd_lookup = (
 my $SLOT = 300;                        # seconds, NfSen's cycle and the collector's slot
 my $HANDED_OVER = 12;                  # slots: after an outage of an hour nothing is missing
 my $FILES_A_REQUEST = 100;             # the collector takes 64 KiB
-# So long the verdicts on a slot are waited for: all alerts together from when NfSen wrote their flow files, and then
-# still each. NfSen itself waits 30 s for a condition.
+# How long to wait for the verdicts on a slot: all alerts together from when NfSen wrote their flow files, and then each.
+# NfSen itself waits 30 s for a condition.
 my $SLOT_SECONDS = 15;
 my $ALERT_SECONDS = 3;
 my $NFDUMP_SECONDS = 5;
@@ -46,7 +46,7 @@ my @MEASURES = qw(flows packets bytes);
 my @SERIES_KEYS = qw(protocol service resolver measure anomaly);
 my @ANOMALIES = qw(spike drop shift_up shift_down threshold);
 
-# How an alert's own flows are judged: by the past hour, and the hour around the same time of the past 28 days.
+# An alert's own flows are compared with the past hour, and the hour around the same time of the past 28 days.
 my $HISTORY_DAYS = 28;
 my $FEWEST_VALUES = 12;
 my $FEWEST_FLOWS = 20;                 # now, or as a rule; of fewer, each is a spike
@@ -58,10 +58,10 @@ my %conf;
 # Called once by nfsend; 0 switches the plugin off.
 sub Init {
     my @wrong = configure();
-    report('err', "$_; the plugin is not used until this is put right and nfsen reloaded") for @wrong;
+    report('err', "$_; the plugin is disabled until this is corrected and nfsen reloaded") for @wrong;
     return 0 if @wrong;
     my ($answer, $reason) = fetch('GET', '/api/findings?state=open', undef, $conf{timeout});
-    report('warning', "$reason; alerts are decided by their own flows meanwhile") unless defined $answer;
+    report('warning', "$reason; until it does, alerts are decided by their own flows") unless defined $answer;
     return 1;
 }
 
@@ -69,8 +69,8 @@ sub Cleanup {
     return 1;
 }
 
-# Periodic processing: hands over the live profile's files of this slot, and again those of the hour before it, which
-# the collector knows unless it was away.
+# Periodic processing: submits the live profile's files of this slot, and again those of the hour before it, in case the
+# collector was down.
 sub run {
     my ($arg) = @_;
     return if $arg->{profile} ne 'live' || $arg->{profilegroup} ne '.';
@@ -93,18 +93,18 @@ sub run {
     while (my @some = splice @files, 0, $FILES_A_REQUEST) {
         my ($answer, $reason) = ask('POST', '/api/flows/files', { files => \@some }, $conf{timeout});
         next if $answer;
-        report('err', "the files of $arg->{timeslot} are not handed over: $reason; the next hour's slots try again");
+        report('err', "cannot submit the files of $arg->{timeslot}: $reason; the slots of the next hour try again");
         return;
     }
     return;
 }
 
-# Alert condition: 1 where the alert is to fire.
+# Alert condition: returns 1 if the alert is to fire.
 sub alert_condition {
     my ($arg) = @_;
     my $judgement = eval { judge($arg->{alert}, $arg->{alertfile}, $arg->{timeslot}) };
     if (!$judgement) {
-        report('err', "alert $arg->{alert} is not decided for $arg->{timeslot}: $@");
+        report('err', "cannot decide alert $arg->{alert} for $arg->{timeslot}: $@");
         return 0;
     }
     my @found = @{ $judgement->{verdicts} };
@@ -120,7 +120,7 @@ sub alert_action {
     my ($alert, $timeslot) = @$arg{qw(alert timeslot)};
     my $finding = eval { finding($alert, $timeslot) };
     if (!$finding) {
-        report('err', "alert $alert, $timeslot, makes no finding: $@");
+        report('err', "cannot make a finding of alert $alert, $timeslot: $@");
         return 0;
     }
     my ($answer, $reason) = ask('POST', '/api/findings', $finding, $conf{timeout});
@@ -130,7 +130,7 @@ sub alert_action {
         report('info', "alert $alert, $timeslot, is recorded as finding $number");
         return 1;
     }
-    report('err', "alert $alert, $timeslot, is not recorded: $reason: " . encoder()->encode($finding));
+    report('err', "cannot record alert $alert, $timeslot: $reason: " . encoder()->encode($finding));
     return 0;
 }
 
@@ -201,8 +201,8 @@ sub wrong_alerts {
 
 # Judging
 
-# Returns by whom ("collector" or "flows"), the verdicts that make the alert fire, and a note. Dies where nothing can
-# be said.
+# Returns what decided ("collector" or "flows"), the verdicts that make the alert fire, and a note. Dies if nothing could
+# decide.
 sub judge {
     my ($alert, $file, $timeslot) = @_;
     my $epoch = NfSen::ISO2UNIX($timeslot);
@@ -253,7 +253,7 @@ sub verdicts {
     return (\@verdicts, '');
 }
 
-# The verdict with the anomalies that this alert is about, or nothing.
+# The verdict with the anomalies that this alert covers, or nothing.
 sub chosen {
     my ($verdict, $series) = @_;
     for my $key (grep { $_ ne 'anomaly' } keys %$series) {
@@ -265,13 +265,13 @@ sub chosen {
     return @anomalies ? { %$verdict, anomalies => \@anomalies } : ();
 }
 
-# Judges flows, packets and bytes of an alert's filtered flows by their past, which NfSen keeps in the alert's round
-# robin databases. Returns the verdicts with an anomaly, and why there are none where there is too little to judge.
+# Compares flows, packets and bytes of an alert's filtered flows with their past, which NfSen keeps in the alert's round
+# robin databases. Returns the verdicts with an anomaly, and the reason if there is too little to compare.
 sub compare {
     my ($alert, $now, $epoch) = @_;
     my %past = map { $_ => [ past($alert, $_, $epoch) ] } @MEASURES;
     my $values = min(map { scalar @$_ } values %past);
-    return ([], "too little past, $values values of $FEWEST_VALUES") if $values < $FEWEST_VALUES;
+    return ([], "too little history, $values of $FEWEST_VALUES values") if $values < $FEWEST_VALUES;
     my %usual = map { $_ => median(@{ $past{$_} }) } @MEASURES;
     return ([], "too few flows, $now->{flows}") if max($now->{flows}, $usual{flows}) < $FEWEST_FLOWS;
     my @found;
@@ -356,7 +356,7 @@ sub finding {
         $evidence{"nfsen_$span"} = { map { $_ => ($state->{$span}{$_} || 0) + 0 } @MEASURES };
     }
     my $usual = $evidence{nfsen_avg24h};
-    # A limit that the operator set needs no past to be passed.
+    # A configured limit needs no history.
     my @changes = map { my $limit = grep { $_ eq 'threshold' } @{ $_->{anomalies} };
         $limit ? 1 : change($_->{value}, $_->{baseline}) } @found;
     @changes = map { change($now->{$_}, $usual->{$_}) } @MEASURES if !@changes && $now && $usual;
@@ -371,7 +371,7 @@ sub finding {
     };
 }
 
-# How far a value is from what is usual, as a share of the larger: 0 as always, 1 nothing like it.
+# The difference between a value and the usual value, as a share of the larger: 0 for equal values, 1 at most.
 sub change {
     my ($value, $usual) = @_;
     return () unless defined $value && defined $usual;
@@ -398,7 +398,7 @@ sub look_up {
     return Nfcomm::socket_send_ok($socket, { json => \@pieces });
 }
 
-# A character as JSON has it in ASCII; control characters are between JSON's words, where a blank does.
+# A character in JSON's ASCII form; control characters occur only between JSON tokens, where a blank will do.
 sub escaped {
     my ($character) = @_;
     my $code = ord $character;
@@ -409,7 +409,7 @@ sub escaped {
 
 # The collector
 
-# Returns the decoded answer, or undef and the reason; then the HTTP status, 599 where there is none.
+# Returns the decoded answer, or undef and the reason; then the HTTP status, 599 if there is none.
 sub ask {
     my ($content, $reason, $status) = fetch(@_);
     return (undef, $reason, $status) unless defined $content;
@@ -450,13 +450,13 @@ sub encoder {
 
 # nfdump
 
-# What nfdump says, on either output, and its exit status. There is no shell in between.
+# Returns nfdump's output, both standard output and error, and its exit status. No shell is involved.
 sub nfdump {
     my @command = ($conf{nfdump}, @_);
     my ($pid, $output, $said);
     my $done = within($NFDUMP_SECONDS, sub {
         $pid = open $output, '-|';
-        die "no process for nfdump: $!\n" unless defined $pid;
+        die "cannot start nfdump: $!\n" unless defined $pid;
         if (!$pid) {
             # The standard input and output of a call are NfSen's connection.
             POSIX::dup2(1, 2);
@@ -475,7 +475,7 @@ sub nfdump {
 
 # Helpers
 
-# Runs something, for so long at most; undef where it took longer or died.
+# Runs something with a time limit; returns undef if it took longer or died.
 sub within {
     my ($seconds, $work) = @_;
     local $SIG{ALRM} = sub { die "too late\n" };
@@ -489,7 +489,7 @@ sub within {
     return $result;
 }
 
-# eval that nfsend, which logs every die as its own end, does not hear of.
+# An eval that hides die from nfsend, which logs every die as its own end.
 sub quietly {
     my ($work) = @_;
     local $SIG{__DIE__} = 'DEFAULT';
@@ -514,7 +514,7 @@ sub iso {
     return POSIX::strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $epoch);
 }
 
-# Text of one line without control characters; what comes from elsewhere is not trusted.
+# Untrusted text as one line without control characters.
 sub plain {
     my ($text) = @_;
     $text = '' unless defined $text;

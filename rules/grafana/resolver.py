@@ -86,10 +86,10 @@ def variable(name: str, label: str, query: str, *, several: bool) -> QueryVariab
 
 
 def serving() -> Iterator[timeseries.Panel | stat.Panel]:
-    """Is it serving?"""
+    """Does the resolver serve?"""
     yield number(
         "Resolvers",
-        "Whether a process of the resolver runs.",
+        "Whether a process of the resolver is running.",
         "none",
         f"dnsvigil_resolver_up{{{RESOLVER}}}",
         "{{instance}} {{resolver}}",
@@ -98,7 +98,7 @@ def serving() -> Iterator[timeseries.Panel | stat.Panel]:
     ).mappings(texts(zero="down", one="up"))
     yield number(
         "Probes that succeed",
-        "Share of the questions to each server that were answered as they should, over two minutes.",
+        "Share of successful probes of each server, over two minutes.",
         "percentunit",
         f"1 - server:dnsvigil_resolver_probe_failures:ratio_avg2m{{{HOST}}}",
         "{{instance}} {{server}}",
@@ -108,7 +108,7 @@ def serving() -> Iterator[timeseries.Panel | stat.Panel]:
     )
     yield number(
         "Alerts",
-        "Alerts of the resolver exporter that fire.",
+        "Firing alerts of the resolver exporter.",
         "none",
         'count(ALERTS{alertname=~"DnsvigilResolver.+", alertstate="firing", job=~"$job"}) or vector(0)',
         "firing",
@@ -117,7 +117,7 @@ def serving() -> Iterator[timeseries.Panel | stat.Panel]:
     )
     yield graph(
         "Questions that fail",
-        "Share of each question's probes that failed, over five minutes. From a quarter on there is an alert.",
+        "Share of failed probes of each question, over five minutes. Above a quarter, an alert fires.",
         "percentunit",
         (f"question:dnsvigil_resolver_probe_failures:ratio_avg5m{{{HOST}}}", QUESTION),
         limit=0.25,
@@ -133,14 +133,14 @@ def serving() -> Iterator[timeseries.Panel | stat.Panel]:
         stacked=True,
     )
     yield graph(
-        "How long answers take",
-        "Mean over five minutes of each question's duration, and where it begins to be slow for this question.",
+        "Response times",
+        "Mean response time of each question over five minutes, and the limit above which it counts as slow.",
         "s",
         (f"question:dnsvigil_resolver_probe_duration_seconds:mean5m{{{HOST}}}", QUESTION),
         (f"question:dnsvigil_resolver_probe_duration_seconds:limit1d{{{HOST}}}", f"limit: {QUESTION}"),
     )
     yield graph(
-        "The slowest answers",
+        "Slowest responses",
         "The 95th percentile of all probes of a host.",
         "s",
         (
@@ -151,7 +151,7 @@ def serving() -> Iterator[timeseries.Panel | stat.Panel]:
     )
     yield graph(
         "Datagrams",
-        "UDP datagrams that the host receives and sends: queries, answers, and the same towards the Internet.",
+        "UDP datagrams that the host receives and sends: queries and responses of clients, and of other servers.",
         "pps",
         (
             f"sum by (instance) (rate(dnsvigil_resolver_host_udp_in_datagrams_total{{{HOST}}}[$__rate_interval]))",
@@ -164,17 +164,17 @@ def serving() -> Iterator[timeseries.Panel | stat.Panel]:
     )
     yield graph(
         "Time since the start",
-        "Age of each resolver's youngest process. It falls when one starts.",
+        "Age of each resolver's newest process. It drops when a process starts.",
         "s",
         (f"resolver:dnsvigil_resolver_start_time_seconds:age{{{RESOLVER}}}", "{{instance}} {{resolver}}"),
     )
 
 
 def processor() -> Iterator[timeseries.Panel]:
-    """Is it the CPU?"""
+    """Is the CPU the bottleneck?"""
     yield graph(
         "CPU of the resolver",
-        "CPU time in cores. One thread uses one core at most.",
+        "CPU time in cores. One thread uses at most one core.",
         "none",
         (
             "sum by (instance, resolver, mode) "
@@ -184,7 +184,7 @@ def processor() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "CPU of the host",
-        "Share of all CPUs' time by what they do.",
+        "Share of the time of all CPUs, by mode.",
         "percentunit",
         (
             "avg by (instance, mode) "
@@ -195,7 +195,7 @@ def processor() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Interrupts, the busiest CPUs",
-        "Share of a CPU's time that interrupts take, packets nearly all of it. One CPU at its end loses packets.",
+        "Share of a CPU's time in interrupts, nearly all for packets. One overloaded CPU is enough to lose packets.",
         "percentunit",
         (
             f"topk by (instance) (4, cpu:dnsvigil_resolver_host_softirq:ratio_rate2m{{{HOST}}})",
@@ -205,7 +205,7 @@ def processor() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Context switches",
-        "Voluntary: the resolver waits for work. Involuntary: something else gets the CPU.",
+        "Voluntary: the resolver waits for work. Involuntary: another program gets the CPU.",
         "ops",
         (
             "sum by (instance, resolver, type) "
@@ -215,13 +215,13 @@ def processor() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Load",
-        "Processes that run, wait to run or wait for a disk, over a minute.",
+        "Processes that run, wait for a CPU or wait for a disk, averaged over a minute.",
         "none",
         (f"dnsvigil_resolver_host_load1{{{HOST}}}", "{{instance}}"),
     )
     yield graph(
         "Processes and threads",
-        "Of each resolver, and those that a signal or a debugger holds.",
+        "Processes and threads of each resolver, and processes stopped by a signal or a debugger.",
         "none",
         (f"dnsvigil_resolver_processes{{{RESOLVER}}}", "{{instance}} {{resolver}} processes"),
         (f"dnsvigil_resolver_threads{{{RESOLVER}}}", "{{instance}} {{resolver}} threads"),
@@ -230,17 +230,17 @@ def processor() -> Iterator[timeseries.Panel]:
 
 
 def memory() -> Iterator[timeseries.Panel]:
-    """Is it memory, or file descriptors?"""
+    """Are memory or file descriptors the bottleneck?"""
     yield graph(
         "Memory of the resolver",
-        "Resident memory, and the limit: of the control group, of the process or of the machine.",
+        "Resident memory, and the lowest limit: the control group's, the process's or the machine's.",
         "bytes",
         (f"dnsvigil_resolver_resident_memory_bytes{{{RESOLVER}}}", "{{instance}} {{resolver}}"),
         (f"dnsvigil_resolver_memory_limit_bytes{{{RESOLVER}}}", "limit: {{instance}} {{resolver}}"),
     )
     yield graph(
         "Memory of the host",
-        "Share that is available to programs. Below 5 % there is an alert.",
+        "Share of the memory that is available to programs. Below 5 %, an alert fires.",
         "percentunit",
         (
             f"dnsvigil_resolver_host_memory_available_bytes{{{HOST}}} / dnsvigil_resolver_host_memory_total_bytes",
@@ -262,21 +262,21 @@ def memory() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "File descriptors",
-        "Of the process that is nearest to its limit.",
+        "File descriptors in use, as a share of the limit, of the process nearest to it.",
         "percentunit",
         (f"dnsvigil_resolver_fds_ratio{{{RESOLVER}}}", "{{instance}} {{resolver}}"),
         limit=0.9,
     )
     yield graph(
         "Open files and sockets",
-        "File descriptors of each resolver, and how many it may open.",
+        "File descriptors of each resolver, and its limit.",
         "none",
         (f"dnsvigil_resolver_open_fds{{{RESOLVER}}}", "{{instance}} {{resolver}}"),
         (f"dnsvigil_resolver_max_fds{{{RESOLVER}}}", "limit: {{instance}} {{resolver}}"),
     )
     yield graph(
         "Ephemeral ports",
-        "Share of the ephemeral port range in use. Unbound and others choose ports of their own outside of it.",
+        "Share of the ephemeral port range in use. Unbound and others also use ports outside this range.",
         "percentunit",
         (
             f"dnsvigil_resolver_ephemeral_ports_used{{{HOST}}} / on (job, instance) group_left () "
@@ -287,7 +287,7 @@ def memory() -> Iterator[timeseries.Panel]:
 
 
 def sockets() -> Iterator[timeseries.Panel]:
-    """Do queues stand, or are queries dropped?"""
+    """Are queues full, or queries dropped?"""
     yield graph(
         "Queries dropped",
         "Datagrams dropped because a listening socket's receive buffer was full.",
@@ -297,7 +297,7 @@ def sockets() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "The fullest receive queue",
-        "How full the fullest UDP socket's buffer is, and what it never fell below within two minutes.",
+        "Fill level of the fullest UDP receive buffer, and its minimum over two minutes.",
         "percentunit",
         (
             f'dnsvigil_resolver_socket_receive_queue_max_bytes{{{HOST}, protocol="udp"}} '
@@ -312,7 +312,7 @@ def sockets() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "UDP errors of the host",
-        "Full receive and send buffers of all sockets, datagrams to ports where nothing listens, and damaged ones.",
+        "Full receive and send buffers of all sockets, datagrams to closed ports, and damaged datagrams.",
         "pps",
         (f"instance:dnsvigil_resolver_host_udp_receive_buffer_errors:rate2m{{{HOST}}}", "{{instance}} receive buffer"),
         *(
@@ -325,7 +325,7 @@ def sockets() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Accept queues",
-        "How full the queues of TCP connections are that the resolver has not accepted yet.",
+        "Fill level of the queues of TCP connections that the resolver has not accepted yet.",
         "percentunit",
         (
             f"address_port:dnsvigil_resolver_accept_queue:ratio_limit{{{HOST}}}",
@@ -335,7 +335,7 @@ def sockets() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "TCP connections refused by full queues",
-        "Of all programs on the host.",
+        "Connections to all programs on the host.",
         "cps",
         *(
             (
@@ -347,7 +347,7 @@ def sockets() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Sockets by state",
-        "On the ports that serve DNS.",
+        "Sockets on the ports that serve DNS.",
         "none",
         (
             f"sum by (instance, protocol, state) (dnsvigil_resolver_sockets{{{HOST}}})",
@@ -356,7 +356,7 @@ def sockets() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Bytes in socket queues",
-        "Not read by the resolver yet, and not taken by clients yet.",
+        "Bytes that the resolver has not read yet, and bytes that clients have not received yet.",
         "bytes",
         (
             f"sum by (instance, protocol) (dnsvigil_resolver_socket_receive_queue_bytes{{{HOST}}})",
@@ -370,7 +370,7 @@ def sockets() -> Iterator[timeseries.Panel]:
 
 
 def network() -> Iterator[timeseries.Panel]:
-    """Is it the network, or the kernel's part in it?"""
+    """Is the network, or the kernel's network stack, the bottleneck?"""
     for way in ("receive", "transmit"):
         yield graph(
             f"Packets, {way}",
@@ -395,7 +395,7 @@ def network() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Errors and drops of network devices",
-        "Packets that were not received or not sent.",
+        "Packets that network devices failed to receive or send.",
         "pps",
         *(
             (
@@ -407,8 +407,8 @@ def network() -> Iterator[timeseries.Panel]:
         ),
     )
     yield graph(
-        "Packets the kernel does not keep up with",
-        "Dropped before any program sees them; and rounds that ended with packets left (squeezed).",
+        "Packets dropped or postponed by the kernel",
+        "Packets dropped before any program sees them, and rounds that ended with packets left (squeezed).",
         "pps",
         *(
             (
@@ -428,10 +428,10 @@ def network() -> Iterator[timeseries.Panel]:
 
 
 def disk() -> Iterator[timeseries.Panel]:
-    """Is it the disk, or the clock?"""
+    """Is the disk or the clock the problem?"""
     yield graph(
         "Free space",
-        "Of the file systems that the resolver needs: bytes, and inodes. Below 5 % there is an alert.",
+        "Free bytes and inodes of the file systems that the resolver needs. Below 5 %, an alert fires.",
         "percentunit",
         (f"mountpoint:dnsvigil_resolver_host_filesystem_available:ratio_size{{{HOST}}}", "{{instance}} {{mountpoint}}"),
         (
@@ -441,7 +441,7 @@ def disk() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Disk",
-        "Share of the time that a disk has something to do.",
+        "Share of the time in which a disk is busy.",
         "percentunit",
         (
             f"rate(dnsvigil_resolver_host_disk_io_time_seconds_total{{{HOST}}}[$__rate_interval])",
@@ -450,7 +450,7 @@ def disk() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Bytes to and from disks",
-        "Of all programs, and of the resolver.",
+        "Bytes read and written by all programs, and by the resolver.",
         "Bps",
         *(
             (
@@ -469,13 +469,13 @@ def disk() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Clock",
-        "Whether something keeps the clock right. Without it, DNSSEC validation fails in the end.",
+        "Whether the clock is synchronised. If it drifts too far, DNSSEC validation fails.",
         "bool_yes_no",
         (f"dnsvigil_resolver_host_clock_synchronised{{{HOST}}}", "{{instance}}"),
     )
     yield graph(
-        "Error of the clock",
-        "What the kernel believes.",
+        "Clock error",
+        "The kernel's estimate.",
         "s",
         (f"dnsvigil_resolver_host_clock_estimated_error_seconds{{{HOST}}}", "{{instance}} estimated"),
         (f"abs(dnsvigil_resolver_host_clock_offset_seconds{{{HOST}}})", "{{instance}} being corrected"),
@@ -486,21 +486,21 @@ def comparison() -> Iterator[timeseries.Panel | table.Panel]:
     """Which node is different?"""
     yield graph(
         "Load against each node's busy time",
-        "Datagrams sent, as a share of the 90th percentile of the node's last seven days. Near zero beside others that "
-        "serve: the node is silent.",
+        "Datagrams sent, as a share of the 90th percentile of the node's last seven days. A node near zero is silent "
+        "while others serve.",
         "percentunit",
         ('instance:dnsvigil_resolver_load:ratio_busy7d{job=~"$job"}', "{{instance}}"),
         limit=0.02,
     )
     yield graph(
         "Datagrams sent",
-        "By all nodes of the job.",
+        "UDP datagrams sent by each node of the job.",
         "pps",
         ('instance:dnsvigil_resolver_host_udp_out_datagrams:rate5m{job=~"$job"}', "{{instance}}"),
     )
     yield graph(
         "CPU of the resolvers",
-        "By all nodes of the job, in cores.",
+        "CPU time of the resolvers on each node of the job, in cores.",
         "none",
         ('instance:dnsvigil_resolver_cpu_seconds:rate5m{job=~"$job"}', "{{instance}}"),
     )
@@ -508,30 +508,30 @@ def comparison() -> Iterator[timeseries.Panel | table.Panel]:
     identity = identity.expr('dnsvigil_resolver_identity_info{job=~"$job"}')
     hidden = {"Time": True, "Value": True, "__name__": True, "job": True}
     organize = models.DataTransformerConfig(id_val="organize", options={"excludeByName": hidden})
-    panel = table.Panel().title("Who answers").datasource(_DATASOURCE).span(2 * _WIDTH).height(8).show_header(True)
-    panel = panel.description("What each server says when asked for id.server and version.bind.")
+    panel = table.Panel().title("Server identities").datasource(_DATASOURCE).span(2 * _WIDTH).height(8).show_header(True)
+    panel = panel.description("The answers of each server to queries for id.server and version.bind.")
     yield panel.with_target(identity).with_transformation(organize)
 
 
 def exporter() -> Iterator[timeseries.Panel]:
-    """Is the exporter itself well?"""
+    """Does the exporter itself work?"""
     yield graph(
-        "Parts that are missing",
-        "Collectors that fail, and parts of collectors that give no metrics. The exporter's log says why.",
+        "Missing parts",
+        "Collectors that fail, and parts of collectors without metrics. The exporter's log has the reason.",
         "none",
         (f"sum by (instance) (1 - dnsvigil_resolver_collector_success{{{HOST}}})", "{{instance}} collectors"),
         (f"sum by (instance) (1 - dnsvigil_resolver_part_available{{{HOST}}})", "{{instance}} parts"),
     )
     yield graph(
-        "Time for a scrape",
+        "Scrape duration",
         "By collector.",
         "s",
         (f"dnsvigil_resolver_collector_duration_seconds{{{HOST}}}", "{{instance}} {{collector}}"),
         stacked=True,
     )
     yield graph(
-        "Datagrams that were no answer",
-        "From a wrong address or with a wrong id: somebody guesses at answers, or a firewall rewrites them.",
+        "Spoofed responses",
+        "Datagrams from a wrong address or with a wrong id: somebody forges responses, or a firewall rewrites them.",
         "pps",
         (
             f"sum by (instance) (rate(dnsvigil_resolver_probe_spoofed_total{{{HOST}}}[$__rate_interval]))",
@@ -543,7 +543,7 @@ def exporter() -> Iterator[timeseries.Panel]:
 def resolver_dashboard() -> models.Dashboard:
     """Return the dashboard."""
     board = dashboard.Dashboard("dnsvigil: resolvers").uid("dnsvigil-resolver").tags(["dns", "dnsvigil"])
-    board = board.description("Is each resolver host well, and is it serving? Which resource holds it back?")
+    board = board.description("Does each resolver host work and serve queries? Which resource is the bottleneck?")
     board = board.readonly().refresh("30s").time("now-3h", "now").timezone("browser")
     board = board.tooltip(models.DashboardCursorSync.CROSSHAIR)
     board = board.with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))

@@ -331,7 +331,7 @@ def test_files_that_cannot_be_handed_over_are_told(nfsen, collector):
     nfsen.live_file("upstream1", SLOT)
     collector.answer = lambda method, *_: (503, {"error": "the store\nis busy"}) if method == "POST" else (200, [])
     answer = nfsen.call(run())
-    assert f"err DnsVigil: the files of {TIMESLOT} are not handed over: the collector at {collector.url}" in answer.log
+    assert f"err DnsVigil: cannot submit the files of {TIMESLOT}: the collector at {collector.url}" in answer.log
     assert "answers 503: the store is busy;" in answer.log
 
 
@@ -404,8 +404,8 @@ def test_one_source_that_is_complete_is_enough_to_fire(nfsen, collector):
         (5000, steady(), 1, "bytes spike (value 500000"),  # the evening's usual, not the noon's
         (5000, {slot: 5 * flows if busy(slot) else flows for slot, flows in steady().items()}, 0, "nothing unusual"),
         (5000, dict.fromkeys(range(SLOT - 3600, SLOT, 300), 1000), 1, "flows spike"),
-        (5000, dict.fromkeys(range(SLOT - 3300, SLOT, 300), 1000), 0, "too little past, 11 values of 12"),
-        (5000, dict.fromkeys(range(SLOT - 40 * DAY, SLOT - 30 * DAY, 300), 1000), 0, "too little past, 0 values of 12"),
+        (5000, dict.fromkeys(range(SLOT - 3300, SLOT, 300), 1000), 0, "too little history, 11 of 12 values"),
+        (5000, dict.fromkeys(range(SLOT - 40 * DAY, SLOT - 30 * DAY, 300), 1000), 0, "too little history, 0 of 12 values"),
         (60, dict.fromkeys(range(SLOT - DAY, SLOT, 300), 0), 1, "flows spike"),
         (3, dict.fromkeys(range(SLOT - DAY, SLOT, 300), 0), 0, "too few flows, 3"),
     ],
@@ -460,7 +460,7 @@ def test_a_damaged_flow_file_decides_nothing(nfsen):
     answer = nfsen.call(("alert_condition", call))
     assert answer.returned == [0]
     assert (
-        f"err DnsVigil: alert mail is not decided for {TIMESLOT}: nfdump cannot read {call['alertfile']}" in answer.log
+        f"err DnsVigil: cannot decide alert mail for {TIMESLOT}: nfdump cannot read {call['alertfile']}" in answer.log
     )
 
 
@@ -523,7 +523,7 @@ def test_an_alert_of_nfsens_own_conditions_becomes_a_finding(nfsen, collector):
     finding = collector.requests("/api/findings")[1][3]
     assert finding["score"] == 0.75
     assert finding["evidence"]["conditions"] == ["0:0:0:0:0:30:0"]
-    assert "too little past" in finding["evidence"]["note"]
+    assert "too little history" in finding["evidence"]["note"]
 
 
 def test_a_limit_that_is_passed_needs_no_past(nfsen, collector):
@@ -537,7 +537,7 @@ def test_a_finding_that_nobody_takes_is_in_the_log(nfsen, collector):
     nfsen.alert("mail", 40)
     collector.answer = lambda method, *_: (503, {"error": "busy"}) if method == "POST" else (200, [])
     answer = nfsen.call(("alert_action", {"alert": "mail", "timeslot": TIMESLOT}))
-    line = next(line for line in answer.log.splitlines() if "is not recorded" in line)
+    line = next(line for line in answer.log.splitlines() if "cannot record alert" in line)
     finding = json.loads(line[line.index("{") :])
     assert (finding["subject"], finding["evidence"]["now"]["flows"]) == ("mail", 40)
 

@@ -188,7 +188,7 @@ def test_everything_is_added_once(nfsend):
     changes = nfsend.changes
     again = add(nfsend, *NETWORKS)
     assert (again.returncode, nfsend.changes) == (0, changes)
-    assert all(line.endswith(": is there") for line in again.stdout.splitlines())
+    assert all(line.endswith(": exists") for line in again.stdout.splitlines())
 
 
 def test_alerts_ask_the_plugin_or_compare_a_sum_and_always_call_the_plugin(nfsend):
@@ -204,7 +204,7 @@ def test_alerts_ask_the_plugin_or_compare_a_sum_and_always_call_the_plugin(nfsen
 def test_what_needs_networks_is_left_out_without_them_and_added_later(nfsend):
     first = add(nfsend)
     assert first.returncode == 0
-    assert "alert dns-open-resolvers: left out, as it needs --network" in first.stdout
+    assert "alert dns-open-resolvers: skipped, because it needs --network" in first.stdout
     assert "dns-open-resolver-candidates" not in nfsend.filters
     assert "alert dns-open-resolvers: added" in add(nfsend, *NETWORKS).stdout
 
@@ -219,8 +219,8 @@ def test_what_someone_changed_is_kept_unless_told_otherwise(nfsend):
     changes = nfsend.changes
     kept = add(nfsend, *NETWORKS)
     assert (kept.returncode, nfsend.changes) == (0, changes)
-    assert "filter dns-tcp: is there, but differs; kept (--replace changes it)" in kept.stdout
-    assert kept.stdout.count("differs; kept") == 3
+    assert "filter dns-tcp: exists with other settings; kept (--replace overwrites it)" in kept.stdout
+    assert kept.stdout.count("; kept (") == 3
     replaced = add(nfsend, "--replace", *NETWORKS)
     assert replaced.stdout.count(": changed\n") == 3
     assert nfsend.filters["dns-tcp"] == [DEFINED["filters"]["dns-tcp"]]
@@ -233,7 +233,7 @@ def test_a_profile_that_is_half_there_is_finished(nfsend):
     nfsend.profiles["dns"] = {"status": "new", "channels": {}}
     done = add(nfsend)
     assert done.returncode == 0
-    assert "profile dns: is there" in done.stdout
+    assert "profile dns: exists" in done.stdout
     assert nfsend.profiles["dns"]["status"] == "OK"
     assert nfsend.profiles["dns"]["channels"].keys() == DEFINED["profile"]["channels"].keys()
 
@@ -242,7 +242,7 @@ def test_what_nfsen_refuses_is_told_and_the_rest_is_added(nfsend):
     nfsend.plugin = False
     done = add(nfsend)
     assert done.returncode == 1
-    assert "alert any-change: NfSen refuses: Plugin 'DnsVigil' does not exists" in done.stderr
+    assert "alert any-change: NfSen reports an error: Plugin 'DnsVigil' does not exists" in done.stderr
     assert "start of profile dns: added" in done.stdout
 
 
