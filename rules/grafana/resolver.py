@@ -508,7 +508,7 @@ def comparison() -> Iterator[timeseries.Panel | table.Panel]:
     identity = identity.expr('dnsvigil_resolver_identity_info{job=~"$job"}')
     hidden = {"Time": True, "Value": True, "__name__": True, "job": True}
     organize = models.DataTransformerConfig(id_val="organize", options={"excludeByName": hidden})
-    panel = table.Panel().title("Server identities").datasource(_DATASOURCE).span(2 * _WIDTH).height(8).show_header(True)
+    panel = table.Panel().title("Identities").datasource(_DATASOURCE).span(2 * _WIDTH).height(8).show_header(True)
     panel = panel.description("The answers of each server to queries for id.server and version.bind.")
     yield panel.with_target(identity).with_transformation(organize)
 

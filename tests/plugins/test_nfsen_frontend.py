@@ -253,7 +253,7 @@ def test_what_is_chosen_is_shown_and_kept(site: Site) -> None:
     page = site.get(good(), exporter="other", series="'; DROP", measure="nonsense", hours="0")
     assert site.asked()[1][1]["exporter"] == "other"
     assert site.asked()[1][1]["hours"] == "24"
-    assert "Still learning: there are 1.0 days of history, and two days of this kind are needed" in " ".join(texts(page, ".//p"))
+    assert "Still learning: there are 1.0 days of history, and two days of this kind" in " ".join(texts(page, ".//p"))
     with site._browser.open(f"{site.url}?dnsvigil_exporter[]=x&dnsvigil_hours[a]=1", timeout=20) as answer:
         assert b"Warning" not in answer.read()
 
