@@ -15,6 +15,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "rules" / "prometheus"
 RUNBOOKS = ROOT / "docs" / "runbooks"
+# Series that do not end with the exporter, and a range over five minutes.
+NOT_KEPT = {"DnsvigilCollectorDown", "DnsvigilResolverExporterDown", "DnsvigilResolverRestarted"}
 RUNBOOKS_URL = '{{ range query "url:dnsvigil_runbooks:info" }}{{ .Labels.url }}{{ end }}'
 SECTIONS = ["Meaning", "Impact", "First questions", "Likely causes", "What to do", "False alarms", "Tuning"]
 
@@ -93,9 +95,9 @@ MISTAKES = [
     ("of two zones", "alerts", "for: 3m", "for: 12m"),
     ("of two zones", "alerts", "zone_failing:ratio_rate5m", "zone_failures:ratio_rate5m"),
     ("a ratio that is above", "alerts", "for: 3m", "for: 0m"),
-    ("below the least", "recording", "dnsvigil_zone_failure_ratio_min_queries", "(0 * {})"),
-    ("every zone of every", "recording", "dnsvigil_zone_failure_ratio_threshold", "(0 * {} + 0.1)"),
     ("of two zones", "recording", "sum without (reason) (", "max without (reason) ("),
+    ("below the least", "recording", "last_over_time(dnsvigil_zone_failure_ratio_min_queries[5m])", "0 * {}"),
+    ("every zone of every", "recording", "last_over_time(dnsvigil_zone_failure_ratio_threshold[5m])", "0 * {} + 0.1"),
     ("NXDOMAIN is", "recording", "dnsvigil_zone_failures_total", "dnsvigil_zone_nxdomain_total"),
     ("a counter that starts", "recording", "increase(dnsvigil_zone_failures", "delta(dnsvigil_zone_failures"),
     ("the zones beyond", "recording", 'server!="other"', 'server!="none"'),
@@ -107,7 +109,7 @@ MISTAKES = [
     ("the IPv4 and the IPv6", "alerts", ") >= 2\n", ") >= 1\n"),
     ("two resolvers with", "alerts", ") >= 2\n", ") >= 3\n"),
     ("two of five", "alerts", "0.5 * count by", "0.3 * count by"),
-    ("servers with few", "recording", "dnsvigil_zone_failure_ratio_min_queries", "(0 * {})"),
+    ("servers with few", "recording", "last_over_time(dnsvigil_zone_failure_ratio_min_queries[5m])", "0 * {}"),
     ("one server that two", "alerts", "group by (job, dns_zone, server)", "group by (job, dns_zone, instance)"),
     ("when the wider alert ends", "alerts", "keep_firing_for: 5m", "keep_firing_for: 2h"),
     ("a server on which three", "alerts", '"DnsvigilServerFailing"', '"None"'),
@@ -162,7 +164,7 @@ MISTAKES = [
     ("one of three", "resolver-alerts", "ratio_avg5m > 0.25", "ratio_avg5m > 0.15"),
     ("a probe that loses", "resolver-alerts", "ratio_avg5m > 0.25", "ratio_avg5m > 0.5"),
     ("a restart, a restart", "resolver-alerts", "resets(", "changes("),
-    ("a restart, a restart", "resolver-alerts", ":age < 900", ":age < 9000"),
+    ("a restart, a restart", "resolver-alerts", ":age[5m]) < 900", ":age[5m]) < 9000"),
     ("a restart, a restart", "resolver-alerts", ":age[20m]) > 0", ":age[20m]) >= 0"),
     ("a resolver that dies", "resolver-alerts", 'alertstate="firing"}[20m]', 'alertstate="firing"}[1m]'),
     ("a resolver that crashes", "resolver-alerts", "> 2 * max_over_time", "> 0.5 * max_over_time"),
@@ -298,6 +300,24 @@ MISTAKES = [
     ("a host that answers", "flow-alerts", "max without (exporter) (exporter_host", "(exporter_host"),
     ("a host that answers", "flow-recording", ">= 300", ">= 299"),
     ("runbook links", "runbooks", "2 * up", "up"),
+    ("a collector that restarts three", "alerts", "keep_firing_for: 5m", "keep_firing_for: 30s"),
+    ("a collector that restarts three", "detection-alerts", "keep_firing_for: 5m", "keep_firing_for: 30s"),
+    ("a collector that restarts three", "flow-alerts", "keep_firing_for: 5m", "keep_firing_for: 30s"),
+    (
+        "a collector that restarts three",
+        "recording",
+        "last_over_time(dnsvigil_zone_failure_ratio_threshold[5m])",
+        "dnsvigil_zone_failure_ratio_threshold",
+    ),
+    ("a collector that restarts while", "alerts", "keep_firing_for: 15m", "keep_firing_for: 5m"),
+    ("a collector that stays down", "alerts", "keep_firing_for: 5m", "keep_firing_for: 10m"),
+    ("resolver exporters that restart", "resolver-alerts", "keep_firing_for: 5m", "keep_firing_for: 30s"),
+    (
+        "resolver exporters that restart",
+        "resolver-alerts",
+        "last_over_time(resolver:dnsvigil_resolver_start_time_seconds:age[5m])",
+        "resolver:dnsvigil_resolver_start_time_seconds:age",
+    ),
     ("runbook links", "runbooks", "max by (url)", "max by (job, url)"),
     ("a host that answers", "flow-recording", "query_bytes[15m]) > 0", "query_bytes[15m]) >= 0"),
 ]
@@ -350,6 +370,10 @@ class TestAlert:
         assert set(annotations) == {"summary", "description", "runbook_url"}
         assert "{{" not in annotations["summary"] and annotations["summary"].endswith(".")
         assert "{{" in annotations["description"]
+
+    def test_goes_on_while_the_exporter_restarts(self, name: str) -> None:
+        kept = ALERTS[name].get("keep_firing_for", "0m")
+        assert (int(kept.removesuffix("m")) >= 5) == (name not in NOT_KEPT)
 
     def test_has_a_runbook(self, name: str) -> None:
         assert ALERTS[name]["annotations"]["runbook_url"] == f"{RUNBOOKS_URL}/{name}"
