@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_flows(commands)
     _add_learning(commands)
 
+    aside = commands.add_parser("set-aside", help="print what failed unexpectedly and was set aside, and why")
+    aside.add_argument("--json", action="store_true", help="print a list of records")
+    aside.set_defaults(run=_set_aside)
+
     check = commands.add_parser("check-config", help="report mistakes in the configuration with file, line and key")
     check.set_defaults(run=_check_config)
 
@@ -245,6 +249,12 @@ def _dismiss_finding(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil import findings_command
 
     return _asking(findings_command.dismiss_finding, options, config)
+
+
+def _set_aside(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import set_aside_command
+
+    return _asking(set_aside_command.set_aside, options, config)
 
 
 def _train(options: argparse.Namespace, config: Config) -> int:

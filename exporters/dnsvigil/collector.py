@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from dnsvigil.config import Config
@@ -18,7 +19,7 @@ from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch
 from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findings_in
 from dnsvigil.store.passive import PassiveDns
-from dnsvigil.store.store import Store
+from dnsvigil.store.store import Store, StoreError
 
 SOURCE: Final = DNS.source
 """The label ``source`` of dns.log, and of what is said of a Zeek as a whole."""
@@ -95,6 +96,7 @@ class Snapshot:
     detection: DetectionSnapshot
     findings: dict[tuple[str, str], int]  # those open, by detector and severity
     worst: list[Finding]  # of those
+    set_aside: dict[str, int]  # by kind
 
     @property
     def zone_failures(self) -> dict[tuple[str, str], dict[str, int]]:
@@ -151,6 +153,18 @@ class Collector:
         Returns how many records were skipped, by reason. Raises :class:`dnsvigil.store.store.StoreError` when the
         store fails: nothing of the batch is then in it, and store and collector must be made anew.
         """
+        skipped = self.put(batch)
+        if batch.kind is DNS and self._detection and self._newest:
+            try:
+                self._detection.judge(self._newest)
+            except StoreError:
+                raise
+            except Exception as error:  # the batch is in the store by now
+                self._store.set_aside.put("detector", "findings and scores", error)
+        return skipped
+
+    def put(self, batch: Batch) -> Counter[str]:
+        """Do what :meth:`ingest` does, but do not ask the detectors."""
         kind = batch.kind
         ingested, skipped = 0, batch.skipped
         newest = None
@@ -172,8 +186,6 @@ class Collector:
                 self._add(kind)
                 self._unmerged += sum(len(piece.body) for piece in batch.pieces) if kind is PDNS else 0
                 self._pass_time(newest)
-        if newest and kind is DNS and self._detection and self._newest:
-            self._detection.judge(self._newest)
         return skipped
 
     def settle(self) -> None:
@@ -198,7 +210,8 @@ class Collector:
             open_resolvers=self._open_resolvers,
             detection=self._detection.snapshot() if self._detection else DetectionSnapshot(),
             findings=count_open(self._store.rows),
-            worst=findings_in(self._store.rows, "open", SHOWN),
+            worst=findings_in(self._store.rows, "open", SHOWN, partial(self._store.set_aside.put, "finding")),
+            set_aside=self._store.set_aside.counts(),
         )
 
     def _labels(self, kind: str, top: int, pinned: Sequence[str]) -> TopLabels:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
@@ -23,12 +23,15 @@ from dnsvigil.flow_collector import SOURCE as FLOWS
 from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.httpd.server import Server
 from dnsvigil.inbox import Inbox
+from dnsvigil.isolation import ingest_rest
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import UnfinishedFileError
 from dnsvigil.sources.flowfolders import FlowFollower, PendingFlows
 from dnsvigil.sources.follow import Follower, Pending
-from dnsvigil.sources.netflow import NFDumpError
+from dnsvigil.sources.netflow import NFDumpError, NFDumpLimitError
+from dnsvigil.sources.opening import NotAFileError
 from dnsvigil.sources.reader import Batch, read_ahead, read_batches
+from dnsvigil.store.set_aside import SetAside
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.web.api import Api
 
@@ -43,6 +46,10 @@ _PUBLISH_SECONDS: Final = 2.0  # between two looks of the scrapes at flows, whil
 _FINDINGS_SECONDS: Final = 60.0
 
 T = TypeVar("T")
+
+
+class _StartAfreshError(Exception):
+    """What collectors hold in memory may be half changed, and has to be read from the store again."""
 
 
 class ProcessMetrics:
@@ -144,23 +151,34 @@ class Daemon:
                 try:
                     self._reopen()
                     self._follow()
+                except _StartAfreshError:
+                    continue
                 except StoreError as error:
-                    self._metrics.batch_failures.inc()
-                    log.error("%s; trying again in %.0f s", error, self._wait)
-                    self._store.close()
-                    self._stop.wait(self._wait)
-                    self._wait = min(2 * self._wait, _LONGEST_WAIT)
+                    self._try_again(str(error))
+                except Exception as error:  # whatever it is, it may pass; the rest is served meanwhile
+                    self._try_again(f"{type(error).__name__}: {error}", error)
         finally:
             self._inbox.close()
             self.server.stop()
             self._store.close()
 
+    def _try_again(self, reason: str, unexpected: Exception | None = None) -> None:
+        self._metrics.batch_failures.inc()
+        log.error("%s; trying again in %.0f s", reason, self._wait, exc_info=unexpected)
+        self._store.close()
+        self._stop.wait(self._wait)
+        self._wait = min(2 * self._wait, _LONGEST_WAIT)
+
     def _follow(self) -> None:
-        """Follow the sources until told to stop. Raises :class:`StoreError`."""
+        """Follow the sources until told to stop.
+
+        Raises :class:`StoreError`, and :class:`_StartAfreshError` once something is set aside.
+        """
         with self._store.transaction():
             since = float(self._store.meta("following_since", repr(time.time())))
         cursors = Cursors(self._store.cursors())
-        follower = Follower(self._config.sources.zeek, cursors, since)
+        set_aside = self._store.set_aside
+        follower = Follower(self._config.sources.zeek, cursors, since, set_aside)
         readings: deque[_Reading] = deque()
         with (
             closing(Collector(self._store, self._config)) as collector,
@@ -170,7 +188,7 @@ class Daemon:
             def publish() -> None:
                 self._pages.publish(collector.snapshot(), flow_collector.snapshot())
 
-            flows = _FlowReading(flow_collector, self._follow_flows(flow_collector), publish, self._metrics)
+            flows = _FlowReading(flow_collector, self._follow_flows(flow_collector), publish, self._metrics, set_aside)
             self._flows = flows
             publish()
             while not self._stop.is_set():
@@ -188,9 +206,14 @@ class Daemon:
                         readings.append(known[file.cursor.id])
                 self._metrics.files_lost.labels(SOURCE).inc(follower.lost())
                 self._show_lag(readings)
-                for reading, batch in read_ahead(_round(readings, follower)):
-                    with self._metrics.batch_duration.time():
-                        skipped = collector.ingest(batch)
+                for reading, batch in read_ahead(_round(readings, follower, set_aside)):
+                    try:
+                        with self._metrics.batch_duration.time():
+                            skipped = collector.ingest(batch)
+                    except StoreError:
+                        raise
+                    except Exception as error:
+                        self._set_aside(reading.file, batch, error, collector.growing)
                     self._report(reading.file, skipped)
                     self._wait = _FIRST_WAIT
                     cursors.put(batch.cursor)
@@ -202,6 +225,8 @@ class Daemon:
                     if self._stop.is_set():
                         break
                 self._show_lag(readings)
+                if set_aside.flush():
+                    self._pages.publish(collector.snapshot())
                 if not (self._take_turn(flows) or readings):
                     self._inbox.wait(POLL_SECONDS)
 
@@ -221,6 +246,27 @@ class Daemon:
         busy = flows.step(changed)
         self._wait = _FIRST_WAIT if busy else self._wait
         return busy
+
+    def _set_aside(self, file: Pending, batch: Batch, error: Exception, growing: set[str]) -> NoReturn:
+        """Put the records of a batch into the store that do not make the collector fail, or else leave the file.
+
+        Raises :class:`_StartAfreshError`, and :class:`StoreError`.
+        """
+
+        def make() -> Collector:
+            collector = Collector(self._store, self._config)
+            collector.growing = growing
+            return collector
+
+        log.warning("%s: a batch failed; looking for the records that are to blame: %s", file.path, error)
+        try:
+            self._report(file, ingest_rest(self._store, make, batch, error))
+        except StoreError:
+            raise
+        except Exception as failure:
+            self._store.set_aside.put("log", file.path, failure, file.stamp)
+        self._store.set_aside.flush()
+        raise _StartAfreshError
 
     def _report(self, file: Pending, skipped: Counter[str]) -> None:
         """Say in the log when records of a sensor's log are skipped for a reason that was not met before."""
@@ -256,12 +302,18 @@ class _FlowReading:
     """Takes flow files into the store, one at a time."""
 
     def __init__(
-        self, collector: FlowCollector, follower: FlowFollower, publish: Callable[[], None], metrics: ProcessMetrics
+        self,
+        collector: FlowCollector,
+        follower: FlowFollower,
+        publish: Callable[[], None],
+        metrics: ProcessMetrics,
+        set_aside: SetAside,
     ) -> None:
         self._collector = collector
         self._follower = follower
         self._publish = publish
         self._metrics = metrics
+        self._set_aside = set_aside
         self._later: dict[Path, tuple[PendingFlows, float]] = {}  # when to try a file that stays as it is; monotonic
         self._said: dict[Path, str] = {}  # what was logged of a file that could not be read yet
         self._paused = self._published = self._quiet = float("-inf")
@@ -308,21 +360,39 @@ class _FlowReading:
         return now >= when or (file.stamp, file.settled) != (tried.stamp, tried.settled)
 
     def _read(self, file: PendingFlows) -> None:
+        if self._set_aside.holds("flow_file", file.path, file.stamp):
+            self._leave(file)
+            return
         try:
             found = self._collector.ingest(file)
         except UnfinishedFileError as error:
             log.debug("%s", error)
             self._later[file.path] = file, float("inf")
+        except (NotAFileError, NFDumpLimitError) as error:
+            self._set_aside.put("flow_file", file.path, error, file.stamp)
+            self._leave(file)
+        except StoreError:
+            raise
         except (NFDumpError, OSError) as error:
             # Mostly it concerns all files; where it does not, none is to be left out for one that comes before it.
             self._later[file.path] = file, time.monotonic() + _RETRY_SECONDS
             self._paused = time.monotonic() + _FIRST_WAIT
             self._say(file.path, str(error))
+        except Exception as error:
+            self._set_aside.put("flow_file", file.path, error, file.stamp)
+            self._set_aside.flush()
+            raise _StartAfreshError from error
         else:
             self._follower.done(file)
+            self._set_aside.release("flow_file", file.path)
             if found.damage:
                 log.warning("%s: %s; what could be read of it counts", file.path, found.damage)
             self._unjudged = self._unpublished = True
+
+    def _leave(self, file: PendingFlows) -> None:
+        """Take a file that is set aside as one that need not be read, until it changes."""
+        self._collector.give_up(file.path)
+        self._follower.done(file)
 
     def _say(self, path: Path, text: str) -> None:
         """Say in the log why a file cannot be read yet: once for each file, and once if that is the same for many."""
@@ -337,7 +407,7 @@ class _FlowReading:
                 self._unpublished = True
 
 
-def _round(readings: deque[_Reading], follower: Follower) -> Iterator[tuple[_Reading, Batch]]:
+def _round(readings: deque[_Reading], follower: Follower, set_aside: SetAside) -> Iterator[tuple[_Reading, Batch]]:
     """Take a batch of each file in turn, for a while; files that are read to their end leave ``readings``."""
     for _ in range(_BATCHES_PER_ROUND):
         if not readings:
@@ -350,8 +420,13 @@ def _round(readings: deque[_Reading], follower: Follower) -> Iterator[tuple[_Rea
                 log.warning("%s cannot be read: %s", reading.file.path, error)
             readings.popleft()
             continue
+        except Exception as error:
+            set_aside.put("log", reading.file.path, error, reading.file.stamp)
+            readings.popleft()
+            continue
         if batch is None:
             follower.done(reading.file)
+            set_aside.release("log", reading.file.path)
             readings.popleft()
         else:
             readings.rotate(-1)

@@ -67,7 +67,7 @@ class Detection:
             store.connection.execute(_SCORES)
             self._judged = datetime.fromisoformat(store.meta("judged", datetime.min.isoformat()))
         lists = config.detectors.lists
-        self._lists = None if lists is None else DomainLists(lists)
+        self._lists = None if lists is None else DomainLists(lists, set_aside=store.set_aside)
         self._missing: list[ListFile] = []
         self._reloaded = time.monotonic()
         if self._lists is not None:
@@ -204,6 +204,11 @@ class Detection:
             if not self._missing:
                 log.warning("lists in %s cannot be read: %s", self._config.detectors.lists, error.strerror or error)
             self._missing = [ListFile(str(self._config.detectors.lists), (), error=error.strerror or str(error))]
+        except Exception as error:  # this is a thread of its own: nobody else would see it
+            self._store.set_aside.put("thread", "lists", error)
+            self._missing = [ListFile(str(self._config.detectors.lists), (), error=type(error).__name__)]
+        else:
+            self._store.set_aside.release("thread", "lists")
 
 
 def _steps(time: datetime, step: timedelta) -> int:

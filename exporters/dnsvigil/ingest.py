@@ -4,8 +4,9 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from tqdm import tqdm
 from dnsvigil.collector import Collector, describe_skipped
 from dnsvigil.config import Config
 from dnsvigil.flow_collector import FlowCollector
+from dnsvigil.isolation import ingest_rest
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import is_flow_file
 from dnsvigil.sources.flowfolders import given_files, pending_file
 from dnsvigil.sources.follow import given_logs, pending_log
 from dnsvigil.sources.netflow import NFDumpError
 from dnsvigil.sources.reader import read_ahead, read_batches
-from dnsvigil.store.store import Store
+from dnsvigil.store.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,8 @@ def _read_logs(
     store: Store, config: Config, files: Iterable[Path], bar: "tqdm[Any]", total: Counter[str]
 ) -> Iterator[Path]:
     """Read logs, count what became of their records in ``total``, and yield those that could not be read."""
-    with closing(Collector(store, config)) as collector:
+    with ExitStack() as stack:
+        collector = stack.enter_context(closing(Collector(store, config)))
         cursors = Cursors(store.cursors())
         for path in files:
             skipped: Counter[str] = Counter()
@@ -70,27 +73,43 @@ def _read_logs(
                 file = pending_log(path, cursors, config.sources.zeek)
                 done = 0
                 for batch in read_ahead(read_batches(path, file.cursor, file.finished, file.kind)):
-                    result = collector.ingest(batch)
+                    try:
+                        result = collector.ingest(batch)
+                    except StoreError:
+                        raise
+                    except Exception as error:
+                        stack.close()
+                        result = ingest_rest(store, partial(Collector, store, config), batch, error)
+                        collector = stack.enter_context(closing(Collector(store, config)))
                     cursors.put(batch.cursor)
                     total["records"] += batch.read
                     skipped += result
                     bar.update(batch.stored_offset - done)
                     done = batch.stored_offset
                 bar.update(file.size - done)
+            except StoreError:
+                raise
             except OSError as error:
                 _report(path, error)
+                yield path
+            except Exception as error:
+                store.set_aside.put("log", path, error)
+                stack.close()
+                collector = stack.enter_context(closing(Collector(store, config)))
                 yield path
             total += skipped
             if skipped:
                 log.warning("%s: %s", path, describe_skipped(skipped))
         collector.settle()
+    store.set_aside.flush()
 
 
 def _read_flows(
     store: Store, config: Config, files: Iterable[Path], bar: "tqdm[Any]", total: Counter[str]
 ) -> Iterator[Path]:
     """Read flow files, count their flows in ``total``, and yield those that could not be read."""
-    with closing(FlowCollector(store, config)) as collector:
+    with ExitStack() as stack:
+        collector = stack.enter_context(closing(FlowCollector(store, config)))
         for path in files:
             try:
                 file = pending_file(path)
@@ -105,7 +124,15 @@ def _read_flows(
             except NFDumpError as error:
                 log.error("%s cannot be read: %s", path, error)
                 yield path
+            except StoreError:
+                raise
+            except Exception as error:
+                store.set_aside.put("flow_file", path, error)
+                stack.close()
+                collector = stack.enter_context(closing(FlowCollector(store, config)))
+                yield path
         collector.settle()
+    store.set_aside.flush()
 
 
 def _flow_files(files: Iterable[Path]) -> Iterator[Path]:

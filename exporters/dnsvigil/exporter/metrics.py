@@ -17,6 +17,7 @@ from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, failure_reason
 from dnsvigil.sources.kinds import KINDS
 from dnsvigil.sources.zeek import SKIP_REASONS
+from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 
 _ZONE_HELP = {
     "zone_queries": ("dnsvigil_zone_queries", "Queries for names in the zone."),
@@ -74,6 +75,7 @@ class StoreMetrics(PrometheusCollector):
             yield from self._capture(values)
         yield from self._sensors()
         yield from self._store()
+        yield from self._set_aside(values)
 
     def _records(self, values: dict[str, list[tuple[str, str, int]]], sources: list[str]) -> Iterator[Metric]:
         ingested = [([source], value) for source, _, value in values["records_ingested"]]
@@ -263,6 +265,21 @@ class StoreMetrics(PrometheusCollector):
         if self._snapshot.oldest_minute:
             oldest.add_metric([], unix_time(self._snapshot.oldest_minute))
         yield oldest
+
+    def _set_aside(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+        total = dict.fromkeys(KINDS_SET_ASIDE, 0) | {kind: value for kind, _, value in values["set_aside"]}
+        yield counter(
+            "dnsvigil_set_aside",
+            "What failed unexpectedly and was set aside.",
+            ["kind"],
+            (([kind], value) for kind, value in total.items()),
+        )
+        yield gauge(
+            "dnsvigil_set_aside_items",
+            "What is set aside now.",
+            ["kind"],
+            (([kind], value) for kind, value in self._snapshot.set_aside.items()),
+        )
 
     def _of_shown_servers(self, rows: list[tuple[str, str, int]]) -> Iterator[tuple[str, str, int]]:
         return (row for row in rows if self._snapshot.shows(row[0]))

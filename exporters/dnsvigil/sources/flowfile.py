@@ -12,6 +12,7 @@ are still taken from what it prints.
 """
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,14 +22,15 @@ from operator import or_
 from pathlib import Path
 from socket import AF_INET6, inet_ntop
 from struct import Struct
-from typing import IO, Any, Final
+from typing import IO, Any, BinaryIO, Final
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError
+from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, Limits, NFDumpError
+from dnsvigil.sources.opening import NotAFileError, open_file
 from dnsvigil.sources.reader import read_ahead
 
 logger = logging.getLogger(__name__)
@@ -222,7 +224,7 @@ _TABLES: Final = ("flow_services", "flow_pairs", "flow_talkers")
 
 def is_flow_file(path: Path) -> bool:
     """Tell by its first bytes whether a file is one of nfdump's. Raises :class:`OSError`."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(4)
     return int.from_bytes(head[:2], "little") == _MAGIC and int.from_bytes(head[2:], "little") in _LAYOUTS
 
@@ -249,12 +251,25 @@ class FlowReader:
     def load(self, path: Path) -> Loaded:
         """Fill the tables from one file.
 
-        Raises :class:`UnfinishedFileError` for a file that is still being written, and :class:`NFDumpError` where
-        nothing can be said of the file now: it is gone, or nfdump is missing or was killed.
+        Raises :class:`UnfinishedFileError` for a file that is still being written,
+        :class:`dnsvigil.sources.netflow.NFDumpLimitError` for one on which nfdump runs for too long,
+        :class:`dnsvigil.sources.opening.NotAFileError` for what is none, and :class:`NFDumpError` where nothing can be
+        said of the file now: it is gone, or nfdump is missing or was killed.
         """
-        _check_finished(path)
-        dumper = Dumper(executable_path=self._nfdump)
-        dumper.set_where(filename=path)
+        try:
+            file = open_file(path)
+        except NotAFileError:
+            raise
+        except OSError as error:
+            raise NFDumpError(f"{path}: {error.strerror}") from error
+        with file:
+            _check_finished(path, file)
+            return self._load(path, file)
+
+    def _load(self, path: Path, file: BinaryIO) -> Loaded:
+        size = os.fstat(file.fileno()).st_size
+        dumper = Dumper(executable_path=self._nfdump, limits=Limits.for_size(size))
+        dumper.set_where(filename=file.fileno())
         info, damage = _info(dumper)
         try:
             with dumper.stream() as stream:
@@ -306,12 +321,8 @@ class FlowReader:
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
 
 
-def _check_finished(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEADER.size)
-    except OSError as error:
-        raise NFDumpError(f"{path}: {error.strerror}") from error
+def _check_finished(path: Path, file: BinaryIO) -> None:
+    head = file.read(_HEADER.size)
     unfinished = path.name.startswith("nfcapd.current")
     if len(head) == _HEADER.size:
         magic, layout, *_, appendix, _, blocks = _HEADER.unpack(head)
@@ -326,15 +337,21 @@ def _info(dumper: Dumper) -> tuple[FlowInfo, str | None]:
         said = dumper.flow_stats()
     except DamagedFileError as error:
         return FlowInfo(), str(error)
-    flows, ident = int(said.get("flows", 0)), str(said.get("ident", ""))
+    flows, ident = _count(said, "flows"), str(said.get("ident", ""))
     return FlowInfo(
         "" if ident == "none" else ident,
         flows,
-        int(said.get("packets", 0)),
-        int(said.get("bytes", 0)),
-        int(said.get("sequence failures", 0)),
+        _count(said, "packets"),
+        _count(said, "bytes"),
+        _count(said, "sequence failures"),
         *(_when(said, name) if flows else None for name in ("first", "last")),
     ), None
+
+
+def _count(said: Mapping[str, Any], name: str) -> int:
+    """Return a count, whatever the file says: 0 for one that is none, and no more than a BIGINT holds."""
+    value = said.get(name, 0)
+    return min(max(value, 0), _LARGEST) if isinstance(value, int) else 0
 
 
 def _when(said: Mapping[str, Any], name: str) -> datetime | None:

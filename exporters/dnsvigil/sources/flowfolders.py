@@ -14,6 +14,7 @@ from typing import Final
 
 from dnsvigil.config import NetflowSource
 from dnsvigil.records import FLOW_SLOT_SECONDS
+from dnsvigil.sources.opening import open_file
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def exporter_name(text: str) -> str:
 
 def fingerprint(path: Path) -> str:
     """Return what a file is known by, whatever its name: its size, first and last 64 KiB. Raises ``OSError``."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         digest = hashlib.sha256(file.read(_ENDS))
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - _ENDS, 0))

@@ -12,9 +12,11 @@ from typing import Final
 
 from dnsvigil.config import ZeekSource
 from dnsvigil.records import Cursor
+from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.kinds import BY_PATH, DNS, Kind
 from dnsvigil.sources.logfile import BrokenFileError, Head, LogFile
+from dnsvigil.sources.opening import NotAFileError
 from dnsvigil.sources.zeek import MAX_LINE, Header, first_kind
 
 log = logging.getLogger(__name__)
@@ -110,8 +112,14 @@ def pending_log(path: Path, cursors: Cursors, sources: Iterable[ZeekSource] = ()
 class Follower:
     """Follows Zeek's folders through rotation, compression and truncation."""
 
-    def __init__(self, sources: list[ZeekSource], cursors: Cursors, since: float) -> None:
-        """Follow ``sources``; rotated files that are old or from before ``since`` (Unix time) are left alone."""
+    def __init__(
+        self, sources: list[ZeekSource], cursors: Cursors, since: float, set_aside: Aside | None = None
+    ) -> None:
+        """Follow ``sources``; rotated files that are old or from before ``since`` (Unix time) are left alone.
+
+        So is what is ``set_aside``, and what is no file or fails unexpectedly goes there.
+        """
+        self._set_aside = set_aside
         self._sources = sources
         self._cursors = cursors
         self._since = since
@@ -189,10 +197,21 @@ class Follower:
         stamp = (*_stamp(status), int(settled))
         if self._read.get(path, ((), ""))[0] == stamp:
             return None
+        if self._set_aside and self._set_aside.holds("log", path, stamp):
+            return None
         try:
             head = Head.of(path)
+        except NotAFileError as error:
+            if self._set_aside:
+                self._set_aside.put("log", path, error, stamp)
+            return None
         except OSError as error:
             self._refuse(path, error)
+            return None
+        except Exception as error:
+            if self._set_aside is None:
+                raise
+            self._set_aside.put("log", path, error, stamp)
             return None
         if not head.records:
             return None

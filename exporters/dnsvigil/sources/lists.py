@@ -20,7 +20,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.logfile import BrokenFileError, LogFile
+from dnsvigil.sources.opening import NotAFileError
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +75,13 @@ class ListFile:
 class DomainLists:
     """The lists of one directory. :meth:`reload` and :meth:`match` may run in threads of their own."""
 
-    def __init__(self, directory: Path, most_names: int = _MOST_NAMES) -> None:
-        """Hold up to ``most_names`` entries of the files below ``directory``; nothing is read yet."""
+    def __init__(self, directory: Path, most_names: int = _MOST_NAMES, set_aside: Aside | None = None) -> None:
+        """Hold up to ``most_names`` entries of the files below ``directory``; nothing is read yet.
+
+        A list that fails unexpectedly goes to ``set_aside``.
+        """
         self._directory = directory
+        self._set_aside = set_aside
         self._most = most_names
         self._files: dict[Path, tuple[int, ListFile]] = {}
         self._next = 0
@@ -113,14 +119,19 @@ class DomainLists:
             others = sum(known.names for where, (_, known) in self._files.items() if where != path)
             try:
                 found = _hashes(path, file, max(self._most - others, 0))
-            except OSError as error:
-                reason = error.strerror or str(error)
+            except Exception as error:  # whatever it is, the other lists are read
+                reason = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
                 old = old or ListFile(file.name, ())
                 if old.error != reason:
                     log.warning("list %s cannot be read: %s", path, reason)
                 old.error = reason
+                if self._set_aside and (isinstance(error, NotAFileError) or not isinstance(error, OSError)):
+                    self._set_aside.put("list", path, error, present[path])
+                    old.stamp = present[path]  # as it is, it is not tried again
                 self._files[path] = (-1 if number is None else number, old)
                 continue
+            if self._set_aside:
+                self._set_aside.release("list", path)
             if number is not None:
                 stale.append(number)
             self._files[path] = (self._next, file)
@@ -176,7 +187,7 @@ def _found(directory: Path) -> list[Path]:
         path
         for folder, _, names in os.walk(directory, onerror=fail)
         for name in names
-        if not name.startswith(".") and not name.endswith(_UNFINISHED) and (path := Path(folder, name)).is_file()
+        if not name.startswith(".") and not name.endswith(_UNFINISHED) and (path := Path(folder, name)).exists()
     )
 
 
@@ -248,7 +259,10 @@ def _names(pieces: Iterator[bytes], skipped: Counter[str]) -> Names:
     first = next(pieces, b"").removeprefix(b"\xef\xbb\xbf")
     lines: Callable[[bytes], Names]
     header = first.partition(b"\n")[0].decode(errors="replace")
-    columns = [column.strip() for column in next(csv.reader((header,)), [])] if "," in header else []
+    try:
+        columns = [column.strip() for column in next(csv.reader((header,)), [])] if "," in header else []
+    except csv.Error:  # a carriage return within the line, for one: not a row of any table
+        columns = []
     if "value" in columns and "type" in columns:
         lines = _Misp(columns, skipped).names
         first = first.partition(b"\n")[2]

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final, Self, cast
 import zstandard
 
 from dnsvigil.sources.kinds import Kind
+from dnsvigil.sources.opening import open_file
 from dnsvigil.sources.zeek import first_kind
 
 HEAD_SIZE: Final = 4096
@@ -54,9 +55,9 @@ class LogFile:
     """The uncompressed content of a file, read forward from an offset."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``; raises ``OSError`` as ``open`` does."""
+        """Open ``path``; raises ``OSError`` as :func:`dnsvigil.sources.opening.open_file` does."""
         self.path = path
-        self._raw = path.open("rb")
+        self._raw = open_file(path)
         self.rewind()
 
     def rewind(self) -> None:

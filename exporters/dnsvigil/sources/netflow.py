@@ -8,6 +8,7 @@ nfdump prints ``fmt:`` several times faster than Python makes rows of either.
 import fcntl
 import io
 import logging
+import os
 import re
 import shlex
 import shutil
@@ -19,13 +20,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from os import PathLike, fspath
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import IO, Any, Final, TypedDict, TypeVar, cast, overload
+from typing import IO, Any, Final, Self, TypedDict, TypeVar, cast, overload
 
 from dnsvigil.programs import ProgramError, environment, find
 
@@ -40,6 +42,25 @@ class NFDumpError(Exception):
 
 class DamagedFileError(NFDumpError):
     """Part of a flow file cannot be read. Every row before the damage has been given when this is raised."""
+
+
+class NFDumpLimitError(NFDumpError):
+    """nfdump needed more time or memory than a sound file of this size takes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run of nfdump may need: seconds of CPU time, seconds of any time, bytes of address space."""
+
+    cpu_seconds: int
+    seconds: float
+    memory: int
+
+    @classmethod
+    def for_size(cls, size: int) -> Self:
+        """Return limits far above what a sound file of ``size`` bytes takes; on damaged ones nfdump may never end."""
+        extra = size >> 20
+        return cls(_CPU_SECONDS + extra, _SECONDS + 2 * extra, _MEMORY + 16 * size)
 
 
 class Flow(TypedDict):
@@ -156,6 +177,9 @@ _NO_FILE: Final = re.compile(rf"{_HARMLESS.pattern}|^lseek\(\) error|^Failed to 
 _RECORD: Final = re.compile(r"record: \d+", re.IGNORECASE)
 _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 _PIPE_BYTES: Final = 1 << 20  # a block of nfdump, so that it need not wait for each page of it to be read
+_CPU_SECONDS: Final = 10
+_SECONDS: Final = 20.0
+_MEMORY: Final = 4 << 30  # of addresses, of which threads and blocks reserve far more than they use
 _MAX_NOTES: Final = 20  # different ones that are kept of one run
 
 _SETTINGS: Final = {"TZ": "UTC", "LC_ALL": "C"}  # times are printed in UTC, which has no hour twice
@@ -180,20 +204,24 @@ def flow_files(folder: str | PathLike[str]) -> list[Path]:
 class Dumper:
     """Searches flow files that lie as NfSen keeps them, or single files and folders, here or on another host."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (most of the arguments are pynfdump's)
         self,
         datadir: str = "/",
         profile: str = "live",
         sources: str | Iterable[str] | None = None,
         remote_host: str | None = None,
         executable_path: str = "nfdump",
+        limits: Limits | None = None,
     ) -> None:
         """Say where flow files are.
 
         ``datadir`` holds a folder for each NfSen profile, and that one for each source; ``sources`` is a list, or a
         text with commas. With ``remote_host`` everything is run there by ssh, which must get in without a question.
         ``executable_path`` is nfdump's name or absolute path, or the absolute path of the folder that it is in.
+        ``limits`` are what each run of nfdump may need, here; beyond them it is killed.
         """
+        self._limits = limits
+        self._descriptors: tuple[int, ...] = ()
         self.datadir = datadir
         self.profile = profile
         self.sources = _split(sources or ())
@@ -208,20 +236,24 @@ class Dumper:
         self,
         start: str | datetime | None = None,
         end: str | datetime | None = None,
-        filename: str | PathLike[str] | None = None,
+        filename: str | PathLike[str] | int | None = None,
         dirfiles: str | PathLike[str] | None = None,
         stdin: bool = False,
     ) -> None:
         """Say which files to read: all from ``start`` on, up to ``end`` if given, or one file, a folder, or stdin.
 
         A time is the one in the first (last) file's name, so for files of five minutes one of 11:00, 11:05 and so on,
-        as a datetime or in ISO 8601. ``dirfiles`` may also be ``folder/first:last``. Raises :class:`NFDumpError` where
+        as a datetime or in ISO 8601. A ``filename`` that is a number is the descriptor of an open file.
+        ``dirfiles`` may also be ``folder/first:last``. Raises :class:`NFDumpError` where
         that is not one of these.
         """
         if sum((start is not None, filename is not None, dirfiles is not None, stdin)) > 1 or (end and not start):
             raise NFDumpError("give start, start and end, or one of filename, dirfiles and stdin")
         if stdin:
             self._where = ["-r", self._spooled_stdin()]
+        elif isinstance(filename, int):
+            self._where = ["-r", f"/proc/self/fd/{filename}"]
+            self._descriptors = (filename,)
         elif filename is not None:
             self._where = ["-r", fspath(filename)]
         elif dirfiles is not None:
@@ -352,7 +384,12 @@ class Dumper:
         if self.remote_host:
             words = ["env", *(f"{name}={value}" for name, value in _SETTINGS.items()), *command]
             command = ["ssh", "--", self.remote_host, shlex.join(words)]
-        return _Run([_program(command[0]), *command[1:]], self.remote_host, harmless)
+        if self._limits and not self.remote_host:
+            bounds = [f"--as={self._limits.memory}", f"--cpu={self._limits.cpu_seconds}", "--core=0"]
+            command = ["prlimit", *bounds, "--", _program(command[0]), *command[1:]]
+        seconds = self._limits.seconds if self._limits else None
+        command = [_program(command[0]), *command[1:]]
+        return _Run(command, self.remote_host, harmless, seconds, self._descriptors)
 
     def _spooled_stdin(self) -> str:
         if self.remote_host:
@@ -418,7 +455,17 @@ def flow_stats_file(filename: str | PathLike[str], executable_path: str = "nfdum
 class _Run:
     """One run of a program: what it prints, and what it has to say about that."""
 
-    def __init__(self, command: Sequence[str], host: str | None, harmless: re.Pattern[str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        host: str | None,
+        harmless: re.Pattern[str],
+        seconds: float | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        self._seconds = seconds
+        self._descriptors = descriptors
+        self._late = threading.Event()
         self._command = command
         self._host = host
         self._harmless = harmless
@@ -441,6 +488,8 @@ class _Run:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment() | _SETTINGS,
+                start_new_session=True,  # a process group of its own, to be killed as one
+                pass_fds=self._descriptors,
             )
         except OSError as error:
             raise NFDumpError(f"{self._command[0]} cannot be started: {error.strerror}") from error
@@ -450,13 +499,20 @@ class _Run:
         # It may write more there than a pipe holds, while its output waits to be read.
         listener = threading.Thread(target=self._listen, args=(process.stderr,), daemon=True)
         listener.start()
+        watch = threading.Timer(self._seconds, self._give_up, (process,)) if self._seconds else None
+        if watch:
+            watch.daemon = True
+            watch.start()
         try:
             with process.stdout:
                 yield process.stdout
             status = process.wait()
             listener.join()
         finally:
-            process.kill()
+            if watch:
+                watch.cancel()
+                watch.join()  # so that it kills nobody who gets the same number later
+            _kill(process)
             process.wait()
         self._judge(status)
 
@@ -472,6 +528,10 @@ class _Run:
         """Take in a row that makes no sense."""
         _count(self._damage, "a row that cannot be read" + (f": {line}" if not self._damage else ""))
 
+    def _give_up(self, process: "subprocess.Popen[bytes]") -> None:
+        self._late.set()
+        _kill(process)
+
     def _listen(self, stream: IO[bytes]) -> None:
         with stream:
             for line in stream:
@@ -481,6 +541,8 @@ class _Run:
         messages = [*self._damage.items(), *self._failures.items(), *self._notes.items()]
         said = [f"{text} ({count} times)" if count > 1 else text for text, count in messages]
         program = f"nfdump on {self._host}" if self._host else "nfdump"
+        if self._late.is_set() or -status == signal.SIGXCPU:
+            raise NFDumpLimitError(f"{program} was killed, as it took far longer than a sound file of this size takes")
         if not (status or self._damage or self._failures):
             for text in said:
                 logger.warning("%s: %s", program, text)
@@ -493,6 +555,13 @@ class _Run:
             said = [f"ended with status {status}"]
         damaged = self._damage or -status in _CRASHES or status - 128 in _CRASHES
         raise (DamagedFileError if damaged else NFDumpError)(f"{program}: {'; '.join(said)}")
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a program that was not waited for yet, and all that it has started."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _program(name: str) -> str:

@@ -25,6 +25,7 @@ SKIP_REASONS: Final = {
     "rtt": "a round-trip time that is negative, longer than a day or cannot be read",
     "name": "a name of more than 255 octets, or none where the record is about a name",
     "word": "a record type or a kind of open resolver that cannot be one",
+    "set_aside": "a record on which the collector failed; `dnsvigil set-aside` lists it",
     "truncated": "the end of a compressed file that breaks off, or the unfinished last line of a file",
 }
 """Why a line or record is skipped: the values of the label ``reason``."""

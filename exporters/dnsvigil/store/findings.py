@@ -5,16 +5,19 @@ found any more. What an operator dismisses, and what is like it, is not found ag
 """
 
 import json
+import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.records import OTHER, SEVERITIES, SUBJECT_TYPES
 from dnsvigil.store.store import Store
+
+log = logging.getLogger(__name__)
 
 KEPT: Final = 10_000
 """How many findings the store has at most."""
@@ -41,6 +44,7 @@ STATES: Final = ("open", "closed", "dismissed")
 
 _MAX_SUBJECT: Final = 1024  # characters: a name of 255 octets has up to 1020, escaped
 _MAX_EVIDENCE: Final = 16 << 10  # bytes of JSON
+_MAX_DEPTH: Final = 16  # lists and objects within each other; whoever reads them goes down by recursion
 _MAX_WHY: Final = 1024  # characters
 _MAX_DETECTORS: Final = 50  # that are told apart in counts
 _TAUGHT: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
@@ -69,6 +73,9 @@ _LIKE: Final = f"""
         )) >= len($domains)
 """
 _BY_WEIGHT: Final = f"list_position({list(SEVERITIES)}, severity) DESC, score DESC, last_seen DESC, id"
+
+Unreadable = Callable[[str, str], None]
+"""Takes which finding cannot be read, and why."""
 
 Read = Callable[..., list[Any]]
 """Returns the rows of a query with the values that are bound in it, as :meth:`dnsvigil.store.store.Store.rows`."""
@@ -105,6 +112,10 @@ class Finding:
             raise ValueError("score: expected a number from 0 to 1")
         if self.severity not in SEVERITIES:
             raise ValueError(f"severity: expected one of {', '.join(SEVERITIES)}")
+        if not isinstance(self.evidence, Mapping):
+            raise ValueError("evidence: expected an object")
+        if not _is_flat(self.evidence, _MAX_DEPTH):
+            raise ValueError(f"evidence: lists and objects more than {_MAX_DEPTH} deep within each other")
         try:
             self.subject.encode()
             size = len(_json(self.evidence))
@@ -213,13 +224,16 @@ class Findings:
             self._store.count_values("findings_dropped", "", Counter(state for (state,) in dropped))
 
 
-def findings_in(read: Read, state: str, most: int = LISTED) -> list[Finding]:
-    """Return the ``most`` worst findings in a state, the worst first."""
-    return _select(read, f"WHERE state = ? ORDER BY {_BY_WEIGHT} LIMIT ?", state, most)
+def findings_in(read: Read, state: str, most: int = LISTED, unreadable: Unreadable | None = None) -> list[Finding]:
+    """Return the ``most`` worst findings in a state, the worst first.
+
+    One that cannot be read is left out, and reported to ``unreadable``.
+    """
+    return _select(read, f"WHERE state = ? ORDER BY {_BY_WEIGHT} LIMIT ?", state, most, unreadable=unreadable)
 
 
 def finding_with(read: Read, number: int) -> Finding | None:
-    """Return the finding with an id, whatever its state."""
+    """Return the finding with an id, whatever its state; None also for one that cannot be read."""
     return next(iter(_select(read, "WHERE id = ?", number)), None)
 
 
@@ -249,14 +263,38 @@ def count_open(read: Read) -> dict[tuple[str, str], int]:
     return dict(found)
 
 
-def _select(read: Read, condition: str, *bound: Any) -> list[Finding]:
-    rows = read(f"SELECT {', '.join(_COLUMNS)} FROM findings {condition}", *bound)
-    found = (dict(zip(_COLUMNS, row, strict=True)) for row in rows)
-    return [Finding(**row | {"evidence": json.loads(row["evidence"])}) for row in found]
+def _select(read: Read, condition: str, *bound: Any, unreadable: Unreadable | None = None) -> list[Finding]:
+    found = []
+    for values in read(f"SELECT {', '.join(_COLUMNS)} FROM findings {condition}", *bound):
+        row = dict(zip(_COLUMNS, values, strict=True))
+        try:
+            found.append(Finding(**row | {"evidence": json.loads(row["evidence"])}))
+        except (ValueError, TypeError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.debug("finding %s cannot be read: %s", row["id"], reason)
+            if unreadable:
+                unreadable(f"{row['id']} of {row['detector']} about {row['subject_type']} {row['subject']}", reason)
+    return found
 
 
 def _decayed(finding: Finding, now: datetime) -> float:
     return finding.score / math.pow(2, (now - finding.last_seen) / HALF_LIFE)
+
+
+def _is_flat(value: Any, depth: int) -> bool:
+    """Tell whether no more than so many lists and objects lie within each other, the outermost included."""
+    layer = [value]
+    for _ in range(depth + 1):
+        layer = [part for each in layer for part in _parts(each)]
+        if not layer:
+            return True
+    return False
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
 
 
 def is_text(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """DNS flow records as a log in Zeek's TSV form: a file for each exporter and slot, named as Zeek's archives are."""
 
+import hashlib
 import os
 import shutil
 from contextlib import suppress
@@ -17,6 +18,7 @@ _ZEEK: Final = {name: _TYPES.get(kind, "string") for name, kind in DNS_FLOW.item
     "server": "addr",
     "proto": "enum",
 }
+_MAX_PART: Final = 180  # bytes; a file's name may have 255 in all
 _KEY: Final = ("ts", "exporter", "client", "server", "server_port", "proto")
 _SUMMED: Final = [name for name in DNS_FLOW if name not in (*_KEY, "amplification")]
 # As Zeek writes it, so that no quotes are needed.
@@ -26,8 +28,17 @@ _ESCAPED: Final = r"regexp_replace(replace(exporter, '\', '\x5c'), '^-$', '\x2d'
 def log_path(folder: Path, exporter: str, slot: datetime, part: str = "") -> Path:
     """Return where the records of a slot go, or a part of them. Times are UTC, so no hour comes twice."""
     end = slot + timedelta(seconds=FLOW_SLOT_SECONDS)
-    name = f"dns_flow.{quote(exporter, safe='')}.{slot:%H:%M:%S}-{end:%H:%M:%S}{part and f'.{part}'}.log"
+    name = f"dns_flow.{_file_part(exporter)}.{slot:%H:%M:%S}-{end:%H:%M:%S}{part and f'.{part}'}.log"
     return folder / f"{slot:%Y-%m-%d}" / name
+
+
+def _file_part(exporter: str) -> str:
+    """Return the exporter's name for a file's: escaped, and where that is too long cut, with what tells it apart."""
+    name = quote(exporter, safe="")
+    if len(name) <= _MAX_PART:
+        return name
+    digest = hashlib.sha256(exporter.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{name[: _MAX_PART - 17]}-{digest}"
 
 
 def write_flow_log(store: Store, rows: str, path: Path, slot: datetime) -> None:

@@ -15,6 +15,8 @@ from typing import Any, Final, Self
 import duckdb
 
 from dnsvigil.records import CAPTURE, OPEN_RESOLVER, POISONING, Cursor
+from dnsvigil.store import set_aside
+from dnsvigil.store.set_aside import SetAside
 
 FILE_NAME: Final = "dnsvigil.duckdb"
 
@@ -39,7 +41,8 @@ _MIGRATIONS: Final = {
 }
 """Layout to what makes the next one of it; the tables that are new are there by then."""
 
-_SCHEMA: Final = """
+_SCHEMA: Final = (
+    """
 CREATE TABLE IF NOT EXISTS meta (key VARCHAR PRIMARY KEY, value VARCHAR);
 CREATE TABLE IF NOT EXISTS counters (metric VARCHAR, a VARCHAR, b VARCHAR, value BIGINT, PRIMARY KEY (metric, a, b));
 CREATE TABLE IF NOT EXISTS cursors (
@@ -63,9 +66,12 @@ CREATE TABLE IF NOT EXISTS minute_latencies (
     minute TIMESTAMP, server VARCHAR, bucket TINYINT, records BIGINT, rtt BIGINT
 );
 CREATE TABLE IF NOT EXISTS minute_clients (minute TIMESTAMP, server VARCHAR, sketch UBIGINT[]);
-""" + "".join(
-    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
-    for table, columns in ROWS.items()
+"""
+    + set_aside.SCHEMA
+    + "".join(
+        f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
+        for table, columns in ROWS.items()
+    )
 )
 
 _MERGED: Final = {
@@ -110,6 +116,7 @@ class Store:
         """
         self.path = folder / FILE_NAME
         self.closed = False
+        self._rehearsing = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
@@ -139,6 +146,7 @@ class Store:
                 version = self._migrate(self.meta("version", _VERSION))
             if version != _VERSION:
                 raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {_VERSION}")
+            self.set_aside = SetAside(self)
         except BaseException:
             self.close()  # while it is open here, opening it again would give the same broken database
             raise
@@ -188,11 +196,23 @@ class Store:
             with self.errors():
                 self.connection.begin()
                 yield
-                self.connection.commit()
+                if self._rehearsing:
+                    self.connection.rollback()
+                else:
+                    self.connection.commit()
         except BaseException:
             with suppress(duckdb.Error):  # nothing is left to roll back where the commit itself failed
                 self.connection.rollback()
             raise
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Undo all transactions that end inside, to see whether they would succeed."""
+        self._rehearsing = True
+        try:
+            yield
+        finally:
+            self._rehearsing = False
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -237,10 +257,11 @@ class Store:
 
     def count_values(self, metric: str, a: str, values: dict[str, int]) -> None:
         """Add ``values``, by their label ``b``, to the counters."""
-        rows = [[metric, a, b, value] for b, value in values.items() if value]
+        rows = [[metric, a, b, min(value, LARGEST)] for b, value in values.items() if value]
         if rows:
             self.connection.executemany(
-                "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                "INSERT INTO counters VALUES (?, ?, ?, ?)"
+                f" ON CONFLICT DO UPDATE SET value = least(value::HUGEINT + excluded.value, {LARGEST})",
                 rows,
             )
 

@@ -17,6 +17,7 @@ from dnsvigil.httpd.server import BodyError, Handler, Response
 from dnsvigil.records import FLOW_MEASURES, FLOW_SLOT_SECONDS, RESOLVER_MEASURES, TALKER_ELEMENTS
 from dnsvigil.store.findings import STATES, Finding, Findings, dismissed_domains, finding_with, findings_in, is_text
 from dnsvigil.store.flow_series import series, talkers, verdicts
+from dnsvigil.store.set_aside import entries
 from dnsvigil.store.store import Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class StoreApi:
             "/api/flows/talkers": _as_json(self._talkers),
             "/api/findings": _as_json(self._findings),
             "/api/training": _as_json(self._training),
+            "/api/set-aside": _as_json(self._set_aside),
             "POST /api/findings": _as_json(self._take_finding),
             "POST /api/findings/dismiss": _as_json(self._dismiss),
         }
@@ -116,6 +118,10 @@ class StoreApi:
     def _training(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         _query(environ)
         return 200, {"popular": own_popular_domains(self._back.read), "dismissed": dismissed_domains(self._back.read)}
+
+    def _set_aside(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        _query(environ)
+        return 200, [entry.record() for entry in entries(self._back.read)]
 
     def _take_finding(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         finding = _finding(_body(environ))

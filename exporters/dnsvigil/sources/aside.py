@@ -1,0 +1,17 @@
+"""Where a source leaves what fails unexpectedly, so that all the rest is read."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Aside(Protocol):
+    """What :class:`dnsvigil.store.set_aside.SetAside` does, as far as sources need it."""
+
+    def put(self, kind: str, subject: object, reason: BaseException | str, stamp: Sequence[int] = ()) -> None:
+        """Set something aside; ``stamp`` is what changes when a file does."""
+
+    def holds(self, kind: str, subject: object, stamp: Sequence[int]) -> bool:
+        """Tell whether a file is set aside as it is now."""
+
+    def release(self, kind: str, subject: object) -> None:
+        """Take note that something can be used after all."""

@@ -1,0 +1,61 @@
+"""Opens files whose paths a user, a folder or a request names: regular files alone, and without ever waiting.
+
+To open a FIFO waits for its writer, and a device may do anything when it is opened. So a path is looked at before it is
+opened, and what was opened once more, since something else may lie there by then.
+"""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_KINDS: Final = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotAFileError(OSError):
+    """There is something, but not a regular file."""
+
+    def __init__(self, path: Path, mode: int) -> None:
+        found = _KINDS.get(stat.S_IFMT(mode), "something else")
+        super().__init__(errno.EINVAL, f"it is {found}, not a regular file", str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def check_file(path: Path) -> os.stat_result:
+    """Return what ``stat`` says of a regular file. Raises :class:`NotAFileError`, and ``OSError`` as ``stat`` does."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFileError(path, status.st_mode)
+    return status
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises :class:`NotAFileError`, and ``OSError`` as ``open`` does."""
+    check_file(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotAFileError(path, status.st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Return the content of a regular file. Raises as :func:`open_file`, and for more than ``most`` bytes."""
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+    return content

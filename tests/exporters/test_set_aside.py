@@ -1,0 +1,316 @@
+"""One bad input ends nothing but itself: beside a running collector, live and at its start."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from dnsvigil import collector, isolation
+from dnsvigil.cli import main
+from dnsvigil.sources import flowfile
+from dnsvigil.sources.parser import Parser
+from dnsvigil.store.findings import Finding, Findings, findings_in
+from dnsvigil.store.set_aside import KINDS, MAX_KEPT, entries
+from dnsvigil.store.store import Store
+from exporters.flowfiles import SLOT, dialogues, write_flows
+from exporters.running import collecting_here, eventually, get, ingested, line, sample, samples, write_config
+from exporters.zeeklogs import package_header
+from lab.zeeklog import header
+
+STAMP = (1, 2)
+
+
+def kept(state: Path) -> list[tuple[str, str, str]]:
+    with Store(state) as store:
+        return [(entry.kind, entry.subject, entry.reason) for entry in entries(store.rows)]
+
+
+def counted(text: str, kind: str) -> float:
+    return samples(text).get(sample("dnsvigil_set_aside_total", kind=kind), 0)
+
+
+def write_dns_log(path: Path, *lines: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(header(time.time()) + b"".join(lines))
+
+
+# The table
+
+
+def test_what_is_set_aside_is_kept_and_counted_once(tmp_path, caplog):
+    with Store(tmp_path) as store:
+        for _ in range(3):
+            store.set_aside.put("log", "/logs/\udcff\x1b[31m", ValueError("half \ud800"), STAMP)
+            store.set_aside.flush()
+        assert store.counters() == [("set_aside", "log", "", 1)]
+    assert caplog.text.count("is set aside") == 1
+    assert "\x1b" not in caplog.text
+    with Store(tmp_path) as store:
+        assert store.set_aside.holds("log", "/logs/\udcff\x1b[31m", STAMP)
+        assert store.set_aside.counts() == dict.fromkeys(KINDS, 0) | {"log": 1}
+        (entry,) = entries(store.rows)
+        assert (entry.subject, entry.reason) == (r"/logs/\udcff\x1b[31m", r"ValueError: half \ud800")
+        assert not store.set_aside.holds("log", "/logs/\udcff\x1b[31m", (1, 3)), "it has changed"
+        store.set_aside.release("log", "/logs/\udcff\x1b[31m")
+        assert store.set_aside.flush()
+        assert not store.set_aside.flush()
+        assert not entries(store.rows)
+
+
+def test_a_file_that_changes_all_the_time_is_not_tried_all_the_time(tmp_path):
+    with Store(tmp_path) as store:
+        store.set_aside.put("log", "a", "x", (1,))
+        assert store.set_aside.holds("log", "a", (2,))
+
+
+def test_no_more_is_kept_than_fits(tmp_path, caplog):
+    caplog.set_level(logging.CRITICAL)
+    with Store(tmp_path) as store:
+        for number in range(MAX_KEPT + 10):
+            store.set_aside.put("record", str(number), "x")
+        store.set_aside.flush()
+        assert len(entries(store.rows)) == MAX_KEPT
+        assert store.counters() == [("set_aside", "record", "", MAX_KEPT + 10)]
+
+
+# Records
+
+
+@pytest.fixture
+def failing_on_poison(monkeypatch):
+    """A collector in which a record of a certain name causes an error that nobody thought of."""
+    load = Parser.load
+
+    def loading(self, kind, pieces, *rest):
+        found = load(self, kind, pieces, *rest)
+        if any(b"poison" in piece.body for piece in pieces):
+            raise KeyError("nobody thought of this")
+        return found
+
+    monkeypatch.setattr(Parser, "load", loading)
+
+
+def test_a_record_that_fails_is_set_aside_and_its_neighbours_count(tmp_path, failing_on_poison):
+    config, state = write_config(tmp_path), tmp_path / "state"
+    log = tmp_path / "zeek" / "current" / "dns.log"
+    names = [f"www.a{number}.example" for number in range(9)]
+    names[4] = "poison.example"
+    write_dns_log(log, *(line(time.time(), name) for name in names))
+    for _ in range(2):  # and after a restart
+        with collecting_here(config, state) as daemon:
+            url = f"{daemon.server.url}/metrics"
+            eventually(lambda url=url: ingested(get(url)) >= 8)
+            text = eventually(lambda url=url: counted(text := get(url), "record") and text)
+            assert ingested(text) == 8
+            skipped = sample("dnsvigil_records_skipped_total", source="zeek", reason="set_aside")
+            assert samples(text)[skipped] == 1
+            assert counted(text, "record") == 1
+    ((kind, subject, reason),) = kept(state)
+    assert kind == "record"
+    assert "poison.example" in subject
+    assert reason == "KeyError: 'nobody thought of this'"
+
+
+def test_where_no_record_is_to_blame_the_log_is_left_and_the_others_are_read(tmp_path, monkeypatch):
+    load = Parser.load
+
+    def loading(self, kind, pieces, *rest):
+        if kind.path != "dns":
+            raise KeyError("whatever is in it")
+        return load(self, kind, pieces, *rest)
+
+    monkeypatch.setattr(Parser, "load", loading)
+    config, state = write_config(tmp_path), tmp_path / "state"
+    log = tmp_path / "zeek" / "current" / "dns.log"
+    other = log.with_name("dnsvigil_capture.log")
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_bytes(package_header(other.stem) + b"".join(b"x\n" for _ in range(2 * isolation.MAX_RECORDS)))
+    with collecting_here(config, state) as daemon:
+        url = f"{daemon.server.url}/metrics"
+        eventually(lambda: counted(get(url), "log") == 1)
+        write_dns_log(log, line(time.time(), "www.a.example"))
+        eventually(lambda: ingested(get(url)) == 1)
+    assert [(kind, subject) for kind, subject, _ in kept(state)] == [("log", str(other))]
+
+
+def test_a_failure_that_is_not_of_the_input_is_tried_again(tmp_path, monkeypatch, caplog):
+    snapshot, failures = collector.Collector.snapshot, [RuntimeError("for a moment")]
+
+    def failing(self):
+        if failures:
+            raise failures.pop()
+        return snapshot(self)
+
+    monkeypatch.setattr(collector.Collector, "snapshot", failing)
+    write_dns_log(tmp_path / "zeek" / "current" / "dns.log", line(time.time(), "www.a.example"))
+    with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
+        eventually(lambda: ingested(get(f"{daemon.server.url}/metrics")) == 1)
+    assert "RuntimeError: for a moment; trying again" in caplog.text
+    assert not kept(tmp_path / "state")
+
+
+# What is no file
+
+
+def lay_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def lay_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def lay_zero(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def lay_terminal(path: Path) -> None:
+    path.symlink_to("/dev/ptmx")
+
+
+POISONS = [lay_fifo, lay_socket, lay_zero, lay_terminal, Path.mkdir]
+
+
+@pytest.mark.parametrize("lay", POISONS)
+@pytest.mark.parametrize("live", [True, False])
+def test_a_log_that_is_no_file_stops_nothing(tmp_path, lay, live):
+    config, state = write_config(tmp_path), tmp_path / "state"
+    folder = tmp_path / "zeek" / "current"
+    poison = folder / "dnsvigil_pdns.log"
+    if not live:
+        lay(poison)
+    with collecting_here(config, state) as daemon:
+        url = f"{daemon.server.url}/metrics"
+        write_dns_log(folder / "dns.log", line(time.time(), "www.a.example"))
+        eventually(lambda: ingested(get(url)) == 1)
+        if live:
+            lay(poison)
+        eventually(lambda: counted(get(url), "log") == 1)
+        write_dns_log(folder / "dns.log", *[line(time.time(), "www.a.example")] * 2)
+        eventually(lambda: ingested(get(url)) >= 2)
+    ((kind, subject, reason),) = kept(state)
+    assert (kind, subject) == ("log", str(poison))
+    assert "not a regular file" in reason
+
+
+@pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
+@pytest.mark.parametrize("lay", POISONS[:-1])
+def test_a_flow_file_that_is_no_file_stops_nothing(tmp_path, lay):
+    begin = time.time() // SLOT * SLOT - 4 * SLOT
+    good = write_flows(tmp_path / "flows", begin, dialogues(3))
+    poison = good.with_name(time.strftime("nfcapd.%Y%m%d%H%M", time.localtime(begin - SLOT)))
+    lay(poison)
+    state = tmp_path / "state"
+    config = write_config(tmp_path, sources={"netflow": [{"path": str(tmp_path / "flows")}]})
+    for _ in range(2):
+        with collecting_here(config, state) as daemon:
+            url = f"{daemon.server.url}/metrics"
+            eventually(lambda url=url: ingested(get(url), "netflow") == 6)
+            eventually(lambda url=url: counted(get(url), "flow_file") == 1)
+    ((kind, subject, _),) = kept(state)
+    assert (kind, subject) == ("flow_file", str(poison))
+
+
+@pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
+def test_a_flow_file_that_fails_is_set_aside_until_it_changes(tmp_path, monkeypatch):
+    summed = flowfile.FlowReader._sum_up
+
+    def failing(self, flows):
+        found = summed(self, flows)
+        if found == 4:
+            raise KeyError("nobody thought of this")
+        return found
+
+    monkeypatch.setattr(flowfile.FlowReader, "_sum_up", failing)
+    begin = time.time() // SLOT * SLOT - 4 * SLOT
+    poison = write_flows(tmp_path / "flows", begin, dialogues(2))
+    write_flows(tmp_path / "flows", begin + SLOT, dialogues(3))
+    state = tmp_path / "state"
+    config = write_config(tmp_path, sources={"netflow": [{"path": str(tmp_path / "flows")}]})
+    with collecting_here(config, state) as daemon:
+        url = f"{daemon.server.url}/metrics"
+        eventually(lambda: ingested(get(url), "netflow") == 6)
+        eventually(lambda: counted(get(url), "flow_file") == 1)
+    monkeypatch.undo()
+    with collecting_here(config, state) as daemon:
+        url = f"{daemon.server.url}/metrics"
+        time.sleep(1.5)
+        assert ingested(get(url), "netflow") == 6
+        os.utime(poison, (time.time() - 90, time.time() - 90))
+        write_flows(tmp_path / "flows", begin + 2 * SLOT, dialogues(1))  # a folder is looked at when it changes
+        eventually(lambda: ingested(get(url), "netflow") == 12)
+    assert not kept(state)
+
+
+# Findings
+
+
+def test_evidence_that_is_too_deep_is_refused():
+    now = collector.datetime(2026, 3, 1)
+    evidence = {"a": 1}
+    for _ in range(970):
+        evidence = {"a": [evidence]}
+    with pytest.raises(ValueError, match="deep"):
+        Finding("x", "client", "192.0.2.1", 1, "info", now, now, evidence)
+
+
+@pytest.mark.parametrize("evidence", ["[" * 970 + "]" * 970, "{", "[" * 100_000, '{"a": NaN', "null"])
+def test_a_finding_that_cannot_be_read_is_left_out(tmp_path, evidence):
+    now = collector.datetime(2026, 3, 1)
+    with Store(tmp_path) as store:
+        findings = Findings(store)
+        with store.transaction():
+            for subject in ("192.0.2.1", "192.0.2.2"):
+                findings.put(Finding("x", "client", subject, 1, "info", now, now, {}))
+            store.rows("UPDATE findings SET evidence = ? WHERE subject = '192.0.2.1'", evidence)
+        left_out: list[str] = []
+        found = findings_in(store.rows, "open", unreadable=lambda which, _: left_out.append(which))
+        assert [each.subject for each in found] == ["192.0.2.2"]
+        assert left_out == ["1 of x about client 192.0.2.1"]
+        with store.transaction():
+            assert findings.put(Finding("x", "client", "192.0.2.1", 1, "info", now, now, {})), "found again"
+
+
+def test_a_finding_that_cannot_be_read_fails_nothing_else(tmp_path):
+    config, state = write_config(tmp_path), tmp_path / "state"
+    now = collector.datetime(2026, 3, 1)
+    with Store(state) as store:
+        findings = Findings(store)
+        with store.transaction():
+            findings.put(Finding("x", "client", "192.0.2.1", 1, "info", now, now, {}))
+            store.rows("UPDATE findings SET last_seen = now()::TIMESTAMP, evidence = ?", json.dumps([[]] * 9) + "[")
+    with collecting_here(config, state) as daemon:
+        eventually(lambda: counted(get(f"{daemon.server.url}/metrics"), "finding") == 1)
+    ((kind, subject, _),) = kept(state)
+    assert (kind, subject) == ("finding", "1 of x about client 192.0.2.1")
+
+
+# Who wants to know
+
+
+def test_the_command_lists_what_is_set_aside(tmp_path, capsys):
+    config = write_config(tmp_path)
+    command = ["-c", str(config), "--state", str(tmp_path / "state"), "set-aside"]
+    with Store(tmp_path / "state") as store:
+        store.set_aside.put("log", "/logs/\x1b[31m", ValueError("half of it"), STAMP)
+        store.set_aside.flush()
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert r"/logs/\x1b[31m" in out
+    assert "ValueError: half of it" in out
+    assert main([*command, "--json"]) == 0
+    ((record),) = json.loads(capsys.readouterr().out)
+    assert (record["kind"], record["reason"]) == ("log", "ValueError: half of it")
+    with Store(tmp_path / "state") as store:
+        store.set_aside.release("log", "/logs/\x1b[31m")
+        store.set_aside.flush()
+    assert main(command) == 0
+    assert capsys.readouterr().out == "nothing is set aside\n"
