@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dnsvigil", description="Monitoring for recursive DNS.")
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_PATH}, if it is there")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_PATH}, if it exists")
     parser.add_argument(
         "--state", type=Path, default=STATE, metavar="DIR", help="where the store is (default: %(default)s)"
     )

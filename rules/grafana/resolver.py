@@ -215,7 +215,7 @@ def processor() -> Iterator[timeseries.Panel]:
     )
     yield graph(
         "Load",
-        "Processes that run, wait for a CPU or wait for a disk, averaged over a minute.",
+        "Processes that run or wait for a CPU or a disk, averaged over a minute.",
         "none",
         (f"dnsvigil_resolver_host_load1{{{HOST}}}", "{{instance}}"),
     )

@@ -104,7 +104,7 @@ class TestModel:
         assert max(counts.values()) - min(counts.values()) <= 1
 
     def test_is_refused_where_there_is_none(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match="train one"):
+        with pytest.raises(ModelError, match="run dnsvigil train"):
             NameModel.load(tmp_path)
 
     def test_is_the_same_for_the_same_seed(self, benign: Benign, prose: list[str], tmp_path: Path) -> None:

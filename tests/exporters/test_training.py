@@ -244,7 +244,7 @@ class TestEvaluate:
 
     def test_refuses_a_model_that_was_changed(self, trained: Path, tmp_path: Path, run: Run) -> None:
         content = json.loads((trained_model(trained) / "model.json").read_text())
-        for change, says in (({"version": 0}, "train it anew"), ({"digest": "0"}, "not as it was written")):
+        for change, says in (({"version": 0}, "run dnsvigil train"), ({"digest": "0"}, "the model was changed")):
             (tmp_path / "model.json").write_text(json.dumps(content | change))
             (tmp_path / "arrays.npz").write_bytes((trained_model(trained) / "arrays.npz").read_bytes())
             status, _, errors = run("--state", tmp_path, "evaluate", "--model", tmp_path)

@@ -157,7 +157,7 @@ def enabled(disabled: Iterable[str]) -> list[EntryPoint]:
     """Return the installed detectors but the ``disabled`` ones, by name; the first where two have the same."""
     found = {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=str, reverse=True)}
     for name in set(disabled) - found.keys():
-        log.warning("detectors.disabled: no detector %r is installed; there are %s", name, ", ".join(sorted(found)))
+        log.warning("detectors.disabled: no detector %r is installed; installed: %s", name, ", ".join(sorted(found)))
     return [found[name] for name in sorted(found) if name not in disabled]
 
 

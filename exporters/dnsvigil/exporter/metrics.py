@@ -42,7 +42,7 @@ def build_info() -> GaugeMetricFamily:
     """Return the metric that tells the version that runs."""
     info = GaugeMetricFamily(
         "dnsvigil_build_info",
-        "Always 1; its labels tell which build this is.",
+        "Always 1; its labels describe the build.",
         labels=["version", "python_version", "duckdb_version"],
     )
     info.add_metric([__version__, platform.python_version(), duckdb.__version__], 1)

@@ -161,7 +161,7 @@ def meetings(recent: ir.Table) -> ir.Table:
 
 
 def floods(recent: ir.Table) -> ir.Table:
-    """Return the sums of each ``client`` that asks for more that is new than is kept."""
+    """Return the sums of each ``client`` that queries more new names than are kept."""
     t = recent.filter(recent.domain == FLOOD)
     t = t.group_by("client").agg(
         queries=t.queries.sum(),

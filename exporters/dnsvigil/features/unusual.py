@@ -18,7 +18,7 @@ ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
 """Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
 
 FLOOD: Final = "*"
-"""Stands for all domains of a client that asks for more that is new than is kept."""
+"""Stands for all domains of a client that queries more new names than are kept."""
 
 SINGLE_LABEL: Final = "."
 """Stands for the domain of names of one label."""

@@ -100,9 +100,9 @@ class _Tls:
         if self.min_version > self.max_version:
             raise Invalid("min_version", f"{self.min_version} is above max_version {self.max_version}")
         if self.cipher_suites and self.max_version == "TLS12" and not self.openssl_ciphers:
-            raise Invalid("cipher_suites", "names TLS 1.3 suites only, and max_version is TLS12")
+            raise Invalid("cipher_suites", "names only suites of TLS 1.3, but max_version is TLS12")
         if self.curve_preferences and len(self.curve_preferences) > 1:
-            raise Invalid("curve_preferences", "Python's ssl takes a single curve; name one, or leave the key out")
+            raise Invalid("curve_preferences", "Python's ssl supports only one curve; name one, or leave the key out")
 
     def _check_client_authentication(self) -> None:
         kind = self.client_auth_type
@@ -110,7 +110,7 @@ class _Tls:
         if kind != "NoClientCert" and kind not in _VERIFY:
             raise Invalid(
                 "client_auth_type",
-                f"{kind} takes certificates without verifying them, which Python's ssl cannot do; "
+                f"{kind} accepts certificates without verifying them, which Python's ssl cannot do; "
                 "use RequireAndVerifyClientCert, VerifyClientCertIfGiven or NoClientCert",
             )
         if kind in _VERIFY and not getattr(self, authority):
@@ -120,7 +120,7 @@ class _Tls:
         if self.client_allowed_sans is not None and kind != "RequireAndVerifyClientCert":
             raise Invalid("client_allowed_sans", "needs client_auth_type RequireAndVerifyClientCert")
         if self.client_allowed_sans == []:
-            raise Invalid("client_allowed_sans", "an empty list would refuse every client")
+            raise Invalid("client_allowed_sans", "an empty list would reject every client")
 
     @property
     def openssl_ciphers(self) -> list[str]:
@@ -271,7 +271,7 @@ class LiveWebConfig:
                 raise ConfigError(path, None, "basic_auth_users", "restart to switch basic authentication off")
         except (ConfigError, OSError) as error:
             if str(error) != self._complaint:
-                log.error("%s; the configuration read before stays in force", error)
+                log.error("%s; the last good configuration stays in force", error)
             self._complaint = str(error)
             return
         log.info("%s: read again", path)
@@ -325,7 +325,7 @@ class _Pem:
             for curve in tls.curve_preferences or ():
                 context.set_ecdh_curve(_CURVES[curve])
         except (ssl.SSLError, ValueError) as error:
-            message = f"{ssl.OPENSSL_VERSION} has none of the cipher suites, or not the curve: {error}"
+            message = f"{ssl.OPENSSL_VERSION} supports none of the cipher suites, or not the curve: {error}"
             raise ConfigError(self._path, None, "tls_server_config", message) from error
         self._load_certificate(context, tls)
         if tls.client_auth_type in _VERIFY:

@@ -53,23 +53,25 @@ def load_model(directory: Path, kind: str, version: int) -> tuple[Arrays, Any]:
         content = json.loads((directory / _FACTS).read_text(encoding="utf-8"))
         packed = (directory / _ARRAYS).read_bytes()
     except FileNotFoundError as error:
-        raise ModelError(f"{directory}: no model there ({Path(error.filename).name} is missing); train one") from None
+        raise ModelError(
+            f"{directory}: there is no model ({Path(error.filename).name} is missing); run dnsvigil train"
+        ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{directory}: the model cannot be read: {error}; train it anew") from error
+        raise ModelError(f"{directory}: the model cannot be read: {error}; run dnsvigil train") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise ModelError(f"{directory}: not a model of kind {kind}")
     if content.get("version") != version:
         raise ModelError(
-            f"{directory}: a model of format {content.get('version')}, this program needs {version}; train it anew"
+            f"{directory}: a model of format {content.get('version')}, this program needs {version}; run dnsvigil train"
         )
     digest = content.pop("digest", None)
     if digest != _digest(_canonical(content)) or content.get("arrays") != _digest(packed):
-        raise ModelError(f"{directory}: the model is not as it was written (its hashes differ); train it anew")
+        raise ModelError(f"{directory}: the model was changed (its hashes differ); run dnsvigil train")
     try:
         with np.load(directory / _ARRAYS, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}, content["facts"]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{directory}: the model cannot be read: {error}; train it anew") from error
+        raise ModelError(f"{directory}: the model cannot be read: {error}; run dnsvigil train") from error
 
 
 def _canonical(content: Any) -> bytes:

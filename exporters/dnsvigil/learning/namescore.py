@@ -121,7 +121,7 @@ class NameModel:
         each of ``STEPS`` as it begins. Raises ``ValueError`` for too few domains.
         """
         if min(len(benign.neighbours), len(benign.calibration)) < 10 * K:
-            raise ValueError(f"{len(benign.neighbours)} benign domains are too few to be neighbours")
+            raise ValueError(f"{len(benign.neighbours)} benign domains are too few to train with")
         progress("language")
         labels = [label_of(domain) for domain in benign.language]
         language = Language.learn(labels, known_words(prose))

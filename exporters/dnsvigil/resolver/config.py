@@ -168,7 +168,7 @@ class Probe:
         asked = [(self.address_of(one), one.protocol, one.qname, one.rdtype) for one in self.questions]
         for number, question in enumerate(self.questions):
             if asked[number] in asked[:number]:
-                raise Invalid("questions", f"{question.name} {question.type} is asked twice of the same server")
+                raise Invalid("questions", f"{question.name} {question.type} is sent twice to the same server")
 
     def address_of(self, question: Question) -> tuple[str, int]:
         """Return the address and the port that the question goes to."""

@@ -96,7 +96,7 @@ class HostCollector:
                 self.parts.works(part)
 
     def _cpu(self) -> Iterator[Metric]:
-        seconds = _counter("cpu_seconds", "Time the CPU spent in the mode.", ["cpu", "mode"])
+        seconds = _counter("cpu_seconds", "CPU time spent in the mode.", ["cpu", "mode"])
         ticks = os.sysconf("SC_CLK_TCK")
         for line in self._text("stat").splitlines():
             key, *values = line.split()
@@ -106,10 +106,12 @@ class HostCollector:
                     labels = (key[3:], mode)
                     seconds.add_metric(labels, self._not_back(labels, int(value) / ticks))
             elif key == "btime":
-                yield _gauge("boot_time_seconds", "When the machine was started.", value=int(values[0]))
+                yield _gauge("boot_time_seconds", "When the machine was booted.", value=int(values[0]))
         yield seconds
         load = self._text("loadavg").split()[0]
-        yield _gauge("load1", "Processes that run, wait to run or wait for a disk, over a minute.", value=float(load))
+        yield _gauge(
+            "load1", "Processes that run or wait for a CPU or a disk, averaged over a minute.", value=float(load)
+        )
 
     def _not_back(self, labels: tuple[str, str], seconds: float) -> float:
         """Hold ``idle`` and ``iowait``, which the kernel at times sets back a little, where they were.
@@ -127,16 +129,16 @@ class HostCollector:
             sizes[key] = int(value.split()[0]) * 1024
         for name, key, text in (
             ("memory_total_bytes", "MemTotal", "Memory of the machine."),
-            ("memory_available_bytes", "MemAvailable", "Memory that programs can have without swapping."),
+            ("memory_available_bytes", "MemAvailable", "Memory that programs can use without swapping."),
             ("swap_total_bytes", "SwapTotal", "Swap space."),
-            ("swap_free_bytes", "SwapFree", "Swap space that is free."),
+            ("swap_free_bytes", "SwapFree", "Free swap space."),
         ):
             yield _gauge(name, text, value=sizes[key])
 
     def _disk(self) -> Iterator[Metric]:
         read = _counter("disk_read_bytes", "Bytes read from the disk.", ["device"])
         written = _counter("disk_written_bytes", "Bytes written to the disk.", ["device"])
-        busy = _counter("disk_io_time_seconds", "Time the disk had something to do.", ["device"])
+        busy = _counter("disk_io_time_seconds", "Time for which the disk was busy.", ["device"])
         disks = {name.replace("!", "/") for name in self._fs.names_sys("block")}  # partitions are not among them
         lines = [line.split() for line in self._text("diskstats").splitlines()]
         for fields in [fields for fields in lines if _is_disk(fields[2], disks)][:MOST_DEVICES]:
@@ -151,7 +153,7 @@ class HostCollector:
         size = _gauge("filesystem_size_bytes", "Size of the file system.", labels)
         available = _gauge("filesystem_available_bytes", "Space left for users other than root.", labels)
         files = _gauge("filesystem_files", "Files that the file system can hold.", labels)
-        free = _gauge("filesystem_files_free", "Files that the file system can still take.", labels)
+        free = _gauge("filesystem_files_free", "Files that the file system can still hold.", labels)
         mounts = _mounts(self._text("self/mountinfo"))
         failed: OSError | None = None
         seen: set[str] = set()
@@ -186,7 +188,7 @@ class HostCollector:
                     ("bytes", f"Bytes {done}."),
                     ("packets", f"Packets {done}."),
                     ("errors", f"Packets not {done} for an error."),
-                    ("drops", f"Packets not {done} for want of room, or because nothing wanted them."),
+                    ("drops", f"Packets not {done} for lack of buffer space, or because no protocol handled them."),
                 ),
                 start=first,
             ):
@@ -200,8 +202,8 @@ class HostCollector:
         for column, (what, text) in enumerate(
             (
                 ("processed", "Packets that the CPU took from the network devices."),
-                ("dropped", "Packets that the CPU dropped, its backlog being full."),
-                ("squeezed", "Times the CPU had to stop with packets left to take."),
+                ("dropped", "Packets that the CPU dropped because its backlog was full."),
+                ("squeezed", "Times that the CPU ran out of its budget with packets left."),
             )
         ):
             yield _counter(f"softnet_{what}", text, ["cpu"], zip(cpus, (row[column] for row in rows), strict=True))
@@ -212,12 +214,12 @@ class HostCollector:
             lines = (line.split() for line in self._text("net/snmp6").splitlines())
             families["ipv6"] = {line[0].removeprefix("Udp6"): int(line[1]) for line in lines if "Udp6" in line[0]}
         for name, key, text in (
-            ("udp_in_datagrams", "InDatagrams", "Datagrams given to programs."),
+            ("udp_in_datagrams", "InDatagrams", "Datagrams delivered to programs."),
             ("udp_out_datagrams", "OutDatagrams", "Datagrams sent."),
             ("udp_no_ports", "NoPorts", "Datagrams to a port where nothing listens."),
-            ("udp_in_errors", "InErrors", "Datagrams not given to programs, a full receive buffer included."),
-            ("udp_receive_buffer_errors", "RcvbufErrors", "Datagrams dropped, the socket's receive buffer being full."),
-            ("udp_send_buffer_errors", "SndbufErrors", "Datagrams not sent, the socket's send buffer being full."),
+            ("udp_in_errors", "InErrors", "Datagrams not delivered to programs, also because of full receive buffers."),
+            ("udp_receive_buffer_errors", "RcvbufErrors", "Datagrams dropped because the receive buffer was full."),
+            ("udp_send_buffer_errors", "SndbufErrors", "Datagrams not sent because the send buffer was full."),
         ):
             values = [([family], found[key]) for family, found in families.items() if key in found]
             yield _counter(name, text, ["family"], values)
@@ -225,7 +227,7 @@ class HostCollector:
     def _tcp(self) -> Iterator[Metric]:
         found = _pairs_of_lines(self._text("net/netstat"))["TcpExt"]
         for name, key, text in (
-            ("tcp_listen_overflows", "ListenOverflows", "Connections dropped, the accept queue being full."),
+            ("tcp_listen_overflows", "ListenOverflows", "Connections dropped because the accept queue was full."),
             ("tcp_listen_drops", "ListenDrops", "Connections dropped before they were accepted, for any reason."),
         ):
             yield _counter(name, text, [], [([], found[key])])
@@ -238,9 +240,9 @@ class HostCollector:
 
     def _clock(self) -> Iterator[Metric]:
         clock = self.read_clock()
-        yield _gauge("clock_synchronised", "Whether something keeps the clock right.", value=clock.synchronised)
-        yield _gauge("clock_offset_seconds", "What the clock is being set right by.", value=clock.offset)
-        yield _gauge("clock_estimated_error_seconds", "How wrong the clock may be.", value=clock.estimated_error)
+        yield _gauge("clock_synchronised", "Whether the clock is synchronised.", value=clock.synchronised)
+        yield _gauge("clock_offset_seconds", "Correction that is being applied to the clock.", value=clock.offset)
+        yield _gauge("clock_estimated_error_seconds", "Estimated error of the clock.", value=clock.estimated_error)
 
     def _text(self, path: str) -> str:
         return os.fsdecode(self._fs.content(path))
@@ -323,7 +325,7 @@ def _mount_of(folder: str, mounts: Mapping[str, object]) -> str:
     for above in (path, *path.parents):
         if str(above) in mounts:
             return str(above)
-    raise LookupError(f"no mount point above {folder}, as in a chroot")
+    raise LookupError(f"no mount point above {folder}; this happens in a chroot")
 
 
 def _unescaped(text: str) -> str:

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="dnsvigil-resolver-exporter", description="Metrics of a resolver host for Prometheus."
     )
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_PATH}, if it is there")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_PATH}, if it exists")
     parser.add_argument("--check-config", action="store_true", help="report mistakes in the configuration, then exit")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--version", action="version", version=f"dnsvigil-resolver-exporter {__version__}")

@@ -84,7 +84,7 @@ class ProbeCollector:
         )
         self._duration = Histogram(
             f"{prefix}_duration_seconds",
-            "Time from the question to the response, whatever it says.",
+            "Time from the query to the response, right or wrong.",
             _LABELS,
             registry=registry,
             buckets=BOUNDS,
@@ -126,7 +126,7 @@ class ProbeCollector:
         yield rcodes
         identities = GaugeMetricFamily(
             "dnsvigil_resolver_identity_info",
-            "Always 1; its labels are what the server answered last when asked what it is.",
+            "Always 1; its labels are the server's last answers about its identity and version.",
             labels=["server", "id_server", "version_bind"],
         )
         for server, identity in self._identities.copy().items():

@@ -37,17 +37,17 @@ _LIMIT = re.compile(r"^(Max open files|Max address space)\s+(\d+)", re.MULTILINE
 _IO = re.compile(rb"^(read_bytes|write_bytes): (\d+)", re.MULTILINE)
 
 _GAUGES: Final = {
-    "up": "Whether at least one process of the resolver runs; a zombie does not.",
+    "up": "Whether at least one process of the resolver is running; zombies do not count.",
     "processes": "Processes of the resolver.",
-    "processes_stopped": "Processes of the resolver that a signal or a debugger holds.",
-    "start_time_seconds": "When the youngest process of the resolver started, in seconds since 1970.",
+    "processes_stopped": "Processes of the resolver that are stopped by a signal or a debugger.",
+    "start_time_seconds": "When the newest process of the resolver started, in seconds since 1970.",
     "threads": "Threads of the resolver.",
     "resident_memory_bytes": "Memory of the resolver that is in RAM.",
     "virtual_memory_bytes": "Address space of the resolver.",
-    "memory_limit_bytes": "Memory that the resolver can have: the least of control groups, RLIMIT_AS and RAM.",
+    "memory_limit_bytes": "Memory limit of the resolver: the lowest of control groups, RLIMIT_AS and RAM.",
     "open_fds": "Open file descriptors of the resolver.",
-    "max_fds": "File descriptors that the resolver may open: the sum of the soft limits.",
-    "fds_ratio": "Open file descriptors over their limit, of the process that is nearest to its limit.",
+    "max_fds": "Limit of open file descriptors of the resolver: the sum of the soft limits.",
+    "fds_ratio": "Open file descriptors over the limit, of the process nearest to its limit.",
 }
 _COUNTERS: Final = {
     "cpu_seconds": ("CPU time of the resolver.", "mode"),
@@ -154,8 +154,8 @@ class ProcessCollector:
         if self._fs.read("1/comm") is not None or any(self._is_foreign(pid) for pid in pids):
             return False
         self._why["processes"] = (
-            f"{self._fs.proc}/1 cannot be seen, nor another user's process; is /proc mounted with hidepid? Then this"
-            " needs CAP_SYS_PTRACE, or the group that the mount option gid names"
+            f"{self._fs.proc}/1 and the processes of other users are hidden; if /proc is mounted with hidepid, this"
+            " needs CAP_SYS_PTRACE, or the group of the mount option gid"
         )
         return True
 
@@ -309,9 +309,9 @@ class ProcessCollector:
     def _note(self, part: str, pid: int, error: OSError) -> None:
         if isinstance(error, PermissionError):
             name, capabilities = _FILES[part]
-            self._why[part] = f"/proc/PID/{name} may not be read; that needs the resolver's own user or {capabilities}"
+            self._why[part] = f"/proc/PID/{name} is not readable; this needs the resolver's own user or {capabilities}"
         elif self._stat(pid) is not None:
-            self._why[part] = f"this kernel does not show them ({error.strerror})"
+            self._why[part] = f"this kernel does not provide it ({error.strerror})"
 
     def _context_switches(self, pid: int, group: _Group, known: _Process) -> None:
         threads = self._fs.names(f"{pid}/task")

@@ -26,7 +26,7 @@ class Parts:
     def missing(self, part: str, why: str) -> None:
         """Note that ``part`` gives nothing; ``why`` tells the operator the cause and what to do."""
         if self._missing[part] != why:
-            log.warning("%s: no %s: %s", self.collector, part, why)
+            log.warning("%s: %s not available: %s", self.collector, part, why)
         self._missing[part] = why
 
     def works(self, part: str) -> None:
@@ -76,7 +76,7 @@ class Scrape(PrometheusCollector):
     def _collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
             "dnsvigil_resolver_build_info",
-            "Always 1; its labels tell which build this is.",
+            "Always 1; its labels describe the build.",
             labels=["version", "python_version"],
         )
         build.add_metric([__version__, platform.python_version()], 1)
@@ -85,11 +85,11 @@ class Scrape(PrometheusCollector):
             "dnsvigil_resolver_collector_success", "Whether the collector worked.", labels=["collector"]
         )
         duration = GaugeMetricFamily(
-            "dnsvigil_resolver_collector_duration_seconds", "Time the collector took.", labels=["collector"]
+            "dnsvigil_resolver_collector_duration_seconds", "Time that the collector took.", labels=["collector"]
         )
         works = GaugeMetricFamily(
             "dnsvigil_resolver_part_available",
-            "Whether a part of a collector gives its metrics; the log says why where it does not.",
+            "Whether a part of a collector has metrics; if not, the log has the reason.",
             labels=["collector", "part"],
         )
         for collector in self._collectors:
@@ -111,7 +111,7 @@ class Scrape(PrometheusCollector):
             metrics = list(collector.collect())
         except Exception:
             if collector.name not in self._failing:
-                log.exception("collector %s fails; said once until it works again", collector.name)
+                log.exception("collector %s fails; not logged again until it works", collector.name)
             self._failing.add(collector.name)
             return None
         if collector.name in self._failing:

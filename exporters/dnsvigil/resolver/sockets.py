@@ -198,7 +198,7 @@ class SocketCollector:
 
 
 def _no_netlink(_: bytes) -> Iterator[bytes]:
-    raise OSError(errno.EOPNOTSUPP, "netlink tells of the running kernel only")
+    raise OSError(errno.EOPNOTSUPP, "netlink only reads the running kernel")
 
 
 class _Metrics:
@@ -207,14 +207,14 @@ class _Metrics:
     def __init__(self) -> None:
         port, listener = ["protocol", "family", "port"], ["address", "port"]
         self.sockets = _gauge("sockets", "Sockets on the DNS ports.", [*port, "state"])
-        self.receive = _gauge("socket_receive_queue_bytes", "Bytes that wait to be read, listeners aside.", port)
-        self.receive_max = _gauge("socket_receive_queue_max_bytes", "The same of the fullest socket.", port)
-        self.receive_buffer = _gauge("socket_receive_buffer_bytes", "What fits in the fullest UDP socket.", port)
+        self.receive = _gauge("socket_receive_queue_bytes", "Bytes that wait to be read, without listeners.", port)
+        self.receive_max = _gauge("socket_receive_queue_max_bytes", "Bytes that wait on the fullest socket.", port)
+        self.receive_buffer = _gauge("socket_receive_buffer_bytes", "Receive buffer of the fullest UDP socket.", port)
         self.send = _gauge("socket_send_queue_bytes", "Bytes that wait to be sent or acknowledged.", port)
         self.accept = _gauge("accept_queue_length", "Connections that wait to be accepted.", listener)
         self.accept_limit = _gauge("accept_queue_limit", "Connections that may wait to be accepted.", listener)
         self.ephemeral_used = _gauge("ephemeral_ports_used", "Ephemeral ports in use.", ["protocol", "family"])
-        self.ephemeral = _gauge("ephemeral_ports", "Ephemeral ports that there are.", [])
+        self.ephemeral = _gauge("ephemeral_ports", "Number of ephemeral ports.", [])
         self.drops = CounterMetricFamily(
             "dnsvigil_resolver_udp_drops", "Datagrams dropped at the receive queue of UDP sockets.", labels=listener
         )

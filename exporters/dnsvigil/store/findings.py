@@ -122,7 +122,7 @@ class Finding:
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"subject, evidence: {error}") from None
         if size > _MAX_EVIDENCE:
-            raise ValueError(f"evidence: {size:,} bytes, of which {_MAX_EVIDENCE:,} may be")
+            raise ValueError(f"evidence: {size:,} bytes; at most {_MAX_EVIDENCE:,} are allowed")
 
     @property
     def domains(self) -> list[str]:

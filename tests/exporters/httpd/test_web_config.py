@@ -84,13 +84,13 @@ BAD_HERE: dict[str, tuple[str, int | None, str]] = {
     "certificate unverified": (TLS + "  client_auth_type: RequireAnyClientCert\n", 4, "without verifying them"),
     "certificate requested": (TLS + "  client_auth_type: RequestClientCert\n", 4, "without verifying them"),
     "no authority": (TLS + "  client_auth_type: RequireAndVerifyClientCert\n", 4, "needs client_ca_file or client_ca"),
-    "several curves": (TLS + "  curve_preferences: [X25519, CurveP256]\n", 4, "takes a single curve"),
+    "several curves": (TLS + "  curve_preferences: [X25519, CurveP256]\n", 4, "supports only one curve"),
     "old version": (TLS + "  min_version: TLS10\n", 4, "expected one of TLS12, TLS13, found 'TLS10'"),
     "versions the wrong way round": (TLS + "  min_version: TLS13\n  max_version: TLS12\n", 4, "above max_version"),
     "suites of another version": (
         TLS + "  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
         5,
-        "names TLS 1.3 suites only",
+        "names only suites of TLS 1.3",
     ),
     "TLS without a certificate": ("tls_server_config:\n  min_version: TLS13\n", 2, "cert_file: missing"),
     "authority without certificates": (
@@ -129,7 +129,7 @@ BAD_NEWER: dict[str, tuple[str, int | None, str]] = {
     "no names": (
         TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  client_allowed_sans: []\n",
         6,
-        "would refuse every client",
+        "would reject every client",
     ),
 }
 
@@ -405,7 +405,7 @@ def test_broken_file_is_reported_once_and_the_last_good_one_stays(
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 2
     assert f"{path}:1: headers: unknown key" in errors[0]
-    assert "the configuration read before stays in force" in errors[0]
+    assert "the last good configuration stays in force" in errors[0]
     assert "cannot be read" in errors[1]
     write(path, "http_server_config:\n  headers:\n    X-Frame-Options: sameorigin\n")
     assert live.current().headers == {"X-Frame-Options": "sameorigin"}

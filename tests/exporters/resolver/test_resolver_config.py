@@ -110,7 +110,7 @@ MISTAKES = {
         f"{QUESTION}name: a.example\n      - {{name: A.Example., type: TYPE1, port: 53, server: 127.0.0.1}}\n",
         4,
         "collectors.probe.questions",
-        "A.Example. TYPE1 is asked twice of the same server",
+        "A.Example. TYPE1 is sent twice to the same server",
     ),
     "no question": (f"{QUESTION}name: ''\n", 4, "collectors.probe.questions[0].name", "expected a domain name"),
     "long label": (f"{QUESTION}name: {'a' * 64}\n", 4, "collectors.probe.questions[0].name", "expected a domain name"),

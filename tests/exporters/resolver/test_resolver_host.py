@@ -245,7 +245,7 @@ def test_a_file_that_is_missing_or_odd_takes_its_part_alone(
     assert machine.missing() == {part}
     assert less.items() < whole.items()
     assert [record.getMessage() for record in caplog.records] == [
-        f"host: no {part}: [Errno 2] No such file or directory: '{machine.root / path}'"
+        f"host: {part} not available: [Errno 2] No such file or directory: '{machine.root / path}'"
     ]
     machine.write(path, FILES[path])
     assert machine.shown() == whole

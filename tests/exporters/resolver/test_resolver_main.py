@@ -275,6 +275,6 @@ def test_a_part_is_logged_when_it_changes(caplog: pytest.LogCaptureFixture) -> N
     collector.parts.works("half")
     assert scraped(scrape)["part_available", "sound", "half"] == 1
     assert [record.getMessage() for record in caplog.records] == [
-        "sound: no half: no such file",
+        "sound: half not available: no such file",
         "sound: half works again",
     ]

@@ -491,9 +491,10 @@ def test_what_needs_privileges_is_missing_without_them(machine: Machine, caplog:
     assert found["max_fds unbound"] == 1024
     assert not {"open_fds unbound", "fds_ratio unbound", "read_bytes_total unbound"} & set(found)
     assert [record.message for record in caplog.records] == [
-        "process: no fds: /proc/PID/fd may not be read; that needs the resolver's own user or CAP_DAC_READ_SEARCH",
-        "process: no io: /proc/PID/io may not be read; that needs the resolver's own user or CAP_SYS_PTRACE with"
+        "process: fds not available: /proc/PID/fd is not readable; this needs the resolver's own user or"
         " CAP_DAC_READ_SEARCH",
+        "process: io not available: /proc/PID/io is not readable; this needs the resolver's own user or CAP_SYS_PTRACE"
+        " with CAP_DAC_READ_SEARCH",
     ]
     machine.end(100)
     collected(collector)

@@ -326,8 +326,8 @@ def test_netlink_that_is_missing_is_told_once(caplog: pytest.LogCaptureFixture) 
         for _ in range(3):
             collected(collector)
         assert [record.message for record in caplog.records] == [
-            "sockets: no netlink: [Errno 1] Operation not permitted; /proc/net is read instead, which is slower"
-            " and lacks limits of queues"
+            "sockets: netlink not available: [Errno 1] Operation not permitted; /proc/net is read instead, which is"
+            " slower and lacks limits of queues"
         ]
         assert list(collector.parts) == [("netlink", False)]
         working = True

@@ -95,7 +95,7 @@ def test_without_any_capability(resolver: Resolver, folder: Path) -> None:
         assert one(shown, "sockets", protocol="udp", family="ipv4", state="unconnected") > 0
         assert one(shown, "accept_queue_limit", address=LISTEN[0]) > 0
         assert one(shown, "udp_drops_total", address=LISTEN[0]) == 0
-        said = [line for line in exporter.log().splitlines() if "process: no io: " in line]
+        said = [line for line in exporter.log().splitlines() if "process: io not available: " in line]
         assert len(said) == 1
         assert "CAP_SYS_PTRACE" in said[0]
 
@@ -120,7 +120,7 @@ def test_hidepid(resolver: Resolver, folder: Path) -> None:
         shown = served(exporter)
         assert not labelled(shown, "up")
         assert one(shown, "part_available", part="processes") == 0
-        assert len([line for line in exporter.log().splitlines() if "process: no processes: " in line]) == 1
+        assert len([line for line in exporter.log().splitlines() if "process: processes not available: " in line]) == 1
         assert one(shown, "sockets", protocol="udp", family="ipv4", state="unconnected") > 0
         assert one(shown, "host_memory_total_bytes") > 0
 
