@@ -1,4 +1,4 @@
-"""The collector's configuration, ``/etc/dnsvigil/dnsvigil.yml``; with no file its defaults serve."""
+"""The collector's configuration, ``/etc/dnsvigil/dnsvigil.yml``; without a file, the defaults apply."""
 
 import ipaddress
 import re

@@ -22,7 +22,7 @@ from dnsvigil.store.unusual import KEPT_FOR, UnusualTables
 log = logging.getLogger(__name__)
 
 MOST_DOMAINS: Final = 5_000
-"""So many young domains of a client are kept in an hour; what it asks for beyond is counted only."""
+"""How many newly observed domains of a client are kept in an hour; queries beyond are only counted."""
 
 MOST_NAMES: Final = 50_000
 """So many new names of a client are known in an hour."""

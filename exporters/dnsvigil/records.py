@@ -155,7 +155,7 @@ UNUSUAL: Final[dict[str, str]] = {
     "minutes": "UBIGINT",  # bit n is set when there was something in minute n of the hour
     "first_seen": "TIMESTAMP",
     "last_seen": "TIMESTAMP",
-    "queries": "BIGINT",  # all to a young domain, else those for new names
+    "queries": "BIGINT",  # all, if the domain is newly observed, else those for new names
     "failures": "BIGINT",  # of these, answered NXDOMAIN
     "names": "BIGINT",  # new: asked by nobody before; this client was the first. So all below
     "failed_names": "BIGINT",  # answered NXDOMAIN
@@ -165,7 +165,7 @@ UNUSUAL: Final[dict[str, str]] = {
     "label_bytes": "BIGINT",  # octets of those
     "answer_bytes": "BIGINT",  # octets of answers below that domain that nobody got before, in presentation form
     "samples": "VARCHAR[]",  # some of the new names, whatever their order
-    "addresses": "VARCHAR[]",  # some of those in the answers, where the domain is young
+    "addresses": "VARCHAR[]",  # some of those in the answers, if the domain is newly observed
 }
 """Columns of an unusual traffic row: what a client asked for in an hour that is new, or in a domain that is.
 
@@ -200,7 +200,7 @@ FLOW_ANOMALIES: Final = ("spike", "drop", "shift_up", "shift_down", "threshold")
 """What can be wrong with the newest slot of a series."""
 
 TALKER_ELEMENTS: Final = ("srcip", "dstip", "srcport", "dstport", "proto", "srcas", "dstas")
-"""By what top talkers are told, as nfdump calls it."""
+"""The elements of top talkers, as nfdump calls them."""
 
 SUBJECT_TYPES: Final = ("client", "domain", "server", "zone", "resolver", "series")
 """What a finding can be about."""

@@ -1,7 +1,7 @@
-"""What a detector is: it reads tables of features, and says who behaves like what it looks for.
+"""The interface of detectors: a detector reads tables of features and reports who behaves suspiciously.
 
-A detector has no state that must outlive it. What it says follows from the tables, the configuration and its model, so
-a collector that was killed and started again says the same.
+A detector has no state that must survive a restart. Its results follow from the tables, the configuration and its
+model, so a collector that is killed and restarted reports the same.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from dnsvigil.config import Config
 from dnsvigil.store.findings import Read
 
 THRESHOLD = 0.5
-"""From this score on an anomaly is a finding, unless the configuration has another threshold for its detector."""
+"""An anomaly with at least this score is a finding, unless the configuration has another threshold for its detector."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Anomaly:
     first_seen: datetime  # UTC without a zone, as the next
     last_seen: datetime
     evidence: Mapping[str, Any]
-    """What a person needs to believe it, as JSON has it. ``domains`` lists the registered domains that it rests on,
-    the most telling first: a dismissal of the finding holds for others that rest on the same."""
+    """The evidence, as JSON has it. ``domains`` lists the registered domains that the finding is based on,
+    the most significant first: a dismissal of the finding applies to others that are based on the same."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Context:
 
 
 class Detector(ABC):
-    """Looks for one thing. A class is made once for each start of the collector, and may raise what is in its way."""
+    """Looks for one thing. The collector makes one instance at each start; its constructor may raise any exception."""
 
     name: ClassVar[str]
-    """Stands in metrics and findings: letters, digits, - and _."""
+    """The name in metrics and findings: letters, digits, - and _."""
 
     reads: ClassVar[Sequence[str]]
     """The tables of the store that :meth:`judge` asks; docs/detectors lists what there are."""
@@ -66,7 +66,7 @@ class Detector(ABC):
         """
 
     def problems(self) -> Sequence[str]:
-        """Return what keeps the detector from working as it should, in words; nothing where all is well."""
+        """Return descriptions of what restricts the detector's work; nothing if all is well."""
         return ()
 
     def counts(self) -> Mapping[str, int]:

@@ -40,7 +40,7 @@ _CHANGED: Final = 1.5  # times the level: days of this week that differ by more 
 _LIMIT: Final = {"spike": 5.5, "drop": 4.5, "shift": 4.0}  # spreads
 _ALIKE: Final = 4.0  # the same day of the week counts so many times another of its kind
 _LEAST_DAYS: Final = 2
-_RELATIVE_FLOOR: Final = 0.03  # of the baseline; changes that small are no one's business
+_RELATIVE_FLOOR: Final = 0.03  # of the baseline; smaller changes do not matter
 _STRANGE_FLOOR: Final = 0.2  # while this day of the week has not been seen, or few hours twice
 _PAIRED_HOURS: Final = 168
 _normal: Final = NormalDist().inv_cdf
@@ -49,12 +49,12 @@ _SPARSE: Final = 0.5  # zeros among the slots, from where on the time of the day
 
 @dataclass(frozen=True)
 class Judgement:
-    """What :func:`judge` says: arrays with a row for each series, NaN where nothing is known."""
+    """The result of :func:`judge`: arrays with a row for each series, NaN where nothing is known."""
 
     value: Floats
     """The judged slot's, in the unit of the series, as the next two."""
     baseline: Floats
-    """What was to be expected."""
+    """The expected value."""
     spread: Floats
     """One standard deviation (or what stands for it) to the side of the baseline on which the value lies."""
     deviation: Floats
@@ -199,7 +199,7 @@ def _scales(hours: Floats, weeks: list[Floats]) -> Floats:
         else:
             scales.append(weeks[min(day // 7, 3)])
     made = np.stack(scales, axis=1)
-    made[np.isinf(made)] = np.nan  # nothing at all was there then: it says nothing of now
+    made[np.isinf(made)] = np.nan  # there was no traffic then, so there is nothing to compare with
     return made
 
 

@@ -23,10 +23,10 @@ from dnsvigil.features.summaries import SKETCH_SIZE, smallest
 from dnsvigil.records import DNS_FLOW, OTHER
 
 MOST_HOSTS: Final = 1000
-"""Own hosts that are told for a file: those with most bytes in answers."""
+"""How many own hosts are kept for a file: those with the most bytes in answers."""
 
 DNS_PORT: Final = 53
-"""On which an open resolver answers whoever asks."""
+"""The port on which an open resolver answers everybody."""
 
 _COUNTS: Final = {"flows": "int64", "packets": "int64", "bytes": "int64"}
 _PAIR_COUNTS: Final = {f"{kind}_{name}": kind_of for kind in ("query", "response") for name, kind_of in _COUNTS.items()}
@@ -123,7 +123,7 @@ def _with_resolver(pairs: ir.Table, shown: ir.Table) -> ir.Table:
 
 
 def _inside(pairs: ir.Table, end: str, networks: Sequence[str]) -> ir.BooleanValue:
-    """Tell whether an address, of which there are two halves as numbers, lies in one of the networks."""
+    """Return whether an address, given as two halves as numbers, is in one of the networks."""
     return reduce(
         or_, (_within(pairs[f"{end}_high"], pairs[f"{end}_low"], text) for text in networks), ibis.literal(False)
     )

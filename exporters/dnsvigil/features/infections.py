@@ -1,4 +1,4 @@
-"""What clients that may be infected ask for, from the rows of unusual and listed traffic of some hours.
+"""Queries of clients that may be infected, from the rows of unusual and listed traffic of some hours.
 
     unusual ─(hours)─ recent ─┬─ bursts ──── clients with several young domains in a row that fail
                               ├─ visits ──── of those: the young domains of each, when, and with what success
@@ -21,7 +21,7 @@ from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, listed_table, recent_
 from dnsvigil.store.findings import Read
 
 LEAST: Final = 4
-"""Failing domains in a row that make a client worth a look."""
+"""How many failing domains in a row make a client suspicious."""
 
 MOST_CLIENTS: Final = 2000
 """Clients that are looked at, those with the most in a row; the same for listed traffic."""
@@ -55,7 +55,7 @@ class Visit:
 
     @property
     def fails(self) -> bool:
-        """Tell whether most queries were answered NXDOMAIN."""
+        """Return whether most queries were answered NXDOMAIN."""
         return 2 * self.failures > self.queries
 
 
@@ -75,7 +75,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Flood:
-    """One client's queries for more that is new than is kept."""
+    """One client's queries for new names beyond what is kept."""
 
     client: str
     queries: int
@@ -144,7 +144,7 @@ def meetings(recent: ir.Table) -> ir.Table:
     """Return young domains that answer ``clients`` of which each has two and more that fail, three clients at least.
 
     They are nearly ``all`` that ask for the domain. Those come first of whose clients more have that than of all
-    clients; how much more is told by the logarithm of a likelihood ratio, of the share among theirs and among all.
+    clients; the measure is the logarithm of a likelihood ratio, of the share among theirs and among all.
     """
     t = _young(recent)
     t = t.mutate(fails=2 * t.failures > t.queries)

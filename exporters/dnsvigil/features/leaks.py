@@ -25,10 +25,10 @@ COUNTS: Final = (
 """What is summed up, as records.UNUSUAL has it."""
 
 MOST_DOMAINS: Final = 2000
-"""Domains that are told at most: those that carry most."""
+"""How many domains are returned: those that carry most."""
 
 MOST_CLIENTS: Final = 20
-"""Clients of a domain that are told by themselves: those that carry most."""
+"""How many clients of a domain are listed one by one: those that carry most."""
 
 Row = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""How a name looks: the likelihood of its letters, the words in it, its structure; numbers for many names at once.
+"""Features of names: the likelihood of letters, the words, the structure; computed for many names at once.
 
 What is looked at is the label that the registrant chose, the first one of a registered domain. The suffix has no part
 in it, so that a generator's move to another suffix changes nothing.

@@ -10,10 +10,10 @@ Hashes = NDArray[np.uint64]
 Times = NDArray[np.int64]  # microseconds since the epoch, UTC
 
 YOUNG_FOR: Final = 24 * 3600 * 10**6
-"""So long after it was first asked for a domain is young, in microseconds."""
+"""How long a domain counts as newly observed after its first query, in microseconds."""
 
 MOST_YOUNG: Final = 1_000_000
-"""Young domains that are remembered; in 24 bytes each."""
+"""How many newly observed domains are remembered, in 24 bytes each."""
 
 POPULAR_BITS: Final = 40
 """A domain that set so many of 64 bits, one for each client, is asked for by many: by linear counting (Whang et al.

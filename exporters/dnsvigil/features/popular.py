@@ -1,4 +1,4 @@
-"""The domains that the operator's own clients have long asked for, to learn from as benign ones."""
+"""The domains that the operator's own clients have queried for a long time, as benign training data."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta

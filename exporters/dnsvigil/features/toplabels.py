@@ -1,4 +1,4 @@
-"""Which labels are shown by themselves: a bounded list of the heaviest, that does not flap."""
+"""Which labels are shown: a bounded, stable list of the heaviest ones."""
 
 from collections.abc import Iterable
 from typing import Final

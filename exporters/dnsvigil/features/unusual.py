@@ -1,4 +1,4 @@
-"""Unusual traffic: what is asked for that nobody asked for before, or in domains that are young.
+"""Unusual traffic: queries for names that nobody queried before, or in newly observed domains.
 
     transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ unusual
                                                   └──────────┴─────────────────────────┘
@@ -97,7 +97,7 @@ def asked(transactions: ir.Table, names: ir.Table, deep: ir.Table, top_level: li
 
 
 def domain_hash(domain: ir.StringValue) -> ir.IntegerValue:
-    """Return the hash by which a domain is known to be young."""
+    """Return the hash that identifies a newly observed domain."""
     return _hash("d", domain)
 
 

@@ -1,4 +1,4 @@
-"""MISP's lists of what is known and mostly harmless, from pymispwarninglists."""
+"""MISP's lists of known, mostly harmless names, from pymispwarninglists."""
 
 import json
 from importlib.resources import files

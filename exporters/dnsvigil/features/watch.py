@@ -107,7 +107,7 @@ class Watcher:
         )
 
     def _tell(self, hashes: Hashes, domains: Hashes, first: NDArray[Any]) -> None:
-        """Tell which names are new, and which are in young domains, for the names of the table ``asked``."""
+        """Find which names of the table ``asked`` are new, and which are in newly observed domains."""
         new = self._novelty.unseen(hashes)
         at: Times = first.astype("M8[us]").astype(np.int64)
         order = np.argsort(at, kind="stable")
@@ -194,7 +194,7 @@ def never_young() -> Hashes:
 
 
 def is_never_young(domain: str) -> bool:
-    """Tell whether a domain is one of :func:`never_young`."""
+    """Return whether a domain is one of :func:`never_young`."""
     # As unusual.domain_hash has it.
     digest = hashlib.md5(b"d" + domain.encode(), usedforsecurity=False).digest()
     return bool(within(np.frombuffer(digest, "<u8", 1, 8), never_young())[0])

@@ -67,7 +67,7 @@ Handler = Callable[[WSGIEnvironment], Response]
 
 
 class BodyError(Exception):
-    """A request's body cannot be had; ``status`` is what to answer."""
+    """A request's body cannot be read; ``status`` is the status of the response."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)

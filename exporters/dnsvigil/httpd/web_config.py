@@ -239,10 +239,10 @@ class WebConfig:
 
 
 class LiveWebConfig:
-    """The web configuration as the files have it now; ``path`` None gives the default for good.
+    """The current web configuration of the files; ``path`` None always gives the default.
 
     A file that became wrong is reported in the log once, and the last good configuration stays. So it is
-    with one that would switch TLS on or off, or basic authentication off: a file caught empty, halfway
+    with one that would switch TLS on or off, or basic authentication off: a file that is empty, halfway
     through being written, must not open the server to everybody.
     """
 
@@ -304,7 +304,7 @@ def load_web_config(path: Path) -> WebConfig:
 
 
 class _Pem:
-    """Makes the TLS context of the web configuration file ``path``; ``files`` is told of what it reads."""
+    """Makes the TLS context of the web configuration file ``path``; ``files`` records the files that it reads."""
 
     def __init__(self, path: Path, files: dict[Path, Stamp]) -> None:
         self._path = path

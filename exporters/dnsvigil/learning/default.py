@@ -1,4 +1,4 @@
-"""Where name scores lie: the one that comes with the package, and the operator's own."""
+"""The directories of the name score models: the package's own, and the operator's."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ def default_model() -> Path:
 
 
 def trained_model(state: Path) -> Path:
-    """Return the directory in the collector's folder where ``dnsvigil train`` leaves its model, if it did."""
+    """Return the directory in the state folder to which ``dnsvigil train`` writes its model."""
     return state / "models" / "name-score"

@@ -1,4 +1,4 @@
-"""How well the name score tells malware's names from others, family by family."""
+"""How well the name score distinguishes names of malware from others, by family."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from dnsvigil.learning.namescore import HELD_OUT_SEEDS, NameModel, lexicon_of
 from dnsvigil.learning.samples import Benign
 
 FALSE_POSITIVES: Final = 0.01
-"""The share of benign names at which true positives are told."""
+"""The share of false positives at which true positives are reported."""
 
 _PER_SEED: Final = 40
 
 
 @dataclass(frozen=True)
 class FamilyFigures:
-    """What comes of one family's names."""
+    """The figures of one family."""
 
     family: str
     names: int
@@ -32,7 +32,7 @@ class FamilyFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """What comes of a model on names that it was not trained on."""
+    """The figures of a model on names that it was not trained on."""
 
     benign: int
     threshold: float  # the score that FALSE_POSITIVES of the benign names reach

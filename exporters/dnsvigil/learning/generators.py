@@ -1,4 +1,4 @@
-"""Names as malware makes them: algorithms of our own with the parameters of published families.
+"""Names like those of malware, made by algorithms of our own with the parameters of published families.
 
 Each maker below is one published kind of domain generation algorithm. A family is a maker with the facts that analyses
 have published of it: alphabet, lengths, suffixes, and whether the date is part of the seed. Sources: Plohmann et al.,

@@ -1,7 +1,7 @@
 """Model directories: arrays in ``arrays.npz``, all else in ``model.json``; never a pickle.
 
 ``model.json`` has what the model is, its format's version, the hashes of both files' contents and the figures of its
-training. A directory that is not just as it was written is refused.
+training. A directory that was changed after it was written is refused.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""How much a domain's name looks as if malware had made it: a k-nearest-neighbours score of the name alone.
+"""How much a domain's name looks like a generated one: a k-nearest-neighbours score of the name alone.
 
 Names become points: their features (:mod:`dnsvigil.features.names`), through a projection that has learned to set
 generated names apart from others, so that distances mean something for the question. The neighbours are benign names
@@ -32,7 +32,7 @@ from dnsvigil.learning.samples import Benign, known_words
 KIND: Final = "name-score"
 VERSION: Final = 1
 K: Final = 19
-"""How many neighbours of each class tell the density there."""
+"""How many neighbours of each class estimate its density."""
 
 TRAINING_SEEDS: Final = range(20)
 HELD_OUT_SEEDS: Final = range(1000, 1010)
@@ -47,7 +47,7 @@ _HIDDEN: Final = (64, 8)
 _ROUNDS: Final = ((2e-3, 9), (2e-4, 3))  # learning rate, and how often all names are seen with it
 _BESIDE: Final = 0.3  # how much the other axes count beside that of the class
 _MOST_TEACHERS: Final = 150_000  # benign names for the projection
-_FARTHEST: Final = 5  # standard deviations: what is beyond tells no more
+_FARTHEST: Final = 5  # standard deviations; larger values carry no more information
 _NEAREST: Final = np.float32(1e-2)  # distances below are taken as this: more is not sure in single precision
 STEPS: Final = (
     "language",
@@ -57,7 +57,7 @@ STEPS: Final = (
     "neighbours",
     "calibration",
 )
-"""What training does, one after the other."""
+"""The steps of training, in order."""
 
 _RATES: Final = (1, 0.8, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 
@@ -67,7 +67,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A name that is near, the family of its generator (None: benign), and how far it is."""
+    """A near name, the family of its generator (None: benign), and its distance."""
 
     name: str
     family: str | None
@@ -88,7 +88,7 @@ class NameModel:
     """A trained score of names."""
 
     def __init__(self, arrays: dict[str, NDArray[Any]], facts: Any) -> None:
-        """Take what :meth:`train` or a model directory gives."""
+        """Take the arrays and facts of :meth:`train` or of a model directory."""
         self.facts = facts
         self._arrays = arrays
         self._features = NameFeatures(_language_of(arrays))

@@ -1,4 +1,4 @@
-"""What the dependencies hold to learn from: names of popular domains, and English words."""
+"""Training data in the dependencies: names of popular domains, and English words."""
 
 import hashlib
 import re

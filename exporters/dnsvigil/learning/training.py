@@ -1,4 +1,4 @@
-"""Training of the name score from all that there is, with its figures on what was held back."""
+"""Trains the name score from all sources, and measures it on names held back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from dnsvigil.learning.namescore import NameModel, Progress
 from dnsvigil.learning.samples import Benign, popular_domains, prose_words, share
 
 STEPS: Final = ("names", *namescore.STEPS, "figures")
-"""What training does, one after the other."""
+"""The steps of training, in order."""
 
 _TAUGHT: Final = 0.75  # of the names of a list
 _MOST_TESTED: Final = 20_000  # benign names for the figures
@@ -20,7 +20,7 @@ _MOST_TESTED: Final = 20_000  # benign names for the figures
 
 @dataclass(frozen=True)
 class Lessons:
-    """What is to be learned beside what the dependencies hold."""
+    """Training data beside that of the dependencies."""
 
     popular: Sequence[str] = ()  # benign domains of the operator's own, the most popular first
     dismissed: Sequence[str] = ()  # domains that were found and are harmless
@@ -30,8 +30,8 @@ class Lessons:
 def train(lessons: Lessons, seed: int = 0, progress: Progress = lambda step: None) -> NameModel:
     """Return a name score, with its figures on names that it was not trained on among its facts.
 
-    The same lessons, dependencies and seed give the same model. ``progress`` is told each of ``STEPS`` as it begins.
-    Raises ``ValueError`` for too few domains.
+    The same lessons, dependencies and seed give the same model. ``progress`` is called with each of ``STEPS`` as it
+    begins. Raises ``ValueError`` for too few domains.
     """
     progress("names")
     benign, prose = Benign.divide([*popular_domains(), *lessons.popular]), prose_words()

@@ -1,1 +1,1 @@
-"""The resolver exporter: is this resolver host well, and is it serving? It runs on each resolver host."""
+"""The resolver exporter: metrics of a resolver host and its resolver. It runs on each resolver host."""

@@ -1,4 +1,4 @@
-"""The resolver exporter's configuration, ``/etc/dnsvigil/resolver.yml``; with no file its defaults serve."""
+"""The resolver exporter's configuration, ``/etc/dnsvigil/resolver.yml``; without a file, the defaults apply."""
 
 import re
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ DEFAULT_RESOLVERS: Final = (
     Resolver("dnsdist", process="dnsdist"),
     Resolver("knotd", process="knotd"),
 )
-"""Looked for where no resolver is configured; each is shown from when it is first seen."""
+"""The resolvers to look for if none is configured; each has metrics from the time it is first seen."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Sockets:
 
     enabled: bool = True
     ports: list[int] = field(default_factory=lambda: [53, 853])
-    listeners: int = 64  # local addresses shown by themselves; those beyond are summed up as "other"
+    listeners: int = 64  # local addresses with labels of their own; the rest is summed up as "other"
 
     def __post_init__(self) -> None:
         if not self.ports or not all(1 <= port <= 65535 for port in self.ports):
@@ -88,14 +88,14 @@ class Sockets:
 
 @dataclass(frozen=True)
 class Host:
-    """The collector of the machine; off where node_exporter runs."""
+    """The collector of host metrics; switch it off beside node_exporter."""
 
     enabled: bool = True
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question that is asked again and again, and the answer that is expected."""
+    """One question, sent in every interval, and the expected answer."""
 
     name: str
     type: str = "A"
@@ -103,7 +103,9 @@ class Question:
     port: int | None = None  # default: that of the probe; 853 for tls
     protocol: Literal["udp", "tcp", "tls"] = "udp"
     rcode: str = "NOERROR"
-    answer: list[str] = field(default_factory=list)  # record data that has to be there; none: any answer will do
+    answer: list[str] = field(
+        default_factory=list
+    )  # record data that the answer must contain; none: any answer is right
     dnssec: bool = False  # the answer has to be authenticated (AD)
 
     def __post_init__(self) -> None:
@@ -147,7 +149,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Probe:
-    """The collector that asks the resolver."""
+    """The collector that probes the resolver."""
 
     enabled: bool = True
     interval: Duration = Duration(15)

@@ -1,4 +1,4 @@
-"""The collector of the machine: what of its hardware and kernel bears on DNS. It is off where node_exporter runs."""
+"""The collector of host metrics, as far as DNS depends on them. Switch it off beside node_exporter."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ from dnsvigil.resolver.procfs import ProcFs
 from dnsvigil.resolver.scrape import Parts
 
 MOST_DEVICES: Final = 64
-"""Disks, and network devices, that are shown: the first so many in the kernel's order."""
+"""How many disks, and network devices, have metrics: the first ones in the kernel's order."""
 
 FOLDERS: Final = tuple(
     Path(folder)
@@ -34,7 +34,7 @@ FOLDERS: Final = tuple(
         "/var/lib/knot",
     )
 )
-"""Folders whose file systems are shown where no resolver has ``folders``; one that is not there lies in that above."""
+"""Folders whose file systems have metrics if no resolver has ``folders``; a missing folder counts as its parent."""
 
 _PREFIX: Final = "dnsvigil_resolver_host_"
 _CPU_MODES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
@@ -53,7 +53,7 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Clock(NamedTuple):
-    """What the kernel says of its clock."""
+    """The state of the kernel's clock."""
 
     synchronised: bool
     offset: float  # seconds that are left to set right
@@ -61,7 +61,7 @@ class Clock(NamedTuple):
 
 
 class HostCollector:
-    """Shows the machine. One part that cannot be read takes nothing but its own metrics away."""
+    """Collects host metrics. A part that cannot be read affects only its own metrics."""
 
     name = "host"
 
@@ -86,7 +86,7 @@ class HostCollector:
         self.read_clock: Callable[[], Clock] = read_clock
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics of every part that can be read, and of a part that can be read in part, those."""
+        """Yield the metrics of every part that can be read, even if only partly."""
         for part, read in self._readers.items():
             try:
                 yield from read()
@@ -197,7 +197,7 @@ class HostCollector:
 
     def _softnet(self) -> Iterator[Metric]:
         rows = [[int(field, 16) for field in line.split()] for line in self._text("net/softnet_stat").splitlines()]
-        # Linux before 5.10 does not tell the CPU's number, which is that of the line unless CPUs are offline.
+        # Linux before 5.10 omits the CPU's number, which is the line's number unless CPUs are offline.
         cpus = [[str(row[12] if len(row) > 12 else number)] for number, row in enumerate(rows)]
         for column, (what, text) in enumerate(
             (
@@ -263,7 +263,7 @@ class _Timex(ctypes.Structure):
 
 
 def read_clock() -> Clock:
-    """Ask the kernel, changing nothing. Raises ``OSError`` where a filter of system calls forbids it."""
+    """Read the kernel's clock state. Raises ``OSError`` where a filter of system calls forbids it."""
     timex = _Timex()
     state = _LIBC.adjtimex(ctypes.byref(timex))
     if state < 0:
@@ -320,7 +320,7 @@ def _mounts(mountinfo: str) -> dict[str, tuple[str, str, str]]:
 
 
 def _mount_of(folder: str, mounts: Mapping[str, object]) -> str:
-    """Return the mount point that ``folder`` lies under, whether it is there or not."""
+    """Return the mount point above ``folder``, whether the folder exists or not."""
     path = Path(folder)
     for above in (path, *path.parents):
         if str(above) in mounts:

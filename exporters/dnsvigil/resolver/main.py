@@ -98,7 +98,7 @@ def collectors(config: Config, probe: ProbeCollector | None) -> list[Collector]:
 
 
 def application(found: list[Collector]) -> WSGIApplication:
-    """Return what answers over HTTP."""
+    """Return the WSGI application."""
     registry = CollectorRegistry()
     prometheus_client.ProcessCollector(registry=registry)
     registry.register(Scrape(found))

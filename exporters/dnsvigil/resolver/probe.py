@@ -1,4 +1,4 @@
-"""The collector that asks the resolver real questions, in the background and not in the scrape.
+"""The collector that sends probes to the resolver, in the background and not during scrapes.
 
 Every question, and the identity of every server, has a thread of its own, so one that hangs delays no other.
 """
@@ -36,7 +36,7 @@ BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 """Upper bounds of the duration histogram, in seconds."""
 
 MOST_CHARACTERS: Final = 64
-"""Of what a server says that it is."""
+"""Maximum length of a server's identity and version."""
 
 _PAYLOAD: Final = 1232  # bytes; what a datagram can carry on any path
 _LABELS: Final = ("server", "protocol", "dns_name", "qtype")
@@ -44,11 +44,11 @@ _RECVERR: Final = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (so
 
 
 class Failed(Exception):
-    """There is no response; the text is one of :data:`REASONS`, the cause what there is to tell of it."""
+    """A probe failed without a response; the text is one of :data:`REASONS`, the cause has the details."""
 
 
 class Target(NamedTuple):
-    """Where a question goes."""
+    """The server that a question is sent to."""
 
     address: str
     port: int
@@ -59,7 +59,7 @@ class Target(NamedTuple):
 
 
 class ProbeCollector:
-    """Asks from :meth:`start` to :meth:`stop`, and shows what came of it."""
+    """Sends probes from :meth:`start` to :meth:`stop`, and reports their results."""
 
     name = "probe"
 
@@ -98,7 +98,7 @@ class ProbeCollector:
                 self._failures.labels(*labels, reason)
 
     def start(self) -> None:
-        """Begin to ask; returns at once."""
+        """Begin to send probes; returns at once."""
         tasks = [partial(self._probe, question) for question in self._config.questions]
         if self._config.identity:
             targets = [self._target(question) for question in self._config.questions]
@@ -110,11 +110,11 @@ class ProbeCollector:
             threading.Thread(target=self._repeat, args=(task, wait), name="probe", daemon=True).start()
 
     def stop(self) -> None:
-        """Ask no more; a question under way is left to itself until its timeout."""
+        """Send no more probes; a probe in progress runs until its timeout."""
         self._stopping.set()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what is known now, without asking anything."""
+        """Yield the results so far, without sending anything."""
         yield from self._registry.collect()
         rcodes = GaugeMetricFamily(
             "dnsvigil_resolver_probe_rcode",
@@ -168,7 +168,7 @@ class ProbeCollector:
         self._last.labels(*labels).set_to_current_time()
 
     def _identify(self, target: Target) -> None:
-        with contextlib.suppress(Failed):  # then what is known stays, so that alerts can tell who is silent
+        with contextlib.suppress(Failed):  # then the last identity stays, so that alerts can name the silent server
             said = {name: self._said(name, target) for name in ("id.server", "version.bind")}
             said["id.server"] = said["id.server"] or self._said("hostname.bind", target)
             self._identities[str(target)] = (said["id.server"], said["version.bind"])

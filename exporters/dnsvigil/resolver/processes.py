@@ -1,4 +1,4 @@
-"""The collector of the resolvers' processes: are they there, and what do they use?
+"""The collector of the resolvers' processes: whether they run, and what they use.
 
 A resolver's processes are found anew at every scrape, so a restart under another PID goes on counting:
 
@@ -77,7 +77,7 @@ class _Group:
     processes: dict[tuple[int, int], _Process] = field(default_factory=dict)  # by PID and start, in ticks since boot
     totals: defaultdict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     pidfile: tuple[int, int, int] | None = None  # when it was written, its PID, that process's start
-    unknown: bool = False  # whether its processes could not be looked for
+    unknown: bool = False  # whether its processes could not be searched for
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class ProcessCollector:
         return [*gauges.values(), *counters.values()]
 
     def _hidden(self, pids: set[int]) -> bool:
-        """Tell whether no process of another user can be seen, process 1 included."""
+        """Return whether no process of another user is visible, not even process 1."""
         if self._fs.read("1/comm") is not None or any(self._is_foreign(pid) for pid in pids):
             return False
         self._why["processes"] = (

@@ -1,4 +1,4 @@
-"""Reading below /proc and /sys, wherever they lie: a test, or a container that mounts the host's, says where."""
+"""Reads files below /proc and /sys, whose paths tests and containers may set."""
 
 import os
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ class ProcFs:
     sys: Path = Path("/sys")
 
     def read(self, path: str) -> str | None:
-        """Return the text of ``path`` below /proc; None where there is none, or it may not be read."""
+        """Return the text of ``path`` below /proc; None if it does not exist or is not readable."""
         return _text(f"{self.proc}/{path}")
 
     def read_sys(self, path: str) -> str | None:
-        """Return the text of ``path`` below /sys; None where there is none, or it may not be read."""
+        """Return the text of ``path`` below /sys; None if it does not exist or is not readable."""
         return _text(f"{self.sys}/{path}")
 
     def names(self, path: str) -> list[str]:
-        """Return the names in the folder ``path`` below /proc; none where there is none, or it may not be read."""
+        """Return the names in the folder ``path`` below /proc; none if it does not exist or is not readable."""
         return _names(f"{self.proc}/{path}")
 
     def names_sys(self, path: str) -> list[str]:
-        """Return the names in the folder ``path`` below /sys; none where there is none, or it may not be read."""
+        """Return the names in the folder ``path`` below /sys; none if it does not exist or is not readable."""
         return _names(f"{self.sys}/{path}")
 
     def content(self, path: str) -> bytes:
-        """Return what ``path`` below /proc holds; raises ``OSError``, for those who have to tell why."""
+        """Return the content of ``path`` below /proc; raises ``OSError``, for callers that report the reason."""
         return _content(f"{self.proc}/{path}")
 
 

@@ -1,4 +1,4 @@
-"""The kernel's sockets by /proc/net/{tcp,tcp6,udp,udp6}, where netlink cannot be had.
+"""The kernel's sockets from /proc/net/{tcp,tcp6,udp,udp6}, where netlink is not available.
 
 It takes four times as long, and knows neither the receive buffer nor the limit of an accept queue (which is given as
 a send queue of 0).

@@ -1,4 +1,4 @@
-"""What one scrape does: asks every collector, and says which of them, or which of their parts, did not work."""
+"""Runs every collector during a scrape, and reports which of them, or which of their parts, failed."""
 
 import logging
 import platform
@@ -24,7 +24,7 @@ class Parts:
         self._missing: dict[str, str | None] = dict.fromkeys(names)
 
     def missing(self, part: str, why: str) -> None:
-        """Note that ``part`` gives nothing; ``why`` tells the operator the cause and what to do."""
+        """Note that ``part`` has no metrics; ``why`` gives the operator the cause and the remedy."""
         if self._missing[part] != why:
             log.warning("%s: %s not available: %s", self.collector, part, why)
         self._missing[part] = why
@@ -42,7 +42,7 @@ class Parts:
 
 
 class Collector(Protocol):
-    """One collector. What it raises is logged and shown, and takes nothing but its own metrics away."""
+    """One collector. An exception is logged and reported, and affects only the collector's own metrics."""
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class Scrape(PrometheusCollector):
         self._turn = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics of the collectors that work, and how each fared."""
+        """Yield the metrics of the collectors that work, and whether each one did."""
         with self._turn:
             yield from self._collect()
 

@@ -1,4 +1,4 @@
-"""The collector of the sockets that serve DNS: those whose local port is one of the configured.
+"""The collector of the sockets that serve DNS: those with a configured local port.
 
 A socket's family is that of the socket, as ``ss`` has it: one that listens on ``::`` serves IPv4 as well, and what it
 accepts from there counts as ipv6 too, with an address such as ``::ffff:192.0.2.1``.
@@ -46,7 +46,7 @@ _REMEMBERED: Final = 20  # scrapes; an answer may miss a socket now and then, an
 
 @dataclass
 class _Sums:
-    """What one answer adds up to, by (family, local port) where nothing else is said."""
+    """The sums of one answer of the kernel, by (family, local port) unless noted otherwise."""
 
     sockets: Counter[tuple[int, int, int]] = field(default_factory=Counter)  # by family, state, local port
     receive: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -172,7 +172,7 @@ class SocketCollector:
         if not one.drops:
             self._dropped.pop(one.inode, None)
             return
-        # The inode serves as the key because both ways to the sockets tell it. It may have gone to another socket.
+        # The inode is the key because both sources of sockets have it. Another socket may have taken it over.
         before, _ = self._dropped.get(one.inode, (0, 0))
         self._drops[listener] = total + one.drops - (before if before <= one.drops else 0)
         self._dropped[one.inode] = one.drops, self._scrape

@@ -1,7 +1,7 @@
-"""Findings in the store: what is wrong, with whom, how badly, and what shows it.
+"""Findings in the store: the subject, the severity, and the evidence.
 
-What is found again while it is open stays one finding, with a count; its score decays, and it closes when it is not
-found any more. What an operator dismisses, and what is like it, is not found again for a while.
+A finding that is found again while it is open stays one finding, with a count. Its score decays, and it closes when
+nothing confirms it any more. A dismissed finding, and similar ones, are not made again for a while.
 """
 
 import json
@@ -29,16 +29,16 @@ SHOWN: Final = 100
 """How many open ones /metrics shows."""
 
 QUIET: Final = timedelta(hours=1)
-"""A finding that has not been found for so long is closed."""
+"""A finding that nothing has confirmed for so long is closed."""
 
 HALF_LIFE: Final = timedelta(hours=1)
-"""After so long without being found a score is half of what it was."""
+"""The time after which the score of an unconfirmed finding is halved."""
 
 DISMISSED_FOR: Final = timedelta(days=30)
-"""So long what is like a dismissed finding is not found again."""
+"""How long findings similar to a dismissed one are suppressed."""
 
 DISMISSALS: Final = 10_000
-"""How many dismissals the store has at most, the newest."""
+"""How many dismissals the store keeps, the newest ones."""
 
 STATES: Final = ("open", "closed", "dismissed")
 
@@ -126,7 +126,7 @@ class Finding:
 
     @property
     def domains(self) -> list[str]:
-        """Return the registered domains that the evidence says it rests on, each once."""
+        """Return the registered domains in the evidence, each once."""
         domains = self.evidence.get("domains")
         return [*dict.fromkeys(filter(is_text, domains))] if isinstance(domains, list) else []
 
@@ -140,7 +140,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(Finding))
 
 
 class Findings:
-    """The findings in one store. Whoever changes them has begun a transaction."""
+    """The findings in one store. Callers that change them must have begun a transaction."""
 
     def __init__(self, store: Store) -> None:
         """Raises :class:`dnsvigil.store.store.StoreError`."""
@@ -193,7 +193,7 @@ class Findings:
     def dismiss(self, number: int, why: str, now: datetime) -> Finding | None:
         """Dismiss the finding with an id, whatever its state, at a time, UTC without a zone; return it as it is then.
 
-        None is returned where there is none. Raises ``ValueError`` where ``why`` says nothing, or too much.
+        Returns None if there is no such finding. Raises ``ValueError`` if ``why`` is empty or too long.
         """
         if not (why.strip() and len(why) <= _MAX_WHY and is_text(why)):
             raise ValueError(f"why: expected 1 to {_MAX_WHY:,} characters")
@@ -238,9 +238,9 @@ def finding_with(read: Read, number: int) -> Finding | None:
 
 
 def dismissed_domains(read: Read) -> list[str]:
-    """Return the domains that dismissed findings rested on, each once, those dismissed last first.
+    """Return the domains of dismissed findings, each once, the last dismissed first.
 
-    There are the most telling few of each dismissal, and ``_MAX_TAUGHT`` at most.
+    They are the most significant few of each dismissal, ``_MAX_TAUGHT`` at most.
     """
     query = f"SELECT unnest(domains[:{_TAUGHT}]) FROM dismissals ORDER BY dismissed_at DESC, rowid DESC"
     domains = dict.fromkeys(domain for (domain,) in read(query))
@@ -250,7 +250,7 @@ def dismissed_domains(read: Read) -> list[str]:
 def count_open(read: Read) -> dict[tuple[str, str], int]:
     """Return how many findings are open, by detector and severity.
 
-    The detectors with the most stand by themselves, the rest together as ``other``.
+    The detectors with the most findings have labels of their own, the rest are ``other``.
     """
     found: Counter[tuple[str, str]] = Counter()
     rows = read("SELECT detector, severity, count(*) FROM findings WHERE state = 'open' GROUP BY ALL ORDER BY ALL")
@@ -282,7 +282,7 @@ def _decayed(finding: Finding, now: datetime) -> float:
 
 
 def _is_flat(value: Any, depth: int) -> bool:
-    """Tell whether no more than so many lists and objects lie within each other, the outermost included."""
+    """Return whether lists and objects are nested no deeper than this, including the outermost."""
     layer = [value]
     for _ in range(depth + 1):
         layer = [part for each in layer for part in _parts(each)]
@@ -298,7 +298,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def is_text(value: Any) -> bool:
-    """Tell whether something is a text that can be written, and not an empty one."""
+    """Return whether something is a non-empty text that can be encoded."""
     try:
         return isinstance(value, str) and bool(value.encode())
     except UnicodeEncodeError:  # half of a pair

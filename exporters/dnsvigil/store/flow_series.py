@@ -1,6 +1,6 @@
-"""What the store has of flows, as JSON has it: series, verdicts and top talkers. Nothing here changes the store.
+"""Flows in the store as JSON: series, verdicts and top talkers. Nothing here changes the store.
 
-Where no exporter is asked for, those count whose newest slot is not much older than the newest of all.
+Without an exporter in the request, all exporters count whose newest slot is not much older than the newest of all.
 """
 
 import math
@@ -60,7 +60,7 @@ def series(
     """Return series over the last ``since`` of event time, each with its points and its newest verdict.
 
     They are of protocols and services, or with ``resolver``, an address or ``*``, of resolvers. A slot has a point
-    where the exporter had any flows; its value is None where it says nothing, its baseline where it was not judged.
+    where the exporter had any flows; its value is None where it is undefined, its baseline where it was not evaluated.
     Raises ``ValueError`` for more than ``MAX_POINTS``.
     """
     where = "WHERE ($1::VARCHAR IS NULL OR exporter = $1)"

@@ -21,13 +21,13 @@ from dnsvigil.records import DNS_FLOW, FLOW_SLOT_SECONDS
 from dnsvigil.store.store import Store
 
 ROW_BYTES: Final = 64
-"""What a DNS flow record is taken to need in the file, in bytes.
+"""The assumed size of a DNS flow record in the file, in bytes.
 
 Compressed it is less than half of that, but a checkpoint may write it anew before it frees the old.
 """
 
 SEEN: Final = timedelta(days=7)
-"""A series that had nothing for so long is not shown any more."""
+"""A series without flows for so long is dropped."""
 
 _SPARE: Final = 0.1  # of the bytes that DNS flow records may take, made free when they are used up
 _FILE_LIFE: Final = timedelta(days=35)
@@ -119,7 +119,7 @@ class FlowFile:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one series in one slot: of an exporter's protocol and service, or of a resolver."""
+    """The verdict on one series in one slot: of an exporter's protocol and service, or of a resolver."""
 
     exporter: str
     protocol: str | None
@@ -153,12 +153,12 @@ class FlowTables:
         return {Path(path): (size, changed) for path, size, changed in rows}
 
     def has_path(self, path: Path, stamp: tuple[int, int]) -> bool:
-        """Tell whether this file was read as it is."""
+        """Return whether this file was read in its present state."""
         query = "SELECT 1 FROM flow_files WHERE path = ? AND size = ? AND changed = ? LIMIT 1"
         return bool(self._store.rows(query, str(path), *stamp))
 
     def has_digest(self, digest: str, path: Path) -> bool:
-        """Tell whether a file of this content was read; one that was damaged may have been mended where it lies."""
+        """Return whether a file of this content was read; a damaged file may have been repaired in place."""
         query = "SELECT 1 FROM flow_files WHERE digest = ? AND NOT (damaged AND path = ?) LIMIT 1"
         return bool(self._store.rows(query, digest, str(path)))
 
@@ -224,16 +224,16 @@ class FlowTables:
         return int(number)
 
     def handed(self) -> dict[Path, str | None]:
-        """Return the files that were handed over and not read yet, with their exporters."""
+        """Return the submitted files that are not read yet, with their exporters."""
         return {Path(path): exporter for path, exporter in self._store.rows("FROM flow_handed ORDER BY path")}
 
     def put_handed(self, files: Iterable[tuple[Path, str | None]]) -> None:
-        """Keep files that are handed over until they are read."""
+        """Keep submitted files until they are read."""
         for path, exporter in files:
             self._run("INSERT OR REPLACE INTO flow_handed VALUES (?, ?)", str(path), exporter)
 
     def drop_handed(self, path: Path) -> None:
-        """Forget that a file was handed over."""
+        """Forget a submitted file."""
         self._run("DELETE FROM flow_handed WHERE path = ?", str(path))
 
     # What a file adds
@@ -342,7 +342,7 @@ class FlowTables:
     def complete_slot(self, exporter: str) -> datetime | None:
         """Return the newest slot up to whose end the exporter's files reach.
 
-        How long a file is, is told by the least distance of the newest ones, five minutes at most.
+        The length of a file is the shortest distance between the newest files, five minutes at most.
         """
         query = 'SELECT DISTINCT "begin" FROM flow_files WHERE exporter = ? ORDER BY 1 DESC LIMIT ?'
         begins: list[datetime] = [begin for (begin,) in self._store.rows(query, exporter, _FILES_FOR_INTERVAL)]
@@ -452,7 +452,7 @@ class FlowTables:
     # Verdicts
 
     def put_verdicts(self, exporter: str, slot: datetime, verdicts: Sequence[Verdict]) -> None:
-        """Keep what is said of an exporter's series in a slot, instead of what was said before."""
+        """Keep the verdicts on an exporter's series in a slot, in place of earlier ones."""
         self._run("DELETE FROM flow_verdicts WHERE exporter = ? AND slot = ?", exporter, slot)
         names = ("protocol", "service", "resolver", "measure", "value", "baseline", "spread", "deviation")
         bound: dict[str, Any] = {name: [getattr(verdict, name) for verdict in verdicts] for name in names}
@@ -471,7 +471,7 @@ class FlowTables:
         return dict(self._store.rows("SELECT exporter, max(slot) FROM flow_verdicts GROUP BY ALL"))
 
     def verdicts(self, slots: Mapping[str, datetime]) -> list[Verdict]:
-        """Return what is said of the series of these exporters in these slots."""
+        """Return the verdicts on the series of these exporters in these slots."""
         columns = "exporter, protocol, service, resolver, measure, value, baseline, spread, deviation, history_seconds"
         rows = self._of_slots("flow_verdicts", f"{columns}, anomalies", slots, "ALL")
         return [Verdict(*(*row[:-1], tuple(row[-1]))) for row in rows]

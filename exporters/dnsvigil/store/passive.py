@@ -10,7 +10,7 @@ from typing import Final
 from dnsvigil.store.store import LARGEST, Store
 
 ROW_BYTES: Final = 64
-"""What a tuple is taken to need beside its text, in bytes. On disk it is a quarter of the whole, compressed."""
+"""The assumed size of a tuple beside its text, in bytes. On disk, compression makes it a quarter of the whole."""
 
 _SPARE: Final = 0.1  # of the bytes that tuples may take, made free when they are used up
 _KEY: Final = "rrname, rrtype, rdata, sensor"
@@ -81,7 +81,7 @@ class PassiveDns:
         self._store.connection.execute("INSERT INTO passive_dns_new BY NAME FROM gathered")
 
     def has_new(self) -> bool:
-        """Tell whether there is something to merge."""
+        """Return whether there is something to merge."""
         return bool(self._store.rows("FROM passive_dns_new LIMIT 1"))
 
     def merge(self) -> int:

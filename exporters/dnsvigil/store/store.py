@@ -1,6 +1,6 @@
 """The state file: counters, summaries per minute, rows, cursors and sensors in DuckDB, changed in transactions.
 
-The file allows one process at a time. Whoever has it open for writing is named by the error that a second gets.
+Only one process can open the file for writing. The error of a second one names the first.
 """
 
 import re
@@ -21,7 +21,7 @@ from dnsvigil.store.set_aside import SetAside
 FILE_NAME: Final = "dnsvigil.duckdb"
 
 LARGEST: Final = 2**63 - 1
-"""No count goes beyond it: whoever writes a log cannot stop the reading by one number too large to be added."""
+"""The upper bound of counts, so that one huge number in a log cannot make additions overflow."""
 
 ROWS: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}
 """Table to its columns, of the records that are kept as they are."""
@@ -88,7 +88,7 @@ SUMMARIES: Final = tuple(_MERGED)
 
 
 class StoreError(Exception):
-    """The store cannot be read or written now: no space, no permission, damage."""
+    """The store cannot be read or written at the moment: no space, no permission, or damage."""
 
 
 class StoreInUseError(StoreError):
@@ -97,7 +97,7 @@ class StoreInUseError(StoreError):
 
 @dataclass(frozen=True)
 class Labels:
-    """What the store knows of the labels of one kind: which are shown, and how heavy the candidates are."""
+    """The labels of one kind in the store: which ones are shown, and the weights of the candidates."""
 
     shown: list[str]
     weights: dict[str, float]
@@ -173,7 +173,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file; once more does nothing."""
+        """Close the file; closing it again does nothing."""
         with self._reading:
             self._reader.close()
             self.connection.close()

@@ -15,7 +15,7 @@ KEPT_FOR: Final = timedelta(hours=25)
 """The hours that begin longer ago are dropped: a day, and the hour that it is."""
 
 MOST_ROWS: Final = 8_000_000
-"""Rows of a day. Where there are more the oldest hours are dropped."""
+"""The maximum number of rows of a day; beyond it, the oldest hours are dropped."""
 
 SAMPLES: Final = 8
 """Names that a row has as samples."""
@@ -52,7 +52,7 @@ def _merged(table: str) -> str:
 
 
 class UnusualTables:
-    """The tables in one store. Whoever changes them has begun a transaction."""
+    """The tables in one store. Callers that change them must have begun a transaction."""
 
     def __init__(self, store: Store, max_size: int) -> None:
         """Take the store's greatest size in bytes. Raises :class:`dnsvigil.store.store.StoreError`."""
