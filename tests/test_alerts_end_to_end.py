@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import threading
 import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
 from alerting import TIME_SCALE, Alerting, free_port, needs_prometheus, running, wait_until
-from exporters.running import get
+from exporters.running import collecting, get
 from lab import zeeklog
 from lab.generate import Generated, Stream
 from lab.replay import LiveLog
@@ -91,3 +93,53 @@ def test_exactly_the_failing_zone_is_reported_and_resolved(tmp_path: Path) -> No
     ratio = re.search(r"On 192\.0\.2\.1, ([\d.]+)% of", description)
     assert ratio and 10 < float(ratio[1]) < 14, description
     assert "a.example" in description and "the threshold is 10%" in description
+
+
+KILLS = 10
+FINDING = {
+    "detector": "trial",
+    "subject_type": "resolver",
+    "subject": "192.0.2.1",
+    "score": 0.9,
+    "severity": "critical",
+    "evidence": {},
+}
+
+
+def hand_over(url: str, state: Path, finding: dict[str, object]) -> None:
+    token = state / "api-token"
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"} if token.exists() else {}
+    headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(f"{url}/api/findings", json.dumps(finding).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status in (201, 202)
+
+
+def test_a_collector_that_is_killed_again_and_again_resolves_nothing(tmp_path: Path) -> None:
+    """Real time is a tenth of the rules': a restart has half a minute, and usually takes a few seconds."""
+    port = free_port()
+    config = tmp_path / "dnsvigil.yml"
+    config.write_text(f"listen: 127.0.0.1:{port}\nsources: {{zeek: [{{path: '{tmp_path}/logs/current'}}]}}\n")
+    state = tmp_path / "state"
+    traffic = Traffic(tmp_path / "logs")
+    traffic.faulty.set()
+    expected = {"DnsvigilZoneFailureRatio", "DnsvigilCriticalFindingsOpen"}
+    with ExitStack() as programs:
+        collector = programs.enter_context(collecting(config, state))
+        alerting = programs.enter_context(Alerting(tmp_path, {"dnsvigil": [f"127.0.0.1:{port}"]}, scale=10))
+        arrived = alerting.arrived
+        programs.callback(traffic.ended.set)
+        traffic.start()
+        hand_over(collector.url, state, FINDING)
+        wait_until("both alerts arrive", lambda: {alert["labels"]["alertname"] for alert in arrived} >= expected, 120)
+        for _ in range(KILLS):
+            collector.kill()
+            wait_until("Prometheus misses it", lambda: bool(alerting.query("up == 0")), 20)
+            collector = programs.enter_context(collecting(config, state))
+            wait_until(
+                "Prometheus has its series again", lambda: bool(alerting.query("dnsvigil_zone_queries_total")), 60
+            )
+        time.sleep(35)  # Alertmanager reports what ended within group_interval, half a minute here
+        firing = {found["metric"]["alertname"] for found in alerting.query('ALERTS{alertstate="firing"}')}
+    assert {alert["status"] for alert in arrived} == {"firing"}
+    assert {alert["labels"]["alertname"] for alert in arrived} == firing == expected
