@@ -310,6 +310,12 @@ MISTAKES = [
         "dnsvigil_zone_failure_ratio_threshold",
     ),
     ("a collector that restarts while", "alerts", "keep_firing_for: 15m", "keep_firing_for: 5m"),
+    (
+        "what was set aside long",
+        "alerts",
+        "present_over_time(dnsvigil_set_aside_total[1d] offset 1h)",
+        "dnsvigil_set_aside_total offset 1h",
+    ),
     ("a collector that stays down", "alerts", "keep_firing_for: 5m", "keep_firing_for: 10m"),
     ("resolver exporters that restart", "resolver-alerts", "keep_firing_for: 5m", "keep_firing_for: 30s"),
     (
