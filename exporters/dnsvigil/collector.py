@@ -10,6 +10,7 @@ from typing import Final
 from dnsvigil.config import Config
 from dnsvigil.detection import Detection, DetectionSnapshot
 from dnsvigil.features.embedded import SUMMARIES, Summarizer
+from dnsvigil.features.servers import broadcast_addresses
 from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
 from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.features.unusual import COLUMNS as UNUSUAL_COLUMNS
@@ -19,6 +20,7 @@ from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch
 from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findings_in
 from dnsvigil.store.passive import PassiveDns
+from dnsvigil.store.server_names import ServerCounters, take_names
 from dnsvigil.store.store import Store, StoreError
 
 SOURCE: Final = DNS.source
@@ -51,6 +53,7 @@ _DNS_COUNTERS: Final = """
     UNION ALL SELECT 'durations', server, bucket::VARCHAR, records FROM sum_latencies
     UNION ALL SELECT 'durations_sum', server, '', rtt FROM sum_latencies
     UNION ALL SELECT 'zone_queries', server, zone, queries FROM sum_zones
+    UNION ALL SELECT 'local_name_queries', kind, '', queries FROM local_names
     UNION ALL SELECT 'zone_nxdomain', server, zone, nxdomain FROM sum_zones
     UNION ALL SELECT 'zone_failure_reasons', server, reason || ' ' || zone, failures FROM sum_failures
 """
@@ -78,6 +81,7 @@ _ZONE_COUNTERS: Final = {
 """The counters of zones, each with the expression of the zone."""
 
 _SERVER_COUNTERS: Final = ("queries", "responses", "durations", "durations_sum", *_ZONE_COUNTERS)
+_SERVERS: Final = ServerCounters("servers", f"metric IN {_SERVER_COUNTERS}", "a", "$name, b")
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,18 @@ class Collector:
         self.growing: set[str] = set()  # cursors to keep though their files have not grown for long
         zones = [str(zone.name) for zone in config.zones.configured]
         servers = config.servers
+        self._addresses = servers.labels
         self._zones = self._labels("zone", config.zones.top, zones)
         # Where servers are configured, all others are one series.
-        self._servers = self._labels("server", 0 if servers.configured else servers.top, servers.configured)
+        self._servers = self._labels("server", 0 if servers.configured else servers.top, servers.names)
+        with store.transaction():
+            take_names(store, _SERVERS, servers.addresses)
+        broadcast = [each for each in broadcast_addresses(config.flows.networks) if each not in self._addresses]
         with store.errors():
             self._parser = Parser(store.connection)
-            self._summarizer = Summarizer(store.connection, zones, config.zones.failures)
+            self._summarizer = Summarizer(
+                store.connection, zones, config.zones.failures, servers.excluded_ports, broadcast
+            )
         Findings(store)  # they are asked for even if nothing here makes any
         self._detection = Detection.start(store, config)
         self._columns = list(dict.fromkeys([*COLUMNS, *(UNUSUAL_COLUMNS if self._detection else ())]))
@@ -236,7 +246,8 @@ class Collector:
         self._zones.offer(domains)
         self._servers.offer(servers)
         self._summarizer.summarize(
-            [*self._zones.pinned, *self._zones.shown], [*self._servers.pinned, *self._servers.shown]
+            [*self._zones.pinned, *self._zones.shown],
+            {**self._addresses, **{address: address for address in self._servers.shown}},
         )
 
     def _add(self, kind: Kind) -> None:
@@ -325,7 +336,9 @@ class Collector:
     def _count_clients(self) -> dict[str, float]:
         if self._newest is None:
             return {}
-        sketches = self._store.client_sketches(_minute(self._newest) - CLIENTS_WINDOW)
+        sketches: dict[str, list[list[int]]] = {}
+        for server, found in self._store.client_sketches(_minute(self._newest) - CLIENTS_WINDOW).items():
+            sketches.setdefault(self._addresses.get(server, server), []).extend(found)
         return {server: estimate_distinct(found) for server, found in sketches.items()}
 
 

@@ -2,12 +2,13 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from dnsvigil.records import FLOW_MEASURES, RCODES, UNANSWERED
+from dnsvigil.records import FLOW_MEASURES, OTHER, RCODES, UNANSWERED
 from dnsvigil.yamlfile import Invalid, load_given
 
 DEFAULT_PATH = Path("/etc/dnsvigil/dnsvigil.yml")
@@ -179,14 +180,74 @@ class Zones:
 
 
 @dataclass(frozen=True)
+class ConfiguredServer:
+    """A server that is always shown: under the name of its own, or under its address where that is all."""
+
+    name: str
+    addresses: list[Address]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the server without a name; ``ValueError`` when ``text`` is no address."""
+        try:
+            address = Address.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or a mapping with name and addresses") from None
+        return cls(address, [address])
+
+    def __post_init__(self) -> None:
+        if self.addresses == [self.name]:
+            return
+        if not self.addresses:
+            raise Invalid("addresses", "expected one address or more")
+        # No colon, so that a name is never taken for an IPv6 address.
+        if not re.fullmatch(r"[0-9A-Za-z]([0-9A-Za-z._-]{0,61}[0-9A-Za-z])?", self.name):
+            raise Invalid(
+                "name", f"expected up to 63 letters, digits, dots, hyphens and underscores, found {self.name!r}"
+            )
+        if self.name == OTHER:
+            raise Invalid("name", f"{OTHER!r} is the label of all servers that are not shown")
+        if _is_address(self.name):
+            raise Invalid("name", f"expected a name, found the address {self.name}")
+
+
+@dataclass(frozen=True)
 class Servers:
-    """Which servers are shown: those given, or the busiest where none is given."""
+    """Which servers are shown, those given or the busiest where none is given, and what is no DNS server."""
 
     top: int = 20
-    configured: list[Address] = field(default_factory=list)
+    configured: list[ConfiguredServer] = field(default_factory=list)
+    excluded_ports: list[int] = field(default_factory=lambda: [137, 5353, 5355])
 
     def __post_init__(self) -> None:
         _check_top(self.top, "top")
+        if len(set(self.names)) < len(self.names):
+            raise Invalid("configured", f"server {_first_double(self.names)} is given twice")
+        addresses = [address for server in self.configured for address in server.addresses]
+        if len(set(addresses)) < len(addresses):
+            raise Invalid("configured", f"address {_first_double(addresses)} is given twice")
+        for address in addresses:
+            ip = ipaddress.ip_address(address)
+            if ip.is_multicast or ip.is_unspecified or address == "255.255.255.255":
+                raise Invalid("configured", f"{address} is not the address of a server")
+        for port in self.excluded_ports:
+            if not 0 < port < 65536:
+                raise Invalid("excluded_ports", f"expected ports from 1 to 65535, found {port}")
+
+    @property
+    def names(self) -> list[str]:
+        """The labels of the configured servers."""
+        return [server.name for server in self.configured]
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """The addresses of the configured servers, by label."""
+        return {server.name: [*server.addresses] for server in self.configured}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of each address of the configured servers."""
+        return {address: server.name for server in self.configured for address in server.addresses}
 
 
 @dataclass(frozen=True)
@@ -280,3 +341,15 @@ def _check_ratio(ratio: float | None) -> None:
 def _check_top(top: int, key: str) -> None:
     if not 1 <= top <= 1000:
         raise Invalid(key, f"expected 1 to 1000, found {top}")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _first_double(values: Sequence[str]) -> str:
+    return next(value for value in values if values.count(value) > 1)

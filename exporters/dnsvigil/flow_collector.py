@@ -23,7 +23,8 @@ from dnsvigil.sources.flowfolders import PendingFlows, Stamp, exporter_name, fin
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
 from dnsvigil.store.flowlog import log_path, write_flow_log
-from dnsvigil.store.flows import SEEN, Array, FlowFile, FlowTables, Verdict
+from dnsvigil.store.flows import RESOLVERS, SEEN, Array, FlowFile, FlowTables, Verdict
+from dnsvigil.store.server_names import take_names
 from dnsvigil.store.store import Store
 
 SOURCE: Final = "netflow"
@@ -85,7 +86,11 @@ class FlowCollector:
         servers = config.servers
         known = store.labels("flow_server")
         top = 0 if servers.configured else servers.top
-        self._servers = TopLabels(top, [str(server) for server in servers.configured], known.shown, known.weights)
+        self._servers = TopLabels(top, servers.names, known.shown, known.weights)
+        self._addresses = servers.labels
+        with store.transaction():
+            for name, labels in take_names(store, RESOLVERS, servers.addresses).items():
+                self._tables.rename_resolvers(labels, name)
         self._newest = max(self._tables.exporters().values(), default=None)
 
     def close(self) -> None:
@@ -256,7 +261,7 @@ class FlowCollector:
 
     def _summarize(self, found: FlowFile) -> None:
         self._servers.offer(self._summarizer.count_servers(self._servers.capacity))
-        shown = [*self._servers.pinned, *self._servers.shown]
+        shown = {**self._addresses, **{address: address for address in self._servers.shown}}
         self._summarizer.summarize(found.slot, found.exporter, shown)
 
     def _write_log(self, folder: Path, found: FlowFile, former: int | None) -> None:

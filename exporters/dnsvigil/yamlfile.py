@@ -2,7 +2,8 @@
 
 The fields of a dataclass are the keys of a YAML mapping. A field's type says what is expected:
 ``str``, ``int``, ``float``, ``bool``, ``X | None``, ``list[X]``, ``dict[str, X]``, ``Literal[...]``,
-another dataclass, or any class with a ``parse(text)`` class method that raises ``ValueError``.
+another dataclass, or any class with a ``parse(text)`` class method that raises ``ValueError``. A dataclass with
+such a method may stand there as a mapping or as one scalar.
 A dataclass checks itself in ``__post_init__`` by raising :class:`Invalid`.
 """
 
@@ -103,7 +104,7 @@ class _Reader:
             _, item = typing.get_args(kind)
             pairs = self.mapping(node, key)
             return {name: self.value(child, item, _join(key, name)) for name, _, child in pairs}
-        if dataclasses.is_dataclass(kind):
+        if dataclasses.is_dataclass(kind) and not (hasattr(kind, "parse") and isinstance(node, yaml.ScalarNode)):
             return self.dataclass(node, kind, key)
         return self.scalar(node, kind, key)
 

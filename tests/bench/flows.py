@@ -15,7 +15,7 @@ from statistics import median
 import psutil
 
 from bench.collector import peak_memory
-from dnsvigil.config import Address, Config, Flows, Network, Servers
+from dnsvigil.config import Config, ConfiguredServer, Flows, Network, Servers
 from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.sources.flowfolders import pending_file
 from dnsvigil.store.store import Store
@@ -28,7 +28,7 @@ MOST_SECONDS = 3.0
 ROUNDS = 9
 FILES = (("mixed", 1_000_000, 0.4), ("mixed", 5_000_000, 0.4), ("mixed", 20_000_000, 0.4), (REFERENCE, None, 0.0))
 """What is in it, flows (None: five minutes of 9,500 questions a second), and the share of web traffic."""
-SERVERS = [Address(f"198.51.100.{last}") for last in range(53, 58)]
+SERVERS = [ConfiguredServer.parse(f"198.51.100.{last}") for last in range(53, 58)]
 NETWORKS = [Network("198.51.100.0/24"), Network("2001:db8::/32")]
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from dnsvigil.config import Address, Config, Servers
+from dnsvigil.config import Config, ConfiguredServer, Servers
 from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.sources.flowfolders import pending_file
 from dnsvigil.store.store import Store
@@ -70,7 +70,7 @@ def main() -> None:
         print("needs nfdump")
         return
     rng = np.random.default_rng(SEED)
-    config = Config(servers=Servers(configured=[Address(resolver) for resolver in RESOLVERS]))
+    config = Config(servers=Servers(configured=[ConfiguredServer.parse(resolver) for resolver in RESOLVERS]))
     found: defaultdict[float, list[bool]] = defaultdict(list)
     false = judged = 0
     with (

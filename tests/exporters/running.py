@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dnsvigil.config import load_config
 from dnsvigil.daemon import Daemon
+from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import SIGNALS
 from dnsvigil.sources.kinds import KINDS, PDNS
@@ -333,6 +334,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
     nothing_odd = {
         **{sample("dnsvigil_findings_dropped_total", state=state): 0 for state in STATES},
         **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in ("malware", "tunnel")},
+        **{sample("dnsvigil_local_name_queries_total", kind=kind): 0 for kind in LOCAL_KINDS},
         **{sample("dnsvigil_unusual_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
     }
     return {**found, **durations, **nothing_odd, sample("dnsvigil_records_read_total", source="zeek"): read}

@@ -123,7 +123,61 @@ MISTAKES = {
         "servers:\n  configured:\n    - 192.0.2.1\n    - 192.0.2.1:53\n",
         4,
         "servers.configured[1]",
-        "expected an IPv4 or IPv6 address, found '192.0.2.1:53'",
+        "expected an IPv4 or IPv6 address, or a mapping with name and addresses, found '192.0.2.1:53'",
+    ),
+    "server with a bad address": (
+        "servers:\n  configured:\n    - name: cache1\n      addresses: [192.0.2.1, cache1.example]\n",
+        4,
+        "servers.configured[0].addresses[1]",
+        "expected an IPv4 or IPv6 address, found 'cache1.example'",
+    ),
+    "server without an address": (
+        "servers:\n  configured:\n    - name: cache1\n      addresses: []\n",
+        4,
+        "servers.configured[0].addresses",
+        "expected one address or more",
+    ),
+    "server called other": (
+        "servers:\n  configured:\n    - name: other\n      addresses: [192.0.2.1]\n",
+        3,
+        "servers.configured[0].name",
+        "'other' is the label of all servers that are not shown",
+    ),
+    "server called as an address": (
+        "servers:\n  configured:\n    - name: 192.0.2.2\n      addresses: [192.0.2.1]\n",
+        3,
+        "servers.configured[0].name",
+        "expected a name, found the address 192.0.2.2",
+    ),
+    "server with an odd name": (
+        "servers:\n  configured:\n    - name: 2001:db8::x\n      addresses: [192.0.2.1]\n",
+        3,
+        "servers.configured[0].name",
+        "expected up to 63 letters, digits, dots, hyphens and underscores, found '2001:db8::x'",
+    ),
+    "server twice": (
+        "servers:\n  configured:\n    - {name: a, addresses: [192.0.2.1]}\n    - {name: a, addresses: [192.0.2.2]}\n",
+        3,
+        "servers.configured",
+        "server a is given twice",
+    ),
+    "address of two servers": (
+        "servers:\n  configured:\n    - {name: a, addresses: ['2001:db8::1']}\n    - 2001:DB8::0:1\n",
+        3,
+        "servers.configured",
+        "address 2001:db8::1 is given twice",
+    ),
+    "server that is a group": (
+        "servers:\n  configured:\n    - ff02::fb\n",
+        3,
+        "servers.configured",
+        "ff02::fb is not the address of a server",
+    ),
+    "port that is none": (
+        "servers:\n  excluded_ports: [137, 65536]\n",
+        2,
+        "servers.excluded_ports",
+        "expected ports from 1 to 65535, found 65536",
     ),
     "listen without a port": ("listen: 127.0.0.1\n", 1, "listen", "expected host:port"),
     "listen on a large port": ("listen: 127.0.0.1:65536\n", 1, "listen", "expected host:port"),
@@ -253,7 +307,7 @@ def test_every_key(tmp_path: Path) -> None:
         ZeekSource(Path("/var/log/sensors/*/current")),
         ZeekSource(Path("/opt/zeek/logs/current"), "fra-1", Path("/srv/archive")),
     ]
-    assert (config.servers.top, config.servers.configured) == (5, ["192.0.2.53", "2001:db8::53"])
+    assert (config.servers.top, config.servers.names) == (5, ["192.0.2.53", "2001:db8::53"])
     assert (config.zones.top, config.zones.failure_ratio_threshold, config.zones.min_queries) == (100, 0.2, 50)
     assert config.zones.failures == ["SERVFAIL", "unanswered"]
     assert config.zones.configured == [Zone(ZoneName("bank.example"), 1.0, 10), Zone(ZoneName("example.com"))]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.config import Address as ConfiguredAddress
-from dnsvigil.config import Config, Flows, FlowThreshold, Network, Servers
+from dnsvigil.config import Address as ServerAddress
+from dnsvigil.config import Config, ConfiguredServer, Flows, FlowThreshold, Network, Servers
 from dnsvigil.flow_collector import FlowCollector, FlowSnapshot, Ingested
 from dnsvigil.sources.flowfile import UnfinishedFileError
 from dnsvigil.sources.flowfolders import pending_file
@@ -138,7 +138,7 @@ def test_what_a_file_adds(one: Ingesting, tmp_path: Path) -> None:
 
 
 def test_servers_that_are_not_configured_are_the_others(tmp_path: Path) -> None:
-    config = Config(servers=Servers(configured=[ConfiguredAddress(OTHER_RESOLVER)]))
+    config = Config(servers=Servers(configured=[ConfiguredServer.parse(OTHER_RESOLVER)]))
     with ingesting(tmp_path / "state", config) as one:
         one.read(write_flows(tmp_path, BEGIN, [*dialogues(10), *dialogues(3, OTHER_RESOLVER)]))
         assert one.counter("flow_resolver_query_packets") == {
@@ -146,6 +146,24 @@ def test_servers_that_are_not_configured_are_the_others(tmp_path: Path) -> None:
             ("edge", f"udp {OTHER_RESOLVER}"): 3,
         }
         assert one.snapshot().resolvers == {"other", OTHER_RESOLVER}
+
+
+def test_a_server_with_a_name_has_the_flows_of_all_its_addresses(tmp_path: Path) -> None:
+    named = Servers(configured=[ConfiguredServer("cache1", [ServerAddress(a) for a in (RESOLVER, OTHER_RESOLVER)])])
+    with ingesting(tmp_path / "state", Config()) as one:
+        one.read(write_flows(tmp_path, BEGIN, [*dialogues(10), *dialogues(3, OTHER_RESOLVER)]))
+    for number in (1, 2):  # nothing is taken over twice
+        with ingesting(tmp_path / "state", Config(servers=named)) as one:
+            begin = BEGIN + 300 * number
+            one.read(write_flows(tmp_path, begin, [*dialogues(10), *dialogues(3, OTHER_RESOLVER)]))
+            assert one.counter("flow_resolver_query_packets") == {("edge", "udp cache1"): 13 * (number + 1)}
+            assert one.snapshot().resolvers == {"other", "cache1"}
+            assert one.store.rows("SELECT resolver, sum(query_packets) FROM slot_resolvers GROUP BY ALL") == [
+                ("cache1", 13 * (number + 1))
+            ]
+            found = one.store.rows("SELECT slot, exporter, resolver FROM slot_clients")
+            assert len(found) == len(set(found)) == number + 1
+            assert {resolver for _, _, resolver in found} == {"cache1"}
 
 
 def test_own_hosts_that_answer_the_outside(tmp_path: Path) -> None:

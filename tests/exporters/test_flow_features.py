@@ -84,7 +84,7 @@ def rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[dict[str, An
 def test_services_and_talkers_get_slot_and_exporter(connection):
     connection.execute("INSERT INTO flow_services VALUES ('udp', 'dns', 1, 2, 3), ('tcp', 'https', 4, 5, 6)")
     connection.execute("INSERT INTO flow_talkers VALUES ('srcip', '192.0.2.53', 7, 8, 9)")
-    FlowSummarizer(connection, []).summarize(SLOT, "edge", [])
+    FlowSummarizer(connection, []).summarize(SLOT, "edge", {})
     assert rows(connection, "sum_flow_services") == [
         {"slot": SLOT, "exporter": "edge", "protocol": "udp", "service": "dns", "flows": 1, "packets": 2, "bytes": 3},
         {"slot": SLOT, "exporter": "edge", "protocol": "tcp", "service": "https", "flows": 4, "packets": 5, "bytes": 6},
@@ -96,7 +96,7 @@ def test_services_and_talkers_get_slot_and_exporter(connection):
 def test_dns_flow_records(connection):
     fill(connection, some_pairs())
     summarizer = FlowSummarizer(connection, [])
-    summarizer.summarize(SLOT, "it's", [R1])
+    summarizer.summarize(SLOT, "it's", {R1: R1})
     found = rows(connection, "sum_dns_flows")
     assert [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE sum_dns_flows").fetchall()] == list(
         DNS_FLOW.items()
@@ -117,7 +117,7 @@ def test_resolvers_that_are_not_shown_are_one(connection):
     summarizer = FlowSummarizer(connection, OWN)
     assert summarizer.count_servers(2) == [(R1, 2 * 91 + 13 * 20), (R2, 130)]
     assert summarizer.count_servers(10)[-1] == ("198.51.100.128", 0)
-    summarizer.summarize(SLOT, "edge", [R1, R2, "192.0.2.99"])
+    summarizer.summarize(SLOT, "edge", {each: each for each in (R1, R2, "192.0.2.99")})
     expected: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * 7)
     asking: defaultdict[str, set[str]] = defaultdict(set)
     for pair in some_pairs():
@@ -136,7 +136,7 @@ def test_resolvers_that_are_not_shown_are_one(connection):
         resolver: len(clients) for resolver, clients in asking.items()
     }
     # the next file, with none shown
-    summarizer.summarize(SLOT, "core", [])
+    summarizer.summarize(SLOT, "core", {})
     assert {(row["exporter"], row["resolver"]) for row in rows(connection, "sum_flow_resolvers")} == {("core", "other")}
 
 
@@ -144,7 +144,7 @@ def test_sketches_keep_the_smallest_hashes(connection):
     clients = [f"10.{n // 250}.{n % 250}.1" for n in range(1_000)]
     fill(connection, [(client, R1, 53, "udp", 1, 1, 60, 1, 1, 90) for client in clients])
     connection.execute("INSERT INTO flow_pairs SELECT * REPLACE (853 AS server_port) FROM flow_pairs")
-    FlowSummarizer(connection, []).summarize(SLOT, "edge", [R1])
+    FlowSummarizer(connection, []).summarize(SLOT, "edge", {R1: R1})
     ((resolver, sketch),) = connection.execute("SELECT resolver, sketch FROM sum_flow_clients").fetchall()
     hashes = connection.execute("SELECT DISTINCT hash(client_high, client_low) FROM flow_pairs ORDER BY 1").fetchall()
     assert resolver == R1
@@ -162,7 +162,7 @@ def test_neighbouring_clients_are_counted_within_the_error_of_a_sketch(connectio
         """,
         dict(zip(("high", "low"), halves(first), strict=True)),
     )
-    FlowSummarizer(connection, []).summarize(SLOT, "edge", [f"r{n}" for n in range(resolvers)])
+    FlowSummarizer(connection, []).summarize(SLOT, "edge", {f"r{n}": f"r{n}" for n in range(resolvers)})
     sketches = connection.execute("SELECT sketch FROM sum_flow_clients").fetchall()
     errors = [estimate_distinct([sketch]) / clients - 1 for (sketch,) in sketches]
     assert len(errors) == resolvers
@@ -173,7 +173,7 @@ def test_neighbouring_clients_are_counted_within_the_error_of_a_sketch(connectio
 
 def test_own_hosts_that_answer_the_outside(connection, monkeypatch):
     fill(connection, some_pairs())
-    FlowSummarizer(connection, OWN).summarize(SLOT, "edge", [])
+    FlowSummarizer(connection, OWN).summarize(SLOT, "edge", {})
     networks = [ip_network(text) for text in OWN]
 
     def own(text: str) -> bool:
@@ -191,16 +191,16 @@ def test_own_hosts_that_answer_the_outside(connection, monkeypatch):
         host: [*values, len(peers)] for host, (*values, peers) in expected.items()
     }
     monkeypatch.setattr(features, "MOST_HOSTS", 2)
-    FlowSummarizer(connection, OWN).summarize(SLOT, "edge", [])
+    FlowSummarizer(connection, OWN).summarize(SLOT, "edge", {})
     kept = sorted(expected, key=lambda host: -expected[host][2])[:2]
     assert {row["host"] for row in rows(connection, "sum_flow_hosts")} == set(kept)
-    FlowSummarizer(connection, []).summarize(SLOT, "edge", [])
+    FlowSummarizer(connection, []).summarize(SLOT, "edge", {})
     assert rows(connection, "sum_flow_hosts") == []
 
 
 def test_a_file_without_flows(connection):
     summarizer = FlowSummarizer(connection, OWN)
     assert summarizer.count_servers(5) == []
-    summarizer.summarize(SLOT, "edge", [R1])
+    summarizer.summarize(SLOT, "edge", {R1: R1})
     for name in ("flow_services", "dns_flows", "flow_resolvers", "flow_clients", "flow_hosts", "flow_talkers"):
         assert rows(connection, f"sum_{name}") == []

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dnsvigil.collector import Collector
-from dnsvigil.config import Address, Config, Servers, Zone, ZoneName, Zones
+from dnsvigil.config import Address, Config, ConfiguredServer, Servers, Zone, ZoneName, Zones
 from dnsvigil.exporter.metrics import StoreMetrics
 from dnsvigil.records import Cursor
 from dnsvigil.sources.kinds import DNS
@@ -30,10 +30,10 @@ class Collecting:
         self._collector = collector
         self._config = config
 
-    def take(self, *lines: bytes) -> None:
+    def take(self, *lines: bytes, header: bytes = HEADER) -> None:
         """Take lines as one batch."""
         body = b"".join(lines)
-        pieces, _, skipped = split(HEADER + body, None, DNS)
+        pieces, _, skipped = split(header + body, None, DNS)
         cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
         self._collector.ingest(Batch(pieces, count_lines(body), skipped, cursor, 0))
 
@@ -84,6 +84,12 @@ def opened(tmp_path: Path) -> Iterator[Open]:
     yield open_one
     for each in stack:
         each.__exit__(None, None, None)
+
+
+def servers_of(*addresses: str, **named: list[str]) -> Servers:
+    """The configuration of servers, with and without names."""
+    plain = [ConfiguredServer.parse(address) for address in addresses]
+    return Servers(configured=[*plain, *(ConfiguredServer(name, [*map(Address, of)]) for name, of in named.items())])
 
 
 def zones_of(*names: str) -> list[Zone]:
@@ -258,16 +264,32 @@ class TestServers:
         assert self.queries(collecting) == {"192.0.2.5": 5, "192.0.2.4": 4, "other": 6}
 
     def test_are_those_configured(self, opened: Open) -> None:
-        collecting = opened(Servers(configured=[Address.parse("192.0.2.1"), Address.parse("2001:DB8::0:53")]))
+        collecting = opened(servers_of("192.0.2.1", "2001:DB8::0:53"))
         batch = [*lines({"a.com": 3}, id_resp_h=OTHER_SERVER), *lines({"a.com": 2}), *lines({"b.com": 1})]
         collecting.take(*batch)
         assert self.queries(collecting) == {OTHER_SERVER: 3, "other": 3}
 
+    def test_have_names_for_all_their_addresses(self, opened: Open) -> None:
+        collecting = opened(servers_of("192.0.2.1", cache1=[SERVER, OTHER_SERVER]))
+        collecting.take(
+            *lines({"a.com": 2}, rcode="2"),
+            *lines({"a.com": 3}, id_resp_h=OTHER_SERVER, id_orig_h="198.51.100.8"),
+            *lines({"a.com": 4}, id_resp_h="192.0.2.1"),
+            *lines({"a.com": 5}, id_resp_h="192.0.2.2"),
+        )
+        assert self.queries(collecting) == {"cache1": 5, "192.0.2.1": 4, "other": 5}
+        assert collecting.zones(server="cache1") == {"a.com": 5}
+        assert collecting.reasons("a.com", "cache1")["servfail"] == 2
+        assert collecting.metrics[sample("dnsvigil_clients", server="cache1")] == 2
+        assert collecting.metrics[sample("dnsvigil_response_duration_seconds_count", server="cache1")] == 5
+
     def test_have_their_types(self, opened: Open) -> None:
         collecting = opened()
         collecting.take(*(line for qtype in ("1", "28", "65", "65280", "-") for line in lines({"a": 1}, qtype=qtype)))
-        found = Counter(dict(labels).get("qtype") for name, labels in collecting.metrics if "queries_total" in name)
-        assert found == {"A": 1, "AAAA": 1, "HTTPS": 1, "other": 1, "unknown": 1, None: 1}
+        found = Counter(
+            dict(labels).get("qtype") for name, labels in collecting.metrics if name == "dnsvigil_queries_total"
+        )
+        assert found == {"A": 1, "AAAA": 1, "HTTPS": 1, "other": 1, "unknown": 1}
 
     @staticmethod
     def queries(collecting: Collecting) -> dict[str, float]:

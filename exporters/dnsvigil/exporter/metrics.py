@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector as PrometheusCollector
 from dnsvigil import __version__
 from dnsvigil.collector import CAPTURE_COUNTS, SOURCE, Snapshot
 from dnsvigil.config import Config
+from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, failure_reason
 from dnsvigil.sources.kinds import KINDS
@@ -117,6 +118,14 @@ class StoreMetrics(PrometheusCollector):
             "Queries to which no answer was seen.",
             ["server"],
             (([server], value) for server, rcode, value in outcomes if rcode == UNANSWERED),
+        )
+
+        local = dict.fromkeys(LOCAL_KINDS, 0) | {kind: value for kind, _, value in values["local_name_queries"]}
+        yield counter(
+            "dnsvigil_local_name_queries",
+            "Queries that no DNS server was asked: multicast DNS, LLMNR, NetBIOS, groups and whole networks.",
+            ["kind"],
+            (([kind], value) for kind, value in local.items()),
         )
 
     def _durations(self, values: dict[str, list[tuple[str, str, int]]]) -> Metric:

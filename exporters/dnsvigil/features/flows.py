@@ -8,7 +8,7 @@
 All are sums, but the talkers, and the sketches of clients; so what several files give for a slot adds up.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from ipaddress import ip_network
@@ -19,6 +19,7 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 
+from dnsvigil.features.servers import address_kind, broadcast_addresses
 from dnsvigil.features.summaries import SKETCH_SIZE, smallest
 from dnsvigil.records import DNS_FLOW, OTHER
 
@@ -33,7 +34,7 @@ _PAIR_COUNTS: Final = {f"{kind}_{name}": kind_of for kind in ("query", "response
 _HALVES: Final = {f"{end}_{half}": "uint64" for end in ("client", "server") for half in ("high", "low")}
 _TABLES: Final = {
     "flow_file": {"slot": "timestamp", "exporter": "string"},
-    "flow_shown": {"label": "string"},
+    "flow_shown": {"address": "string", "label": "string"},
     "flow_services": {"protocol": "string", "service": "string", **_COUNTS},
     "flow_talkers": {"element": "string", "talker": "string", **_COUNTS},
     "flow_pairs": {
@@ -62,8 +63,9 @@ def labelled(rows: ir.Table, file: ir.Table) -> ir.Table:
     return file.cross_join(rows)
 
 
-def server_counts(pairs: ir.Table) -> ir.Table:
-    """Return the query ``packets`` of each server, as ``label``."""
+def server_counts(pairs: ir.Table, broadcast: Sequence[str]) -> ir.Table:
+    """Return the query ``packets`` of each server, as ``label``; groups and ``broadcast`` addresses are none."""
+    pairs = pairs.filter(address_kind(pairs.server, broadcast).isnull())
     return pairs.group_by(label=pairs.server).agg(packets=pairs.query_packets.sum())
 
 
@@ -118,8 +120,8 @@ def _with_unanswered(pairs: ir.Table) -> ir.Table:
 
 
 def _with_resolver(pairs: ir.Table, shown: ir.Table) -> ir.Table:
-    t = pairs.left_join(shown, pairs.server == shown.label)
-    return t.mutate(resolver=t.label.fill_null(OTHER)).drop("label")
+    t = pairs.left_join(shown, pairs.server == shown.address)
+    return t.mutate(resolver=t.label.fill_null(OTHER)).drop("address", "label")
 
 
 def _inside(pairs: ir.Table, end: str, networks: Sequence[str]) -> ir.BooleanValue:
@@ -151,7 +153,7 @@ class FlowSummarizer:
     def __init__(self, connection: duckdb.DuckDBPyConnection, networks: Sequence[str]) -> None:
         self._connection = connection
         pairs, shown, file = table("flow_pairs"), table("flow_shown"), table("flow_file")
-        self._servers = str(ibis.to_sql(server_counts(pairs), dialect="duckdb"))
+        self._servers = str(ibis.to_sql(server_counts(pairs, broadcast_addresses(networks)), dialect="duckdb"))
         expressions = {
             "sum_flow_services": labelled(table("flow_services"), file),
             "sum_dns_flows": dns_flows(pairs, file),
@@ -167,15 +169,19 @@ class FlowSummarizer:
         query = f"SELECT label, packets::BIGINT FROM ({self._servers}) ORDER BY packets DESC, label LIMIT {most}"
         return self._connection.execute(query).fetchall()
 
-    def summarize(self, slot: datetime, exporter: str, shown_servers: Iterable[str]) -> None:
-        """Fill the tables ``sum_flow_...`` and make the view ``sum_dns_flows``, with these servers shown by themselves.
+    def summarize(self, slot: datetime, exporter: str, shown_servers: Mapping[str, str]) -> None:
+        """Fill the tables ``sum_flow_...`` and make the view ``sum_dns_flows``.
 
-        ``slot`` is the begin of the five minutes, UTC without a zone.
+        ``slot`` is the begin of the five minutes, UTC without a zone. ``shown_servers`` are the addresses that have a
+        label of their own, with it.
         """
         self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_file (slot TIMESTAMP, exporter VARCHAR)")
         self._connection.execute("INSERT INTO flow_file VALUES (?, ?)", [slot, exporter])
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_shown (label VARCHAR)")
-        self._connection.execute("INSERT INTO flow_shown SELECT unnest(?::VARCHAR[])", [list(shown_servers)])
+        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_shown (address VARCHAR, label VARCHAR)")
+        self._connection.execute(
+            "INSERT INTO flow_shown SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+            [list(shown_servers), list(shown_servers.values())],
+        )
         for name, step in self._steps.items():
             # DNS flow records are as many as the pairs; they are made as they are added to the store.
             kind = "VIEW" if name == "sum_dns_flows" else "TABLE"

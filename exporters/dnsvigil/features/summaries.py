@@ -19,7 +19,7 @@ from dnsvigil.records import OTHER, TRANSACTION, UNANSWERED, failure_reason
 LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the response duration histogram, in seconds."""
 
-COLUMNS: Final = ["ts", "client", "server", "qname", "qtype", "rcode", "rtt_seconds"]
+COLUMNS: Final = ["ts", "client", "server", "server_port", "qname", "qtype", "rcode", "rtt_seconds"]
 """The columns of the transaction record that the summaries need."""
 
 SKETCH_SIZE: Final = 256
@@ -45,9 +45,9 @@ def smallest(value, count):  # type: ignore[no-untyped-def]
     """Return the ``count`` smallest values."""
 
 
-def transactions_table() -> ir.Table:
-    """Return the transactions view as the expressions here see it."""
-    return ibis.table({name: _IBIS_TYPES[TRANSACTION[name]] for name in COLUMNS}, name="transactions")
+def transactions_table(name: str = "transactions") -> ir.Table:
+    """Return the transactions view, or that of all DNS records, as the expressions here see it."""
+    return ibis.table({column: _IBIS_TYPES[TRANSACTION[column]] for column in COLUMNS}, name=name)
 
 
 def cells(transactions: ir.Table, deep: ir.Table, top_level: Sequence[str]) -> ir.Table:
@@ -104,14 +104,14 @@ def server_counts(cells: ir.Table) -> ir.Table:
 def tally(cells: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, rcodes: ir.Table) -> ir.Table:
     """Return the cells under the labels that are shown: ``server``, ``zone``, ``qtype``, ``rcode``.
 
-    ``shown`` has the ``kind`` (server, zone) and ``label`` of what is shown by itself, ``qtypes`` and ``rcodes``
-    the ``code`` and ``label``. A query without an answer has the rcode ``unanswered``.
+    ``shown`` has the ``kind`` (server, zone) of what has a label of its own, its ``key`` (address, registered domain)
+    and its ``label``; ``qtypes`` and ``rcodes`` have the ``code`` and ``label``. A query without an answer has the
+    rcode ``unanswered``.
     """
-    zones = shown.filter(shown.kind == "zone").select(shown_zone="label")
-    servers = shown.filter(shown.kind == "server").select(shown_server="label")
+    zones = shown.filter(shown.kind == "zone").select(shown_zone="label", zone_key="key")
     t = cells.left_join(names, "key").drop("key_right")
-    t = t.left_join(zones, t.domain == zones.shown_zone)
-    t = t.left_join(servers, t.server == servers.shown_server)
+    t = t.left_join(zones, t.domain == zones.zone_key)
+    t = _with_shown_server(t, shown)
     t = t.left_join(qtypes.rename(qtype_label="label"), t.qtype == qtypes.code).drop("code")
     t = t.left_join(rcodes.rename(rcode_label="label"), t.rcode == rcodes.code).drop("code")
     return t.group_by(
@@ -156,12 +156,17 @@ def clients(transactions: ir.Table, shown: ir.Table) -> ir.Table:
 
     The estimate from it is :func:`estimate_distinct`'s.
     """
-    servers = shown.filter(shown.kind == "server").select(shown_server="label")
     pairs = transactions.select("server", "client", minute=transactions.ts.truncate("m")).distinct()
-    joined = pairs.left_join(servers, pairs.server == servers.shown_server)
+    joined = _with_shown_server(pairs, shown)
     labelled = joined.select("minute", "client", server=joined.shown_server.fill_null(OTHER)).distinct()
     hashed = labelled.mutate(hash=md5_number_lower(labelled.client).cast("uint64"))
     return hashed.group_by("minute", "server").agg(sketch=smallest(hashed.hash, SKETCH_SIZE))
+
+
+def _with_shown_server(rows: ir.Table, shown: ir.Table) -> ir.Table:
+    """Add ``shown_server``, the label of the server's address or NULL."""
+    servers = shown.filter(shown.kind == "server").select(shown_server="label", server_key="key")
+    return rows.left_join(servers, rows.server == servers.server_key)
 
 
 def estimate_distinct(sketches: Sequence[Sequence[int]]) -> float:

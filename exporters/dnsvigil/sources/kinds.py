@@ -56,7 +56,7 @@ def _bad_name(column: str) -> str:
 DNS: Final = Kind(
     path="dns",
     source="zeek",
-    view="transactions",
+    view="dns_records",
     record=TRANSACTION,
     marks=("ts", "id.orig_h", "id.resp_h"),
     telling=("query", "qtype", "rcode", "trans_id", "rejected", "AA"),

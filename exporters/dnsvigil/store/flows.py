@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnsvigil.records import DNS_FLOW, FLOW_SLOT_SECONDS
+from dnsvigil.store.server_names import ServerCounters
 from dnsvigil.store.store import Store
 
 ROW_BYTES: Final = 64
@@ -91,6 +92,14 @@ _COUNTERS: Final = {
     ),
 }
 """What the rows of a table add to the counters."""
+
+RESOLVERS: Final = ServerCounters(
+    "flow_servers",
+    "starts_with(metric, 'flow_resolver_')",
+    "split_part(b, ' ', 2)",
+    "a, split_part(b, ' ', 1) || ' ' || $name",
+)
+"""The counters with the label of a resolver."""
 
 _LONG_TABLES: Final = ("slot_services", "slot_resolvers", "slot_clients", "flow_verdicts")
 
@@ -317,6 +326,18 @@ class FlowTables:
             " AND NOT list_contains(?, split_part(b, ' ', 2))",
             list(keep),
         )
+
+    def rename_resolvers(self, labels: Sequence[str], name: str) -> None:
+        """Put what is kept of the resolvers ``labels`` under ``name``: their sums, and of their clients the most."""
+        self._run("UPDATE slot_resolvers SET resolver = ? WHERE list_contains(?, resolver)", name, labels)
+        of_labels = "FROM slot_clients WHERE list_contains(?, resolver)"
+        self._run(
+            "CREATE OR REPLACE TEMP TABLE renamed AS SELECT slot, exporter, arg_max(sketch, clients) AS sketch,"
+            f" max(clients) AS clients {of_labels} GROUP BY ALL",
+            labels,
+        )
+        self._run(f"DELETE {of_labels}", labels)
+        self._run("INSERT INTO slot_clients SELECT slot, exporter, ?, sketch, clients FROM renamed", name)
 
     def _drop_records(self, operator: str, slot: datetime) -> int:
         ((dropped,),) = self._store.rows(f"DELETE FROM dns_flows WHERE ts {operator} ?", slot)
