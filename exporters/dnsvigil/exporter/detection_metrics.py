@@ -45,14 +45,14 @@ class DetectionMetrics(PrometheusCollector):
         if found:
             yield gauge(
                 "dnsvigil_findings",
-                "Findings that are open.",
+                "Open findings.",
                 ["detector", "severity"],
                 (([detector, severity], count) for (detector, severity), count in sorted(found.items())),
             )
         if self._snapshot.worst:
             yield gauge(
                 "dnsvigil_finding_score",
-                "Scores of the worst findings that are open, with the domain that tells most in each.",
+                "Scores of the worst open findings, each with its most significant domain.",
                 ["detector", "severity", "subject_type", "subject", "domain"],
                 (
                     ([each.detector, each.severity, each.subject_type, each.subject, _domain(each)], each.score)
@@ -62,7 +62,7 @@ class DetectionMetrics(PrometheusCollector):
         dropped = self._values["findings_dropped"]
         yield counter(
             "dnsvigil_findings_dropped",
-            "Findings that the store has forgotten, to stay within its bound.",
+            "Findings that the store has dropped, to stay within its bound.",
             ["state"],
             (([state], dropped.get(state, 0)) for state in STATES),
         )
@@ -70,7 +70,7 @@ class DetectionMetrics(PrometheusCollector):
         if suppressed := dict.fromkeys(detectors, 0) | self._values["findings_suppressed"]:
             yield counter(
                 "dnsvigil_findings_suppressed",
-                "Times that a finding was not made, since one like it was dismissed.",
+                "Findings that were suppressed because a similar one was dismissed.",
                 ["detector"],
                 (([detector], value) for detector, value in suppressed.items()),
             )
@@ -80,12 +80,12 @@ class DetectionMetrics(PrometheusCollector):
         if detection.scores:
             yield gauge(
                 "dnsvigil_anomaly_score",
-                "The highest scores of each detector's last judgement.",
+                "The highest scores of each detector's last run.",
                 ["detector", "subject_type", "subject"],
                 (([detector, kind, subject], score) for detector, kind, subject, score in detection.scores),
             )
         family = HistogramMetricFamily(
-            "dnsvigil_anomaly_scores", "Scores that judgements gave, each time anew.", labels=["detector"]
+            "dnsvigil_anomaly_scores", "Scores of all detector runs; a subject counts in each run.", labels=["detector"]
         )
         for detector in detection.detectors:
             buckets, total = [], 0
@@ -99,7 +99,7 @@ class DetectionMetrics(PrometheusCollector):
         detectors = self._snapshot.detection.detectors
         yield gauge(
             "dnsvigil_detector_up",
-            "1 where the detector works as it should.",
+            "1 if the detector works without problems.",
             ["detector"],
             (([each.name], float(each.healthy)) for each in detectors),
         )
@@ -107,20 +107,20 @@ class DetectionMetrics(PrometheusCollector):
         if problems:
             yield gauge(
                 "dnsvigil_detector_problem",
-                "Always 1; what keeps the detector from working as it should.",
+                "Always 1; the label describes a problem of the detector.",
                 ["detector", "problem"],
                 (([*labels], 1) for labels in problems),
             )
         for name, text, value in (
-            ("runs", "Judgements, those that failed included.", "runs"),
-            ("failures", "Judgements that failed.", "failures"),
-            ("run_seconds", "Time that judgements took.", "seconds"),
+            ("runs", "Detector runs, including failed ones.", "runs"),
+            ("failures", "Detector runs that failed.", "failures"),
+            ("run_seconds", "Time that detector runs took.", "seconds"),
         ):
             rows = (([each.name], float(getattr(each, value))) for each in detectors)
             yield counter(f"dnsvigil_detector_{name}", text, ["detector"], rows)
         yield gauge(
             "dnsvigil_detector_last_run_timestamp_seconds",
-            "The event time of the last judgement that did not fail.",
+            "The event time of the last successful detector run.",
             ["detector"],
             (([each.name], unix_time(each.judged)) for each in detectors if each.judged),
         )
@@ -132,7 +132,7 @@ class DetectionMetrics(PrometheusCollector):
         )
         yield counter(
             "dnsvigil_names_scored",
-            "Names that were put before a model.",
+            "Names scored by a model.",
             ["detector"],
             (([each.name], each.counts["names_scored"]) for each in detectors if "names_scored" in each.counts),
         )
@@ -143,7 +143,7 @@ class DetectionMetrics(PrometheusCollector):
         dropped = {"domains": 0, "rows": 0} | self._values["unusual_dropped"]
         yield counter(
             "dnsvigil_unusual_dropped",
-            "Unusual traffic that there was no room for.",
+            "Unusual traffic dropped for lack of room.",
             ["reason"],
             (([reason], value) for reason, value in dropped.items()),
         )
@@ -159,8 +159,8 @@ class DetectionMetrics(PrometheusCollector):
             readable[label] = readable.get(label, True) and not file.error
             for reason, count in file.skipped.items():
                 skipped[label, reason] += count
-        yield gauge("dnsvigil_list_up", "1 where the list could be read.", ["list"], _rows(readable))
-        yield gauge("dnsvigil_list_names", "Names in use of the list.", ["list"], _rows(names))
+        yield gauge("dnsvigil_list_up", "1 if the list could be read.", ["list"], _rows(readable))
+        yield gauge("dnsvigil_list_names", "Names of the list that are in use.", ["list"], _rows(names))
         yield gauge(
             "dnsvigil_list_skipped_lines",
             "Lines of the list, as it was last read, that could not be used.",

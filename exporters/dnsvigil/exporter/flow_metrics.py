@@ -24,13 +24,13 @@ _RESOLVER = {
     "query_bytes": "Bytes to the resolver's DNS ports.",
     "response_packets": "Packets from the resolver's DNS ports.",
     "response_bytes": "Bytes from the resolver's DNS ports.",
-    "unanswered": "Queries without a counterpart from the resolver: packets of UDP, flows of TCP.",
+    "unanswered": "Queries without a response from the resolver: packets of UDP, flows of TCP.",
 }
 _VERDICT = {
     "value": "The newest slot's value of the series.",
-    "baseline": "What was to be expected of it.",
-    "spread": "What stands for one standard deviation around the baseline.",
-    "deviation": "How many spreads the value lies above the baseline, or below it.",
+    "baseline": "The expected value of the series.",
+    "spread": "One standard deviation around the baseline, as estimated.",
+    "deviation": "Distance of the value from the baseline in spreads, negative below it.",
 }
 _HOST = {
     "response_packets": "Packets from the host's port 53 to the outside",
@@ -69,20 +69,20 @@ class FlowMetrics(PrometheusCollector):
         files = {(exporter, result): value for exporter, result, value in self._values["flow_files"]}
         yield counter(
             "dnsvigil_flow_files",
-            "Flow files read: whole, or as far as the damage let them be.",
+            "Flow files read, completely or as far as they were readable.",
             ["exporter", "result"],
             (([name, result], files.get((name, result), 0)) for name in exporters for result in ("read", "damaged")),
         )
         failures = {exporter: value for exporter, _, value in self._values["flow_sequence_failures"]}
         yield counter(
             "dnsvigil_flow_sequence_failures",
-            "Gaps in the sequence numbers of what the exporter sent, as nfcapd noted them.",
+            "Gaps in the exporter's sequence numbers, as nfcapd recorded them.",
             ["exporter"],
             (([name], failures.get(name, 0)) for name in exporters),
         )
         yield gauge(
             "dnsvigil_flow_clock_offset_seconds",
-            "How far outside its slot the newest flow of the newest file ended; 0 while it is no more than a minute.",
+            "How far outside its slot the newest flow of the newest file ended; 0 up to a minute.",
             ["exporter"],
             (([name], offset) for name, offset in sorted(self._snapshot.clock_offsets.items())),
         )
@@ -91,7 +91,7 @@ class FlowMetrics(PrometheusCollector):
             history[verdict.exporter] = max(history.get(verdict.exporter, 0.0), verdict.history_seconds)
         yield gauge(
             "dnsvigil_flow_history_seconds",
-            "How much past the baselines have.",
+            "Length of the history behind the baselines.",
             ["exporter"],
             (([name], seconds) for name, seconds in history.items()),
         )
@@ -142,7 +142,7 @@ class FlowMetrics(PrometheusCollector):
             if self._snapshot.hosts:
                 yield gauge(
                     f"dnsvigil_flow_host_{metric}",
-                    f"{text}, in the newest slot, of the {SHOWN_HOSTS} hosts that answer most.",
+                    f"{text}, in the newest slot, of the {SHOWN_HOSTS} hosts with the most response bytes.",
                     ["exporter", "host"],
                     (([row[0], row[1]], int(row[column])) for row in self._snapshot.hosts),
                 )
@@ -151,7 +151,7 @@ class FlowMetrics(PrometheusCollector):
         for column, metric in enumerate(("flows", "packets", "bytes"), start=3):
             yield gauge(
                 f"dnsvigil_flow_talker_{metric}",
-                f"{metric.capitalize()} of the newest slot's {SHOWN_TALKERS} greatest talkers by bytes.",
+                f"{metric.capitalize()} of the newest slot's {SHOWN_TALKERS} top talkers by bytes.",
                 ["exporter", "element", "talker"],
                 ((list(row[:3]), int(row[column])) for row in self._snapshot.talkers),
             )
@@ -161,7 +161,7 @@ class FlowMetrics(PrometheusCollector):
         dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in self._values["dns_flows_dropped"]}
         yield counter(
             "dnsvigil_dns_flows_dropped",
-            "DNS flow records that the store has forgotten: too old, or too many.",
+            "DNS flow records that the store has dropped: too old, or too many.",
             ["reason"],
             (([reason], value) for reason, value in dropped.items()),
         )
@@ -173,7 +173,7 @@ def _verdicts(prefix: str, labels: list[str], verdicts: list[Verdict]) -> Iterat
         yield gauge(f"{prefix}{name}", text, labels, ((values, value) for values, value in rows if value is not None))
     yield gauge(
         f"{prefix}anomaly",
-        "1 where something is wrong with the newest slot of the series.",
+        "1 if the newest slot of the series has the anomaly.",
         [*labels, "anomaly"],
         (
             ([*(getattr(verdict, label) for label in labels), anomaly], float(anomaly in verdict.anomalies))

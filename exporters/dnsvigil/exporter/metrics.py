@@ -27,13 +27,13 @@ _ZONE_HELP = {
 _CAPTURE_HELP = {
     "packets": ("packets", "Packets that Zeek received."),
     "packets_dropped": ("packets_dropped", "Packets that were dropped before Zeek could read them."),
-    "link_packets": ("link_packets", "Packets on the link, where Zeek can tell."),
+    "link_packets": ("link_packets", "Packets on the link, if Zeek knows them."),
     "bytes": ("bytes", "Bytes that Zeek received."),
     "dns_queries": ("queries", "DNS queries that Zeek saw."),
     "dns_responses": ("responses", "DNS responses that Zeek saw."),
     "unmatched_queries": ("unmatched_queries", "DNS queries to which Zeek saw no response."),
     "unmatched_responses": ("unmatched_responses", "DNS responses to which Zeek saw no query."),
-    "malformed": ("malformed", "DNS messages that Zeek found something wrong with."),
+    "malformed": ("malformed", "Faults that Zeek found in DNS messages."),
 }
 _STATE = "dropped_"  # before the part of the package
 _PACKAGE = [kind.source for kind in KINDS if kind.source != SOURCE]
@@ -89,11 +89,11 @@ class StoreMetrics(PrometheusCollector):
             read[labels[0]] += value
         yield counter(
             "dnsvigil_records_read",
-            "Records read: those ingested and those skipped.",
+            "Records read, ingested and skipped ones.",
             ["source"],
             (([source], value) for source, value in read.items()),
         )
-        yield counter("dnsvigil_records_ingested", "Records that went into the store.", ["source"], ingested)
+        yield counter("dnsvigil_records_ingested", "Records ingested into the store.", ["source"], ingested)
         yield counter(
             "dnsvigil_records_skipped", "Records that could not be used, by reason.", ["source", "reason"], skipped
         )
@@ -168,7 +168,7 @@ class StoreMetrics(PrometheusCollector):
         )
         minimum = GaugeMetricFamily(
             "dnsvigil_zone_failure_ratio_min_queries",
-            "Queries in five minutes below which the failure ratio says nothing.",
+            "Queries in five minutes below which the failure ratio is not evaluated.",
             labels=["dns_zone"],
         )
         zones = self._config.zones
@@ -191,7 +191,7 @@ class StoreMetrics(PrometheusCollector):
         dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in values["passive_dns_dropped"]}
         yield counter(
             "dnsvigil_passive_dns_dropped",
-            "Tuples that the store has forgotten: not seen for too long, or too many.",
+            "Tuples that the store has dropped: not seen for too long, or too many.",
             ["reason"],
             (([reason], value) for reason, value in dropped.items()),
         )
@@ -199,7 +199,7 @@ class StoreMetrics(PrometheusCollector):
     def _suspicions(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
         hosts = GaugeMetricFamily(
             "dnsvigil_open_resolvers",
-            "Hosts that answered strangers in the last fifteen minutes of event time.",
+            "Hosts that answered outside clients in the last fifteen minutes of event time.",
             labels=["kind"],
         )
         found = self._snapshot.open_resolvers
@@ -210,7 +210,7 @@ class StoreMetrics(PrometheusCollector):
         signals = dict.fromkeys(SIGNALS, 0) | {signal: value for signal, _, value in values["poisoning_signals"]}
         yield counter(
             "dnsvigil_poisoning_signals",
-            "What may be a sign of cache poisoning.",
+            "Possible signs of cache poisoning.",
             ["signal"],
             (([signal], value) for signal, value in signals.items()),
         )
@@ -225,7 +225,7 @@ class StoreMetrics(PrometheusCollector):
         parts = [column for column in CAPTURE_COUNTS if column.startswith(_STATE)]
         yield counter(
             "dnsvigil_capture_state_dropped",
-            "State that a part of the Zeek package refused, to stay within its bounds.",
+            "Entries that a part of the Zeek package refused or evicted, to stay within its bounds.",
             ["sensor", "part"],
             (
                 ([sensor, column.removeprefix(_STATE)], counts.get((sensor, column), 0))
@@ -246,12 +246,12 @@ class StoreMetrics(PrometheusCollector):
         yield clients
         event = GaugeMetricFamily(
             "dnsvigil_last_event_timestamp_seconds",
-            "The newest record's own time.",
+            "Time of the newest record.",
             labels=["source", "sensor"],
         )
         read = GaugeMetricFamily(
             "dnsvigil_source_last_read_timestamp_seconds",
-            "When something was last read from the sensor.",
+            "When the collector last read something from the sensor.",
             labels=["source", "sensor"],
         )
         for source, sensor, last_event, last_read in self._snapshot.sensors:
@@ -264,12 +264,12 @@ class StoreMetrics(PrometheusCollector):
         yield read
 
     def _store(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("dnsvigil_store_size_bytes", "The store on disk.", self._snapshot.store_size)
+        yield GaugeMetricFamily("dnsvigil_store_size_bytes", "Size of the store on disk.", self._snapshot.store_size)
         yield GaugeMetricFamily(
-            "dnsvigil_store_max_size_bytes", "The size that the store is kept under.", self._config.store.max_size
+            "dnsvigil_store_max_size_bytes", "The maximum size of the store.", self._config.store.max_size
         )
         oldest = GaugeMetricFamily(
-            "dnsvigil_store_oldest_minute_timestamp_seconds", "The first minute that the store has a summary of."
+            "dnsvigil_store_oldest_minute_timestamp_seconds", "The first minute with a summary in the store."
         )
         if self._snapshot.oldest_minute:
             oldest.add_metric([], unix_time(self._snapshot.oldest_minute))
@@ -279,13 +279,13 @@ class StoreMetrics(PrometheusCollector):
         total = dict.fromkeys(KINDS_SET_ASIDE, 0) | {kind: value for kind, _, value in values["set_aside"]}
         yield counter(
             "dnsvigil_set_aside",
-            "What failed unexpectedly and was set aside.",
+            "Inputs that failed unexpectedly and were set aside.",
             ["kind"],
             (([kind], value) for kind, value in total.items()),
         )
         yield gauge(
             "dnsvigil_set_aside_items",
-            "What is set aside now.",
+            "Inputs that are set aside now.",
             ["kind"],
             (([kind], value) for kind, value in self._snapshot.set_aside.items()),
         )
