@@ -34,6 +34,7 @@ def snapshot(detection: DetectionSnapshot, **parts) -> Snapshot:
         oldest_minute=None,
         tuples=0,
         open_resolvers={},
+        set_aside={},
         detection=detection,
         **given,
     )
