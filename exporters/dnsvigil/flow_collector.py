@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from dnsvigil.config import Config
 from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, Judgement, judge
@@ -18,7 +18,7 @@ from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES
-from dnsvigil.sources.flowfile import FlowReader, Loaded, UnfinishedFileError
+from dnsvigil.sources.flowfile import NO_TRAFFIC, FlowReader, Loaded, UnfinishedFileError
 from dnsvigil.sources.flowfolders import PendingFlows, Stamp, exporter_name, fingerprint, slot_of
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
@@ -51,6 +51,7 @@ class Ingested:
     """What became of one file."""
 
     flows: int = 0  # that were not in the store before
+    skipped: int = 0  # of which that is true as well
     damage: str | None = None
 
 
@@ -63,8 +64,8 @@ class FlowSnapshot:
     resolvers: frozenset[str] = frozenset()  # shown by themselves
     verdicts: list[Verdict] = field(default_factory=list)  # this and the next of each exporter's newest slot
     clients: list[tuple[str, str, int]] = field(default_factory=list)  # exporter, resolver, clients
-    hosts: list[tuple[str, str, int, int, int, int]] = field(default_factory=list)
-    talkers: list[tuple[str, str, str, int, int, int]] = field(default_factory=list)
+    hosts: list[tuple[Any, ...]] = field(default_factory=list)  # as FlowTables.hosts
+    talkers: list[tuple[Any, ...]] = field(default_factory=list)  # as FlowTables.talkers
     clock_offsets: dict[str, float] = field(default_factory=dict)  # seconds
     records: int = 0  # of DNS flows
 
@@ -155,14 +156,18 @@ class FlowCollector:
         if self._config.flows.log:
             self._write_log(self._config.flows.log, found, former)
         with self._store.transaction():
-            ((before,),) = self._store.rows("SELECT coalesce(sum(flows), 0) FROM slot_services WHERE file = ?", former)
+            ((flows_before, skipped_before),) = self._store.rows(
+                "SELECT coalesce(max(flows), 0), coalesce(max(skipped), 0) FROM flow_files WHERE id = ?", former
+            )
             self._add(found, former)
             self._tables.drop_handed(file.path)
             self._store.put_sensor(SOURCE, found.exporter, found.slot + _SLOT if found.flows else None)
-            flows = max(found.flows - int(before), 0)
+            flows = max(found.flows - int(flows_before), 0)
+            skipped = max(found.skipped - int(skipped_before), 0)
             self._store.count_values("records_ingested", SOURCE, {"": flows})
+            self._store.count_values("records_skipped", SOURCE, {NO_TRAFFIC: skipped})
             self._pass_time(found.slot)
-        return Ingested(flows, loaded.damage)
+        return Ingested(flows, skipped, loaded.damage)
 
     def close_findings(self, now: datetime) -> int:
         """Close the findings that have been quiet; return how many. Raises :class:`dnsvigil.store.store.StoreError`."""
@@ -255,6 +260,7 @@ class FlowCollector:
             packets=packets,
             bytes=byte_count,
             sequence_failures=info.sequence_failures,
+            skipped=sum(loaded.skipped.values()),
             newest=info.last if loaded.flows else None,
             damaged=loaded.damage is not None,
         )

@@ -7,9 +7,10 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from glob import glob, has_magic
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -19,7 +20,7 @@ from dnsvigil.config import Config, NetflowSource
 from dnsvigil.programs import ProgramError, environment, find
 from dnsvigil.sources.flowfile import is_flow_file
 from dnsvigil.sources.flowfolders import begin_of, exporter_name, exporter_of, given_files, slot_of
-from dnsvigil.sources.netflow import DamagedFileError, Dumper, NFDumpError, flow_stats_file, search_file
+from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError, flow_stats_file, search_file
 from dnsvigil.terminal import printable, show, show_json
 
 log = logging.getLogger(__name__)
@@ -27,12 +28,17 @@ log = logging.getLogger(__name__)
 _ALL: Final = 2**31 - 1  # rows
 _LAST: Final = timedelta(hours=1)
 
-Counts = tuple[int, int, int]
-"""Flows, packets, bytes."""
+Counts = tuple[int | None, int | None, int | None]
+"""Flows, packets, bytes; None where no flow has that count."""
 
 Talker = tuple[str, Counts]
 
-_NOTHING: Final = (0, 0, 0)
+_NOTHING: Final = (None, None, None)
+# nfdump's statistics give both ends of a bidirectional flow what either has sent, and count events as flows.
+_BOTH_WAYS: Final = "(out packets > 0 or out bytes > 0)"
+_ONE_WAY: Final = f"(packets > 0 or bytes > 0) and not {_BOTH_WAYS}"
+_SOURCES: Final = {"srcip": "dstip", "srcport": "dstport", "srcas": "dstas"}
+_OTHER_END: Final = _SOURCES | {target: source for source, target in _SOURCES.items()}
 
 
 class UsageError(Exception):
@@ -197,31 +203,77 @@ def _top(files: Sequence[Path], options: argparse.Namespace, failed: list[Path])
     place = ("flows", "packets", "bytes").index(options.order)
 
     def rank(talker: Talker) -> tuple[int, str]:
-        return -talker[1][place], talker[0]
+        return -(talker[1][place] or 0), talker[0]
 
     try:
-        found = sorted(_statistic(files, options, options.limit), key=rank)
+        both_ways = _by_rows(_rows(files, _BOTH_WAYS, options), options.by)
+        if both_ways:
+            found = heapq.nsmallest(options.limit, _added(files, both_ways, options), key=rank)
+        else:
+            found = sorted(_statistic(files, options, options.limit), key=rank)
     except NFDumpError as error:
         log.debug("%s", error)
         sound, damaged = _apart(files, options, failed)
         if not (sound or damaged):
             raise
-        return heapq.nsmallest(options.limit, _added(sound, damaged, options), key=rank)
+        rows = chain(_rows(sound, _BOTH_WAYS, options), _damaged_rows(damaged, options))
+        return heapq.nsmallest(options.limit, _added(sound, _by_rows(rows, options.by), options), key=rank)
     for file in files:
         if not file.exists():  # which nfdump passes over in silence
             _report(file, FileNotFoundError(errno.ENOENT, "it has vanished"), failed)
     return found
 
 
-def _statistic(files: Iterable[Path], options: argparse.Namespace, limit: int) -> Iterator[Talker]:
+@contextmanager
+def _together(files: Iterable[Path], options: argparse.Namespace) -> Iterator[Dumper]:
+    """Give what searches all of these files at once."""
     with TemporaryDirectory(prefix="dnsvigil-flows-") as folder:
         for number, file in enumerate(files):
             Path(folder, f"{number:08}").symlink_to(file.absolute())
         dumper = Dumper(executable_path=options.nfdump)
         dumper.set_where(dirfiles=folder)
-        rows = dumper.search(options.filter, statistics=options.by, statistics_order=options.order, limit=limit)
-        for row in rows:
-            yield _name(row, options.by), (row["flows"], row["packets"], row["bytes"])
+        yield dumper
+
+
+def _and(query: str, other: str) -> str:
+    return f"({query}) and {other}" if query else other
+
+
+def _statistic(files: Iterable[Path], options: argparse.Namespace, limit: int) -> Iterator[Talker]:
+    """Yield what nfdump sums up of the flows of one direction."""
+    query = _and(options.filter, _ONE_WAY)
+    with _together(files, options) as dumper:
+        for row in dumper.search(query, statistics=options.by, statistics_order=options.order, limit=limit):
+            yield _name(row, options.by), _counts(row["flows"], row["packets"], row["bytes"])
+
+
+def _rows(files: Sequence[Path], query: str, options: argparse.Namespace) -> Iterator[Flow]:
+    if files:
+        with _together(files, options) as dumper:
+            yield from dumper.search(_and(options.filter, query))
+
+
+def _damaged_rows(files: Iterable[Path], options: argparse.Namespace) -> Iterator[Flow]:
+    for file in files:
+        with suppress(DamagedFileError):  # which was told
+            yield from search_file(file, options.filter, executable_path=options.nfdump)
+
+
+def _by_rows(rows: Iterable[Flow], by: str) -> dict[str, Counts]:
+    """Return the counts of the talkers in rows, which are one flow in each direction that carries something."""
+    found: dict[str, Counts] = {}
+    for row in rows:
+        ways = ((by, row["packets"], row["bytes"]), (_OTHER_END.get(by, by), row["out_packets"], row["out_bytes"]))
+        for end, packets, octets in ways:
+            if packets or octets:
+                name = _name(row, end)
+                found[name] = _sum(found.get(name, _NOTHING), _counts(row["flows"], packets, octets))
+    return found
+
+
+def _counts(flows: int, packets: int, octets: int) -> Counts:
+    # A flow has both, so what is 0 was not counted.
+    return flows, packets or None, octets or None
 
 
 def _apart(files: Iterable[Path], options: argparse.Namespace, failed: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -239,21 +291,18 @@ def _apart(files: Iterable[Path], options: argparse.Namespace, failed: list[Path
     return sound, damaged
 
 
-def _added(sound: Sequence[Path], damaged: Iterable[Path], options: argparse.Namespace) -> Iterator[Talker]:
-    """Yield the counts of all talkers, whatever files they are from; only those of damaged files are kept in memory."""
-    rest: dict[str, Counts] = {}
-    for file in damaged:
-        with suppress(DamagedFileError):  # which was told
-            for row in search_file(file, options.filter, executable_path=options.nfdump):
-                name = _name(row, options.by)
-                rest[name] = _sum(rest.get(name, _NOTHING), (row["flows"], row["packets"], row["bytes"]))
-    for name, counts in _statistic(sound, options, _ALL) if sound else ():
+def _added(files: Sequence[Path], rest: dict[str, Counts], options: argparse.Namespace) -> Iterator[Talker]:
+    """Yield the counts of all talkers: those of the files, and the rest, which alone is kept in memory."""
+    for name, counts in _statistic(files, options, _ALL) if files else ():
         yield name, _sum(counts, rest.pop(name, _NOTHING))
     yield from rest.items()
 
 
 def _sum(one: Counts, other: Counts) -> Counts:
-    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+    flows, packets, octets = (
+        None if a is None and b is None else (a or 0) + (b or 0) for a, b in zip(one, other, strict=True)
+    )
+    return flows, packets, octets
 
 
 def _name(row: Any, by: str) -> str:

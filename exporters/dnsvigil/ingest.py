@@ -53,9 +53,10 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
             unread += _read_logs(store, config, logs, bar, total)
         if flows:
             unread += _read_flows(store, config, flows, bar, total)
-    read, read_flows = total.pop("records", 0), total.pop("flows", 0)
+    read, read_flows, without = total.pop("records", 0), total.pop("flows", 0), total.pop("flows_skipped", 0)
     said = [f"{read:,} records read, {total.total():,} skipped"] if logs or not flows else []
     said += [f"{read_flows:,} flows read"] if flows else []
+    said += [f"{without:,} flows without traffic skipped"] if without else []
     print("; ".join(said), file=sys.stderr)
     return not unread
 
@@ -115,6 +116,7 @@ def _read_flows(
                 file = pending_file(path)
                 found = collector.ingest(replace(file, settled=True))
                 total["flows"] += found.flows
+                total["flows_skipped"] += found.skipped
                 if found.damage:
                     log.warning("%s: %s; what could be read of it counts", path, found.damage)
                 bar.update(file.stamp[0])

@@ -65,14 +65,15 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"CREATE TEMP TABLE flow_talkers (element VARCHAR, talker VARCHAR, {counts})")
         connection.execute(
             "CREATE TEMP TABLE flow_pairs"
-            f" (client VARCHAR, server VARCHAR, server_port USMALLINT, proto VARCHAR, {columns}, {numbers})"
+            f" (client VARCHAR, server VARCHAR, server_port USMALLINT, proto VARCHAR, {columns},"
+            f" uncounted BOOLEAN, unsplit BOOLEAN, {numbers})"
         )
         yield connection
 
 
 def fill(connection: duckdb.DuckDBPyConnection, pairs: list[Pair]) -> None:
-    rows = [(*pair, *halves(pair[0]), *halves(pair[1])) for pair in pairs]
-    connection.executemany(f"INSERT INTO flow_pairs VALUES ({', '.join('?' * 14)})", rows)
+    rows = [(*pair, False, False, *halves(pair[0]), *halves(pair[1])) for pair in pairs]
+    connection.executemany(f"INSERT INTO flow_pairs VALUES ({', '.join('?' * 16)})", rows)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 START = 1_237_808_940  # 2009-03-23 11:49:00 UTC
 QUERIES = 60
 QUERY_BYTES, ANSWER_BYTES = 56, 98  # of an IP packet
-ROW = "2023-11-14 22:13:20.123|2023-11-14 22:13:20.456|17|192.0.2.1|1024|192.0.2.53|53|1|2|3|4|0|0|1|80|1"
+ROW = "2023-11-14 22:13:20.123|2023-11-14 22:13:20.456|17|192.0.2.1|1024|192.0.2.53|53|1|2|3|4|0|0|1|80|1|0|0"
 SERVER, CLIENT = IPv4Address("192.0.2.53"), IPv4Address("198.51.100.7")
 
 
@@ -91,7 +91,7 @@ def test_rows_say_what_was_in_the_packets(flows):
     assert len(rows) == 2 * QUERIES
     for number, (query, answer) in enumerate(zip(rows[::2], rows[1::2], strict=True)):
         common = {"prot": "udp", "flags": 0, "tos": 0, "af": 2, "packets": 1, "flows": 1}
-        none = dict.fromkeys(("srcas", "dstas", "input", "output"), 0)
+        none = dict.fromkeys(("srcas", "dstas", "input", "output", "out_packets", "out_bytes"), 0)
         asked = datetime.fromtimestamp(START + number)
         port = 10_000 + number
         assert query == common | none | {

@@ -24,7 +24,7 @@ _RESOLVER = {
     "query_bytes": "Bytes to the resolver's DNS ports.",
     "response_packets": "Packets from the resolver's DNS ports.",
     "response_bytes": "Bytes from the resolver's DNS ports.",
-    "unanswered": "Queries without a response from the resolver: packets of UDP, flows of TCP.",
+    "unanswered": "Queries without a response from the resolver: packets of UDP, flows where packets are not counted.",
 }
 _VERDICT = {
     "value": "The newest slot's value of the series.",
@@ -33,6 +33,7 @@ _VERDICT = {
     "deviation": "Distance of the value from the baseline in spreads, negative below it.",
 }
 _HOST = {
+    "response_flows": "Flows from the host's port 53 to the outside",
     "response_packets": "Packets from the host's port 53 to the outside",
     "response_bytes": "Bytes from the host's port 53 to the outside",
     "query_bytes": "Bytes from the outside to the host's port 53",
@@ -108,27 +109,17 @@ class FlowMetrics(PrometheusCollector):
     def _resolvers(self) -> Iterator[Metric]:
         exporters = set(self._snapshot.exporters)
         shown = self._snapshot.resolvers
-        # A ratio needs its numerator from the first query on, so all are there where one is.
-        keys = sorted(
-            {
-                (exporter, *b.split(" ", 1))
-                for metric in _RESOLVER
-                for exporter, b, _ in self._values[f"flow_resolver_{metric}"]
-                if exporter in exporters and b.split(" ", 1)[1] in shown
-            }
-        )
         for metric, text in _RESOLVER.items():
-            found = {
-                (exporter, *b.split(" ", 1)): value for exporter, b, value in self._values[f"flow_resolver_{metric}"]
-            }
+            rows = [
+                ([exporter, *reversed(b.split(" ", 1))], value)
+                for exporter, b, value in self._values[f"flow_resolver_{metric}"]
+            ]
+            # One that the exporter does not count is not there; one that is 0 is, as the numerator of a ratio.
             yield counter(
                 f"dnsvigil_flow_resolver_{metric}",
                 text,
                 ["exporter", "resolver", "protocol"],
-                (
-                    ([exporter, resolver, proto], found.get((exporter, proto, resolver), 0))
-                    for exporter, proto, resolver in keys
-                ),
+                (row for row in sorted(rows) if row[0][0] in exporters and row[0][1] in shown),
             )
         yield gauge(
             "dnsvigil_flow_resolver_clients",
@@ -144,7 +135,7 @@ class FlowMetrics(PrometheusCollector):
                     f"dnsvigil_flow_host_{metric}",
                     f"{text}, in the newest slot, of the {SHOWN_HOSTS} hosts with the most response bytes.",
                     ["exporter", "host"],
-                    (([row[0], row[1]], int(row[column])) for row in self._snapshot.hosts),
+                    (([row[0], row[1]], int(row[column])) for row in self._snapshot.hosts if row[column] is not None),
                 )
 
     def _talkers(self) -> Iterator[Metric]:
@@ -153,7 +144,7 @@ class FlowMetrics(PrometheusCollector):
                 f"dnsvigil_flow_talker_{metric}",
                 f"{metric.capitalize()} of the newest slot's {SHOWN_TALKERS} top talkers by bytes.",
                 ["exporter", "element", "talker"],
-                ((list(row[:3]), int(row[column])) for row in self._snapshot.talkers),
+                ((list(row[:3]), int(row[column])) for row in self._snapshot.talkers if row[column] is not None),
             )
 
     def _records(self) -> Iterator[Metric]:

@@ -16,6 +16,7 @@ from dnsvigil.config import Config
 from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, failure_reason
+from dnsvigil.sources.flowfile import NO_TRAFFIC
 from dnsvigil.sources.kinds import KINDS
 from dnsvigil.sources.zeek import SKIP_REASONS
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
@@ -82,6 +83,8 @@ class StoreMetrics(PrometheusCollector):
         ingested = [([source], value) for source, _, value in values["records_ingested"]]
         # Every reason is there from the start, so that the first record skipped for it is an increase.
         reasons = dict.fromkeys(((source, reason) for source in sources for reason in SKIP_REASONS), 0)
+        if any(labels == ["netflow"] for labels, _ in ingested):
+            reasons["netflow", NO_TRAFFIC] = 0
         reasons |= {(source, reason): value for source, reason, value in values["records_skipped"]}
         skipped = [([source, reason], value) for (source, reason), value in reasons.items()]
         read: dict[str, int] = defaultdict(int)

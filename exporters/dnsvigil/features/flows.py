@@ -5,7 +5,8 @@
                 ├─ resolvers, clients ────── of the servers that are shown, and of all others
                 └─ hosts ─────────────────── of the operator's networks, that answer the outside
 
-All are sums, but the talkers, and the sketches of clients; so what several files give for a slot adds up.
+All are sums, but the talkers, and the sketches of clients; so what several files give for a slot adds up. A count that
+the exporter does not give is NULL: a sum leaves it out, and is NULL where it is of nothing else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,8 @@ _TABLES: Final = {
         "server_port": "uint16",
         "proto": "string",
         **_PAIR_COUNTS,
+        "uncounted": "boolean",
+        "unsplit": "boolean",
         **_HALVES,
     },
 }
@@ -64,9 +67,14 @@ def labelled(rows: ir.Table, file: ir.Table) -> ir.Table:
 
 
 def server_counts(pairs: ir.Table, broadcast: Sequence[str]) -> ir.Table:
-    """Return the query ``packets`` of each server, as ``label``; groups and ``broadcast`` addresses are none."""
+    """Return the query ``packets`` of each server, as ``label``; flows count where there is no count of packets.
+
+    Groups and ``broadcast`` addresses are no servers.
+    """
     pairs = pairs.filter(address_kind(pairs.server, broadcast).isnull())
-    return pairs.group_by(label=pairs.server).agg(packets=pairs.query_packets.sum())
+    return pairs.group_by(label=pairs.server).agg(
+        packets=ibis.ifelse(pairs.uncounted, pairs.query_flows, pairs.query_packets).sum().fill_null(0)
+    )
 
 
 def dns_flows(pairs: ir.Table, file: ir.Table) -> ir.Table:
@@ -79,7 +87,7 @@ def dns_flows(pairs: ir.Table, file: ir.Table) -> ir.Table:
 def resolvers(pairs: ir.Table, shown: ir.Table, file: ir.Table) -> ir.Table:
     """Return the sums of the pairs, and what is ``unanswered``, of each ``resolver`` and ``proto``."""
     t = _with_resolver(_with_unanswered(pairs), shown)
-    sums = {name: t[name].sum() for name in (*_PAIR_COUNTS, "unanswered")}
+    sums = {name: _sum(t, name) for name in _PAIR_COUNTS} | {"unanswered": t.unanswered.sum()}
     return labelled(t.group_by("resolver", "proto").agg(**sums), file)
 
 
@@ -100,23 +108,31 @@ def hosts(pairs: ir.Table, networks: Sequence[str], file: ir.Table) -> ir.Table:
     """
     t = pairs.filter(
         (pairs.server_port == DNS_PORT)
-        & (pairs.response_packets > 0)
+        & (pairs.response_flows > 0)
         & _inside(pairs, "server", networks)
         & ~_inside(pairs, "client", networks)
     )
-    sums = {name: t[name].sum() for name in ("response_flows", "response_packets", "response_bytes", "query_bytes")}
+    sums = {name: _sum(t, name) for name in ("response_flows", "response_packets", "response_bytes", "query_bytes")}
     counted = t.group_by(host=t.server).agg(**sums, peers=t.client.nunique())
     return labelled(counted.order_by(ibis.desc("response_bytes"), "host").limit(MOST_HOSTS), file)
+
+
+def _sum(pairs: ir.Table, name: str) -> ir.IntegerValue:
+    """Return the sum of a count; it is unknown where there are flows but none that has it, for no flow has none."""
+    total = pairs[name].sum()
+    flows = pairs[f"{name.partition('_')[0]}_flows"].sum()
+    unknown = (total == 0) & ((flows > 0) | pairs.unsplit.any())
+    return ibis.ifelse(unknown, ibis.null("int64"), total.cast("int64"))
 
 
 def _with_unanswered(pairs: ir.Table) -> ir.Table:
     # A TCP connection has more packets than questions; over UDP a flow may hold several questions.
     missing = ibis.ifelse(
-        pairs.proto == "tcp",
+        (pairs.proto == "tcp") | pairs.uncounted,
         pairs.query_flows - pairs.response_flows,
         pairs.query_packets - pairs.response_packets,
     )
-    return pairs.mutate(unanswered=ibis.greatest(missing, 0))
+    return pairs.mutate(unanswered=ibis.ifelse(pairs.unsplit, ibis.null("int64"), ibis.greatest(missing, 0)))
 
 
 def _with_resolver(pairs: ir.Table, shown: ir.Table) -> ir.Table:

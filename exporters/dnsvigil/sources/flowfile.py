@@ -13,8 +13,9 @@ are still taken from what it prints.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
 from itertools import islice
@@ -29,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dnsvigil.sources.netflow import PROTOCOLS as NAMED_PROTOCOLS
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, Limits, NFDumpError
 from dnsvigil.sources.opening import NotAFileError, open_file
 from dnsvigil.sources.reader import read_ahead
@@ -91,11 +93,16 @@ class Loaded:
 
     info: FlowInfo
     damage: str | None
-    flows: int  # that were read
+    flows: int  # that were read, each record once, whether it has one direction or both
+    skipped: Mapping[str, int] = field(default_factory=dict)  # flows that were not, by reason
 
+
+NO_TRAFFIC: Final = "no_traffic"
+"""The reason to skip a flow that has neither packets nor bytes in any direction: it reports an event."""
 
 _Flows = Mapping[str, NDArray[Any]]
-"""Columns, those of ``_FIELDS``; with the counts of the way back if the flows have them."""
+"""Columns, those of ``_FIELDS``; with the counts of the way back if the flows have them, and with ``unsplit``, which
+marks flows whose bytes are those of both directions together."""
 
 _ROWS_AT_ONCE: Final = 1 << 15  # that are printed
 _AT_ONCE: Final = 4 << 20  # bytes of records
@@ -116,7 +123,7 @@ _NOTHING: Final = b"No matching flows\n"  # which nfdump prints, wherever the re
 _RECORD: Final = 11
 _RECORD_HEADER: Final = 12
 _HEAD: Final = 4  # type and size, with which a record and an element begin
-_GENERIC, _IPV4, _IPV6, _COUNTERS = 1, 2, 3, 5
+_GENERIC, _IPV4, _IPV6, _COUNTERS, _NSEL = 1, 2, 3, 5, 19
 _LENGTHS: Final = {_GENERIC: 52, _IPV4: 12, _IPV6: 36, _COUNTERS: 28}
 _FIELDS: Final = {
     "packets": (_GENERIC, 24, "<u8"),
@@ -138,7 +145,10 @@ _FIRST_OF_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 _PROTOCOL: Final = np.full(256, PROTOCOLS.index("other"), "u1")
 _PROTOCOL[[6, 17, 1, 58]] = [PROTOCOLS.index(name) for name in ("tcp", "udp", "icmp", "icmp")]
-_NUMBERS: Final = {"tcp": 6, "udp": 17, "icmp": 1, "ipv6-icmp": 58}
+_NUMBERS: Final = {name: number for number, name in NAMED_PROTOCOLS.items()}
+_PORTED: Final = np.zeros(256, bool)
+_PORTED[[6, 17, 33, 132, 136]] = True  # of others, ICMP among them, no field is a port, whatever it is called
+_DNS_PROTOCOLS: Final = PROTOCOLS.index("udp")  # and those before it
 _OTHER: Final = len(SERVICES) - 1
 _SERVICE: Final = np.full(65_536, _OTHER, "u1")
 for _index, _ports in enumerate(SERVICES.values()):
@@ -153,12 +163,26 @@ _ROWS: Final = pa.schema(
         **dict.fromkeys(_PAIR, pa.uint64()),
         "port_and_protocol": pa.uint32(),
         **dict.fromkeys(_PAIR_COUNTS, pa.float64()),
+        "unsplit": pa.bool_(),
     }
 )
 
 
-def _sums(counts: Iterable[str]) -> str:
-    return ", ".join(f"least(sum({count}::DOUBLE), {_LARGEST})::BIGINT AS {count}" for count in counts)
+def _sums(ways: Iterable[str], unsplit: str) -> str:
+    """Return the sums of the counts of these ways, such as ``query``.
+
+    No flow has a count of 0, so a sum of 0 is unknown where there are flows, or any that are ``unsplit``.
+    """
+    sums = []
+    for way in ways:
+        for count in _COUNTS:
+            flows = f"sum({way}_flows) > 0" if count != "flows" else "false"
+            total = f"sum({way}_{count}::DOUBLE)"
+            sums.append(
+                f"CASE WHEN {total} > {_LARGEST} THEN {_LARGEST} WHEN {total} > 0 THEN {total}"
+                f" WHEN {flows} OR {unsplit} THEN NULL ELSE 0 END::BIGINT AS {way}_{count}"
+            )
+    return ", ".join(sums)
 
 
 _SENT: Final = tuple(f"sent_{count}" for count in _COUNTS)
@@ -167,11 +191,14 @@ _GOT: Final = tuple(f"got_{count}" for count in _COUNTS)
 # A flow that is not DNS is two rows, one of each end as if that were a client that sends queries and gets responses.
 _SUMMED: Final = f"""
 CREATE OR REPLACE TEMP TABLE flow_sums AS
-    SELECT {", ".join(_PAIR)}, {_sums(_PAIR_COUNTS)} FROM flow_rows GROUP BY ALL
+    SELECT {", ".join(_PAIR)}, {_sums(("query", "response"), "bool_or(unsplit)")},
+        bool_or(query_flows > 0 AND query_packets = 0 OR response_flows > 0 AND response_packets = 0) AS uncounted,
+        bool_or(unsplit) AS unsplit
+    FROM flow_rows GROUP BY ALL
 """
 _TALKERS: Final = f"""
 CREATE OR REPLACE TEMP TABLE flow_talker_sums AS
-    SELECT high, low, {_sums((*_SENT, *_GOT))} FROM (
+    SELECT high, low, {_sums(("sent", "got"), "false")} FROM (
         SELECT client_high, client_low, {", ".join(_PAIR_COUNTS)} FROM flow_sums
         UNION ALL SELECT server_high, server_low, {", ".join((*_PAIR_COUNTS[3:], *_PAIR_COUNTS[:3]))} FROM flow_sums
             WHERE port_and_protocol > 0
@@ -204,7 +231,7 @@ _RESULTS: Final = f"""
 CREATE OR REPLACE TEMP TABLE flow_pairs AS
     SELECT {_address("client_", "c")} AS client, {_address("server_", "s")} AS server,
         (port_and_protocol >> 2)::USMALLINT AS server_port, {list(PROTOCOLS)}[(port_and_protocol & 3) + 1] AS proto,
-        {", ".join(_PAIR_COUNTS)}, client_high, client_low, server_high, server_low
+        {", ".join(_PAIR_COUNTS)}, uncounted, unsplit, client_high, client_low, server_high, server_low
     FROM flow_sums
     LEFT JOIN flow_addresses AS c ON c.high = client_high AND c.low = client_low
     LEFT JOIN flow_addresses AS s ON s.high = server_high AND s.low = server_low
@@ -234,13 +261,14 @@ class FlowReader:
 
     - ``flow_services``: ``protocol``, ``service``, ``flows``, ``packets``, ``bytes``.
     - ``flow_pairs``: one row for each ``client``, ``server``, ``server_port`` and ``proto``, with ``query_flows``,
-      ``query_packets``, ``query_bytes``, ``response_flows``, ``response_packets``, ``response_bytes``; then the
-      addresses as numbers, ``client_high`` and ``client_low``, 64 bits each, IPv4 mapped as in RFC 4291, and so the
-      server's.
+      ``query_packets``, ``query_bytes``, ``response_flows``, ``response_packets``, ``response_bytes``; whether some of
+      its flows are ``uncounted`` (no packet count) or ``unsplit`` (one count for both directions); then the addresses
+      as numbers, ``client_high`` and ``client_low``, 64 bits each, IPv4 mapped as in RFC 4291, and so the server's.
     - ``flow_talkers``: for each ``element`` of srcip and dstip the ``TALKERS`` with most bytes: ``talker``, ``flows``,
       ``packets``, ``bytes``.
 
-    A record of both directions counts as two flows, one each way.
+    A record of both directions counts as two flows, one each way; a direction without packets and bytes is no flow, and
+    a record without any is skipped. A count that the exporter does not give is NULL, or left out of a sum with others.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, nfdump: str = "nfdump") -> None:
@@ -273,22 +301,22 @@ class FlowReader:
         info, damage = _info(dumper)
         try:
             with dumper.stream() as stream:
-                flows = self._sum_up(_streamed(stream))
+                rows = self._sum_up(_streamed(stream))
         except (DamagedFileError, _UnknownFormError) as error:
             if isinstance(error, _UnknownFormError):
                 logger.warning("%s: nfdump gives %s; its text is read instead, which takes longer", path, error)
             printed = _Printed(dumper)
-            flows = self._sum_up(printed.batches())
+            rows = self._sum_up(printed.batches())
             damage = printed.damage or damage
         self._finish()
-        return Loaded(info, damage, flows)
+        return Loaded(info, damage, rows.flows, rows.skipped)
 
     def close(self) -> None:
         """Drop the tables. The connection stays open."""
         self._drop(*_INTERMEDIATE, *_TABLES)
 
-    def _sum_up(self, flows: Iterable[_Flows]) -> int:
-        """Sum all up into ``flow_sums`` and ``flow_services``; return the number of flows."""
+    def _sum_up(self, flows: Iterable[_Flows]) -> "_Rows":
+        """Sum all up into ``flow_sums`` and ``flow_services``; return the rows, which know how many they were."""
         self._drop(*_TABLES)
         rows = _Rows(flows)
         ((threads,),) = self._connection.execute("SELECT current_setting('threads')").fetchall()
@@ -303,7 +331,7 @@ class FlowReader:
         if rows.error:
             raise rows.error
         self._connection.execute(_SERVICE_SUMS, rows.services())
-        return rows.flows
+        return rows
 
     def _finish(self) -> None:
         """Make the result of the sums."""
@@ -483,6 +511,8 @@ def _columns(records: NDArray[Any], elements: Mapping[int, int]) -> _Flows:
     }
     if _IPV6 not in elements:
         flows |= {name: flows[name] | _MAPPED for name in _FIELDS_IPV4}
+    if _NSEL in elements and _COUNTERS not in elements:
+        flows["unsplit"] = flows["packets"] == 0
     return flows
 
 
@@ -492,6 +522,8 @@ class _Printed:
     def __init__(self, dumper: Dumper) -> None:
         self.damage: str | None = None
         self._rows = dumper.search()
+        # Text does not show which counters a record lacks; a firewall that has one for the way back uses it somewhere.
+        self._unsplit = _has(dumper, "asa event > 0") and not _has(dumper, "out bytes > 0")
 
     def batches(self) -> Iterator[_Flows]:
         """Yield the rows, many at a time."""
@@ -501,10 +533,14 @@ class _Printed:
                 "flows": np.array([row["flows"] for row in some], "u8"),
                 "packets": np.array([row["packets"] for row in some], "u8"),
                 "bytes": np.array([row["bytes"] for row in some], "u8"),
+                "out_packets": np.array([row["out_packets"] for row in some], "u8"),
+                "out_bytes": np.array([row["out_bytes"] for row in some], "u8"),
                 "src_port": np.array([row["srcport"] for row in some], "u2"),
                 "dst_port": np.array([row["dstport"] for row in some], "u2"),
-                "proto": np.array([_NUMBERS.get(str(row["prot"]), 255) for row in some], "u1"),
+                "proto": np.array([_number(row["prot"]) for row in some], "u1"),
             }
+            if self._unsplit:
+                flows["unsplit"] = flows["packets"] == 0
             for end in ("src", "dst"):
                 addresses = [row["srcip"] if end == "src" else row["dstip"] for row in some]
                 packed = b"".join(_FIRST_OF_MAPPED[: 16 - len(ip.packed)] + ip.packed for ip in addresses)
@@ -519,6 +555,18 @@ class _Printed:
             self.damage = str(error)
 
 
+def _has(dumper: Dumper, query: str) -> bool:
+    """Tell whether any flow is found; none is where nfdump does not know the filter."""
+    try:
+        return any(True for _ in dumper.search(query, limit=1))
+    except NFDumpError:
+        return False
+
+
+def _number(protocol: str | int) -> int:
+    return protocol if isinstance(protocol, int) else _NUMBERS[protocol]
+
+
 class _Rows:
     """The flows as rows of ``flow_rows``, for DuckDB to take once; the sums by service are made on the way.
 
@@ -529,6 +577,7 @@ class _Rows:
 
     def __init__(self, flows: Iterable[_Flows]) -> None:
         self.flows = 0
+        self.skipped: Counter[str] = Counter()
         self.error: BaseException | None = None
         self._source = flows
         self._sums = np.zeros((len(_COUNTS), len(PROTOCOLS) * len(SERVICES)))
@@ -542,22 +591,28 @@ class _Rows:
         """Return the columns of ``flow_services``."""
         found = np.flatnonzero(self._sums[0])
         protocols, services = np.divmod(found, len(SERVICES))
+        # Of flows none has a count of 0, so a sum of 0 is one of counts that are unknown.
         return {
             "protocol": [PROTOCOLS[number] for number in protocols],
             "service": [list(SERVICES)[number] for number in services],
         } | {
-            name: [min(int(value), _LARGEST) for value in sums[found]]
+            name: [min(int(value), _LARGEST) or None for value in sums[found]]
             for name, sums in zip(_COUNTS, self._sums, strict=True)
         }
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
             for flows in self._source:
-                counted = _counted(flows)
-                self.flows += int(counted["flows"].sum())
-                yield from self._take(counted)
-                if "out_packets" in flows:
-                    yield from self._take(_counted(_backwards(flows)))
+                described = _described(flows)
+                there = _carrying(described, "packets", "bytes")
+                back = _carrying(described, "out_packets", "out_bytes")
+                anything = there | back
+                self.flows += int(described["flows"][anything].sum())
+                if not anything.all():
+                    self.skipped[NO_TRAFFIC] += int(described["flows"][~anything].sum())
+                yield from self._take(_counted(described if there.all() else _chosen(described, there)))
+                if back.any():
+                    yield from self._take(_counted(_backwards(_chosen(described, back))))
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -565,14 +620,9 @@ class _Rows:
 
     def _take(self, flows: _Flows) -> Iterator[pa.RecordBatch]:
         """Count flows by service, and yield their rows."""
-        source, target = flows["src_port"], flows["dst_port"]
-        protocol = _PROTOCOL.take(flows["proto"])
-        of, to = _SERVICE.take(source), _SERVICE.take(target)
-        code = protocol * np.uint8(len(SERVICES)) + np.where(to < _OTHER, to, of)
-        self._sums += [np.bincount(code, flows[name], self._sums.shape[1]) for name in _COUNTS]
-        query = _is_dns(target)
-        dns = query | _is_dns(source)
-        flows = {**flows, "protocol": protocol, "query": query}
+        size = self._sums.shape[1]
+        self._sums += [np.bincount(flows["code"], flows[name], size) for name in _COUNTS]
+        dns = flows["dns"]
         if dns.all():
             yield _pairs(flows)
         else:
@@ -582,9 +632,40 @@ class _Rows:
             yield _ends(others, "dst", "response")
 
 
+def _described(flows: _Flows) -> _Flows:
+    """Return the flows with what each record as a whole is.
+
+    That is its ``protocol``, the ``code`` of protocol and service, and whether it is ``dns``, and a ``query``.
+    """
+    source, target = flows["src_port"], flows["dst_port"]
+    ported = _PORTED.take(flows["proto"])
+    if not ported.all():
+        source, target = source * ported, target * ported
+    protocol = _PROTOCOL.take(flows["proto"])
+    of, to = _SERVICE.take(source), _SERVICE.take(target)
+    query = _is_dns(target)
+    return {
+        **flows,
+        "flows": np.clip(flows["flows"], np.uint64(1), _MOST),
+        "protocol": protocol,
+        "code": protocol * np.uint8(len(SERVICES)) + np.where(to < _OTHER, to, of),
+        "query": query,
+        "dns": (query | _is_dns(source)) & (protocol <= _DNS_PROTOCOLS),
+    }
+
+
+def _carrying(flows: _Flows, packets: str, octets: str) -> NDArray[np.bool_]:
+    """Tell which flows carry anything in a direction."""
+    if packets not in flows:
+        return np.zeros(len(flows["flows"]), bool)
+    return (flows[packets] > 0) | (flows[octets] > 0)
+
+
 def _pairs(flows: _Flows) -> pa.RecordBatch:
     """Return the rows of DNS flows, which are queries, or else responses."""
     query = flows["query"]
+    if "unsplit" in flows:  # of what is counted nobody knows which part goes which way
+        flows = {**flows, **{name: flows[name] * ~flows["unsplit"] for name in ("packets", "bytes")}}
     port = np.where(query, flows["dst_port"], flows["src_port"]).astype("u4")
     return _batch(
         {
@@ -593,6 +674,7 @@ def _pairs(flows: _Flows) -> pa.RecordBatch:
             for half in ("high", "low")
         }
         | {"port_and_protocol": port << np.uint32(2) | flows["protocol"]}
+        | ({"unsplit": flows["unsplit"]} if "unsplit" in flows else {})
         | {f"query_{name}": flows[name] * query for name in _COUNTS}
         | {f"response_{name}": flows[name] * ~query for name in _COUNTS}
     )
@@ -622,8 +704,7 @@ def _is_dns(ports: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _counted(flows: _Flows) -> _Flows:
     """Return the flows with their counts as they are added up: doubles, and none that cannot be."""
-    least = dict.fromkeys(_COUNTS, np.uint64(0)) | {"flows": np.uint64(1)}
-    return {**flows, **{name: np.clip(flows[name], least[name], _MOST).astype(float) for name in _COUNTS}}
+    return {**flows, **{name: np.minimum(flows[name], _MOST).astype(float) for name in _COUNTS}}
 
 
 def _chosen(columns: _Flows, chosen: NDArray[np.bool_]) -> _Flows:
@@ -632,12 +713,11 @@ def _chosen(columns: _Flows, chosen: NDArray[np.bool_]) -> _Flows:
 
 
 def _backwards(flows: _Flows) -> _Flows:
-    """Return the flows back, of records that have both directions."""
+    """Return the flows back, of records that have both directions: what answers a query is a response."""
     other = {"src": "dst", "dst": "src"}
     back = {f"{end}_{name}": flows[f"{other[end]}_{name}"] for end in other for name in ("high", "low", "port")}
-    back |= {"packets": flows["out_packets"], "bytes": flows["out_bytes"]}
-    back |= {name: flows[name] for name in ("flows", "proto")}
-    return _chosen(back, flows["out_packets"] > 0)
+    back |= {"packets": flows["out_packets"], "bytes": flows["out_bytes"], "query": ~flows["query"]}
+    return back | {name: flows[name] for name in ("flows", "protocol", "code", "dns")}
 
 
 def _every(buffer: memoryview | NDArray[Any], step: int, kind: str, first: int = 0) -> NDArray[Any]:

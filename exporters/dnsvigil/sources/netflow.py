@@ -69,6 +69,8 @@ class Flow(TypedDict):
     ``first`` and ``last`` are local times without a zone, to the millisecond; ``fold`` tells the two hours apart that
     the end of summer time gives the same name. ``prot`` is the protocol's name, or its number where it has no name
     here. ``flags`` are the TCP flags as in the header, FIN being 1. An ICMP flow has 256 * type + code as ``dstport``.
+    ``out_packets`` and ``out_bytes`` are those of the way back, from ``dstip`` to ``srcip``, of a record that has both
+    directions; pynfdump had no such thing.
     """
 
     af: int
@@ -88,6 +90,8 @@ class Flow(TypedDict):
     packets: int
     bytes: int
     flows: int
+    out_packets: int
+    out_bytes: int
 
 
 Statistic = dict[str, Any]
@@ -114,6 +118,8 @@ _TOKENS: Final = {
     "packets": "%pkt",
     "bytes": "%byt",
     "flows": "%fl",
+    "out_packets": "%opkt",
+    "out_bytes": "%obyt",
 }
 _ALWAYS: Final = ("first", "last", "packets", "bytes", "flows")
 # From 1.7.5 on nfdump refuses to print what an aggregation does not keep. Under each of nfdump's names for
@@ -130,7 +136,7 @@ _FAMILIES: Final = {4: int(AF_INET), 6: int(AF_INET6)}
 _STATISTIC_COLUMNS: Final = 14  # ts,te,td,pr,val,fl,flP,pkt,pktP,byt,bytP,pps,bps,bpp
 
 # As /etc/protocols spells them, whether the machine has that file or not.
-_PROTOCOLS: Final = {
+PROTOCOLS: Final = {
     0: "ip",
     1: "icmp",
     2: "igmp",
@@ -162,6 +168,7 @@ _PROTOCOLS: Final = {
     136: "udplite",
     137: "mpls-in-ip",
 }
+"""Names of protocols by their numbers."""
 _FLAG_LETTERS: Final = "FSRPAUEC"  # from FIN on upwards
 
 # nfdump ends with status 0 after most of these.
@@ -618,6 +625,8 @@ def _flow(cells: Sequence[str]) -> Flow:
         "packets": int(cells[13]),
         "bytes": int(cells[14]),
         "flows": int(cells[15]),
+        "out_packets": int(cells[16]),
+        "out_bytes": int(cells[17]),
     }
 
 
@@ -668,7 +677,7 @@ def _time(text: str) -> datetime:
 
 def _protocol(text: str) -> str | int:
     number = int(text)
-    return _PROTOCOLS.get(number, number)
+    return PROTOCOLS.get(number, number)
 
 
 def _port(text: str) -> int:

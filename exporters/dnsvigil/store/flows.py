@@ -42,8 +42,9 @@ _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS flow_files (
     id BIGINT, exporter VARCHAR, name VARCHAR, slot TIMESTAMP, "begin" TIMESTAMP, digest VARCHAR, path VARCHAR,
     size BIGINT, changed BIGINT, flows BIGINT, packets BIGINT, bytes BIGINT, sequence_failures BIGINT,
-    newest TIMESTAMP, damaged BOOLEAN, read_at TIMESTAMP
+    newest TIMESTAMP, damaged BOOLEAN, read_at TIMESTAMP, skipped BIGINT DEFAULT 0
 );
+ALTER TABLE flow_files ADD COLUMN IF NOT EXISTS skipped BIGINT DEFAULT 0;
 CREATE TABLE IF NOT EXISTS flow_handed (path VARCHAR PRIMARY KEY, exporter VARCHAR);
 CREATE TABLE IF NOT EXISTS slot_services (
     slot TIMESTAMP, exporter VARCHAR, protocol VARCHAR, service VARCHAR, flows BIGINT, packets BIGINT, bytes BIGINT,
@@ -124,6 +125,7 @@ class FlowFile:
     sequence_failures: int
     newest: datetime | None  # end of its newest flow
     damaged: bool
+    skipped: int = 0  # flows
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class FlowTables:
     def put_file(self, number: int, file: FlowFile) -> None:
         """Keep what is known of a file."""
         self._run(
-            "INSERT INTO flow_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP)",
+            "INSERT INTO flow_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP, ?)",
             number,
             file.exporter,
             file.name,
@@ -207,6 +209,7 @@ class FlowTables:
             file.sequence_failures,
             file.newest,
             file.damaged,
+            file.skipped,
         )
 
     def records_of(self, file: FlowFile, former: int | None) -> tuple[str, bool]:
@@ -254,7 +257,7 @@ class FlowTables:
             if former is not None:
                 olds = f"SELECT metric, a, b, -value AS value FROM ({query.format(f'{table} WHERE file = {former}')})"
                 news = f"{news} UNION ALL {olds}"
-            self._store.count(news)
+            self._store.count(news, zeros=True)  # one that is missing is unknown
         for table, rows in ADDED.items():
             if former is not None:
                 ((dropped,),) = self._store.rows(f"DELETE FROM {table} WHERE file = ?", former)
@@ -501,9 +504,13 @@ class FlowTables:
         """Return exporter, resolver and clients in these slots."""
         return self._of_slots("slot_clients", "exporter, resolver, clients", slots, "ALL")
 
-    def hosts(self, slots: Mapping[str, datetime], most: int) -> list[tuple[str, str, int, int, int, int]]:
-        """Return exporter, host, response packets and bytes, query bytes and peers of the greatest in these slots."""
-        sums = "sum(response_packets)::BIGINT, sum(response_bytes)::BIGINT, sum(query_bytes)::BIGINT, max(peers)"
+    def hosts(self, slots: Mapping[str, datetime], most: int) -> list[tuple[Any, ...]]:
+        """Return exporter, host, and what the greatest in these slots have; None stands for an unknown count.
+
+        These are response flows, packets and bytes, query bytes, and peers.
+        """
+        counts = ("response_flows", "response_packets", "response_bytes", "query_bytes")
+        sums = ", ".join([*(f"sum({name})::BIGINT" for name in counts), "max(peers)"])
         return self._of_slots(
             "slot_hosts",
             f"exporter, host, {sums}",
@@ -513,8 +520,11 @@ class FlowTables:
             f" OVER (PARTITION BY exporter ORDER BY sum(response_bytes) DESC, host) <= {most}",
         )
 
-    def talkers(self, slots: Mapping[str, datetime], most: int) -> list[tuple[str, str, str, int, int, int]]:
-        """Return exporter, element, talker, flows, packets and bytes of the greatest in these slots."""
+    def talkers(self, slots: Mapping[str, datetime], most: int) -> list[tuple[Any, ...]]:
+        """Return exporter, element, talker, flows, packets and bytes of the greatest in these slots.
+
+        None stands for an unknown count.
+        """
         sums = "sum(flows)::BIGINT, sum(packets)::BIGINT, sum(bytes)::BIGINT"
         return self._of_slots(
             "slot_talkers",
@@ -562,3 +572,6 @@ def _scatter(
     number, column, values = found
     for measure, value in zip(measures, values, strict=True):
         history[number, measure, column] = value
+        # Who never gives a count has none in slots without flows either.
+        given = np.bincount(number, np.isfinite(value), len(history)) > 0
+        history[~given & (np.bincount(number, minlength=len(history)) > 0), measure] = np.nan

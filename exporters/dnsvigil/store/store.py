@@ -247,11 +247,11 @@ class Store:
 
     # Counters
 
-    def count(self, query: str) -> None:
-        """Add the rows ``metric, a, b, value`` of ``query`` to the counters."""
+    def count(self, query: str, *, zeros: bool = False) -> None:
+        """Add the rows ``metric, a, b, value`` of ``query`` to the counters; ``zeros`` make a counter of 0, too."""
         self.connection.execute(
             f"INSERT INTO counters SELECT metric, a, b, least(sum(value), {LARGEST}) FROM ({query}) GROUP BY ALL"
-            " HAVING sum(value) > 0"
+            f" HAVING sum(value) {'>=' if zeros else '>'} 0"
             f" ON CONFLICT DO UPDATE SET value = least(value::HUGEINT + excluded.value, {LARGEST})"
         )
 
