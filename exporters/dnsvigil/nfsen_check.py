@@ -132,8 +132,8 @@ class _Check:
         if isinstance(node.value, Unknown) and not any(
             problem.what.startswith(f"{name} ") for problem in self._unknown
         ):
-            what = f"{name} is not written out, so nothing that depends on it is checked"
-            self._unknown.append(self._problem(node, what, "nothing, if NfSen gets what it should", remark=True))
+            what = f"{name} is computed by Perl, so what depends on it is not checked"
+            self._unknown.append(self._problem(node, what, "nothing, if the value is right", remark=True))
         return node
 
     def _text(self, name: str) -> str | None:
@@ -163,7 +163,7 @@ class _Check:
     def _cycle_time(self) -> Iterator[Problem]:
         node = self._node("$CYCLETIME")
         if isinstance(node.value, str) and node.value != str(SLOT_SECONDS):
-            what = f"$CYCLETIME is {node.value} s; the collector and NfSen's RRDs count in slots of {SLOT_SECONDS} s"
+            what = f"$CYCLETIME is {node.value} s; the collector and NfSen's RRDs use slots of {SLOT_SECONDS} s"
             yield self._problem(node, what, "remove the line")
 
     def _programs(self) -> Iterator[Problem]:
@@ -171,7 +171,7 @@ class _Check:
             return
         for name in ("nfdump", *self._collectors(), "nfprofile", "nfexpire"):
             if not is_program(self._tools / name):
-                what = f"$PREFIX is {self._tools}, but there is no program {name} in it"
+                what = f"$PREFIX is {self._tools}, but it has no program {name}"
                 elsewhere = _found(name)
                 remedy = f'set $PREFIX = "{elsewhere.parent}";' if elsewhere else f"install {name} there"
                 yield self._problem(self._node("$PREFIX"), what, remedy)
@@ -192,8 +192,8 @@ class _Check:
         """From 1.3.11 on NfSen gives these words, ``-z=lz4`` without any, to nfdump's programs as they are."""
         version = self._nfsen_version()
         if version and version < (1, 3, 11):
-            what = f"NfSen {'.'.join(map(str, version))} has options for compression of its own, which are not checked"
-            remedy = "see that nfcapd and nfprofile run, or install NfSen 1.3.11 or newer"
+            what = f"NfSen {'.'.join(map(str, version))} has other options for compression, which are not checked"
+            remedy = "check that nfcapd and nfprofile run, or install NfSen 1.3.11 or newer"
             yield self._problem(None, what, remedy, remark=True)
             return
         users = [("$ZIPcollected", collector, "") for collector in self._collectors()]
@@ -209,9 +209,9 @@ class _Check:
                 continue
             means = "" if node.line and passed == given else f", which NfSen makes {passed}" if node.line else ""
             set_to = f'{name} is "{given}"{means}' if node.line else f"{name} is not set, so NfSen takes {passed}"
-            what = f"{set_to}; {self._tools / program} does not take that: {refusal}"
+            what = f"{set_to}; {self._tools / program} rejects it: {refusal}"
             good = [word for word in _COMPRESSIONS if _refusal(self._tools / program, f"{word} {more}") is None]
-            remedy = f'set {name} = "{good[0]}";' if good else f"look into the options in {name} and $NFPROFILEOPTS"
+            remedy = f'set {name} = "{good[0]}";' if good else f"check the options in {name} and $NFPROFILEOPTS"
             yield self._problem(node, what, remedy)
 
     def _alerts(self) -> Iterator[Problem]:
@@ -224,7 +224,9 @@ class _Check:
             try:
                 lines = alert.read_text("utf-8", "surrogateescape").splitlines()
             except OSError as error:
-                yield Problem(alert, None, f"cannot be read: {error.strerror}", "run this as a user who can", True)
+                yield Problem(
+                    alert, None, f"cannot be read: {error.strerror}", "run this as a user who can read it", True
+                )
                 continue
             keys = {}
             for number, line in enumerate(lines, start=1):
@@ -248,7 +250,7 @@ class _Check:
         path = self._plugins / f"{PLUGIN}.pm"
         node = self._node("$BACKEND_PLUGINDIR")
         if not path.is_file():
-            what = f"$BACKEND_PLUGINDIR is {self._plugins}, but there is no {PLUGIN}.pm in it"
+            what = f"$BACKEND_PLUGINDIR is {self._plugins}, but it has no {PLUGIN}.pm"
             yield self._problem(node, what, f"copy plugins/nfsen/{PLUGIN}.pm there")
             return
         yield from self._readable(path, "$USER")
@@ -256,7 +258,7 @@ class _Check:
         if not found or found[1] != VERSION:
             line = _content(path).count("\n", 0, found.start()) + 1 if found else None
             what = f"$VERSION is {found[1] if found else 'not set'}; NfSen 1.3 calls plugins with {VERSION}"
-            yield Problem(path, line, what, f"copy plugins/nfsen/{PLUGIN}.pm there anew")
+            yield Problem(path, line, what, f"copy plugins/nfsen/{PLUGIN}.pm there again")
 
     def _plugin_entry(self) -> Iterator[Problem]:
         node = self._node("@plugins")
@@ -269,12 +271,12 @@ class _Check:
                 continue
             profiles = re.split(r"\s*,\s*", words[0]) if isinstance(words[0], str) else []
             if not {"*", "live", "./live"} & {*profiles}:
-                what = f'@plugins: {PLUGIN} is for the profiles "{words[0]}", and hands over flows of live alone'
+                what = f'@plugins: {PLUGIN} is for the profiles "{words[0]}", but it submits only flows of live'
                 yield self._problem(entry, what, f"make it [ 'live', '{PLUGIN}' ]")
             return
         remedy = f"add [ 'live', '{PLUGIN}' ] to @plugins and run nfsen reload"
         hidden = any(isinstance(entry.value, Unknown) for entry in entries)
-        what = f"@plugins has no entry for {PLUGIN}" + (" that is written out" if hidden else "")
+        what = f"@plugins has no entry for {PLUGIN}" + (" that can be read without running Perl" if hidden else "")
         yield self._problem(node, f"{what}, so NfSen does not load it", remedy, remark=hidden)
 
     def _plugin_settings(self) -> Iterator[Problem]:
@@ -284,23 +286,23 @@ class _Check:
         given = whole.value.get(PLUGIN) if isinstance(whole.value, dict) else None
         if given is None:
             example = f"{PLUGIN} => {{ url => '{DEFAULT_URL}' }}"
-            what = f"%PluginConf has no {PLUGIN}, so it takes the collector at {DEFAULT_URL}"
-            yield self._problem(whole if whole.line else None, what, f"add {example} to say so", remark=True)
+            what = f"%PluginConf has no {PLUGIN}, so the plugin uses the collector at {DEFAULT_URL}"
+            yield self._problem(whole if whole.line else None, what, f"add {example} to set it", remark=True)
         elif not isinstance(given.value, dict):
             if not isinstance(given.value, Unknown):
-                yield self._problem(given, f"%PluginConf: {PLUGIN} is no hash", f"write {PLUGIN} => {{ ... }}")
+                yield self._problem(given, f"%PluginConf: {PLUGIN} is not a hash", f"write {PLUGIN} => {{ ... }}")
             return
         settings = given.value if given and isinstance(given.value, dict) else {}
         timeout = settings.get("timeout", Node("5", None))
         if not isinstance(timeout.value, Unknown) and not _seconds(timeout.value):
-            what = f"{PLUGIN}: timeout is no number of seconds from 1 to 10"
+            what = f"{PLUGIN}: timeout is not a number of seconds from 1 to 10"
             yield self._problem(timeout, what, "make it 5: NfSen itself waits 30 s for an alert's condition")
         nfdump = settings.get("nfdump")
         if nfdump and not isinstance(nfdump.value, Unknown):
             program = Path(nfdump.value) if isinstance(nfdump.value, str) else None
             if program is None or not is_program(program):
-                what = f"{PLUGIN}: nfdump is {program}, which is no program"
-                yield self._problem(nfdump, what, "give the path of nfdump, or remove it: then it is that of $PREFIX")
+                what = f"{PLUGIN}: nfdump is {program}, which is not a program"
+                yield self._problem(nfdump, what, "set the path of nfdump, or remove it to use the one in $PREFIX")
         yield from self._collector(settings.get("url", Node(DEFAULT_URL, given.line if given else None)))
 
     def _collector(self, url: Node) -> Iterator[Problem]:
@@ -327,7 +329,7 @@ class _Check:
         if path.is_file():
             yield from self._readable(path, "$WWWUSER")
         else:
-            what = f"$FRONTEND_PLUGINDIR is {folder}, but there is no {PLUGIN}.php in it, so NfSen has no page of it"
+            what = f"$FRONTEND_PLUGINDIR is {folder}, but it has no {PLUGIN}.php, so NfSen does not have its page"
             remedy = f"copy plugins/nfsen/{PLUGIN}.php there"
             yield self._problem(self._node("$FRONTEND_PLUGINDIR"), what, remedy, remark=True)
 
@@ -346,7 +348,7 @@ class _Check:
         if blocking:
             wanted = "read" if blocking == path.resolve() else "enter"
             right = "r" if wanted == "read" else "x"
-            yield Problem(path, None, f"the user {user} may not {wanted} {blocking}", f"chmod a+{right} {blocking}")
+            yield Problem(path, None, f"the user {user} cannot {wanted} {blocking}", f"chmod a+{right} {blocking}")
 
     def _modules(self) -> Iterator[Problem]:
         perl = self._perl()
@@ -428,7 +430,7 @@ def _refusal(program: Path, options: str) -> str | None:
     wrong = re.search(r"invalid option.*|usage.*|.*not compiled in.*|.*requires an argument.*", said, re.IGNORECASE)
     if wrong:
         return wrong[0]
-    return None if "Version:" in said else said.partition("\n")[0] or "it says nothing"
+    return None if "Version:" in said else said.partition("\n")[0] or "no error message"
 
 
 def _version(nfdump: Path) -> tuple[int, ...] | None:

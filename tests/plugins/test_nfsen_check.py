@@ -158,7 +158,7 @@ def test_options_that_the_programs_refuse(
     problem = one(problems)
     assert (problem.path, problem.line) == (nfsen.path, nfsen.line(name))
     assert problem.what.startswith(f"{name} is ")
-    assert f"{nfsen.tools}/{program} does not take that: " in problem.what
+    assert f"{nfsen.tools}/{program} rejects it: " in problem.what
     assert (", which NfSen makes -z=lz4;" in problem.what) == (value in {"1", "'0'"})
     set_to = problem.remedy.partition(" = ")[2].strip('";')
     assert takes(nfsen.tools / program, *set_to.split())
@@ -176,7 +176,7 @@ def test_an_older_nfsen_gives_options_of_its_own(nfsen: Installation) -> None:
     nfsen.perl("", nfsen="1.3.9")
     problem = one(nfsen.check('$ZIPprofiles\t = "-z";', '$ZIPprofiles = "-z=lz4";'))
     assert problem.remark
-    assert problem.what.startswith("NfSen 1.3.9 has options for compression of its own")
+    assert problem.what.startswith("NfSen 1.3.9 has other options for compression")
 
 
 def test_a_collector_that_is_not_started_is_not_asked(nfsen: Installation) -> None:
@@ -190,7 +190,7 @@ def test_a_collector_that_is_not_started_is_not_asked(nfsen: Installation) -> No
 def test_programs_that_are_not_there(nfsen: Installation) -> None:
     problems = nfsen.check(f"'{nfsen.tools}'", f"'{nfsen.base}/nowhere'")
     assert [problem.what.rpartition("program ")[2] for problem in problems] == [
-        *("nfdump in it", "nfcapd in it", "nfprofile in it", "nfexpire in it")
+        *("nfdump", "nfcapd", "nfprofile", "nfexpire")
     ]
     assert {problem.remedy for problem in problems} == {f'set $PREFIX = "{nfsen.tools}";'}
     assert {problem.line for problem in problems} == {nfsen.line("$PREFIX")}
@@ -240,7 +240,7 @@ def test_folders_that_are_not_there(nfsen: Installation) -> None:
 
 def test_the_plugin_is_not_there(nfsen: Installation) -> None:
     (nfsen.base / "plugins" / "DnsVigil.pm").unlink()
-    assert "there is no DnsVigil.pm in it" in one(nfsen.check()).what
+    assert "it has no DnsVigil.pm" in one(nfsen.check()).what
     (nfsen.base / "www" / "plugins" / "DnsVigil.php").unlink()
     assert [problem.remark for problem in nfsen.check()] == [False, True]
 
@@ -266,11 +266,11 @@ def _check_rights(nfsen: Installation) -> None:
     other = f'$USER    = "{"nobody" if USER != "nobody" else "daemon"}"'
     path.chmod(0o640)
     problem = one(nfsen.check(f'$USER    = "{USER}"', other))
-    assert problem.what.endswith(f"may not read {path}")
+    assert problem.what.endswith(f"cannot read {path}")
     path.chmod(0o644)
     path.parent.chmod(0o750)
     problem = one(nfsen.check(f'$USER    = "{USER}"', other))
-    assert problem.what.endswith(f"may not enter {path.parent}")
+    assert problem.what.endswith(f"cannot enter {path.parent}")
     path.parent.chmod(0o755)
     assert nfsen.check(f'$USER    = "{USER}"', other) == []
     # An owner's right counts for the owner, and no other's.
@@ -318,17 +318,17 @@ def test_ways_to_load_the_plugin(nfsen: Installation, text: str) -> None:
 
 
 def test_the_plugin_is_loaded_for_other_profiles(nfsen: Installation) -> None:
-    assert "hands over flows of live alone" in one(nfsen.check("[ 'live', ", "[ 'dns,x/live', ")).what
+    assert "it submits only flows of live" in one(nfsen.check("[ 'live', ", "[ 'dns,x/live', ")).what
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said", "remark"),
     [
         ("DnsVigil => {", "DnsVigi => {", "%PluginConf has no DnsVigil", True),
-        ("timeout => 5,\n    },\n);", "},); $PluginConf{DnsVigil} = 3;", "DnsVigil is no hash", False),
-        ("timeout => 5", "timeout => '5s'", "timeout is no number of seconds from 1 to 10", False),
-        ("timeout => 5", "timeout => 30", "timeout is no number of seconds from 1 to 10", False),
-        ("timeout => 5", "nfdump => '/nowhere/nfdump'", "nfdump is /nowhere/nfdump, which is no program", False),
+        ("timeout => 5,\n    },\n);", "},); $PluginConf{DnsVigil} = 3;", "DnsVigil is not a hash", False),
+        ("timeout => 5", "timeout => '5s'", "timeout is not a number of seconds from 1 to 10", False),
+        ("timeout => 5", "timeout => 30", "timeout is not a number of seconds from 1 to 10", False),
+        ("timeout => 5", "nfdump => '/nowhere/nfdump'", "nfdump is /nowhere/nfdump, which is not a program", False),
         ("url => ", "url => 'localhost:9953', #", "url is 'localhost:9953', not http://HOST:PORT", False),
         ("url => ", "url => [], #", "url is '', not http://HOST:PORT", False),
         ("url => ", "url => 'http://u:secret@127.0.0.1:1', #", "the collector at http://127.0.0.1:1 does not", True),
@@ -360,11 +360,11 @@ def test_an_address_that_is_no_collectors(nfsen: Installation, collector: str) -
 def test_what_only_perl_can_tell_is_said_and_left(nfsen: Installation) -> None:
     problem = one(nfsen.check('$ZIPprofiles\t = "-z";', "$ZIPprofiles = `cat zip`;"))
     assert problem.remark
-    assert problem.what == "$ZIPprofiles is not written out, so nothing that depends on it is checked"
+    assert problem.what == "$ZIPprofiles is computed by Perl, so what depends on it is not checked"
     assert problem.line == nfsen.line("$ZIPprofiles")
     problem = one(nfsen.check("@plugins = (", "@plugins = read_plugins();\n@others = ("))
     assert problem.remark
-    assert problem.what.startswith("@plugins has no entry for DnsVigil that is written out")
+    assert problem.what.startswith("@plugins has no entry for DnsVigil that can be read without running Perl")
     assert nfsen.check("@plugins = (", "@plugins = (more(), ") == []
 
 
@@ -401,8 +401,10 @@ def test_the_report_ends_with_what_is_found(nfsen: Installation, capsys: pytest.
     nfsen.check("DnsVigil => {", "DnsVigi => {")
     assert report(nfsen.path) == 0
     printed = capsys.readouterr().out
-    assert f"{nfsen.path}:{nfsen.line('%PluginConf')}: remark: %PluginConf has no DnsVigil, so it takes" in printed
-    assert "\n    add DnsVigil => { url => 'http://127.0.0.1:9953' } to say so\n" in printed
+    assert (
+        f"{nfsen.path}:{nfsen.line('%PluginConf')}: remark: %PluginConf has no DnsVigil, so the plugin uses" in printed
+    )
+    assert "\n    add DnsVigil => { url => 'http://127.0.0.1:9953' } to set it\n" in printed
     nfsen.check("@plugins", "@others")
     assert main(["check-nfsen", str(nfsen.path)]) == 1
     assert "@plugins has no entry" in capsys.readouterr().out
