@@ -1,23 +1,28 @@
-"""Asks the API's questions: of the store, or of the collector that has it open."""
+"""Asks the API's questions: of the running collector, or of the store where none runs."""
 
-import http.client
 import io
 import json
-import shlex
+import logging
+import sys
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from dnsvigil import client
+from dnsvigil.client import ClientError, NoCollectorError
 from dnsvigil.config import Config
-from dnsvigil.httpd.server import Response
+from dnsvigil.ownership import require_owner
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flows import FlowTables
-from dnsvigil.store.store import Store, StoreError
+from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from dnsvigil.web.api import StoreApi
 
-_TIMEOUT: Final = 30.0  # seconds
+log = logging.getLogger(__name__)
+
 _JSON: Final = "application/json"
 
 _T = TypeVar("_T")
@@ -49,59 +54,55 @@ class _Here:
 
 def ask(config: Config, state: Path, path: str, **query: Any) -> Any:
     """Return the answer to ``GET path``, whatever is None in the query being left out. Raises :class:`AskError`."""
-    return _answer(config, state, path, None, **query)
-
-
-def tell(config: Config, state: Path, path: str, content: dict[str, Any]) -> Any:
-    """Return the answer to ``POST path`` with a JSON object. Raises :class:`AskError`."""
-    return _answer(config, state, path, json.dumps(content))
-
-
-def _answer(config: Config, state: Path, path: str, body: str | None, **query: Any) -> Any:
     target = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
+    return _answer(config, state, path, target, None)
+
+
+def change(config: Config, state: Path, path: str, content: dict[str, Any]) -> Any:
+    """Return the answer to ``POST path`` with a JSON object. Raises :class:`AskError`, and ``OwnerError``."""
+    return _answer(config, state, path, "", json.dumps(content).encode())
+
+
+@contextmanager
+def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = True) -> Iterator[Store]:
+    """Give the store where no collector answers; none is made. Raises :class:`AskError`, and ``OwnerError``."""
     try:
-        with Store(state) as store:
+        if not read_only and (state / FILE_NAME).exists():
+            require_owner(state)
+        with Store(state, read_only=read_only, must_exist=True) as store:
+            # A person should know; a script that reads the store, as it may without a collector, needs no word.
+            log.log(
+                logging.INFO if sys.stderr.isatty() else logging.DEBUG, "%s; reading %s instead", nobody, store.path
+            )
+            yield store
+    except (StoreError, OSError) as error:
+        raise AskError(f"{nobody}, and {error}") from error
+
+
+def _answer(config: Config, state: Path, path: str, query: str, body: bytes | None) -> Any:
+    try:
+        answer = client.request(config, state, f"{path}?{query}" if query else path, body)
+        status, content = answer.status, answer.body
+    except ClientError as error:
+        raise AskError(str(error), error.usage) from error
+    except NoCollectorError as nobody:
+        with store_instead(nobody, state, read_only=body is None) as store:
             Findings(store)
             FlowTables(store, config.store.max_size)
-            raw = (body or "").encode()
             environ = {
                 "PATH_INFO": path,
-                "QUERY_STRING": target,
+                "QUERY_STRING": query,
                 "CONTENT_TYPE": _JSON,
-                "CONTENT_LENGTH": str(len(raw)),
-                "wsgi.input": io.BytesIO(raw),
+                "CONTENT_LENGTH": str(len(body or b"")),
+                "wsgi.input": io.BytesIO(body or b""),
             }
-            answer = StoreApi(_Here(store)).handlers()[path if body is None else f"POST {path}"](environ)
-    except StoreError as error:  # it is in use, or for the collector's user alone
-        answer = _ask_collector(config, error, f"{path}?{target}" if target else path, body)
+            response = StoreApi(_Here(store)).handlers()[path if body is None else f"POST {path}"](environ)
+        status, content = response.status, response.body
     try:
-        content = json.loads(answer.body)
-        if answer.status < 300:
-            return content
-        said = str(content["error"])
-    except (ValueError, KeyError, TypeError):
-        said = f"status {answer.status}: {answer.body[:100]!r}"
-    raise AskError(said, usage=answer.status == 400)
-
-
-def _ask_collector(config: Config, closed: StoreError, target: str, body: str | None) -> Response:
-    host, _, port = config.listen.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
-    if config.web_config_file:
-        # No certificate has the name of this address, and of a password only the hash is known.
-        with_body = f" -H 'Content-Type: {_JSON}' -d {shlex.quote(body)}" if body is not None else ""
-        url = f"https://{host}:{port}{target}"
-        said = f"ask the collector: {url}" if body is None else f"tell the collector: curl {url}{with_body}"
-        raise AskError(f"{closed}; with TLS or a password, {said}")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_TIMEOUT)
-    try:
-        if body is None:
-            connection.request("GET", target)
-        else:
-            connection.request("POST", target, body, {"Content-Type": _JSON})
-        response = connection.getresponse()
-        return Response(response.status, {}, response.read())
-    except (OSError, http.client.HTTPException) as error:
-        raise AskError(f"{closed}, and no collector answers at http://{host}:{port}{target}: {error}") from error
-    finally:
-        connection.close()
+        found = json.loads(content)
+        if status < 300:
+            return found
+        said = str(found["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        said = f"status {status}: {content[:100]!r}"
+    raise AskError(said, usage=status == HTTPStatus.BAD_REQUEST)

@@ -2,19 +2,24 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dnsvigil import __version__
-from dnsvigil.config import DEFAULT_PATH, Config, Duration, load_config
+from dnsvigil.config import DEFAULT_PATH, Client, Config, Duration, Url, load_config
 from dnsvigil.httpd.web_config import load_web_config
+from dnsvigil.ownership import OwnerError, require_owner
 from dnsvigil.records import FLOW_MEASURES, RESOLVER_MEASURES, TALKER_ELEMENTS
-from dnsvigil.yamlfile import ConfigError
+from dnsvigil.terminal import printable
+from dnsvigil.yamlfile import ConfigError, Invalid
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -32,16 +37,48 @@ def main(arguments: list[str] | None = None) -> int:
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     try:
-        config = load_config(options.config)
-        return int(options.run(options, config))
+        config = _with_client(load_config(options.config), options)
+        status = int(options.run(options, config))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads, such as head, has had enough
+        _discard_output()
+        return 0
     except ConfigError as error:
-        print(f"dnsvigil: {error}", file=sys.stderr)
+        _complain(error)
         return 2
+    except OwnerError as error:
+        _complain(error)
+        return 1
     except ModuleNotFoundError as error:
         print(f"dnsvigil: {error.name} is not installed; this command needs dnsvigil[collector]", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _complain(error: object) -> None:
+    print(f"dnsvigil: {printable(str(error))}", file=sys.stderr)
+
+
+def _discard_output() -> None:
+    """Have what is left to write go nowhere, as Python would complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+
+
+def _with_client(config: Config, options: argparse.Namespace) -> Config:
+    """Return the configuration with what the command line says of the collector. Raises ``Invalid``."""
+    names = [each.name for each in fields(Client)]
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    if "token_file" in given and "username" not in given:
+        given |= {"username": None, "password_file": None}
+    try:
+        return replace(config, client=replace(config.client, **given)) if given else config
+    except Invalid as error:
+        raise ConfigError(options.config or DEFAULT_PATH, None, f"client.{error.key}", str(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     ingest.set_defaults(run=_ingest)
 
-    metrics = commands.add_parser("metrics", help="print what /metrics would show now, from the store")
+    metrics = commands.add_parser("metrics", help="print the metrics of a running collector, or of the store")
+    _add_client_options(metrics)
     metrics.set_defaults(run=_metrics)
 
     _add_findings(commands)
@@ -70,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
     aside = commands.add_parser("set-aside", help="print what failed unexpectedly and was set aside, and why")
     aside.add_argument("--json", action="store_true", help="print a list of records")
+    _add_client_options(aside)
     aside.set_defaults(run=_set_aside)
 
     check = commands.add_parser("check-config", help="report mistakes in the configuration with file, line and key")
@@ -84,15 +123,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     findings = commands.add_parser("findings", help="print the open findings, the worst first")
     findings.add_argument("--json", action="store_true", help="print a list of finding records")
+    _add_client_options(findings)
     findings.set_defaults(run=_findings)
     more = findings.add_subparsers(title="commands", metavar="COMMAND")
     show = more.add_parser("show", help="print one finding with all of its evidence")
     show.add_argument("id", type=int, metavar="ID")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a list of one record")
+    _add_client_options(show)
     show.set_defaults(run=_show_finding)
     dismiss = more.add_parser("dismiss", help="say that a finding is harmless: its like is not found for 30 days")
     dismiss.add_argument("id", type=int, metavar="ID")
     dismiss.add_argument("--why", required=True, metavar="TEXT", help="kept with it")
+    _add_client_options(dismiss)
     dismiss.set_defaults(run=_dismiss_finding)
 
 
@@ -131,6 +173,7 @@ def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "--last", type=_duration, default="1h", metavar="DURATION", help="up to the newest slot (default: %(default)s)"
     )
     series.add_argument("--json", action="store_true", help="print a list of series")
+    _add_client_options(series)
     series.set_defaults(run=_flows_series)
 
 
@@ -140,6 +183,7 @@ def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     train.add_argument("--lists", type=Path, metavar="DIR", help="malware's names: FAMILY.txt, one name a line")
     train.add_argument("--names", type=Path, metavar="FILE", help="what /api/training answered, instead of the store")
     train.add_argument("--seed", type=_number, default=0, metavar="N", help="default: %(default)s")
+    _add_client_options(train)
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="print how well the name score does, or what is found in logs")
@@ -148,6 +192,29 @@ def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     evaluate.add_argument("--json", action="store_true", help="print records")
     evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over each by itself")
     evaluate.set_defaults(run=_evaluate)
+
+
+def _add_client_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that asks the running collector."""
+    group = command.add_argument_group("the running collector", "also keys of client in the configuration")
+    for name, kind, metavar, text in (
+        ("url", _url, "URL", "where it listens (default: by listen in the configuration)"),
+        ("ca-file", Path, "FILE", "its certificate, or that of the authority it is from"),
+        ("cert-file", Path, "FILE", "the client certificate"),
+        ("key-file", Path, "FILE", "the client certificate's key, if it is in another file"),
+        ("username", str, "NAME", "the user, whose password is in the file of --password-file"),
+        ("password-file", Path, "FILE", "a file that holds the password and that not everybody may read"),
+        ("token-file", Path, "FILE", "a file that holds the token (default: api-token in the folder of the state)"),
+    ):
+        # The same option may stand before and after a command of findings.
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
+
+
+def _url(text: str) -> Url:
+    try:
+        return Url.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None  # without the text, which may have a password
 
 
 def _default(known: tuple[str, ...], default: str = "") -> str:
@@ -184,6 +251,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil.store.store import StoreError
 
     try:
+        require_owner(options.state)
         daemon = Daemon(config, options.state)
     except (StoreError, OSError) as error:
         log.error("%s", error)
@@ -199,38 +267,17 @@ def _ingest(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil.store.store import StoreError
 
     try:
+        require_owner(options.state)
         return 0 if ingest(options.paths, config, options.state) else 1
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         log.error("%s", error)
         return 1
 
 
 def _metrics(options: argparse.Namespace, config: Config) -> int:
-    from prometheus_client import CollectorRegistry, generate_latest
+    from dnsvigil import metrics_command
 
-    from dnsvigil.collector import Collector
-    from dnsvigil.exporter.detection_metrics import DetectionMetrics
-    from dnsvigil.exporter.flow_metrics import FlowMetrics
-    from dnsvigil.exporter.metrics import StoreMetrics
-    from dnsvigil.flow_collector import FlowCollector
-    from dnsvigil.store.store import Store, StoreError, StoreInUseError
-
-    try:
-        with Store(options.state) as store:
-            snapshot = Collector(store, config).snapshot()
-            flows = FlowCollector(store, config).snapshot()
-    except StoreInUseError as error:
-        log.error("%s; a running collector shows its metrics at http://%s/metrics", error, config.listen)
-        return 1
-    except StoreError as error:
-        log.error("%s", error)
-        return 1
-    registry = CollectorRegistry()
-    registry.register(StoreMetrics(snapshot, config))
-    registry.register(DetectionMetrics(snapshot))
-    registry.register(FlowMetrics(flows))
-    sys.stdout.write(generate_latest(registry).decode())
-    return 0
+    return _asking(metrics_command.metrics, options, config)
 
 
 def _findings(options: argparse.Namespace, config: Config) -> int:
@@ -276,11 +323,13 @@ def _learning(command: Callable[[argparse.Namespace, Config], int], options: arg
 
     try:
         return _asking(command, options, config)
+    except BrokenPipeError:
+        raise
     except UsageError as error:
-        print(f"dnsvigil: {error}", file=sys.stderr)
+        _complain(error)
         return 2
     except (ModelError, StoreError, OSError, ValueError) as error:
-        print(f"dnsvigil: {error}", file=sys.stderr)
+        _complain(error)
         return 1
 
 
@@ -296,8 +345,13 @@ def _asking(command: Callable[[argparse.Namespace, Config], int], options: argpa
     try:
         return command(options, config)
     except AskError as error:
-        print(f"dnsvigil: {error}", file=sys.stderr)
+        _complain(error)
         return 2 if error.usage else 1
+    except (LookupError, TypeError, AttributeError) as error:
+        log.debug("the answer makes no sense", exc_info=True)
+        what = f"{type(error).__name__}: {error}"
+        _complain(f"the answer is not what this dnsvigil understands ({what}); is the collector of another version?")
+        return 1
 
 
 def _flows_top(options: argparse.Namespace, config: Config) -> int:
@@ -307,7 +361,7 @@ def _flows_top(options: argparse.Namespace, config: Config) -> int:
     try:
         return top(options, config)
     except UsageError as error:
-        print(f"dnsvigil: {error}", file=sys.stderr)
+        _complain(error)
         return 2
     except NFDumpError as error:
         log.error("%s", error)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import urllib.parse
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,6 +72,28 @@ class Listen(str):
         if not match or int(match[2]) > 65535:
             raise ValueError("expected host:port, such as 127.0.0.1:9953 or [::1]:9953")
         return cls(text)
+
+
+class Url(str):
+    """The http or https URL of a collector, without a user, a password and a final slash."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the URL; ``ValueError`` when ``text`` is none."""
+        wrong = ValueError("expected a URL such as https://collector.example:9953")
+        try:
+            parts = urllib.parse.urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise wrong from None
+        if "@" in parts.netloc:
+            raise ValueError("expected a URL without a user and a password, which have keys of their own")
+        host_is_wrong = not parts.hostname or not re.fullmatch(r"[!-~]+", text)
+        if parts.scheme not in ("http", "https") or host_is_wrong or port == 0 or parts.query or parts.fragment:
+            raise wrong
+        return cls(text.rstrip("/"))
 
 
 class ZoneName(str):
@@ -298,6 +321,27 @@ class Detectors:
 
 
 @dataclass(frozen=True)
+class Client:
+    """How commands ask a running collector; each key is an option of theirs as well."""
+
+    url: Url | None = None  # default: that of listen
+    ca_file: Path | None = None  # default: the system's authorities
+    cert_file: Path | None = None  # of the client, with its key where there is no key_file
+    key_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None  # default: api-token in the folder of the state
+
+    def __post_init__(self) -> None:
+        if self.key_file and not self.cert_file:
+            raise Invalid("key_file", "expected cert_file beside it")
+        if (self.username is None) != (self.password_file is None):
+            raise Invalid("username" if self.username else "password_file", "expected both, a user and a password_file")
+        if self.username is not None and (":" in self.username or not self.username.isprintable()):
+            raise Invalid("username", "expected a name without colons and control characters")
+
+
+@dataclass(frozen=True)
 class Store:
     """The store's bounds."""
 
@@ -322,6 +366,7 @@ class Config:
     zones: Zones = field(default_factory=Zones)
     flows: Flows = field(default_factory=Flows)
     detectors: Detectors = field(default_factory=Detectors)
+    client: Client = field(default_factory=Client)
     store: Store = field(default_factory=Store)
 
 

@@ -63,8 +63,8 @@ class Detection:
         self._detectors = detectors
         self._findings = Findings(store)
         self._tables = UnusualTables(store, config.store.max_size)
+        store.create(_SCORES)
         with store.transaction():
-            store.connection.execute(_SCORES)
             self._judged = datetime.fromisoformat(store.meta("judged", datetime.min.isoformat()))
         lists = config.detectors.lists
         self._lists = None if lists is None else DomainLists(lists, set_aside=store.set_aside)

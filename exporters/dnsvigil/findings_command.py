@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import yaml
 
-from dnsvigil.ask import ask, tell
+from dnsvigil.ask import ask, change
 from dnsvigil.config import Config
 from dnsvigil.terminal import printable, show, show_json
 
@@ -47,7 +47,7 @@ def show_finding(options: argparse.Namespace, config: Config) -> int:
 
 def dismiss_finding(options: argparse.Namespace, config: Config) -> int:
     """Dismiss a finding. Raises :class:`dnsvigil.ask.AskError`."""
-    told = tell(config, options.state, "/api/findings/dismiss", {"id": options.id, "why": options.why})
+    told = change(config, options.state, "/api/findings/dismiss", {"id": options.id, "why": options.why})
     for found in told:
         subject = f"{found['subject_type']} {found['subject']}"
         print(f"finding {found['id']} of {found['detector']} about {printable(subject)} is dismissed")

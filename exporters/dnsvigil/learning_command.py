@@ -23,8 +23,9 @@ from dnsvigil.learning.default import default_model, trained_model
 from dnsvigil.learning.evaluate import FALSE_POSITIVES, read_families
 from dnsvigil.learning.namescore import NameModel
 from dnsvigil.learning.training import STEPS, Lessons
+from dnsvigil.ownership import require_owner
 from dnsvigil.store.findings import STATES, Finding, Findings, findings_in
-from dnsvigil.store.store import FILE_NAME, Store
+from dnsvigil.store.store import Store
 from dnsvigil.terminal import printable, show, show_json
 
 log = logging.getLogger(__name__)
@@ -41,9 +42,10 @@ def train(options: argparse.Namespace, config: Config) -> int:
 
     Raises :class:`UsageError`, :class:`dnsvigil.ask.AskError`, ``OSError``, and ``ValueError`` for too few names.
     """
-    lessons = _own_names(options, config)
-    if options.lists:
-        lessons = replace(lessons, listed=_families(options.lists))
+    if not options.output:
+        require_owner(options.state)
+    families = _families(options.lists) if options.lists else {}
+    lessons = replace(_own_names(options, config), listed=families)
     output = options.output or trained_model(options.state)
     output.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(output.parent, os.W_OK):  # better told now than after a minute
@@ -135,13 +137,10 @@ def _own_names(options: argparse.Namespace, config: Config) -> Lessons:
             return Lessons(popular=_names(content, "popular"), dismissed=_names(content, "dismissed"))
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{options.names}: not what /api/training answers: {error}") from error
-    if not (options.state / FILE_NAME).exists():
-        log.info("there is no store in %s: the model knows nothing of your own names", options.state)
-        return Lessons()
     try:
         return Lessons(**ask(config, options.state, "/api/training"))
     except AskError as error:
-        raise AskError(f"{error}; give its answer with --names", error.usage) from error
+        raise AskError(f"{error}; what /api/training answered can be given with --names", error.usage) from error
 
 
 def _names(content: Any, key: str) -> list[str]:

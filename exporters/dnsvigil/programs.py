@@ -34,7 +34,10 @@ def find(program: str) -> str:
 
 def is_program(path: Path) -> bool:
     """Return whether ``path`` is absolute and an executable file."""
-    return path.is_absolute() and path.is_file() and os.access(path, os.X_OK)
+    try:
+        return path.is_absolute() and path.is_file() and os.access(path, os.X_OK)
+    except OSError:  # a folder of root's PATH that another user may not look into
+        return False
 
 
 def environment() -> dict[str, str]:

@@ -165,6 +165,7 @@ class TestTrain:
         assert status == 1 and "cannot be opened" in errors and "--names" in errors
 
     def test_a_model_that_cannot_be_written_is_an_error(self, small: None, tmp_path: Path, run: Run) -> None:
+        fill(tmp_path)
         (tmp_path / "file").touch()
         status, _, errors = run("--state", tmp_path, "train", "--seed", "0", "--output", tmp_path / "file" / "model")
         assert status == 1 and f"exists: '{tmp_path / 'file'}'" in errors

@@ -145,8 +145,7 @@ class Findings:
     def __init__(self, store: Store) -> None:
         """Raises :class:`dnsvigil.store.store.StoreError`."""
         self._store = store
-        with store.transaction():
-            store.connection.execute(_SCHEMA)
+        store.create(_SCHEMA)
 
     def put(self, finding: Finding) -> int | None:
         """Add a finding to the open one of the same detector and subject, or as a new one; return its id.

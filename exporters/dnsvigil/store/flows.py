@@ -152,8 +152,7 @@ class FlowTables:
         """Keep the DNS flow records under ``max_bytes``, counted as ``ROW_BYTES`` says."""
         self._store = store
         self._max_rows = max(max_bytes // ROW_BYTES, 1)
-        with store.transaction():
-            store.connection.execute(_SCHEMA)
+        store.create(_SCHEMA)
         ((self.records,),) = store.rows("SELECT count(*) FROM dns_flows")
 
     # Files

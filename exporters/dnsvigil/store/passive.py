@@ -67,8 +67,7 @@ class PassiveDns:
         """
         self._store = store
         self._max_bytes = max_bytes
-        with store.transaction():
-            store.connection.execute(_SCHEMA)
+        store.create(_SCHEMA)
         self._measure()
 
     def gather(self, view: str) -> None:

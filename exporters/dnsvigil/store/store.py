@@ -109,28 +109,38 @@ class Store:
     Everything runs on the one ``connection``, which is not for several threads at once; others have :meth:`read`.
     """
 
-    def __init__(self, folder: Path, max_memory: str = "400MB") -> None:
-        """Open the store in ``folder``, and make it if there is none.
+    def __init__(
+        self, folder: Path, max_memory: str = "400MB", *, read_only: bool = False, must_exist: bool = False
+    ) -> None:
+        """Open the store in ``folder``, and make it if there is none, unless it ``must_exist``.
 
-        Raises :class:`StoreInUseError`, and :class:`StoreError` where the file cannot be opened.
+        With ``read_only`` nothing is made or changed on the disk. Raises :class:`StoreInUseError`, and
+        :class:`StoreError` where the file cannot be opened.
         """
         self.path = folder / FILE_NAME
         self.closed = False
         self._rehearsing = False
+        self.read_only = read_only
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not (read_only or must_exist):
+                folder.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
+                if read_only or must_exist:
+                    raise StoreError(f"there is no store in {folder}")
                 self._create()
             self.connection = duckdb.connect(
-                self.path,
+                ":memory:" if read_only else self.path,
                 config={
                     "memory_limit": max_memory,
                     "preserve_insertion_order": False,
-                    "temp_directory": str(folder / "spill"),
+                    "temp_directory": "" if read_only else str(folder / "spill"),
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
                 },
             )
+            if read_only:
+                # Beside the database in memory, which has what the file should have and has not: see create.
+                self.connection.execute("ATTACH '{}' AS stored (READ_ONLY)".format(str(self.path).replace("'", "''")))
         except (duckdb.Error, OSError) as error:
             if holder := re.search(r"Conflicting lock is held in (.*?\(PID (\d+)\))", str(error)):
                 raise StoreInUseError(f"{self.path} is in use by {holder[1]}") from error
@@ -141,9 +151,14 @@ class Store:
             self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             ((self._threads,),) = self.connection.execute("SELECT current_setting('threads')").fetchall()
             self._using = self._threads
+            self.create(_SCHEMA)
             with self.transaction():
-                self.connection.execute(_SCHEMA)
-                version = self._migrate(self.meta("version", _VERSION))
+                version = self.meta("version", "" if read_only else _VERSION)
+                version = version if read_only else self._migrate(version)
+            if not version:
+                raise StoreError(f"{self.path} holds nothing yet")
+            if read_only and version in _MIGRATIONS:
+                raise StoreError(f"{self.path} has layout {version}; start the collector, which brings it up to date")
             if version != _VERSION:
                 raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {_VERSION}")
             self.set_aside = SetAside(self)
@@ -157,6 +172,21 @@ class Store:
         new.unlink(missing_ok=True)
         duckdb.connect(new).close()
         new.rename(self.path)
+
+    def create(self, schema: str) -> None:
+        """Make the tables of ``schema`` that are not there.
+
+        Those that a store which is only read does not have are empty tables beside it, in memory.
+        """
+        if not self.read_only:
+            with self.transaction():
+                self.connection.execute(schema)
+            return
+        self.connection.execute("USE memory")
+        with self.transaction():
+            self.connection.execute(schema)
+        for connection in (self.connection, self._reader):
+            connection.execute("SET search_path = 'stored.main,memory.main'")
 
     def _migrate(self, version: str) -> str:
         """Bring an older layout up to this one; return the layout that the file then has."""
@@ -242,8 +272,10 @@ class Store:
 
     def meta(self, key: str, default: str) -> str:
         """Return the value kept under ``key``; ``default`` is kept there first if there is none."""
-        self.connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, default])
-        return str(self.rows("SELECT value FROM meta WHERE key = ?", key)[0][0])
+        if not self.read_only:
+            self.connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, default])
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", key)
+        return str(rows[0][0]) if rows else default
 
     # Counters
 

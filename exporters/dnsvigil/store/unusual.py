@@ -60,8 +60,7 @@ class UnusualTables:
         self._generation = -1
         self.capacity = min(max(max_size // _BYTES_OF_NAME, 100_000), 8_000_000)
         """How many hashes a generation of what was seen may have."""
-        with store.transaction():
-            store.connection.execute(_SCHEMA)
+        store.create(_SCHEMA)
 
     def seen(self) -> dict[int, NDArray[np.uint64]]:
         """Return the hashes of what was seen, by generation."""

@@ -1,0 +1,46 @@
+"""``dnsvigil metrics``: what /metrics shows, from a running collector or from the store."""
+
+import argparse
+import sys
+from contextlib import closing
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from dnsvigil import client
+from dnsvigil.ask import AskError, store_instead
+from dnsvigil.client import ClientError, NoCollectorError
+from dnsvigil.collector import Collector
+from dnsvigil.config import Config
+from dnsvigil.exporter.detection_metrics import DetectionMetrics
+from dnsvigil.exporter.flow_metrics import FlowMetrics
+from dnsvigil.exporter.metrics import StoreMetrics
+from dnsvigil.flow_collector import FlowCollector
+
+
+def metrics(options: argparse.Namespace, config: Config) -> int:
+    """Print the metrics; those that begin anew with each start of the collector only where one runs.
+
+    Raises :class:`dnsvigil.ask.AskError`.
+    """
+    try:
+        answer = client.request(config, options.state, "/metrics")
+    except ClientError as error:
+        raise AskError(str(error), error.usage) from error
+    except NoCollectorError as nobody:
+        with (
+            store_instead(nobody, options.state) as store,
+            closing(Collector(store, config)) as collector,
+            closing(FlowCollector(store, config)) as flow_collector,
+        ):
+            snapshot, flows = collector.snapshot(), flow_collector.snapshot()
+        registry = CollectorRegistry()
+        registry.register(StoreMetrics(snapshot, config))
+        registry.register(DetectionMetrics(snapshot))
+        registry.register(FlowMetrics(flows))
+        sys.stdout.write(generate_latest(registry).decode())
+        return 0
+    text = answer.body.decode("utf-8", "replace")
+    if answer.status != 200 or "# HELP dnsvigil_" not in text:
+        raise AskError(f"{client.url_of(config)}/metrics: these are not the metrics of a collector")
+    sys.stdout.write(text)
+    return 0
