@@ -24,8 +24,11 @@ class ServerCounters:
 def take_names(store: Store, counters: ServerCounters, servers: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Move the counters of addresses, and of former names, to the names of ``servers``, given with their addresses.
 
-    For inside a transaction. Returns the labels whose counters each name has taken over.
+    For inside a transaction. Returns the labels whose counters each name has taken over: none in a store that is only
+    read, where names that are new to it count from 0.
     """
+    if store.read_only:
+        return {}
     former: dict[str, list[str]] = json.loads(store.meta(counters.key, "{}"))
     known = f"FROM counters WHERE {counters.metrics} AND list_contains($labels, {counters.label})"
     taken: dict[str, list[str]] = {}
