@@ -107,7 +107,7 @@ def test_an_attack_and_a_silent_exporter_are_reported_and_resolved(tmp_path: Pat
 
     assert told("firing") == told("resolved") == expected
     texts = {alert["labels"]["alertname"]: alert["annotations"]["description"] for alert in arrived}  # the last ones
-    assert "3 series are far above" in texts["DnsvigilFlowAnomaly"]
+    assert "3 series of exporter edge are far above" in texts["DnsvigilFlowAnomaly"]
     assert "packets of udp ntp (1.2k instead of 40)" in texts["DnsvigilFlowAnomaly"]
     assert "dns" not in texts["DnsvigilFlowAnomaly"]  # that is told as the resolver's
     assert "query_packets at edge (1.2k instead of 40)" in texts["DnsvigilFlowResolverAnomaly"]
