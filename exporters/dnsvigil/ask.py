@@ -96,7 +96,7 @@ def _answer(config: Config, state: Path, path: str, query: str, body: bytes | No
                 "CONTENT_LENGTH": str(len(body or b"")),
                 "wsgi.input": io.BytesIO(body or b""),
             }
-            response = StoreApi(_Here(store)).handlers()[path if body is None else f"POST {path}"](environ)
+            response = StoreApi(_Here(store), config).handlers()[path if body is None else f"POST {path}"](environ)
         status, content = response.status, response.body
     try:
         found = json.loads(content)

@@ -102,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_client_options(metrics)
     metrics.set_defaults(run=_metrics)
 
+    zones = commands.add_parser("zones", help="print how zones fared on servers in the last five minutes, worst first")
+    zones.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
+    zones.add_argument("--json", action="store_true", help="print all, as /api/zones answers")
+    zones.set_defaults(run=_zones)
+
     _add_findings(commands)
     _add_flows(commands)
     _add_learning(commands)
@@ -278,6 +283,12 @@ def _metrics(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil import metrics_command
 
     return _asking(metrics_command.metrics, options, config)
+
+
+def _zones(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import zones_command
+
+    return _asking(zones_command.zones, options, config)
 
 
 def _findings(options: argparse.Namespace, config: Config) -> int:

@@ -6,6 +6,7 @@ import urllib.parse
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -200,6 +201,20 @@ class Zones:
         for name in names:
             if names.count(name) > 1:
                 raise Invalid("configured", f"zone {name} is given twice")
+
+    def limits(self, zone: str) -> tuple[float, int]:
+        """Return a zone's failure ratio above which it is failing, and the least queries for that to count."""
+        own = self._by_name.get(zone)
+        ratio = own.failure_ratio_threshold if own else None
+        queries = own.min_queries if own else None
+        return (
+            self.failure_ratio_threshold if ratio is None else ratio,
+            self.min_queries if queries is None else queries,
+        )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Zone]:
+        return {zone.name: zone for zone in self.configured}
 
 
 @dataclass(frozen=True)

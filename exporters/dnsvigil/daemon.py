@@ -119,7 +119,9 @@ class Daemon:
         self._reported: set[tuple[str, str, str]] = set()  # sensor, log and reason of skipped records
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
         try:
-            self.server = Server(self._pages.application(Api(self).handlers()), config.listen, config.web_config_file)
+            self.server = Server(
+                self._pages.application(Api(self, config).handlers()), config.listen, config.web_config_file
+            )
         except BaseException:
             self._store.close()
             raise

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from dnsvigil.config import Config
 from dnsvigil.httpd.server import MAX_BODY, Server, routes
 from dnsvigil.store import flow_series
 from dnsvigil.store.findings import Findings, findings_in
@@ -73,7 +74,7 @@ def behind(tmp_path) -> Iterator[Behind]:
 def empty(tmp_path_factory) -> Iterator[Server]:
     """For what changes nothing."""
     behind = Behind(tmp_path_factory.mktemp("empty"))
-    with Server(routes(Api(behind).handlers()), "127.0.0.1:0") as server:
+    with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
         yield server
     assert findings_in(behind.read, "open") == []
     assert behind.handed == []
@@ -83,7 +84,7 @@ def empty(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(behind) -> Iterator[Server]:
-    with Server(routes(Api(behind).handlers()), "127.0.0.1:0") as server:
+    with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
         yield server
 
 
@@ -505,5 +506,5 @@ def test_a_collector_reads_what_is_handed_over_and_answers(tmp_path):
 def test_the_page_and_the_api_say_the_same(behind):
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     documented = set(re.findall(r"^## `((?:GET|POST) /api/\S+)`", page, re.MULTILINE))
-    handlers = {key if key.startswith("POST") else f"GET {key}" for key in Api(behind).handlers()}
+    handlers = {key if key.startswith("POST") else f"GET {key}" for key in Api(behind, Config()).handlers()}
     assert documented == handlers

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
+from dnsvigil.zones_command import show_zones
 
 from .replay import replay
 
@@ -24,6 +25,7 @@ SAMPLE = Path(__file__).parent / "samples" / "dns.log.gz"
 RULES = Path(__file__).parents[2] / "rules" / "prometheus"
 URL = "http://127.0.0.1:9953"
 TABLE_SECONDS = 10
+TABLE_ROWS = 12
 SENSOR = "lab"
 
 _CONFIG = """\
@@ -44,7 +46,7 @@ dnsvigil follows {logs}/current/dns.log, into which the sample logs are replayed
   a failing zone   curl -s {url}/metrics | grep shop.example
                    about 12 % of its queries to 198.51.100.53 fail, and 1 % of those to 198.51.100.54
 {prometheus}
-Every {seconds} s come the zones with the most failures. Ctrl-C ends it.
+Every {seconds} s comes the table of dnsvigil zones. Ctrl-C ends it.
 """
 
 _PROMETHEUS = """\
@@ -109,26 +111,11 @@ def _collector(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _print_table() -> None:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"{URL}/metrics", timeout=5) as answer:
-        found: dict[str, dict[tuple[str, str], float]] = {}
-        for family in text_string_to_metric_families(answer.read().decode()):
-            for sample in family.samples:
-                if "dns_zone" in sample.labels:
-                    key = (sample.labels.get("server", ""), sample.labels["dns_zone"])
-                    found.setdefault(sample.name, {})[key] = sample.value
-        _print_zones(found)
-
-
-def _print_zones(found: dict[str, dict[tuple[str, str], float]], most: int = 12) -> None:
-    queries = found.get("dnsvigil_zone_queries_total", {})
-    failures = found.get("dnsvigil_zone_failures_total", {})
-    thresholds = found.get("dnsvigil_zone_failure_ratio_threshold", {})
-    rows = sorted(((failures[key], key, count) for key, count in queries.items()), reverse=True)
-    print(f"{time.strftime('%H:%M:%S')}  {'server':<20} {'zone':<20} {'queries':>9} {'failed':>9}")
-    for failed, (server, zone), count in rows[:most]:
-        mark = "  over its threshold" if failed / count > thresholds.get(("", zone), 1) else ""
-        print(f"{'':8}  {server:<20} {zone:<20} {count:>9,.0f} {failed / count:>9.1%}{mark}")
-    print(flush=True)
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{URL}/api/zones", timeout=5) as answer:
+        found = json.load(answer)
+        if found["zones"]:
+            show_zones(found, TABLE_ROWS)
+            print(flush=True)
 
 
 sys.exit(main())

@@ -174,14 +174,10 @@ class StoreMetrics(PrometheusCollector):
             "Queries in five minutes below which the failure ratio is not evaluated.",
             labels=["dns_zone"],
         )
-        zones = self._config.zones
-        configured = {str(zone.name): zone for zone in zones.configured}
         for label in sorted({*self._snapshot.zones, OTHER}):
-            own = configured.get(label)
-            ratio = own.failure_ratio_threshold if own else None
-            queries = own.min_queries if own else None
-            threshold.add_metric([label], zones.failure_ratio_threshold if ratio is None else ratio)
-            minimum.add_metric([label], zones.min_queries if queries is None else queries)
+            ratio, queries = self._config.zones.limits(label)
+            threshold.add_metric([label], ratio)
+            minimum.add_metric([label], queries)
         yield threshold
         yield minimum
 

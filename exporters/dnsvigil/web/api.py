@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 from wsgiref.types import WSGIEnvironment
 
+from dnsvigil.config import Config
 from dnsvigil.features.popular import own_popular_domains
 from dnsvigil.httpd.server import BodyError, Handler, Response
 from dnsvigil.records import FLOW_MEASURES, FLOW_SLOT_SECONDS, RESOLVER_MEASURES, TALKER_ELEMENTS
@@ -19,11 +20,14 @@ from dnsvigil.store.findings import STATES, Finding, Findings, dismissed_domains
 from dnsvigil.store.flow_series import series, talkers, verdicts
 from dnsvigil.store.set_aside import entries
 from dnsvigil.store.store import Store, StoreError
+from dnsvigil.store.zones import ZoneCounts, zone_state
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS: Final = 3.0
 """So long an answer waits until a change is in the store; what is not by then is made later."""
+
+_ZONE_STATES: Final = ("failing", "ok", "few_queries")  # the worst first
 
 MAX_HOURS: Final = 35 * 24
 MAX_FILES: Final = 1000
@@ -60,8 +64,9 @@ class _ProblemError(Exception):
 class StoreApi:
     """Answers the requests that need a store alone."""
 
-    def __init__(self, back: HasStore) -> None:
+    def __init__(self, back: HasStore, config: Config) -> None:
         self._back = back
+        self._config = config
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
@@ -69,6 +74,7 @@ class StoreApi:
             "/api/flows/series": _as_json(self._series),
             "/api/flows/verdicts": _as_json(self._verdicts),
             "/api/flows/talkers": _as_json(self._talkers),
+            "/api/zones": _as_json(self._zones),
             "/api/findings": _as_json(self._findings),
             "/api/training": _as_json(self._training),
             "/api/set-aside": _as_json(self._set_aside),
@@ -104,6 +110,30 @@ class StoreApi:
         asked = _query(environ, "exporter", "element")
         _one_of(asked, "element", TALKER_ELEMENTS)
         return 200, talkers(self._back.read, **asked)
+
+    def _zones(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        _query(environ)
+        found = zone_state(self._back.read, self._config.servers.labels, _now())
+        rows = [self._zone(*key, counts) for key, counts in found.counts.items()]
+        rows.sort(key=lambda row: (_ZONE_STATES.index(row["state"]), -row["failure_ratio"], -row["queries"]))
+        span = {"from": _text(found.begin), "to": _text(found.end), "current": found.current}
+        return 200, {**span, "zones": rows}
+
+    def _zone(self, server: str, zone: str, counts: ZoneCounts) -> dict[str, Any]:
+        threshold, min_queries = self._config.zones.limits(zone)
+        ratio = counts.failures / counts.queries if counts.queries else 0.0
+        enough = counts.queries >= min_queries
+        return {
+            "server": server,
+            "dns_zone": zone,
+            "queries": counts.queries,
+            "failures": counts.failures,
+            "failure_ratio": ratio,
+            "failure_ratio_threshold": threshold,
+            "min_queries": min_queries,
+            "state": "few_queries" if not enough else "failing" if ratio > threshold else "ok",
+            "reasons": dict(counts.reasons.most_common()),
+        }
 
     def _findings(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         asked = _query(environ, "state", "id")
@@ -159,12 +189,13 @@ class StoreApi:
 class Api:
     """Answers all requests."""
 
-    def __init__(self, back: Back) -> None:
+    def __init__(self, back: Back, config: Config) -> None:
         self._back = back
+        self._config = config
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
-        return {**StoreApi(self._back).handlers(), "POST /api/flows/files": _as_json(self._take_files)}
+        return {**StoreApi(self._back, self._config).handlers(), "POST /api/flows/files": _as_json(self._take_files)}
 
     def _take_files(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         given = _body(environ).get("files")
@@ -262,6 +293,10 @@ def _finding(content: Mapping[str, Any]) -> Finding:
         return Finding(**{name: content[name] for name in kinds}, first_seen=when, last_seen=when)
     except ValueError as error:
         _refuse(str(error))
+
+
+def _text(time: datetime | None) -> str | None:
+    return f"{time:%Y-%m-%dT%H:%M:%SZ}" if time else None
 
 
 def _now() -> datetime:

@@ -1,0 +1,72 @@
+"""``dnsvigil zones``: how the zones fare on the servers, the worst first."""
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from dnsvigil.ask import AskError, ask
+from dnsvigil.config import Config
+from dnsvigil.terminal import show, show_json
+
+_HEAD: Final = ("server", "zone", "queries", "failed", "threshold", "min queries", "state", "reasons")
+_STATES: Final = {"failing": "FAILING", "ok": "ok", "few_queries": "too few queries"}
+_OLD: Final = 90  # seconds
+_UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def zones(options: argparse.Namespace, config: Config) -> int:
+    """Print the zones. Raises :class:`dnsvigil.ask.AskError`, also where nothing is known of any."""
+    found = ask(config, options.state, "/api/zones")
+    if options.json:
+        show_json(found)
+    elif not found["zones"]:
+        raise AskError("no DNS query has been read yet, so nothing is known of any zone")
+    else:
+        show_zones(found, options.limit)
+    return 0
+
+
+def show_zones(found: Mapping[str, Any], limit: int) -> None:
+    """Print the ``limit`` worst zones of an answer to ``/api/zones``."""
+    rows = found["zones"]
+    span = f"{_clock(found['from'])} to {_clock(found['to'])} UTC"
+    age = (datetime.now(UTC) - _time(found["to"])).total_seconds()
+    if not found["current"]:
+        print(f"No data in the last five minutes: the newest is {_age(age)} old. This is how the zones were then.")
+    elif age >= _OLD:
+        print(f"The newest data is {_age(age)} old.")
+    failing = sum(row["state"] == "failing" for row in rows)
+    verb = "is" if failing == 1 else "are"
+    print(f"{span}: of {len(rows):,} pairs of server and zone, {failing:,} {verb} failing.")
+    show(_HEAD, [_row(row) for row in rows[:limit]])
+    if len(rows) > limit:
+        print(f"{len(rows) - limit:,} more have lower ratios or fewer queries; --limit shows them.")
+
+
+def _row(row: Mapping[str, Any]) -> list[str | int]:
+    reasons = ", ".join(f"{name} {count:,}" for name, count in row["reasons"].items())
+    ratios = (f"{row[name]:.1%}" for name in ("failure_ratio", "failure_ratio_threshold"))
+    return [
+        row["server"],
+        row["dns_zone"],
+        row["queries"],
+        *ratios,
+        row["min_queries"],
+        _STATES[row["state"]],
+        reasons or "-",
+    ]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _clock(text: str) -> str:
+    return f"{_time(text):%Y-%m-%d %H:%M}"
+
+
+def _age(seconds: float) -> str:
+    name, unit = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
+    count = max(int(seconds // unit), 0)
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
