@@ -90,7 +90,8 @@ class FlowCollector:
         self._servers = TopLabels(top, servers.names, known.shown, known.weights)
         self._addresses = servers.labels
         with store.transaction():
-            for name, labels in take_names(store, RESOLVERS, servers.addresses).items():
+            taken = take_names(store, RESOLVERS, servers.addresses)
+            for name, labels in taken.items() if not store.read_only else ():
                 self._tables.rename_resolvers(labels, name)
         self._newest = max(self._tables.exporters().values(), default=None)
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dnsvigil.cli import main
 from dnsvigil.config import Config, Servers
-from exporters.running import Samples, sample
+from dnsvigil.store.store import FILE_NAME
+from exporters.running import Samples, sample, samples, write_config
 from exporters.test_zones import OTHER_SERVER, SERVER, collecting, lines, servers_of
 
 THIRD = "192.0.2.54"
@@ -78,3 +80,18 @@ def test_clients_of_the_last_minutes_are_those_of_the_name(tmp_path: Path) -> No
         one.take(*BATCH)
     with collecting(tmp_path, Config(servers=NAMED)) as one:
         assert by_server(one.metrics, "dnsvigil_clients") == {"cache1": 1, THIRD: 1}
+
+
+def test_a_store_that_is_only_read_has_the_new_names_and_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with collecting(tmp_path / "state", Config()) as one:
+        one.take(*BATCH)
+    config = write_config(
+        tmp_path, servers={"configured": [{"name": "cache1", "addresses": [SERVER, OTHER_SERVER]}, THIRD]}
+    )
+    before = (tmp_path / "state" / FILE_NAME).read_bytes()
+    for _ in range(2):
+        assert main(["-c", str(config), "--state", str(tmp_path / "state"), "metrics"]) == 0
+        assert by_server(samples(capsys.readouterr().out), "dnsvigil_queries_total") == {"cache1": 3, THIRD: 3}
+    assert (tmp_path / "state" / FILE_NAME).read_bytes() == before

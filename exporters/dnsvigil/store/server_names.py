@@ -24,11 +24,11 @@ class ServerCounters:
 def take_names(store: Store, counters: ServerCounters, servers: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Move the counters of addresses, and of former names, to the names of ``servers``, given with their addresses.
 
-    For inside a transaction. Returns the labels whose counters each name has taken over: none in a store that is only
-    read, where names that are new to it count from 0.
+    For inside a transaction. Returns the labels whose counters each name has taken over. In a store that is only read
+    this is so for as long as it is open.
     """
     if store.read_only:
-        return {}
+        store.connection.execute("CREATE TEMP TABLE IF NOT EXISTS counters AS FROM counters")
     former: dict[str, list[str]] = json.loads(store.meta(counters.key, "{}"))
     known = f"FROM counters WHERE {counters.metrics} AND list_contains($labels, {counters.label})"
     taken: dict[str, list[str]] = {}
@@ -44,5 +44,6 @@ def take_names(store: Store, counters: ServerCounters, servers: Mapping[str, Seq
         )
         store.connection.execute(f"DELETE {known}", bound)
         taken[name] = bound["labels"]
-    store.connection.execute("UPDATE meta SET value = ? WHERE key = ?", [json.dumps(dict(servers)), counters.key])
+    if not store.read_only:
+        store.connection.execute("UPDATE meta SET value = ? WHERE key = ?", [json.dumps(dict(servers)), counters.key])
     return taken
