@@ -9,6 +9,7 @@ from typing import Final
 
 from dnsvigil.config import Config
 from dnsvigil.detection import Detection, DetectionSnapshot
+from dnsvigil.eventtime import EventTime, Minute, utc_now
 from dnsvigil.features.embedded import SUMMARIES, Summarizer
 from dnsvigil.features.servers import broadcast_addresses
 from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
@@ -145,7 +146,9 @@ class Collector:
         self._detection = Detection.start(store, config)
         self._columns = list(dict.fromkeys([*COLUMNS, *(UNUSUAL_COLUMNS if self._detection else ())]))
         self._shown = {"zone": list(self._zones.shown), "server": list(self._servers.shown)}  # as the store has it
-        self._newest = store.newest_event()
+        self._time = EventTime(store.newest_event())
+        self._newest = self._time.newest
+        self._forgotten = False  # since the start
         self._open_minutes: set[datetime] = set()
         self._clients = self._count_clients()
         self._oldest = store.oldest_minute()
@@ -177,25 +180,29 @@ class Collector:
         """Do what :meth:`ingest` does, but do not ask the detectors."""
         kind = batch.kind
         ingested, skipped = 0, batch.skipped
-        newest = None
+        minutes: list[Minute] = []
         self._store.use_one_thread(sum(len(piece.body) for piece in batch.pieces) < _SMALL)
         # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
         with self._store.errors():
             if batch.pieces:
                 columns = self._columns if kind is DNS else None
-                ingested, reasons = self._parser.load(kind, batch.pieces, batch.cursor.sensor, columns)
+                # The other logs have few records, of which the counters are what matters.
+                keeps_time = self._newest if kind in (DNS, PDNS) else None
+                oldest = keeps_time and keeps_time - timedelta(seconds=self._bounds.retention)
+                ingested, reasons = self._parser.load(kind, batch.pieces, batch.cursor.sensor, columns, oldest)
                 skipped = skipped + reasons
             if ingested:
-                newest = self._prepare(kind)
+                minutes = self._prepare(kind)
+        time = self._time.read(batch.cursor.sensor, minutes, utc_now()) if minutes else None
         with self._store.transaction():
             self._count_records(kind, ingested, skipped)
             if batch.read:
-                self._store.put_sensor(kind.source, batch.cursor.sensor, newest)
+                self._store.put_sensor(kind.source, batch.cursor.sensor, time)
             self._store.put_cursor(batch.cursor)
-            if newest:
+            if time and self._time.newest:
                 self._add(kind)
                 self._unmerged += sum(len(piece.body) for piece in batch.pieces) if kind is PDNS else 0
-                self._pass_time(newest)
+                self._pass_time(self._time.newest)
         return skipped
 
     def settle(self) -> None:
@@ -228,17 +235,16 @@ class Collector:
         known = self._store.labels(kind)
         return TopLabels(top, pinned, known.shown, known.weights)
 
-    def _prepare(self, kind: Kind) -> datetime:
-        """Do what can be done with the parsed records before the transaction; return the time of the newest."""
+    def _prepare(self, kind: Kind) -> list[Minute]:
+        """Do what can be done with the parsed records before the transaction; return the minutes that they are of."""
         if kind is DNS:
             self._summarize()
             if self._detection:
                 self._detection.gather()
         elif kind is PDNS:
             self._tuples.gather(kind.view)
-        ((newest,),) = self._store.rows(f"SELECT max(ts) FROM {kind.view}")
-        time: datetime = newest
-        return time
+        query = f"SELECT max(ts), count(*) FROM {kind.view} GROUP BY date_trunc('minute', ts) ORDER BY ALL"
+        return [Minute(*row) for row in self._store.rows(query)]
 
     def _summarize(self) -> None:
         most = max(self._zones.capacity, self._servers.capacity)
@@ -283,11 +289,15 @@ class Collector:
     def _pass_time(self, newest: datetime) -> None:
         """Do what is due as event time moves on: by minute merge and count, by hour forget."""
         before = self._newest or datetime.min
-        self._newest = max(newest, before)
-        due = (self._newest - datetime.min) // _MERGE_EVERY > (before - datetime.min) // _MERGE_EVERY
+        if newest > before:
+            self._store.put_event_time(newest)
+        self._newest = newest
+        due = (newest - datetime.min) // _MERGE_EVERY > (before - datetime.min) // _MERGE_EVERY
         if self._unmerged > (0 if due else max(_MERGE_BYTES, self._tuples.bytes // _MERGE_PART)):
             self._merge_tuples()
-        if _minute(self._newest) == _minute(before):
+        if not self._forgotten:
+            self._forget(newest)
+        if _minute(newest) == _minute(before):
             return
         if self._detection:
             self._detection.pass_time(before, self._newest)
@@ -309,6 +319,7 @@ class Collector:
 
     def _forget(self, now: datetime) -> None:
         """Keep the store within its bounds."""
+        self._forgotten = True
         before = now - timedelta(seconds=self._bounds.retention)
         self._drop_tuples("age", self._tuples.forget(before))
         oldest = self._store.oldest_minute()

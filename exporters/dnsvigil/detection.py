@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from dnsvigil.config import Config
 from dnsvigil.detectors.detector import Context
 from dnsvigil.detectors.runner import DetectorHealth, Runner, Score, enabled
+from dnsvigil.eventtime import utc_now
 from dnsvigil.features.novelty import Novelty
 from dnsvigil.features.watch import Watcher, young_domains
 from dnsvigil.sources.lists import DomainLists, ListFile
@@ -30,6 +31,7 @@ MOST_NAMES: Final = 50_000
 _LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
 _MERGE_ROWS: Final = 200_000  # that came since rows were merged, if those were not more
 _RELOAD_SECONDS: Final = 60.0
+_APART_SECONDS: Final = 60.0
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 
@@ -66,6 +68,9 @@ class Detection:
         store.create(_SCORES)
         with store.transaction():
             self._judged = datetime.fromisoformat(store.meta("judged", datetime.min.isoformat()))
+        self._apart: set[datetime] = set()  # ends of hours that are still to be judged beside event time
+        self._judged_apart = time.monotonic()
+        self._unjudged = False  # whether anything came after the last judgement
         lists = config.detectors.lists
         self._lists = None if lists is None else DomainLists(lists, set_aside=store.set_aside)
         self._missing: list[ListFile] = []
@@ -115,6 +120,7 @@ class Detection:
         both = "(SELECT hour FROM sum_unusual UNION ALL SELECT hour FROM sum_listed)"
         rows = dict(self._store.rows(f"SELECT hour, count(*) FROM {both} GROUP BY ALL"))
         self._touched = set(rows)
+        self._unjudged = self._unjudged or bool(rows)
         self._unmerged += sum(rows.values())
         self._open_hours |= self._touched
 
@@ -137,18 +143,25 @@ class Detection:
     def judge(self, newest: datetime) -> None:
         """Let the detectors judge, after the batch: at ``newest``, and before at each end of an hour that had more.
 
+        Hours that were passed long ago, or that a clock that is wrong has begun too early, are judged beside that.
         Raises :class:`dnsvigil.store.store.StoreError`.
         """
-        ends = (hour + _HOUR for hour in sorted(self._touched))
+        ends = [hour + _HOUR for hour in sorted(self._touched)]
+        self._touched = set()
+        self._apart |= {end for end in ends if end <= min(self._judged, newest - _HOUR) or end > newest + _HOUR}
         for now in [*(end for end in ends if self._judged < end < newest), newest]:
             if _steps(self._judged, _MINUTE) < _steps(now, _MINUTE):
                 self._judge_at(now)
+        # Live, a few records that are late make no judgement with each batch.
+        if time.monotonic() - self._judged_apart > _APART_SECONDS or newest < utc_now() - _HOUR:
+            self._judge_apart()
 
     def settle(self, newest: datetime) -> None:
         """Do what else is done as time passes, for when no more will come. Raises as :meth:`judge` does."""
         with self._store.transaction():
             self._merge(self._open_hours)
-        if self._judged < newest:
+        self._judge_apart()
+        if self._judged < newest or self._unjudged:
             self._judge_at(newest, last=True)
 
     def snapshot(self) -> DetectionSnapshot:
@@ -162,12 +175,18 @@ class Detection:
         self._open_hours = self._open_hours - hours
         self._unmerged = 0
 
-    def _judge_at(self, now: datetime, last: bool = False) -> None:
+    def _judge_apart(self) -> None:
+        for end in sorted(self._apart):
+            self._judge_at(end, apart=True)
+        self._apart.clear()
+        self._judged_apart = time.monotonic()
+
+    def _judge_at(self, now: datetime, *, last: bool = False, apart: bool = False) -> None:
         if self._runner is None:
             # Not before there is something to judge: to load what detectors need takes a second.
             self._runner = Runner(self._detectors, Context(self._state, self._config))
         self._store.use_one_thread(True)  # what a detector adds up needs as much memory for each of them
-        found = self._runner.judge(self._read, now, last)
+        found = self._runner.judge(self._read, now, last=last, apart=apart)
         self._scores = self._runner.scores()
         with self._store.transaction():
             for finding in found:
@@ -175,8 +194,10 @@ class Detection:
             self._store.rows("DELETE FROM anomaly_scores")
             for score in self._scores:
                 self._store.rows("INSERT INTO anomaly_scores VALUES (?, ?, ?, ?)", *score)
-            self._store.rows("UPDATE meta SET value = ? WHERE key = 'judged'", now.isoformat())
-        self._judged = now
+            if not apart:
+                self._store.rows("UPDATE meta SET value = ? WHERE key = 'judged'", now.isoformat())
+        if not apart:
+            self._judged, self._unjudged = now, False
         self._rows = self._tables.count()
         self._reload()
 
@@ -211,9 +232,9 @@ class Detection:
             self._store.set_aside.release("thread", "lists")
 
 
-def _steps(time: datetime, step: timedelta) -> int:
-    return (time - datetime.min) // step
+def _steps(when: datetime, step: timedelta) -> int:
+    return (when - datetime.min) // step
 
 
-def _hour(time: datetime) -> datetime:
-    return time.replace(minute=0, second=0, microsecond=0)
+def _hour(when: datetime) -> datetime:
+    return when.replace(minute=0, second=0, microsecond=0)

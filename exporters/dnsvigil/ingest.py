@@ -19,7 +19,7 @@ from dnsvigil.isolation import ingest_rest
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import is_flow_file
 from dnsvigil.sources.flowfolders import given_files, pending_file
-from dnsvigil.sources.follow import given_logs, pending_log
+from dnsvigil.sources.follow import given_logs, in_order_of_time, pending_log
 from dnsvigil.sources.netflow import NFDumpError
 from dnsvigil.sources.reader import read_ahead, read_batches
 from dnsvigil.store.store import Store, StoreError
@@ -68,7 +68,8 @@ def _read_logs(
     with ExitStack() as stack:
         collector = stack.enter_context(closing(Collector(store, config)))
         cursors = Cursors(store.cursors())
-        for path in files:
+        # So that what is older is no more too old for the store than it was when it was written.
+        for path in in_order_of_time(files):
             skipped: Counter[str] = Counter()
             try:
                 file = pending_log(path, cursors, config.sources.zeek)

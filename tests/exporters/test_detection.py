@@ -127,6 +127,37 @@ def test_in_a_batch_of_hours_the_end_of_each_is_judged(taking: Taking) -> None:
     assert found == {(CLIENT, at(100), at(100)), (OTHER, at(HOUR + 5), at(3 * HOUR + 7))}
 
 
+def test_one_record_far_ahead_leaves_what_follows_to_be_judged(taking: Taking) -> None:
+    taking.take(*names(9, 0))
+    taking.take(*names(9, 30), asked("ahead.b-rare.com", 20 * HOUR, OTHER))
+    taking.take(asked("ahead.c-rare.com", 20 * HOUR, OTHER))
+    for minute in range(1, 4):
+        taking.take(*names(4, 60 * minute, "10.0.0.1"))
+    assert [now for now in Watching.judged if now < at(HOUR)] == [at(0), *(at(60 * minute) for minute in range(1, 4))]
+    assert ("watching", "10.0.0.1", 1.0) in opened(taking)
+
+
+@pytest.mark.parametrize("offset", [-20, 20])
+@pytest.mark.parametrize("wrong", ["a", "c", "e"])
+def test_one_sensor_whose_clock_is_wrong_hides_nothing(taking: Taking, wrong: str, offset: int) -> None:
+    """Of nobody, be it the first or the last of which logs are read; nor of itself."""
+    for minute in range(3):
+        for sensor in "abcde":
+            shift = offset * HOUR if sensor == wrong else 0
+            client, second = f"10.0.0.{ord(sensor)}", 50 * HOUR + 60 * minute + 600 + shift
+            taking.take(*(asked(f"{sensor}{minute}x{n}.b-rare.com", second, client) for n in range(4)), sensor=sensor)
+    taking.settle()
+    assert {found[1] for found in opened(taking)} == {f"10.0.0.{ord(sensor)}" for sensor in "abcde"}
+    assert all(score == 1.0 for _, _, score in opened(taking))
+
+
+def test_logs_of_sensors_that_are_read_one_after_the_other_are_all_judged(taking: Taking) -> None:
+    for client in (CLIENT, OTHER):
+        for hour in range(30):
+            taking.take(*names(5 if hour == 3 else 1, hour * HOUR, client), sensor=client)
+    assert {found[1] for found in opened(taking)} == {CLIENT, OTHER}
+
+
 def test_scores_from_the_threshold_on_are_findings_and_the_highest_are_shown(taking: Taking) -> None:
     taking.take(*names(5, 1), *names(4, 1, OTHER), *names(1, 1, "10.0.0.1"))
     assert opened(taking) == [("watching", CLIENT, 0.5)]

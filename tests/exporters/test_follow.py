@@ -17,7 +17,7 @@ from dnsvigil.config import ZeekSource
 from dnsvigil.records import Cursor
 from dnsvigil.sources import follow
 from dnsvigil.sources.cursors import Cursors
-from dnsvigil.sources.follow import Follower, given_logs, pending_log, sensor_of
+from dnsvigil.sources.follow import Follower, given_logs, in_order_of_time, pending_log, sensor_of
 from dnsvigil.sources.kinds import BY_PATH
 from dnsvigil.sources.reader import read_batches
 from exporters.zeeklogs import (
@@ -630,6 +630,14 @@ class TestGiven:
     def test_nothing_there_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             list(given_logs([tmp_path / "dns.log"]))
+
+    def test_are_put_in_the_order_of_time(self, tmp_path: Path) -> None:
+        times = {"d": "1700000000.5", "b": "1600000000.000000", "c": "2022-01-01T00:00:00Z", "e": "1720000000123"}
+        for name, ts in times.items():
+            content = as_json(tsv(), ts=ts) if "T" in ts else HEADER + tsv(ts=ts)
+            (tmp_path / name).write_bytes(COMPRESS["gz" if name == "b" else "plain"](content))
+        (tmp_path / "a").touch()
+        assert [path.name for path in in_order_of_time(sorted(tmp_path.iterdir(), reverse=True))] == list("abcde")
 
     def test_has_its_sensor(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "fra-1").mkdir()

@@ -43,12 +43,15 @@ class Taking:
     def close(self) -> None:
         self._collector.close()
 
-    def take(self, *lines: bytes) -> None:
+    def take(self, *lines: bytes, sensor: str = "zeek") -> None:
         body = b"".join(lines)
         pieces, _, skipped = split(HEADER + body, None, DNS)
         self._collector.ingest(
-            Batch(pieces, count_lines(body), skipped, Cursor("1", "zeek", 0, "", 0, b"", ""), 0, DNS)
+            Batch(pieces, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)
         )
+
+    def settle(self) -> None:
+        self._collector.settle()
 
     def rows(self, what: str) -> list[tuple[Any, ...]]:
         return self.store.rows(f"SELECT {what} FROM unusual {'GROUP BY ALL' if '(' in what else ''} ORDER BY ALL")

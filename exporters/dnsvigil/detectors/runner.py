@@ -71,12 +71,12 @@ class _Running:
         begin, every = datetime.min, self.detector.every
         return (now - begin) // every > (self._asked - begin) // every
 
-    def judge(self, read: Read, now: datetime) -> list[Finding]:
-        """Return the findings at ``now``."""
+    def judge(self, read: Read, now: datetime, apart: bool) -> list[Finding]:
+        """Return the findings at ``now``, which may be ``apart`` from the times that go on."""
         if self.detector is None:
             return []
         self._runs += 1
-        self._asked = now
+        self._asked = self._asked if apart else now
         start = time.perf_counter()
         try:
             # A finding is checked as it is made.
@@ -88,11 +88,12 @@ class _Running:
         finally:
             self._seconds += time.perf_counter() - start
         self._failed = ""
-        self._judged = now
+        self._judged = self._judged if apart else now
         for anomaly, _ in said:
             self._histogram[bisect_left(SCORE_BOUNDS, anomaly.score)] += 1
             self._score_sum += anomaly.score
-        self._latest = [anomaly for anomaly, _ in said]
+        if not apart:
+            self._latest = [anomaly for anomaly, _ in said]
         return [finding for anomaly, finding in said if anomaly.score >= self._threshold]
 
     def scores(self) -> list[Score]:
@@ -136,12 +137,13 @@ class Runner:
         self._top = context.config.detectors.top
         self._running = [_Running(entry, context) for entry in detectors]
 
-    def judge(self, read: Read, now: datetime, last: bool = False) -> list[Finding]:
+    def judge(self, read: Read, now: datetime, *, last: bool = False, apart: bool = False) -> list[Finding]:
         """Let those that are due judge at ``now``, the event time; all, where it is the ``last`` time.
 
-        Returns what they find.
+        All judge, too, where ``now`` is ``apart`` from event time. Returns what they find.
         """
-        return [found for each in self._running if last or each.is_due(now) for found in each.judge(read, now)]
+        due = [each for each in self._running if last or apart or each.is_due(now)]
+        return [found for each in due for found in each.judge(read, now, apart)]
 
     def scores(self) -> list[Score]:
         """Return the highest scores of the last runs."""

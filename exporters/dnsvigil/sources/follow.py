@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,8 @@ OLD_SECONDS: Final = 30 * 86400
 _LOG = re.compile(rf"({'|'.join(BY_PATH)})([.-]|__).*")
 _LIVE = re.compile(rf"({'|'.join(BY_PATH)})\.(log|json)")
 _ENDING = re.compile(r"(__)?(\.(log|json))?(\.(gz|xz|zst))?$")
+_EPOCH = re.compile(rb"(?<![\w.-])(\d{10}\d{0,9})(?![\w:-])")
+_ISO = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NOT_A_SENSOR = {"", "/", "current", "logs", "log", "spool", "zeek", "bro"}
 
@@ -88,6 +91,24 @@ def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
                 found = True
             if found:
                 yield file
+
+
+def in_order_of_time(paths: Iterable[Path]) -> list[Path]:
+    """Return logs in the order of their first records, as far as the times in these can be made out."""
+    return sorted(paths, key=_first_time)
+
+
+def _first_time(path: Path) -> float:
+    try:
+        line = Head.of(path).records.partition(b"\n")[0]
+    except OSError:
+        return 0.0
+    if epoch := _EPOCH.search(line):
+        return int(epoch[1][:10])
+    try:
+        return datetime.fromisoformat(f"{_ISO.findall(line)[0].decode()}+00:00").timestamp()
+    except (IndexError, ValueError):
+        return 0.0
 
 
 def pending_log(path: Path, cursors: Cursors, sources: Iterable[ZeekSource] = ()) -> Pending:

@@ -44,7 +44,7 @@ class Kind:
 
 
 def _bad_time(column: str, unset: str = "false") -> str:
-    good = f"{column} BETWEEN TIMESTAMP '1990-01-01' AND now()::TIMESTAMP + INTERVAL 1 DAY"
+    good = f"{column} BETWEEN TIMESTAMP '1990-01-01' AND now()::TIMESTAMP + INTERVAL 1 HOUR"
     return f"NOT coalesce({good}, {unset})"
 
 

@@ -9,6 +9,7 @@ the bad ones and to say why.
 import os
 from collections import Counter
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final
 
 import duckdb
@@ -32,10 +33,16 @@ class Parser:
         os.close(self._memory)
 
     def load(
-        self, kind: Kind, pieces: list[Piece], sensor: str, columns: Collection[str] | None = None
+        self,
+        kind: Kind,
+        pieces: list[Piece],
+        sensor: str,
+        columns: Collection[str] | None = None,
+        oldest: datetime | None = None,
     ) -> tuple[int, Counter[str]]:
         """Make the view, with these columns of the record or all, from the good records of ``pieces``, at least one.
 
+        Records from before ``oldest`` are skipped.
         Returns how many records there are, and how many lines were skipped, by reason.
         """
         columns = columns or kind.record
@@ -53,6 +60,9 @@ class Parser:
                 # Of the lines that the sieve lets through, DuckDB passes over blank ones alone.
                 skipped["columns" if piece.header else "json"] += count - reasons.total() - found
         every = " UNION ALL ".join(f"SELECT * FROM parsed_{number}" for number in range(len(pieces)))
+        if oldest:
+            late = f"CASE WHEN ts < TIMESTAMP '{oldest}' THEN 'too_old' END"
+            every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
         names = ", ".join(f"{_literal(sensor)} AS sensor" if name == "sensor" else name for name in columns)
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {kind.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"

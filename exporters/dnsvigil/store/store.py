@@ -409,9 +409,16 @@ class Store:
         return oldest
 
     def newest_event(self) -> datetime | None:
-        """Return the time of the newest record of all logs; flows have a time of their own."""
+        """Return the time up to which the records of most sensors of logs have come; flows have a time of their own."""
+        kept = self.rows("SELECT value FROM meta WHERE key = 'event_time'")
+        if kept:
+            return datetime.fromisoformat(kept[0][0])
         newest: datetime | None = self.rows("SELECT max(last_event) FROM sensors WHERE source <> 'netflow'")[0][0]
         return newest
+
+    def put_event_time(self, time: datetime) -> None:
+        """Keep the time up to which records have come."""
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('event_time', ?)", [time.isoformat()])
 
     def open_resolvers(self, since: datetime) -> dict[str, int]:
         """Return how many hosts have a row from ``since`` on, by their kind."""
