@@ -263,7 +263,11 @@ def _run(options: argparse.Namespace, config: Config) -> int:
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
-    daemon.run()
+    try:
+        daemon.run()
+    except StoreError as error:
+        log.error("%s", error)
+        return 1
     return 0
 
 

@@ -357,6 +357,14 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Api:
+    """Who may use the API. To write, everybody needs the token, a password or a client certificate."""
+
+    token_file: Path | None = None  # default: api-token in the folder of the state
+    client_addresses: Literal["authenticated", "everyone"] = "authenticated"  # who may read what holds some
+
+
+@dataclass(frozen=True)
 class Store:
     """The store's bounds."""
 
@@ -376,6 +384,7 @@ class Config:
 
     listen: Listen = Listen("127.0.0.1:9953")
     web_config_file: Path | None = None
+    api: Api = field(default_factory=Api)
     sources: Sources = field(default_factory=Sources)
     servers: Servers = field(default_factory=Servers)
     zones: Zones = field(default_factory=Zones)

@@ -21,19 +21,20 @@ from dnsvigil.config import Config
 from dnsvigil.exporter.pages import Pages
 from dnsvigil.flow_collector import SOURCE as FLOWS
 from dnsvigil.flow_collector import FlowCollector
-from dnsvigil.httpd.server import Server
+from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
+from dnsvigil.httpd.server import Server, routes
 from dnsvigil.inbox import Inbox
 from dnsvigil.isolation import ingest_rest
+from dnsvigil.opening import NotAFileError
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import UnfinishedFileError
-from dnsvigil.sources.flowfolders import FlowFollower, PendingFlows
+from dnsvigil.sources.flowfolders import FlowFollower, OutsideError, PendingFlows, resolve_handed
 from dnsvigil.sources.follow import Follower, Pending
 from dnsvigil.sources.netflow import NFDumpError, NFDumpLimitError
-from dnsvigil.sources.opening import NotAFileError
 from dnsvigil.sources.reader import Batch, read_ahead, read_batches
 from dnsvigil.store.set_aside import SetAside
 from dnsvigil.store.store import Store, StoreError
-from dnsvigil.web.api import Api
+from dnsvigil.web.api import CLIENT_PATHS, OPEN_PATHS, Api, once_ready
 
 log = logging.getLogger(__name__)
 
@@ -105,26 +106,25 @@ class Daemon:
     """One running collector."""
 
     def __init__(self, config: Config, state: Path) -> None:
-        """Open the store and listen. Raises what :class:`Store` and :class:`Server` raise."""
+        """Listen. Raises what :class:`Server` raises, and ``OSError`` where there can be no token."""
         self._config = config
         self._state = state
         self._stop = threading.Event()
         self._inbox = Inbox()
         self._metrics = ProcessMetrics()
-        self._pages = Pages(config, self._metrics.registry)
-        self._store = Store(state)
+        self._pages = Pages(config, self._metrics.registry, self._left_out)
+        self._opened: Store | None = None
         self._flows: _FlowReading | None = None
         self._wait = _FIRST_WAIT
         self._sensors: set[str] = set()
         self._reported: set[tuple[str, str, str]] = set()  # sensor, log and reason of skipped records
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
-        try:
-            self.server = Server(
-                self._pages.application(Api(self, config).handlers()), config.listen, config.web_config_file
-            )
-        except BaseException:
-            self._store.close()
-            raise
+        token = Token(config.api.token_file or state / TOKEN_FILE)
+        everybodys = OPEN_PATHS if config.api.client_addresses == "authenticated" else (*OPEN_PATHS, *CLIENT_PATHS)
+        access = Access(token.path, everybodys, loopback=is_loopback(config.listen))
+        api = once_ready(lambda: self._pages.ready, Api(self, config).handlers())
+        handlers = access.guard({**api, **self._pages.handlers()})
+        self.server = Server(routes(handlers), config.listen, config.web_config_file, token)
 
     def stop(self) -> None:
         """Tell :meth:`run` to end after the batch that it is at."""
@@ -142,13 +142,29 @@ class Daemon:
         return self._inbox.submit(task)
 
     def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
-        """Have flow files read; once the future is done, they are even if the collector is killed."""
-        return self._inbox.submit(lambda _: self._flows.hand_over(files) if self._flows else None)
+        """Have flow files read; once the future is done, they are even if the collector is killed.
+
+        Raises ``OSError`` for one that is no regular file below a folder that the configuration names.
+        """
+        sources = self._config.sources.netflow
+        resolved = [(resolve_handed(path, sources), exporter) for path, exporter in files]
+        return self._inbox.submit(lambda _: self._flows.hand_over(resolved) if self._flows else None)
+
+    @property
+    def _store(self) -> Store:
+        if self._opened is None:
+            raise StoreError("the store is not open yet")
+        return self._opened
 
     def run(self) -> None:
-        """Work until :meth:`stop`; a store that fails is opened again until it works."""
+        """Work until :meth:`stop`; a store that fails is opened again until it works.
+
+        Raises what :class:`Store` raises where it cannot be opened at the start.
+        """
         self.server.start()
+        unseen, threading.excepthook = threading.excepthook, self._thread_failed
         try:
+            self._opened = Store(self._state)
             while not self._stop.is_set():
                 try:
                     self._reopen()
@@ -160,9 +176,23 @@ class Daemon:
                 except Exception as error:  # whatever it is, it may pass; the rest is served meanwhile
                     self._try_again(f"{type(error).__name__}: {error}", error)
         finally:
+            threading.excepthook = unseen
             self._inbox.close()
             self.server.stop()
-            self._store.close()
+            if self._opened:
+                self._opened.close()
+
+    def _left_out(self, metric: str, reason: str) -> None:
+        if self._opened:
+            self._opened.set_aside.put("metric", metric, reason)
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """Report what ended another thread: nobody else would."""
+        name = failure.thread.name if failure.thread else "a thread"
+        error = failure.exc_value or failure.exc_type()
+        log.error("thread %s ended: %s", name, error, exc_info=error)
+        if self._opened:
+            self._opened.set_aside.put("thread", name, error)
 
     def _try_again(self, reason: str, unexpected: Exception | None = None) -> None:
         self._metrics.batch_failures.inc()
@@ -279,7 +309,7 @@ class Daemon:
 
     def _reopen(self) -> None:
         if self._store.closed:
-            self._store = Store(self._state)
+            self._opened = Store(self._state)
 
     def _show_lag(self, readings: Iterable[_Reading]) -> None:
         left: Counter[str] = Counter()
@@ -370,7 +400,7 @@ class _FlowReading:
         except UnfinishedFileError as error:
             log.debug("%s", error)
             self._later[file.path] = file, float("inf")
-        except (NotAFileError, NFDumpLimitError) as error:
+        except (NotAFileError, OutsideError, NFDumpLimitError) as error:
             self._set_aside.put("flow_file", file.path, error, file.stamp)
             self._leave(file)
         except StoreError:

@@ -19,7 +19,15 @@ from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES
 from dnsvigil.sources.flowfile import NO_TRAFFIC, FlowReader, Loaded, UnfinishedFileError
-from dnsvigil.sources.flowfolders import PendingFlows, Stamp, exporter_name, fingerprint, slot_of
+from dnsvigil.sources.flowfolders import (
+    OutsideError,
+    PendingFlows,
+    Stamp,
+    below_sources,
+    exporter_name,
+    fingerprint,
+    slot_of,
+)
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
 from dnsvigil.store.flowlog import log_path, write_flow_log
@@ -139,7 +147,7 @@ class FlowCollector:
         if self._tables.has_digest(digest, file.path):
             return self._pass_over(file)
         with self._store.errors():
-            loaded = self._reader.load(file.path)
+            loaded = self._reader.load(file.path, self._check if file.path in self._tables.handed() else None)
             if loaded.damage and not file.settled:
                 raise UnfinishedFileError(f"{file.path} may still be written: {loaded.damage}")
             found = self._describe(file, loaded, digest)
@@ -227,6 +235,11 @@ class FlowCollector:
     @cached_property
     def _summarizer(self) -> FlowSummarizer:
         return FlowSummarizer(self._store.connection, [str(network) for network in self._config.flows.networks])
+
+    def _check(self, opened: Path) -> None:
+        """Raise ``OSError`` where a file that was handed over lies elsewhere by now, through a link."""
+        if not below_sources(opened, self._config.sources.netflow):
+            raise OutsideError(opened)
 
     def _since(self) -> datetime:
         return (self._newest - SEEN) if self._newest else datetime.min

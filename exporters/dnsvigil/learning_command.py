@@ -23,6 +23,7 @@ from dnsvigil.learning.default import default_model, trained_model
 from dnsvigil.learning.evaluate import FALSE_POSITIVES, read_families
 from dnsvigil.learning.namescore import NameModel
 from dnsvigil.learning.training import STEPS, Lessons
+from dnsvigil.opening import read_file
 from dnsvigil.ownership import require_owner
 from dnsvigil.store.findings import STATES, Finding, Findings, findings_in
 from dnsvigil.store.store import Store
@@ -30,6 +31,7 @@ from dnsvigil.terminal import printable, show, show_json
 
 log = logging.getLogger(__name__)
 
+_MAX_NAMES: Final = 64 << 20  # bytes
 _TITLES: Final = {"generated": "Generators, under seeds held back", "listed": "Lists"}
 
 
@@ -133,9 +135,9 @@ def _own_names(options: argparse.Namespace, config: Config) -> Lessons:
     """Return what a store, or what was asked of one, has to learn from."""
     if options.names:
         try:
-            content = json.loads(options.names.read_text(encoding="utf-8"))
+            content = json.loads(read_file(options.names, _MAX_NAMES).decode())
             return Lessons(popular=_names(content, "popular"), dismissed=_names(content, "dismissed"))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f"{options.names}: not what /api/training answers: {error}") from error
     try:
         return Lessons(**ask(config, options.state, "/api/training"))

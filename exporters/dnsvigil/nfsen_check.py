@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dnsvigil.opening import read_file
 from dnsvigil.perlfile import Node, PerlError, Unknown, Value, read_assignments
 from dnsvigil.programs import ProgramError, environment, find, is_program
 
@@ -29,6 +30,7 @@ VERSION: Final = "130"
 
 SLOT_SECONDS: Final = 300
 DEFAULT_URL: Final = "http://127.0.0.1:9953"
+DEFAULT_TOKEN: Final = "/var/lib/dnsvigil/api-token"  # noqa: S105 (a path)
 MODULES: Final = {
     "RRDs": "librrds-perl",
     "Mail::Header": "libmailtools-perl",
@@ -54,6 +56,7 @@ _DEFAULTS: Final[dict[str, str | None]] = {  # of NfConf.pm
 _COLLECTORS: Final = {"netflow": "nfcapd", "sflow": "sfcapd", "pcap": "nfpcapd"}
 _COMPRESSIONS: Final = ("-z=lz4", "-y", "-z", "")
 _SECONDS: Final = 10
+_MAX_BYTES: Final = 64 << 20  # of a file
 _OF_NFSEN: Final = re.compile(r"Nf\w*|NfSen\w*|Log|Lookup|Notification|AbuseWhois")
 _NUMBER: Final = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*|0 but true")
 
@@ -96,7 +99,7 @@ def report(path: Path) -> int:
 
 def check(path: Path) -> list[Problem]:
     """Return what is wrong with NfSen's configuration in ``path``, and with what it names. Raises ``OSError``."""
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    text = read_file(path, _MAX_BYTES).decode("utf-8", "surrogateescape")
     try:
         found = read_assignments(text, _DEFAULTS)
     except PerlError as error:
@@ -222,7 +225,7 @@ class _Check:
             return
         for alert in sorted(folder.glob("~*/alert.dat")):
             try:
-                lines = alert.read_text("utf-8", "surrogateescape").splitlines()
+                lines = read_file(alert, _MAX_BYTES).decode("utf-8", "surrogateescape").splitlines()
             except OSError as error:
                 yield Problem(
                     alert, None, f"cannot be read: {error.strerror}", "run this as a user who can read it", True
@@ -297,6 +300,19 @@ class _Check:
         if not isinstance(timeout.value, Unknown) and not _seconds(timeout.value):
             what = f"{PLUGIN}: timeout is not a number of seconds from 1 to 10"
             yield self._problem(timeout, what, "make it 5: NfSen itself waits 30 s for an alert's condition")
+        token_file = settings.get("token_file")
+        if token_file and not isinstance(token_file.value, Unknown):
+            path = Path(token_file.value) if isinstance(token_file.value, str) else None
+            if path is None or not path.is_absolute():
+                yield self._problem(
+                    token_file, f"{PLUGIN}: token_file is not an absolute path", f"make it {DEFAULT_TOKEN}"
+                )
+            elif not path.is_file():
+                what = f"{PLUGIN}: token_file is {path}, and there is no such file"
+                remedy = "start dnsvigil-collector, which makes it, or give the path that api.token_file has"
+                yield self._problem(token_file, what, remedy, remark=True)
+            else:
+                yield from self._readable(path, "$USER", secret=True)
         nfdump = settings.get("nfdump")
         if nfdump and not isinstance(nfdump.value, Unknown):
             program = Path(nfdump.value) if isinstance(nfdump.value, str) else None
@@ -333,7 +349,7 @@ class _Check:
             remedy = f"copy plugins/nfsen/{PLUGIN}.php there"
             yield self._problem(self._node("$FRONTEND_PLUGINDIR"), what, remedy, remark=True)
 
-    def _readable(self, path: Path, user_of: str) -> Iterator[Problem]:
+    def _readable(self, path: Path, user_of: str, *, secret: bool = False) -> Iterator[Problem]:
         user = self._text(user_of)
         if user is None:
             return
@@ -348,7 +364,10 @@ class _Check:
         if blocking:
             wanted = "read" if blocking == path.resolve() else "enter"
             right = "r" if wanted == "read" else "x"
-            yield Problem(path, None, f"the user {user} cannot {wanted} {blocking}", f"chmod a+{right} {blocking}")
+            remedy = f"chmod a+{right} {blocking}"
+            if secret and wanted == "read":
+                remedy = f"add {user} to the group of the file, and restart nfsend"
+            yield Problem(path, None, f"the user {user} cannot {wanted} {blocking}", remedy)
 
     def _modules(self) -> Iterator[Problem]:
         perl = self._perl()
@@ -388,7 +407,7 @@ class _Check:
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text("utf-8", "surrogateescape")
+        return read_file(path, _MAX_BYTES).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 

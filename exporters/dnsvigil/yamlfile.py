@@ -18,7 +18,11 @@ from typing import Any, Protocol, TypeVar
 
 import yaml
 
+from dnsvigil.opening import read_file
+
 T = TypeVar("T")
+
+_MAX_BYTES = 16 << 20
 
 _NULL = "tag:yaml.org,2002:null"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
@@ -54,7 +58,7 @@ def load(path: Path, into: type[T]) -> T:
     Raises :class:`ConfigError` for anything wrong, an unreadable file included.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, _MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(path, None, "", f"cannot be read: {error}") from error
     try:
@@ -67,6 +71,8 @@ def load(path: Path, into: type[T]) -> T:
         line = mark.line + 1 if mark else None
         problem = getattr(error, "problem", None) or "not valid YAML"
         raise ConfigError(path, line, "", f"not valid YAML: {problem}") from error
+    except RecursionError:
+        raise ConfigError(path, None, "", "lists and mappings are too deep within each other") from None
     if node is None or node.tag == _NULL:
         node = yaml.MappingNode("tag:yaml.org,2002:map", [])
     result: T = _Reader(path).value(node, into, "")
@@ -159,7 +165,7 @@ class _Reader:
         if hasattr(kind, "parse"):
             try:
                 return kind.parse(node.value)
-            except ValueError as error:
+            except (ValueError, ArithmeticError) as error:
                 raise self.fail(node, key, f"{error}, found {node.value!r}") from error
         if kind in (str, Path):
             if node.tag == _NULL or (kind is Path and not node.value):

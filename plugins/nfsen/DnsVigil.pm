@@ -143,6 +143,8 @@ sub configure {
     %conf = (
         url     => 'http://127.0.0.1:9953',
         timeout => 5,
+        # the collector's, which its group may read
+        token_file => '/var/lib/dnsvigil/api-token',
         nfdump  => "$NfConf::PREFIX/nfdump",
         # those that rules/nfsen/ adds
         alerts => {
@@ -165,6 +167,8 @@ sub configure {
     my $timeout = defined $conf{timeout} ? $conf{timeout} : '';
     push @wrong, 'timeout is not a number of seconds from 1 to 10'
         unless $timeout =~ /\A\d+(?:\.\d+)?\z/ && $timeout >= 1 && $timeout <= 10;
+    push @wrong, 'token_file is not an absolute path'
+        unless defined $conf{token_file} && $conf{token_file} =~ m{\A/};
     push @wrong, wrong_alerts();
     push @wrong, 'there is no program ' . (defined $conf{nfdump} ? $conf{nfdump} : 'nfdump')
         unless defined $conf{nfdump} && $conf{nfdump} =~ m{\A/} && -f $conf{nfdump} && -x _;
@@ -424,10 +428,12 @@ sub fetch {
         agent => 'dnsvigil-nfsen', timeout => $seconds, max_redirect => 0, max_size => $LARGEST_ANSWER, verify_SSL => 1,
         proxy => undef, http_proxy => undef, https_proxy => undef,
     );
-    my %options;
+    my %options = (headers => {});
     if ($content) {
         %options = (content => encoder()->encode($content), headers => { 'content-type' => 'application/json' });
     }
+    my $token = $conf{url} =~ m{@} ? '' : token();    # HTTP::Tiny makes the header of a password
+    $options{headers}{authorization} = "Bearer $token" if length $token;
     my $got = within($seconds, sub { $http->request($method, $conf{url} . $path, \%options) })
         || { status => 599, content => 'no answer in time' };
     my $status = $got->{status};
@@ -437,6 +443,14 @@ sub fetch {
         . (quietly(sub { JSON::PP->new->utf8->decode($got->{content})->{error} }) || $got->{reason});
     (my $shown = $conf{url}) =~ s{//[^/]*@}{//};
     return (undef, plain("the collector at $shown $said"), $status);
+}
+
+# The collector's token; empty where there is none, or none that this user may read: the collector then says what it needs.
+sub token {
+    return '' unless -f $conf{token_file} && open my $file, '<', $conf{token_file};
+    my $line = <$file>;
+    close $file;
+    return defined $line && $line =~ /\A([!-~]+)\s*\z/ ? $1 : '';
 }
 
 sub query {

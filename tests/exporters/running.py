@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from dnsvigil.records import SIGNALS
 from dnsvigil.sources.kinds import KINDS, PDNS
 from dnsvigil.sources.zeek import SKIP_REASONS
 from dnsvigil.store.findings import STATES
+from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 from dnsvigil.store.store import Store
 from exporters.zeeklogs import package_columns, package_line
 from lab.generate import Generated, Stream
@@ -181,9 +183,18 @@ def collecting_here(config: Path, state: Path) -> Iterator[Daemon]:
 
 
 def get(url: str) -> str:
-    """Return the body of an answer of status 200."""
-    with urllib.request.urlopen(url, timeout=30) as response:
-        return response.read().decode()
+    """Return the body of an answer of status 200; while the collector starts, wait for it."""
+
+    def ask() -> str:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return response.read().decode()
+        except urllib.error.HTTPError as error:
+            if error.code == 503 and error.headers["Retry-After"]:
+                return ""
+            raise
+
+    return eventually(ask)
 
 
 def ingested(text: str, source: str = "zeek") -> float:
@@ -335,6 +346,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         **{sample("dnsvigil_findings_dropped_total", state=state): 0 for state in STATES},
         **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in ("malware", "tunnel")},
         **{sample("dnsvigil_local_name_queries_total", kind=kind): 0 for kind in LOCAL_KINDS},
+        **{sample("dnsvigil_set_aside_total", kind=kind): 0 for kind in KINDS_SET_ASIDE},
         **{sample("dnsvigil_unusual_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
     }
     return {**found, **durations, **nothing_odd, sample("dnsvigil_records_read_total", source="zeek"): read}

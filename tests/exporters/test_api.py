@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import math
+import os
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +20,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dnsvigil.config import Config
+from dnsvigil.config import Config, NetflowSource
+from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.httpd.server import MAX_BODY, Server, routes
+from dnsvigil.sources.flowfolders import resolve_handed
 from dnsvigil.store import flow_series
 from dnsvigil.store.findings import Findings, findings_in
 from dnsvigil.store.flows import FlowTables
@@ -88,15 +92,19 @@ def server(behind) -> Iterator[Server]:
         yield server
 
 
-def ask(server: Server, path: str, body: object = None, *, content_type="application/json", **query: object):
+def ask(
+    server: Server, path: str, body: object = None, *, content_type="application/json", token: str = "", **query: object
+):
     """Status and content of an answer; POST where there is a body."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     with closing(http.client.HTTPConnection(*server.address, timeout=20)) as connection:
         target = f"{path}?{urlencode(query)}" if query else path
         if body is None:
-            connection.request("GET", target)
+            connection.request("GET", target, headers=headers)
         else:
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-            connection.request("POST", target, raw, {"Content-Type": content_type} if content_type else {})
+            headers |= {"Content-Type": content_type} if content_type else {}
+            connection.request("POST", target, raw, headers)
         response = connection.getresponse()
         assert response.getheader("Content-Type") == "application/json"
         assert response.getheader("X-Content-Type-Options") == "nosniff"
@@ -477,10 +485,15 @@ def test_hostile_names_are_bound_and_escaped(server, flows):
 @pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
 def test_a_collector_reads_what_is_handed_over_and_answers(tmp_path):
     begin = time.time() // 300 * 300 - 1200
-    files = [write_flows(tmp_path, begin + 300 * n, dialogues(3)) for n in range(3)]
-    with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
+    # By these names nobody but who hands them over finds them.
+    files = [write_flows(tmp_path, begin + 300 * n, dialogues(3), name=f"flows.{n}") for n in range(3)]
+    state = tmp_path / "state"
+    config = write_config(tmp_path, sources={"netflow": [{"path": str(tmp_path)}]})
+    token = keep_token(state / TOKEN_FILE)
+    with collecting_here(config, state) as daemon:
+        get(f"{daemon.server.url}/-/ready")
         given = [{"path": str(file), "exporter": "upstream"} for file in files]
-        assert ask(daemon.server, "/api/flows/files", {"files": given}) == (202, {"accepted": 3})
+        assert ask(daemon.server, "/api/flows/files", {"files": given}, token=token) == (202, {"accepted": 3})
         query = {"exporter": "upstream", "service": "dns", "measure": "bytes"}
         found = eventually(
             lambda: (
@@ -494,11 +507,11 @@ def test_a_collector_reads_what_is_handed_over_and_answers(tmp_path):
         assert judged["slot"] == found["points"][-1]["slot"]
         assert ("dns", "bytes", 540) in {(v.get("service"), v["measure"], v["value"]) for v in judged["verdicts"]}
         assert ask(daemon.server, "/api/flows/verdicts", slot=int(begin) + 900)[0] == 404
-        (top, *_) = ask(daemon.server, "/api/flows/talkers", element="srcip")[1]["talkers"]
+        (top, *_) = ask(daemon.server, "/api/flows/talkers", token=token, element="srcip")[1]["talkers"]
         assert (top["exporter"], top["talker"], top["bytes"]) == ("upstream", "192.0.2.53", 360)
         series = ask(daemon.server, "/api/flows/series", resolver="*", measure="clients")[1]["series"]
         assert [point["value"] for point in series[0]["points"]] == [3, 3, 3]
-        assert ask(daemon.server, "/api/findings", FINDING)[0] in (201, 202)
+        assert ask(daemon.server, "/api/findings", FINDING, token=token)[0] in (201, 202)
         counted = sample("dnsvigil_findings", detector="nfsen", severity="warning")
         eventually(lambda: samples(get(f"{daemon.server.url}/metrics")).get(counted) == 1)
 
@@ -508,3 +521,55 @@ def test_the_page_and_the_api_say_the_same(behind):
     documented = set(re.findall(r"^## `((?:GET|POST) /api/\S+)`", page, re.MULTILINE))
     handlers = {key if key.startswith("POST") else f"GET {key}" for key in Api(behind, Config()).handlers()}
     assert documented == handlers
+
+
+@pytest.fixture
+def handing(tmp_path, behind) -> Iterator[Server]:
+    """An API that takes flow files below one folder, a link to which leads out of it."""
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "out").symlink_to(tmp_path)
+    sources = [NetflowSource(tmp_path / "fl*s")]
+    behind.hand_over = lambda files: behind.worker.submit(
+        behind.handed.extend, [(resolve_handed(path, sources), name) for path, name in files]
+    )
+    with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("elsewhere", "lies below no folder"),
+        ("flows/../elsewhere", "lies below no folder"),
+        ("flows/out/elsewhere", "lies below no folder"),
+        ("flows/terminal", "lies below no folder"),  # where a link leads counts
+        ("flows/fifo", "a FIFO"),
+        ("flows/socket", "a socket"),
+        ("flows", "a folder"),
+    ],
+)
+def test_only_regular_files_below_the_folders_of_the_configuration_are_taken(tmp_path, handing, behind, path, says):
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / "flows" / "terminal").symlink_to("/dev/ptmx")
+    os.mkfifo(tmp_path / "flows" / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "flows" / "socket"))
+    status, answer = ask(handing, "/api/flows/files", {"files": [{"path": str(tmp_path / path)}]})
+    assert status == 400
+    assert says in answer["error"]
+    assert behind.handed == []
+
+
+def test_a_file_below_them_is_taken_by_its_real_path_and_may_come_later(tmp_path, handing, behind):
+    (tmp_path / "flows" / "there").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "flows")
+    given = [{"path": str(tmp_path / "link" / name)} for name in ("there", "later")]
+    assert ask(handing, "/api/flows/files", {"files": given}) == (202, {"accepted": 2})
+    assert behind.handed == [(tmp_path / "flows" / name, None) for name in ("there", "later")]
+
+
+def test_a_number_that_json_does_not_have_is_null(behind):
+    behind.read = lambda *_: [("log", "a", "b", "", datetime(2026, 3, 1))]
+    response = Api(behind, Config()).handlers()["/api/set-aside"]({"QUERY_STRING": ""})
+    assert response.status == 200
+    assert module._response(200, {"a": [math.nan, math.inf, 1.5]}).body == b'{"a": [null, null, 1.5]}\n'

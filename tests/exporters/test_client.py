@@ -160,7 +160,7 @@ def test_the_running_collector_is_asked_first(words, listen, folder, state, run)
     if words != READING[0] and listen != "127.0.0.1":
         pytest.skip("one command shows how listen is read")
     config, port = config_of(folder)
-    config.write_text(f"listen: '{listen}:{port}'\n")
+    config.write_text(f"listen: '{listen}:{port}'\nclient: {{token_file: {state}/api-token}}\n")
     with ready(config, state):
         # By the port alone: there is no store where it is not said to be.
         status, output, errors = run("-c", config, "--state", folder / "none", *words)
@@ -219,7 +219,9 @@ PORT = "{port}"
         ("tls", ["--url", "http://127.0.0.1:{port}"], "is it https://?"),
         ("tls", ["--ca-file", "{folder}/none.pem"], "none.pem"),
         ("tls", ["--ca-file", "{folder}/password"], "holds no certificates that can be used"),
-        ("password", [], "wants a user and a password"),
+        # The token of the state is as good as a password.
+        ("password", [], ""),
+        ("password", ["--token-file", "{folder}/wrong"], "wants a user and a password"),
         ("password", PASSWORD, ""),
         ("password", ["--url", "https://127.0.0.1:{port}", *PASSWORD], "does not speak TLS; is it http://?"),
         ("password", ["--username", "bob", "--password-file", "{folder}/password"], "wants a user and a password"),
@@ -228,7 +230,8 @@ PORT = "{port}"
         ("password", ["--username", "alice", "--password-file", "{folder}/empty"], "does not hold one line"),
         ("password", ["--username", "alice", "--password-file", "{folder}/none"], "No such file"),
         ("password", ["--username", "alice"], "client.username: expected both, a user and a password_file"),
-        ("tls and password", CA, "wants a user and a password"),
+        ("tls and password", CA, ""),
+        ("tls and password", [*CA, "--token-file", "{folder}/wrong"], "wants a user and a password"),
         ("tls and password", [*CA, *PASSWORD], ""),
         ("client certificate", CA, "see client.cert_file"),
         ("client certificate", [*CA, *OURS], ""),
@@ -315,7 +318,7 @@ def test_a_url_that_is_none_is_wrong_usage_and_no_password_is_repeated(url, says
 
 
 def test_no_proxy_is_followed(folder, state, run, monkeypatch):
-    config, _ = config_of(folder)
+    config, _ = config_of(folder, client={"token_file": str(state / "api-token")})
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     with ready(config, state):
@@ -525,7 +528,7 @@ def test_findings_are_dismissed_in_the_store_where_no_collector_runs(folder, sta
 
 def test_the_collector_reads_on_beside_the_commands(folder, state, run):
     """A command of root leaves nothing behind on which the collector could fail."""
-    config, port = config_of(folder)
+    config, port = config_of(folder, client={"token_file": str(state / "api-token")})
     with ready(config, state):
         assert run("-c", config, "findings")[0] == 0
         assert "dnsvigil_findings" in get(f"http://127.0.0.1:{port}/metrics")

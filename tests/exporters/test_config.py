@@ -1,5 +1,7 @@
 """The configuration: what it may say, and that every mistake is told with file, line, key and what is expected."""
 
+import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -413,3 +415,35 @@ class TestDetectors:
         path.write_text(f"detectors: {{{text}}}\n")
         assert check(path) == 2
         assert says in capsys.readouterr().err
+
+
+# Files made to stop the program
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[" * 20_000, "too deep within each other"),
+        ("a: " + "[" * 5_000 + "]" * 5_000, "too deep within each other"),
+        ("sources: &a\n  zeek: [*a]\n", "unknown key"),
+        (
+            "zones:\n  failures:\n"
+            + "".join(f"    - &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" for n in range(9)),
+            "expected text",
+        ),
+        ("store: {retention: " + "9" * 5000 + "d}", "store.retention"),
+        ("zones: {top: " + "9" * 5000 + "}", "zones.top"),
+    ],
+)
+def test_a_file_made_to_stop_the_program_is_a_mistake_like_any_other(tmp_path, text, says):
+    path = tmp_path / "dnsvigil.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        load_config(path)
+
+
+def test_a_configuration_that_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path, says in ((tmp_path / "fifo", "a FIFO"), (Path("/dev/zero"), "a device"), (tmp_path, "a folder")):
+        with pytest.raises(ConfigError, match=says):
+            load_config(path)

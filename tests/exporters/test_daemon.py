@@ -352,6 +352,8 @@ def test_web_configuration(tmp_path: Path) -> None:
     with collecting(config, tmp_path / "state") as collector:
         assert collector.url.startswith("https://")
         curl = ["curl", "--silent", "--cacert", authority.path, "--write-out", "%{http_code}", "--output", "/dev/null"]
+        ready = ["--fail", "--retry", "20", "--user", "prometheus:secret", f"{collector.url}/-/ready"]
+        subprocess.run([*curl, *ready], check=True)
         for user, expected in (("prometheus:secret", "200"), ("prometheus:wrong", "401"), ("", "401")):
             result = subprocess.run(
                 [*curl, *(["--user", user] if user else []), f"{collector.url}/metrics"],

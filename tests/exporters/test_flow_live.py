@@ -22,6 +22,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dnsvigil.cli import main
+from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.inbox import MOST, Inbox
 from dnsvigil.store.store import Store, StoreError
 from exporters.flowfiles import RESOLVER, SLOT, damage, dialogues, many, write_flows
@@ -150,17 +151,25 @@ def test_a_file_that_vanishes_before_it_is_read_is_counted(tmp_path: Path, monke
         eventually(lambda: samples(get(url))[lost] == 1)
 
 
-def post(url: str, content: object) -> tuple[int, Any]:
-    request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})
+def followed_elsewhere(folder: Path) -> dict[str, Any]:
+    """Sources below whose folder files may be handed over, and in which none is found by its name or age."""
+    return {"netflow": [{"path": str(folder / "elsewhere")}]}
+
+
+def post(url: str, content: object, state: Path) -> tuple[int, Any]:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {keep_token(state / TOKEN_FILE)}"}
+    request = urllib.request.Request(url, json.dumps(content).encode(), headers)
     with urllib.request.urlopen(request, timeout=10) as response:
         return response.status, json.load(response)
 
 
 def test_files_are_handed_over_by_the_api(tmp_path: Path) -> None:
-    config, state = write_config(tmp_path), tmp_path / "state"
+    config, state = write_config(tmp_path, sources=followed_elsewhere(tmp_path)), tmp_path / "state"
     path = write_flows(tmp_path / "elsewhere", BEGIN - 3 * 86400, dialogues(5))
     with collecting_here(config, state) as daemon:
-        answer = post(f"{daemon.server.url}/api/flows/files", {"files": [{"path": str(path), "exporter": "nfsen"}]})
+        get(f"{daemon.server.url}/-/ready")
+        files = {"files": [{"path": str(path), "exporter": "nfsen"}]}
+        answer = post(f"{daemon.server.url}/api/flows/files", files, state)
         assert answer == (202, {"accepted": 1})
         url = f"{daemon.server.url}/metrics"
         eventually(lambda: flows_of(get(url)) == 10)
@@ -173,7 +182,7 @@ def test_files_are_handed_over_by_the_api(tmp_path: Path) -> None:
             "severity": "warning",
             "evidence": {"flows": 5},
         }
-        assert post(f"{daemon.server.url}/api/findings", finding)[0] in (201, 202)  # 202 where it takes longer
+        assert post(f"{daemon.server.url}/api/findings", finding, state)[0] in (201, 202)  # 202 where it takes longer
         eventually(
             lambda: samples(get(url)).get(sample("dnsvigil_findings", detector="nfsen", severity="warning")) == 1
         )
@@ -181,12 +190,14 @@ def test_files_are_handed_over_by_the_api(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_accepted_is_read_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, state = write_config(tmp_path), tmp_path / "state"
+    config, state = write_config(tmp_path, sources=followed_elsewhere(tmp_path)), tmp_path / "state"
     path = write_flows(tmp_path / "elsewhere", BEGIN, dialogues(5))
     found = os.environ["PATH"]
     monkeypatch.setenv("PATH", str(tmp_path))  # without nfdump, so that it cannot be read before
     with collecting(config, state) as collector:
-        eventually(lambda: post(f"{collector.url}/api/flows/files", {"files": [{"path": str(path)}]})[0] == 202)
+        get(f"{collector.url}/-/ready")
+        files = {"files": [{"path": str(path)}]}
+        eventually(lambda: post(f"{collector.url}/api/flows/files", files, state)[0] == 202)
         collector.kill()
     monkeypatch.setenv("PATH", found)
     with collecting_here(config, state) as daemon:

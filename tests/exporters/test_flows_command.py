@@ -19,6 +19,7 @@ import yaml
 
 from alerting import free_port
 from dnsvigil.cli import main
+from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.flows import FlowTables
 from dnsvigil.store.store import Store
@@ -386,9 +387,9 @@ def test_a_running_collector_is_asked(tmp_path, run):
     before = run(*command, "flows", "series", "--json")
     assert len(json.loads(before[1])) == 3
     with collecting(config, state) as collector:
-        assert collector.url
+        collector.get("/-/ready")
         assert run(*command, "flows", "series", "--json") == before
-        report(port, finding("192.0.2.7").record())
+        report(port, keep_token(state / TOKEN_FILE), finding("192.0.2.7").record())
         eventually(lambda: "192.0.2.7" in run(*command, "findings")[1])
         status, _, errors = run(*command, "flows", "series", "--measure", "x")
         assert (status, errors) == (2, "dnsvigil: measure: expected one of flows, packets, bytes\n")
@@ -406,9 +407,10 @@ def test_a_running_collector_is_asked(tmp_path, run):
         assert "no collector answers at http://[::1]:" in errors
 
 
-def report(port: int, record: dict[str, object]) -> None:
+def report(port: int, token: str, record: dict[str, object]) -> None:
     names = ("detector", "subject_type", "subject", "score", "severity", "evidence")
     body = json.dumps({name: record[name] for name in names})
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
-        connection.request("POST", "/api/findings", body, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        connection.request("POST", "/api/findings", body, headers)
         assert connection.getresponse().status in (201, 202)

@@ -256,11 +256,33 @@ def test_a_password_in_the_url_goes_to_the_collector(nfsen, collector):
     assert collector.authorization == "Basic bW9uaXRvcjpzZWNyZXQ="
 
 
+def test_the_token_goes_to_the_collector(nfsen, collector, tmp_path):
+    nfsen.pluginconf["token_file"] = str(tmp_path / "api-token")
+    assert nfsen.call().log == ""
+    assert collector.authorization is None, "there is none yet"
+    for content, sent in (("a-token\n", "Bearer a-token"), ("", None), ("two words", None)):
+        (tmp_path / "api-token").write_text(content)
+        assert nfsen.call().log == ""
+        assert collector.authorization == sent
+    (tmp_path / "api-token").write_text("a-token\n")
+    nfsen.pluginconf["url"] = collector.url.replace("//", "//monitor:secret@")
+    nfsen.call()
+    assert collector.authorization == "Basic bW9uaXRvcjpzZWNyZXQ="
+
+
+def test_a_collector_that_wants_the_token_names_its_file(nfsen, collector):
+    collector.answer = lambda *_: (401, {"error": "this needs the token in /var/lib/dnsvigil/api-token"})
+    answer = nfsen.call()
+    assert answer.loaded == 1
+    assert "answers 401: this needs the token in /var/lib/dnsvigil/api-token" in answer.log
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"token_file": "api-token"}, "token_file is not an absolute path"),
         ([], "$PluginConf{DnsVigil} in nfsen.conf is not a hash"),
-        ({"adress": "x"}, "unknown key adress; there are alerts, nfdump, timeout, url"),
+        ({"adress": "x"}, "unknown key adress; there are alerts, nfdump, timeout, token_file, url"),
         ({"url": "127.0.0.1:9953"}, "url is not http://HOST:PORT"),
         ({"url": None}, "url is not http://HOST:PORT"),
         ({"timeout": "5s"}, "timeout is not a number of seconds from 1 to 10"),

@@ -329,6 +329,8 @@ def test_the_plugin_is_loaded_for_other_profiles(nfsen: Installation) -> None:
         ("timeout => 5", "timeout => '5s'", "timeout is not a number of seconds from 1 to 10", False),
         ("timeout => 5", "timeout => 30", "timeout is not a number of seconds from 1 to 10", False),
         ("timeout => 5", "nfdump => '/nowhere/nfdump'", "nfdump is /nowhere/nfdump, which is not a program", False),
+        ("timeout => 5", "token_file => 'api-token'", "token_file is not an absolute path", False),
+        ("timeout => 5", "token_file => '/nowhere/api-token'", "and there is no such file", True),
         ("url => ", "url => 'localhost:9953', #", "url is 'localhost:9953', not http://HOST:PORT", False),
         ("url => ", "url => [], #", "url is '', not http://HOST:PORT", False),
         ("url => ", "url => 'http://u:secret@127.0.0.1:1', #", "the collector at http://127.0.0.1:1 does not", True),

@@ -3,8 +3,9 @@
 import html
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
-from wsgiref.types import WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIEnvironment
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -15,9 +16,10 @@ from dnsvigil.config import Config
 from dnsvigil.exporter.detection_metrics import DetectionMetrics
 from dnsvigil.exporter.flow_metrics import FlowMetrics
 from dnsvigil.exporter.metrics import StoreMetrics
+from dnsvigil.exporter.sound import Report, Sound
 from dnsvigil.flow_collector import FlowSnapshot
 from dnsvigil.httpd.runbooks import runbook_routes
-from dnsvigil.httpd.server import Handler, Response, routes
+from dnsvigil.httpd.server import RETRY_AFTER, Handler, Response
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -42,8 +44,9 @@ td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}
 class Pages:
     """Answers from the newest snapshot; a request never waits for ingestion."""
 
-    def __init__(self, config: Config, process: CollectorRegistry) -> None:
-        """Serve ``process``'s metrics beside those of the snapshots."""
+    def __init__(self, config: Config, process: CollectorRegistry, report: Report = lambda *_: None) -> None:
+        """Serve ``process``'s metrics beside those of the snapshots; ``report`` takes what cannot be shown."""
+        self._report = report
         self._config = config
         self._process = process
         self._shown: tuple[Snapshot | None, FlowSnapshot] = (None, FlowSnapshot())
@@ -54,32 +57,34 @@ class Pages:
         """Show ``snapshot`` from now on, and from the same instant ``flows``, if there is something new of them."""
         self._shown = (snapshot, flows or self._shown[1])
 
-    def application(self, more: Mapping[str, Handler]) -> WSGIApplication:
-        """Return the application to serve, with the routes of ``more`` beside its own."""
-        return routes(
-            {
-                **more,
-                **runbook_routes(),
-                "/": self._landing,
-                "/metrics": self._metrics,
-                "/-/healthy": lambda _: Response.text("dnsvigil is healthy.\n"),
-                "/-/ready": self._ready,
-            }
-        )
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
+        return {
+            **runbook_routes(),
+            "/": self._landing,
+            "/metrics": self._metrics,
+            "/-/healthy": lambda _: Response.text("dnsvigil is healthy.\n"),
+            "/-/ready": self._ready,
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to show."""
+        return self._shown[0] is not None
 
     def _ready(self, _: WSGIEnvironment) -> Response:
-        if self._shown[0] is None:
-            return Response.text("dnsvigil has not opened its store yet.\n", 503)
+        if not self.ready:
+            return not_ready()
         return Response.text("dnsvigil is ready.\n")
 
     def _metrics(self, environ: WSGIEnvironment) -> Response:
         encoder, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
         body = encoder(self._process)
         snapshot, flows = self._shown
-        if snapshot:
-            of_store = self._render(snapshot, flows, encoder, content_type)
-            # OpenMetrics ends with one "# EOF", so the two parts are joined before it.
-            body = body.removesuffix(b"# EOF\n") + of_store
+        if snapshot is None:
+            return not_ready()
+        # OpenMetrics ends with one "# EOF", so the two parts are joined before it.
+        body = body.removesuffix(b"# EOF\n") + self._render(snapshot, flows, encoder, content_type)
         return Response(200, {"Content-Type": content_type}, body)
 
     def _render(
@@ -95,9 +100,8 @@ class Pages:
             if known and known[0] is snapshot and known[1] is flows:
                 return known[2]
             registry = CollectorRegistry()
-            registry.register(StoreMetrics(snapshot, self._config))
-            registry.register(DetectionMetrics(snapshot))
-            registry.register(FlowMetrics(flows))
+            for of_store in (StoreMetrics(snapshot, self._config), DetectionMetrics(snapshot), FlowMetrics(flows)):
+                registry.register(Sound(of_store, self._report))
             body = encoder(registry)
             self._rendered[content_type] = (snapshot, flows, body)
             return body
@@ -115,6 +119,12 @@ class Pages:
             zones=_table(["Server", "Zone", "Queries", "Failures", "Ratio"], _worst_zones(snapshot)),
         )
         return Response(200, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
+
+
+def not_ready() -> Response:
+    """Answer that the store is not open yet."""
+    response = Response.text("dnsvigil has not opened its store yet; ask again in a few seconds.\n", 503)
+    return replace(response, headers={**response.headers, "Retry-After": RETRY_AFTER})
 
 
 def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from dnsvigil.httpd.refusals import Refusals, handshake_failure, offered, quoted
@@ -41,6 +41,12 @@ IDLE_TIMEOUT = 120.0  # between two requests: above the usual scrape intervals, 
 ANSWER_TIMEOUT = 30.0
 LINGER_TIMEOUT = 1.0
 STOP_TIMEOUT = 5.0
+
+AUTHENTICATED = "dnsvigil.authenticated"
+"""The key of a request's environ that says whether it showed a password, a client certificate or the token."""
+
+RETRY_AFTER = "5"
+"""Seconds after which to ask again, where the answer is a 503."""
 
 _TLS_RECORD = b"\x16"
 _OURS = {"connection", "content-length", "date", "transfer-encoding"}
@@ -64,6 +70,13 @@ class Response:
 
 
 Handler = Callable[[WSGIEnvironment], Response]
+
+
+class Bearer(Protocol):
+    """What knows the token that requests may show."""
+
+    def proves(self, authorization: str | None) -> bool:
+        """Tell whether the value of an ``Authorization`` header has it."""
 
 
 class BodyError(Exception):
@@ -108,7 +121,7 @@ class Server:
 
     ``address`` is ``host:port``, ``[IPv6 address]:port``, or ``:port`` for all addresses of the machine;
     port 0 takes a free one. The socket listens from here on. ``web_config`` is the path of a web
-    configuration file; it is read again when it changes.
+    configuration file; it is read again when it changes. ``token`` is as good as a password.
 
     The application sees HEAD as GET, and has the whole answer ready before its first byte is sent. A request's body
     is read when the application reads it, which may raise :class:`BodyError`; one that is not read ends the
@@ -118,8 +131,11 @@ class Server:
     ``ConfigError`` for a web configuration that is wrong.
     """
 
-    def __init__(self, app: WSGIApplication, address: str, web_config: Path | None = None) -> None:
+    def __init__(
+        self, app: WSGIApplication, address: str, web_config: Path | None = None, token: Bearer | None = None
+    ) -> None:
         self.app = app
+        self.token = token
         self.live = LiveWebConfig(web_config)
         self.stopping = threading.Event()
         self._listener = _listen(address)
@@ -186,7 +202,7 @@ class Server:
                 continue
             try:
                 self._launch(_Connection(self, sock, peer))
-            except RuntimeError as error:  # no more threads
+            except Exception as error:  # no more threads, for one; others are served
                 sock.close()
                 self._slots.release()
                 self._complain("cannot serve %s: %s", peer[0], error)
@@ -222,6 +238,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         self._web = WebConfig()
         self._unread = False
         self._expecting = False
+        self._proved = self._certified = False  # by the token; by a client certificate
         self.connection = sock
         self.client_address = (str(peer[0]), int(peer[1]))
         self.command = ""
@@ -260,6 +277,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
                 self._report(handshake_failure(error))
             return False
         certificate: Mapping[str, Any] = secured.getpeercert() or {}
+        self._certified = bool(certificate)
         if not self._web.admits(certificate):
             names = ", ".join(str(name) for _, name in certificate.get("subjectAltName", ()))
             self._report(f"none of the names in the client certificate is in client_allowed_sans: {quoted(names)}")
@@ -314,8 +332,10 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.BAD_REQUEST)
             return
         user = None
-        if self._web.basic_auth:
-            user = self._web.basic_auth.user(self.headers.get("Authorization"))
+        authorization = self.headers.get("Authorization")
+        self._proved = bool(self._server.token and self._server.token.proves(authorization))
+        if self._web.basic_auth and not self._proved:
+            user = self._web.basic_auth.user(authorization)
             if user is None:
                 self._refuse(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", 'Basic realm="dnsvigil", charset="UTF-8"'))
                 return
@@ -344,6 +364,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
         }
+        environ[AUTHENTICATED] = self._proved or user is not None or self._certified
         if user is not None:
             environ["REMOTE_USER"] = user
         for name in self.headers:

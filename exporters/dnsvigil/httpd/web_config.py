@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from dnsvigil import yamlfile
+from dnsvigil.opening import read_file
 from dnsvigil.yamlfile import ConfigError, Invalid
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {"VerifyClientCertIfGiven": ssl.CERT_OPTIONAL, "RequireAndVerifyClientCert": ssl.CERT_REQUIRED}
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _REMEMBERED_FAILURES = 128
+_MAX_PEM = 1 << 20  # bytes
 
 Stamp = tuple[int, ...] | None
 
@@ -365,7 +367,7 @@ class _Pem:
             path = self._path.parent / file
             self._files[path] = _stamp(path)
             try:
-                pem = path.read_bytes()
+                pem = read_file(path, _MAX_PEM)
             except OSError as error:
                 raise self._wrong(name, file, f"cannot be read: {error.strerror}") from error
         if f"{label}-----".encode() not in pem:

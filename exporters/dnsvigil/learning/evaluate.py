@@ -13,6 +13,9 @@ from dnsvigil.features.names import label_of
 from dnsvigil.learning.generators import FAMILIES, Family
 from dnsvigil.learning.namescore import HELD_OUT_SEEDS, NameModel, lexicon_of
 from dnsvigil.learning.samples import Benign
+from dnsvigil.opening import read_file
+
+_MAX_LIST: Final = 256 << 20  # bytes
 
 FALSE_POSITIVES: Final = 0.01
 """The share of false positives at which true positives are reported."""
@@ -112,7 +115,7 @@ def read_families(directory: Path) -> dict[str, list[str]]:
     extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
     families: dict[str, set[str]] = {}
     for path in sorted(directory.glob("*.txt")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_file(path, _MAX_LIST).decode(errors="replace").splitlines():
             parts = extract.extract_str(line.lower().partition("#")[0].strip().partition(" ")[0])
             if parts.domain and parts.suffix:
                 families.setdefault(path.stem.partition("__")[0], set()).add(f"{parts.domain}.{parts.suffix}")

@@ -5,10 +5,10 @@ training. A directory that was changed after it was written is refused.
 """
 
 import hashlib
+import io
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +16,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dnsvigil.opening import read_file
+
 _ARRAYS: Final = "arrays.npz"
 _FACTS: Final = "model.json"
+_MAX_ARRAYS: Final = 256 << 20  # bytes, as the next
+_MAX_FACTS: Final = 16 << 20
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -50,13 +54,13 @@ def save_model(directory: Path, kind: str, version: int, arrays: Mapping[str, ND
 def load_model(directory: Path, kind: str, version: int) -> tuple[Arrays, Any]:
     """Return the arrays and facts of a model. Raises :class:`ModelError` for anything but a whole one of its kind."""
     try:
-        content = json.loads((directory / _FACTS).read_text(encoding="utf-8"))
-        packed = (directory / _ARRAYS).read_bytes()
+        content = json.loads(read_file(directory / _FACTS, _MAX_FACTS).decode())
+        packed = read_file(directory / _ARRAYS, _MAX_ARRAYS)
     except FileNotFoundError as error:
         raise ModelError(
             f"{directory}: there is no model ({Path(error.filename).name} is missing); run dnsvigil train"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{directory}: the model cannot be read: {error}; run dnsvigil train") from error
     if not isinstance(content, dict) or content.get("kind") != kind:
         raise ModelError(f"{directory}: not a model of kind {kind}")
@@ -68,10 +72,11 @@ def load_model(directory: Path, kind: str, version: int) -> tuple[Arrays, Any]:
     if digest != _digest(_canonical(content)) or content.get("arrays") != _digest(packed):
         raise ModelError(f"{directory}: the model was changed (its hashes differ); run dnsvigil train")
     try:
-        with np.load(directory / _ARRAYS, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}, content["facts"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{directory}: the model cannot be read: {error}; run dnsvigil train") from error
+    except Exception as error:  # whatever numpy and zipfile make of bytes that somebody else wrote
+        said = str(error) or type(error).__name__
+        raise ModelError(f"{directory}: the model cannot be read: {said}; run dnsvigil train") from error
 
 
 def _canonical(content: Any) -> bytes:

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from dnsvigil.features.names import Language, NameFeatures, label_of
 from dnsvigil.learning.generators import FAMILIES, Family, Lexicon
-from dnsvigil.learning.models import load_model, save_model
+from dnsvigil.learning.models import ModelError, load_model, save_model
 from dnsvigil.learning.samples import Benign, known_words
 
 KIND: Final = "name-score"
@@ -181,7 +181,12 @@ class NameModel:
     @classmethod
     def load(cls, directory: Path) -> "NameModel":
         """Read a model. Raises :class:`~dnsvigil.learning.models.ModelError`."""
-        return cls(*load_model(directory, KIND, VERSION))
+        arrays, facts = load_model(directory, KIND, VERSION)
+        try:
+            return cls(arrays, facts)
+        except Exception as error:  # arrays that are missing, or of other shapes
+            said = f"{type(error).__name__}: {error}"
+            raise ModelError(f"{directory}: the model has not what it needs: {said}; run dnsvigil train") from error
 
     def ratios(self, domains: Sequence[str]) -> Floats:
         """Return for each registered domain the logarithm of r(k) to the benign over r(k) to the generated names."""

@@ -14,7 +14,7 @@ are still taken from what it prints.
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
@@ -30,9 +30,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dnsvigil.opening import NotAFileError, open_file
 from dnsvigil.sources.netflow import PROTOCOLS as NAMED_PROTOCOLS
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, Limits, NFDumpError
-from dnsvigil.sources.opening import NotAFileError, open_file
 from dnsvigil.sources.reader import read_ahead
 
 logger = logging.getLogger(__name__)
@@ -276,12 +276,12 @@ class FlowReader:
         self._connection = connection
         self._nfdump = nfdump
 
-    def load(self, path: Path) -> Loaded:
-        """Fill the tables from one file.
+    def load(self, path: Path, check: Callable[[Path], None] | None = None) -> Loaded:
+        """Fill the tables from one file. ``check`` gets the path, without links, of what was opened, and may raise.
 
         Raises :class:`UnfinishedFileError` for a file that is still being written,
         :class:`dnsvigil.sources.netflow.NFDumpLimitError` for one on which nfdump runs for too long,
-        :class:`dnsvigil.sources.opening.NotAFileError` for what is none, and :class:`NFDumpError` where nothing can be
+        :class:`dnsvigil.opening.NotAFileError` for what is none, and :class:`NFDumpError` where nothing can be
         said of the file now: it is gone, or nfdump is missing or was killed.
         """
         try:
@@ -291,6 +291,8 @@ class FlowReader:
         except OSError as error:
             raise NFDumpError(f"{path}: {error.strerror}") from error
         with file:
+            if check:
+                check(Path(f"/proc/self/fd/{file.fileno()}").readlink())
             _check_finished(path, file)
             return self._load(path, file)
 

@@ -1,11 +1,13 @@
 """Finds the flow files to read: those that nfcapd leaves in the folders that are followed, and those handed over."""
 
+import errno
 import hashlib
 import logging
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from glob import glob, has_magic
@@ -13,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.config import NetflowSource
+from dnsvigil.opening import check_file, open_file
 from dnsvigil.records import FLOW_SLOT_SECONDS
-from dnsvigil.sources.opening import open_file
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,16 @@ class PendingFlows:
     begin: datetime | None  # the time in its name; UTC, as all here
     stamp: Stamp
     settled: bool
+
+
+class OutsideError(OSError):
+    """A file that is handed over lies below no folder that the configuration names."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EPERM, "it lies below no folder of sources.netflow in the configuration", str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
 
 
 def slot_of(when: datetime) -> datetime:
@@ -100,6 +112,25 @@ def pending_file(path: Path, exporter: str | None = None, folder: str | None = N
     settled = time.time() - status.st_mtime > SETTLED_SECONDS
     stamp = (status.st_size, status.st_mtime_ns)
     return PendingFlows(path, exporter, folder or exporter_of(path), begin_of(path.name), stamp, settled)
+
+
+def below_sources(path: Path, sources: Iterable[NetflowSource]) -> bool:
+    """Tell whether a path without symbolic links lies below one of the folders that are followed."""
+    folders = (name for source in sources for name in glob(str(source.path.absolute())))  # noqa: PTH207
+    return any(path.is_relative_to(os.path.realpath(folder)) for folder in folders)
+
+
+def resolve_handed(path: Path, sources: Iterable[NetflowSource]) -> Path:
+    """Return the path of a file that is handed over, without symbolic links. One that is not there yet may come.
+
+    Raises ``OSError`` for one that is no regular file, or lies below no folder that is followed.
+    """
+    resolved = Path(os.path.realpath(path))
+    if not below_sources(resolved, sources):
+        raise OutsideError(path)
+    with suppress(FileNotFoundError):
+        check_file(resolved)
+    return resolved
 
 
 class FlowFollower:

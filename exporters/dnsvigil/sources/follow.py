@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.config import ZeekSource
+from dnsvigil.opening import NotAFileError
 from dnsvigil.records import Cursor
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.kinds import BY_PATH, DNS, Kind
 from dnsvigil.sources.logfile import BrokenFileError, Head, LogFile
-from dnsvigil.sources.opening import NotAFileError
 from dnsvigil.sources.zeek import MAX_LINE, Header, first_kind
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dnsvigil.opening import NotAFileError
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.logfile import BrokenFileError, LogFile
-from dnsvigil.sources.opening import NotAFileError
 
 log = logging.getLogger(__name__)
 

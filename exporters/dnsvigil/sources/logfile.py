@@ -11,9 +11,12 @@ from typing import BinaryIO, Final, Self, cast
 
 import zstandard
 
+from dnsvigil.opening import open_file
 from dnsvigil.sources.kinds import Kind
-from dnsvigil.sources.opening import open_file
 from dnsvigil.sources.zeek import first_kind
+
+MAX_HOLE: Final = 2**30
+"""NUL bytes that a compressed file may begin with: a few seconds to read."""
 
 HEAD_SIZE: Final = 4096
 """Bytes, from the first record on, that a file is known by; the first uid stands among them."""
@@ -55,7 +58,7 @@ class LogFile:
     """The uncompressed content of a file, read forward from an offset."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``; raises ``OSError`` as :func:`dnsvigil.sources.opening.open_file` does."""
+        """Open ``path``; raises ``OSError`` as :func:`dnsvigil.opening.open_file` does."""
         self.path = path
         self._raw = open_file(path)
         self.rewind()
@@ -151,12 +154,13 @@ class LogFile:
         """Go past NUL bytes at the beginning.
 
         They are what a writer leaves that goes on at its old offset after its file was truncated.
-        Raises :class:`BrokenFileError` as :meth:`read` does.
+        Raises :class:`BrokenFileError` as :meth:`read` does, and for compressed data that is little else.
         """
         if not self.compressed:
             self.seek(_first_data(self._raw.fileno()))
         while (data := self.read(65_536)) and not data.lstrip(b"\0"):
-            pass
+            if self.compressed and self.offset > MAX_HOLE:
+                raise BrokenFileError(f"{self.path}: more than {MAX_HOLE} NUL bytes, compressed")
         self.unread(data.lstrip(b"\0"))
 
 

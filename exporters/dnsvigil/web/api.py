@@ -14,7 +14,7 @@ from wsgiref.types import WSGIEnvironment
 
 from dnsvigil.config import Config
 from dnsvigil.features.popular import own_popular_domains
-from dnsvigil.httpd.server import BodyError, Handler, Response
+from dnsvigil.httpd.server import RETRY_AFTER, BodyError, Handler, Response
 from dnsvigil.records import FLOW_MEASURES, FLOW_SLOT_SECONDS, RESOLVER_MEASURES, TALKER_ELEMENTS
 from dnsvigil.store.findings import STATES, Finding, Findings, dismissed_domains, finding_with, findings_in, is_text
 from dnsvigil.store.flow_series import series, talkers, verdicts
@@ -23,6 +23,21 @@ from dnsvigil.store.store import Store, StoreError
 from dnsvigil.store.zones import ZoneCounts, zone_state
 
 log = logging.getLogger(__name__)
+
+OPEN_PATHS: Final = (
+    "/",
+    "/metrics",
+    "/-/healthy",
+    "/-/ready",
+    "/runbooks*",
+    "/api/flows/series",
+    "/api/flows/verdicts",
+    "/api/zones",
+)
+"""What everybody may ask for. All else needs the token, a password or a client certificate."""
+
+CLIENT_PATHS: Final = ("/api/findings", "/api/flows/talkers", "/api/training", "/api/set-aside")
+"""What holds addresses of clients, or names that they asked for: open only where the configuration says so."""
 
 WAIT_SECONDS: Final = 3.0
 """So long an answer waits until a change is in the store; what is not by then is made later."""
@@ -50,7 +65,10 @@ class Back(HasStore, Protocol):
     """The collector that runs behind the API; may be called from any thread."""
 
     def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
-        """Have flow files read, each with the exporter's name if that is known."""
+        """Have flow files read, each with the exporter's name if that is known.
+
+        Raises ``OSError`` for one that may not be.
+        """
 
 
 class _ProblemError(Exception):
@@ -202,7 +220,11 @@ class Api:
         if not isinstance(given, list) or len(given) > MAX_FILES:
             _refuse(f"files: expected a list of at most {MAX_FILES:,}")
         files = [_file(each) for each in given]
-        _wait(self._back.hand_over(files))
+        try:
+            future = self._back.hand_over(files)
+        except OSError as error:
+            _refuse(f"files: {error}")
+        _wait(future)
         return 202, {"accepted": len(files)}
 
 
@@ -215,14 +237,47 @@ def _as_json(answer: Callable[[WSGIEnvironment], tuple[int, Any]]) -> Handler:
         except StoreError as error:
             log.error("%s: %s", environ["PATH_INFO"], error)
             status, content = 503, {"error": "the store cannot be read or written now"}
-        headers = {
-            "Content-Type": "application/json",
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-        }
-        return Response(status, headers, json.dumps(content, allow_nan=False).encode() + b"\n")
+        return _response(status, content)
 
     return handler
+
+
+def _response(status: int, content: Any) -> Response:
+    headers = {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = RETRY_AFTER
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except ValueError:  # of NaN and the infinities
+        text = json.dumps(_finite(content), allow_nan=False)
+    return Response(status, headers, text.encode() + b"\n")
+
+
+def _finite(content: Any) -> Any:
+    """Return content with None for each number that JSON does not have."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def once_ready(ready: Callable[[], bool], handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+    """Return handlers that answer 503 until the store is open."""
+
+    def handled(handler: Handler) -> Handler:
+        def handle(environ: WSGIEnvironment) -> Response:
+            if not ready():
+                return _response(503, {"error": "the collector is starting; ask again in a few seconds"})
+            return handler(environ)
+
+        return handle
+
+    return {key: handled(handler) for key, handler in handlers.items()}
 
 
 def _refuse(message: str) -> NoReturn:

@@ -1,0 +1,162 @@
+"""Who may ask what: some paths are open to everybody, all others need the token, a password or a certificate."""
+
+import contextlib
+import errno
+import hmac
+import ipaddress
+import json
+import os
+import re
+import secrets
+import socket
+import tempfile
+import urllib.parse
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
+from wsgiref.types import WSGIEnvironment
+
+from dnsvigil.httpd.server import AUTHENTICATED, Handler, Response
+from dnsvigil.opening import read_file
+
+TOKEN_FILE: Final = "api-token"  # noqa: S105 (a name)
+"""The name of the file with the token, in the folder of the state."""
+
+_MODE: Final = 0o640  # the group may read it
+_BYTES: Final = 32  # of randomness
+_MAX_BYTES: Final = 1024  # of the file
+_TOKEN: Final = re.compile(rb"[!-~]{20,200}")
+_REFUSAL: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
+def keep_token(path: Path) -> str:
+    """Return the token in a file, which is made where there is none.
+
+    Raises ``OSError``, also for a file without a token.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _make_token(path)
+    content = read_file(path, _MAX_BYTES).strip()
+    if not _TOKEN.fullmatch(content):
+        message = "it holds no token, 20 to 200 printable ASCII characters; remove it, and a new one is made"
+        raise OSError(errno.EINVAL, message, str(path))
+    return content.decode()
+
+
+def _make_token(path: Path) -> None:
+    """Write a new token: the file is there, whole, or not at all."""
+    descriptor, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(descriptor, _MODE)
+            if os.geteuid() == 0:  # or the service could not read what root made by hand
+                folder = path.parent.stat()
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            file.write(f"{secrets.token_urlsafe(_BYTES)}\n")
+            file.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):  # another collector was quicker
+            os.link(new, path)
+    finally:
+        Path(new).unlink()
+
+
+class Token:
+    """The token that a request may show as ``Authorization: Bearer``."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it from its file, or make it. Raises ``OSError`` as :func:`keep_token` does."""
+        self.path = path
+        self._expected = keep_token(path).encode()
+
+    def proves(self, authorization: str | None) -> bool:
+        """Tell whether the value of an ``Authorization`` header has it; takes the same time for every wrong one."""
+        scheme, _, token = (authorization or "").partition(" ")
+        given = token.strip().encode("latin-1", "replace")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given, self._expected)
+
+
+class Access:
+    """Lets requests through to their handlers, or refuses them."""
+
+    def __init__(self, token_file: Path, open_paths: Collection[str], *, loopback: bool) -> None:
+        """Leave GET of ``open_paths`` to everybody; one that ends in ``*`` stands for all that begin so.
+
+        ``loopback`` says that the server can be reached from its own machine alone.
+        """
+        self._token_file = token_file
+        self._open = [path for path in open_paths if not path.endswith("*")]
+        self._begins = tuple(path.removesuffix("*") for path in open_paths if path.endswith("*"))
+        self._loopback = loopback
+
+    def is_open(self, key: str) -> bool:
+        """Tell whether everybody may ask for a path, or ``METHOD path``, a key of the handlers."""
+        return key in self._open or bool(self._begins and key.startswith(self._begins))
+
+    def guard(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+        """Return handlers that ask these for whoever may."""
+        return {key: self._guarded(key, handler) for key, handler in handlers.items()}
+
+    def _guarded(self, key: str, handler: Handler) -> Handler:
+        everybody = self.is_open(key)
+
+        def handle(environ: WSGIEnvironment) -> Response:
+            if not (everybody or environ.get(AUTHENTICATED)):
+                return _refuse(
+                    401,
+                    f"this needs the token in {self._token_file}: send Authorization: Bearer TOKEN",
+                    {"WWW-Authenticate": 'Bearer realm="dnsvigil"'},
+                )
+            if not _is_same_site(environ):
+                return _refuse(403, "this request comes from a page of another site")
+            if everybody and key.startswith("/api/") and self._loopback and not environ.get(AUTHENTICATED):
+                host = _host(environ.get("HTTP_HOST", ""))
+                if not _is_here(host):
+                    return _refuse(403, f"{host!a} is no name of this machine; ask for 127.0.0.1, or send the token")
+            return handler(environ)
+
+        return handle
+
+
+def is_loopback(listen: str) -> bool:
+    """Tell whether an address to listen on, ``HOST:PORT``, is reached from this machine alone."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(status, {**_REFUSAL, **(headers or {})}, json.dumps({"error": message}).encode() + b"\n")
+
+
+def _is_same_site(environ: WSGIEnvironment) -> bool:
+    """Tell whether no page of another site made a browser ask, which may have a client certificate to show."""
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is None:
+        return True
+    try:
+        return urllib.parse.urlsplit(origin).netloc.lower() == str(environ.get("HTTP_HOST", "")).lower()
+    except ValueError:
+        return False
+
+
+def _host(value: str) -> str:
+    """Return the host in the value of a ``Host`` header."""
+    try:
+        return urllib.parse.urlsplit(f"//{value}").hostname or ""
+    except ValueError:
+        return value
+
+
+def _is_here(host: str) -> bool:
+    """Tell whether a host is an address or a name of this machine, which nobody else's name server can give."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost") or name == socket.gethostname().lower():
+        return True
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return not name  # HTTP/1.0

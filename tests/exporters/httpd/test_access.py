@@ -1,0 +1,252 @@
+"""The token, and who may ask what."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dnsvigil.config import load_config
+from dnsvigil.daemon import Daemon
+from dnsvigil.exporter.pages import Pages
+from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback, keep_token
+from dnsvigil.httpd.server import Response, Server, routes
+from dnsvigil.store.store import Store
+from dnsvigil.web.api import Api
+from exporters.httpd.support import Authority, hashed, write
+from exporters.running import collecting_here, eventually, write_config
+
+PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+
+
+def request(server: Server, key: str, *, context=None, **headers: str) -> tuple[int, dict[str, str], str]:
+    """Status, headers and body of the answer to ``METHOD path`` or a path."""
+    method, path = key.split(" ") if " " in key else ("GET", key)
+    secure = http.client.HTTPSConnection
+    made = secure(*server.address, context=context) if context else http.client.HTTPConnection(*server.address)
+    with closing(made) as connection:
+        body = b"{}" if method == "POST" else None
+        given = {"Content-Type": "application/json"} if body else {}
+        connection.request(method, path, body, given | headers)
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read().decode()
+
+
+# The token
+
+
+def test_a_token_is_made_once_for_owner_and_group(tmp_path):
+    path = tmp_path / "state" / TOKEN_FILE
+    first = keep_token(path)
+    assert re.fullmatch(r"[\w-]{43}", first)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [each.name for each in path.parent.iterdir()] == [TOKEN_FILE]
+    assert keep_token(path) == first
+    assert keep_token(tmp_path / "other") != first
+
+
+@pytest.mark.parametrize("content", [b"", b"short\n", b"two words are no token at all\n", b"\xff" * 40, b"x" * 300])
+def test_a_file_without_a_token_is_an_error_that_says_what_to_do(tmp_path, content):
+    path = tmp_path / TOKEN_FILE
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="remove it, and a new one is made") as caught:
+        keep_token(path)
+    assert str(path) in str(caught.value)
+    config = write_config(tmp_path)
+    path.rename(tmp_path / "mine")
+    config.write_text(yaml.safe_dump({"api": {"token_file": str(tmp_path / "mine")}, "listen": "127.0.0.1:0"}))
+    command = [sys.executable, "-m", "dnsvigil", "-c", config, "--state", tmp_path / "state", "run"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    assert "remove it, and a new one is made" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "given", [None, "", "Bearer", "Bearer ", "Bearer x", "Basic TOKEN", "TOKEN", "Bearer TOKENx", "Bearer \xe9"]
+)
+def test_nothing_but_the_token_proves_anything(tmp_path, given):
+    token = Token(tmp_path / TOKEN_FILE)
+    text = token.path.read_text().strip()
+    assert token.proves(f"Bearer {text}")
+    assert token.proves(f"bearer  {text} ")
+    assert not token.proves(given and given.replace("TOKEN", text))
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_one"),
+    [("127.0.0.1:9953", True), ("[::1]:9953", True), ("localhost:1", True), (":9953", False), ("192.0.2.1:1", False)],
+)
+def test_a_loopback_address_is_known(listen, is_one):
+    assert is_loopback(listen) == is_one
+
+
+# Who may ask what
+
+PROVEN = ("token", "password", "client certificate")
+
+
+def documented() -> dict[str, dict[str, bool]]:
+    """The table in docs/api.md: by path, who may ask."""
+    section = PAGE.read_text().partition("## Who may ask what")[2].partition("\n## ")[0]
+    head, _, *rows = (
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    )
+    assert head == ["path", "nobody in particular", *PROVEN]
+    return {row[0]: dict(zip(head[1:], (cell == "yes" for cell in row[1:]), strict=True)) for row in rows}
+
+
+def routes_of(tmp_path: Path) -> list[str]:
+    daemon = Daemon(load_config(write_config(tmp_path)), tmp_path / "routes")
+    keys = [*Api(daemon, load_config(None)).handlers(), *Pages(load_config(None), None).handlers()]
+    daemon.server.stop()
+    return keys
+
+
+def row_of(key: str) -> str:
+    return "/runbooks/*" if key.startswith("/runbooks") else key
+
+
+def test_the_table_has_every_path_and_no_other(tmp_path):
+    assert {row_of(key) for key in routes_of(tmp_path)} == documented().keys()
+
+
+@pytest.mark.parametrize("way", ["nobody in particular", *PROVEN])
+def test_everybody_gets_what_the_table_says(tmp_path, way):
+    token = keep_token(tmp_path / "state" / TOKEN_FILE)
+    headers = {"token": f"Bearer {token}", "password": "Basic b3BzOnNlY3JldA=="}.get(way)
+    keys: dict[str, object] = {}
+    context = None
+    if way == "password":
+        web = write(tmp_path / "web.yml", yaml.safe_dump({"basic_auth_users": {"ops": hashed("secret")}}))
+        keys["web_config_file"] = str(web)
+    elif way == "client certificate":
+        authority = Authority(tmp_path, "authority")
+        (cert, key), client = authority.issue("server"), authority.issue("client")
+        tls = {"cert_file": str(cert), "key_file": str(key), "client_ca_file": str(authority.path)}
+        tls["client_auth_type"] = "RequireAndVerifyClientCert"
+        keys["web_config_file"] = str(write(tmp_path / "web.yml", yaml.safe_dump({"tls_server_config": tls})))
+        context = ssl.create_default_context(cafile=str(authority.path))
+        context.load_cert_chain(*client)
+    with collecting_here(write_config(tmp_path, **keys), tmp_path / "state") as daemon:
+
+        def ask(key: str) -> tuple[int, dict[str, str], str]:
+            return request(daemon.server, key, context=context, **({"Authorization": headers} if headers else {}))
+
+        eventually(lambda: ask("/-/ready")[0] == 200)
+        for key, who in documented().items():
+            status, answer, body = ask(key.replace("/runbooks/*", "/runbooks/"))
+            assert status < 500, key
+            assert (status != 401) == who[way], key
+            if status == 401:
+                assert answer["WWW-Authenticate"] == 'Bearer realm="dnsvigil"'
+                assert str(tmp_path / "state" / TOKEN_FILE) in json.loads(body)["error"]
+
+
+def test_the_token_is_as_good_as_a_password_and_nothing_else_is(tmp_path):
+    web = write(tmp_path / "web.yml", yaml.safe_dump({"basic_auth_users": {"ops": hashed("secret")}}))
+    with collecting_here(write_config(tmp_path, web_config_file=str(web)), tmp_path / "state") as daemon:
+        token = keep_token(tmp_path / "state" / TOKEN_FILE)
+        proven = {"Authorization": f"Bearer {token}"}
+        eventually(lambda: request(daemon.server, "/-/ready", **proven)[0] == 200)
+        assert request(daemon.server, "/api/findings", **proven)[0] == 200
+        for path in ("/metrics", "/api/findings"):
+            assert request(daemon.server, path)[0] == 401
+            assert request(daemon.server, path, Authorization="Bearer x")[0] == 401
+
+
+def test_the_configuration_can_open_what_holds_clients_but_never_writing(tmp_path):
+    config = write_config(tmp_path, api={"client_addresses": "everyone"})
+    with collecting_here(config, tmp_path / "state") as daemon:
+        eventually(lambda: request(daemon.server, "/-/ready")[0] == 200)
+        for key in documented():
+            if not key.startswith("/runbooks"):
+                assert (request(daemon.server, key)[0] == 401) == key.startswith("POST"), key
+
+
+# Browsers
+
+
+@pytest.fixture
+def guarded(tmp_path) -> Iterator[Server]:
+    access = Access(tmp_path / TOKEN_FILE, ["/api/open", "/page"], loopback=True)
+    keys = ["/api/open", "/page", "/api/closed", "POST /api/closed"]
+    handlers = access.guard({key: lambda _: Response.text("here\n") for key in keys})
+    with Server(routes(handlers), "127.0.0.1:0", token=Token(tmp_path / TOKEN_FILE)) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:9953", 403),
+        ("localhost.evil.example", 403),
+        ("[::1", 403),
+        ("127.0.0.1:1", 200),
+        ("localhost", 200),
+        ("[::1]:9953", 200),
+        (socket.gethostname(), 200),
+    ],
+)
+def test_a_name_that_somebody_points_at_this_machine_opens_nothing(guarded, host, status):
+    answer = request(guarded, "/api/open", Host=host)
+    assert answer[0] == status
+    if status == 403:
+        assert "no name of this machine" in json.loads(answer[2])["error"]
+    token = keep_token(guarded.token.path)
+    assert request(guarded, "/api/open", Host=host, Authorization=f"Bearer {token}")[0] == 200
+    assert request(guarded, "/page", Host=host)[0] == 200, "a proxy may keep the name it was asked by"
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://[", 403), ("http://127.0.0.1:1", 200)]
+)
+def test_a_page_of_another_site_writes_nothing(guarded, origin, status):
+    token = keep_token(guarded.token.path)
+    headers = {"Authorization": f"Bearer {token}", "Host": "127.0.0.1:1"}
+    assert request(guarded, "POST /api/closed", Origin=origin, **headers)[0] == status
+
+
+# Before the store is open
+
+
+def test_until_the_store_is_open_everything_says_when_to_ask_again(tmp_path, monkeypatch, caplog):
+    may_open = threading.Event()
+    opened = Store.__init__
+
+    def opening(self, *arguments):
+        may_open.wait(60)
+        opened(self, *arguments)
+
+    monkeypatch.setattr(Store, "__init__", opening)
+    token = keep_token(tmp_path / "state" / TOKEN_FILE)
+    with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
+        try:
+            for key in documented():
+                if key.startswith("/runbooks"):
+                    continue
+                status, headers, body = request(daemon.server, key, Authorization=f"Bearer {token}")
+                waits = key not in ("/", "/-/healthy")
+                assert (status == 503) == waits, key
+                if waits:
+                    assert headers["Retry-After"] == "5"
+                    assert "ask again" in (json.loads(body)["error"] if "/api" in key else body)
+        finally:
+            may_open.set()
+        eventually(lambda: request(daemon.server, "/-/ready")[0] == 200)
+    assert "Traceback" not in caplog.text
