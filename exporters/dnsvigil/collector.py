@@ -186,8 +186,8 @@ class Collector:
         with self._store.errors():
             if batch.pieces:
                 columns = self._columns if kind is DNS else None
-                # The other logs have few records, of which the counters are what matters.
-                keeps_time = self._newest if kind in (DNS, PDNS) else None
+                # Of the other logs the counters are what matters, and passive DNS forgets by itself.
+                keeps_time = self._newest if kind is DNS else None
                 oldest = keeps_time and keeps_time - timedelta(seconds=self._bounds.retention)
                 ingested, reasons = self._parser.load(kind, batch.pieces, batch.cursor.sensor, columns, oldest)
                 skipped = skipped + reasons
