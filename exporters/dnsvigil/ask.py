@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dnsvigil import client
-from dnsvigil.client import ClientError, NoCollectorError
+from dnsvigil.client import Answer, ClientError, NoCollectorError
 from dnsvigil.config import Config
 from dnsvigil.ownership import require_owner
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flows import FlowTables
 from dnsvigil.store.store import FILE_NAME, Store, StoreError
-from dnsvigil.web.api import StoreApi
+from dnsvigil.web.api import TOTAL, StoreApi
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +52,22 @@ class _Here:
         return done
 
 
-def ask(config: Config, state: Path, path: str, **query: Any) -> Any:
+def ask(config: Config, state: Path, path: str, /, **query: Any) -> Any:
     """Return the answer to ``GET path``, whatever is None in the query being left out. Raises :class:`AskError`."""
+    return ask_counted(config, state, path, **query)[0]
+
+
+def ask_counted(config: Config, state: Path, path: str, /, **query: Any) -> tuple[Any, int | None]:
+    """Return the answer as :func:`ask`, and of how many it is the first, where that is said."""
     target = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
-    return _answer(config, state, path, target, None)
+    content, headers = _answer(config, state, path, target, None)
+    total = headers.get(TOTAL, "")
+    return content, int(total) if total.isdecimal() else None
 
 
 def change(config: Config, state: Path, path: str, content: dict[str, Any]) -> Any:
     """Return the answer to ``POST path`` with a JSON object. Raises :class:`AskError`, and ``OwnerError``."""
-    return _answer(config, state, path, "", json.dumps(content).encode())
+    return _answer(config, state, path, "", json.dumps(content).encode())[0]
 
 
 @contextmanager
@@ -79,10 +86,9 @@ def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = Tr
         raise AskError(f"{nobody}, and {error}") from error
 
 
-def _answer(config: Config, state: Path, path: str, query: str, body: bytes | None) -> Any:
+def _answer(config: Config, state: Path, path: str, query: str, body: bytes | None) -> tuple[Any, Mapping[str, str]]:
     try:
         answer = client.request(config, state, f"{path}?{query}" if query else path, body)
-        status, content = answer.status, answer.body
     except ClientError as error:
         raise AskError(str(error), error.usage) from error
     except NoCollectorError as nobody:
@@ -97,11 +103,12 @@ def _answer(config: Config, state: Path, path: str, query: str, body: bytes | No
                 "wsgi.input": io.BytesIO(body or b""),
             }
             response = StoreApi(_Here(store), config).handlers()[path if body is None else f"POST {path}"](environ)
-        status, content = response.status, response.body
+        answer = Answer(response.status, response.headers, response.body)
+    status, content = answer.status, answer.body
     try:
         found = json.loads(content)
         if status < 300:
-            return found
+            return found, answer.headers
         said = str(found["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
         said = f"status {status}: {content[:100]!r}"

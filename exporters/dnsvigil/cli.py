@@ -1,6 +1,7 @@
 """The command ``dnsvigil``. Exit status: 0 done, 1 failed, 2 wrong usage or configuration."""
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -17,8 +18,15 @@ from dnsvigil import __version__
 from dnsvigil.config import DEFAULT_PATH, Client, Config, Duration, Url, load_config
 from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.ownership import OwnerError, require_owner
-from dnsvigil.records import FLOW_MEASURES, RESOLVER_MEASURES, TALKER_ELEMENTS
-from dnsvigil.terminal import printable
+from dnsvigil.records import (
+    FINDING_STATES,
+    FLOW_MEASURES,
+    RESOLVER_MEASURES,
+    SEVERITIES,
+    SUBJECT_TYPES,
+    TALKER_ELEMENTS,
+)
+from dnsvigil.terminal import log_to_stderr, printable
 from dnsvigil.yamlfile import ConfigError, Invalid
 
 if TYPE_CHECKING:
@@ -33,9 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` (default: the process's own) say; return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(options.log_level)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a locale has no characters for
     try:
         config = _with_client(load_config(options.config), options)
         status = int(options.run(options, config))
@@ -44,6 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads, such as head, has had enough
         _discard_output()
         return 0
+    except OSError as error:  # mostly standard output, on a disk that is full
+        _complain(error)
+        _discard_output()
+        return 1
     except ConfigError as error:
         _complain(error)
         return 2
@@ -105,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     zones = commands.add_parser("zones", help="print how zones fared on servers in the last five minutes, worst first")
     zones.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
     zones.add_argument("--json", action="store_true", help="print all, as /api/zones answers")
+    _add_client_options(zones)
     zones.set_defaults(run=_zones)
 
     _add_findings(commands)
@@ -126,7 +140,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    findings = commands.add_parser("findings", help="print the open findings, the worst first")
+    findings = commands.add_parser("findings", help="print findings, the worst first")
+    findings.add_argument(
+        "--status", choices=(*FINDING_STATES, "all"), default="open", help="which to print (default: %(default)s)"
+    )
+    findings.add_argument("--detector", metavar="NAME", help="only findings of this detector")
+    findings.add_argument("--severity", choices=SEVERITIES, help="only findings of this severity")
+    findings.add_argument("--subject", metavar="NAME", help="only findings about this client, domain or other subject")
+    findings.add_argument("--subject-type", choices=SUBJECT_TYPES, help="only findings about such a subject")
+    since = findings.add_mutually_exclusive_group()
+    since.add_argument("--since", type=_time, metavar="TIME", help="only findings last seen since then")
+    since.add_argument(
+        "--last", type=_duration, metavar="DURATION", help="only those last seen in this time, such as 24h"
+    )
+    findings.add_argument(
+        "--limit", type=_positive, default=1000, metavar="N", help="default: %(default)s; at most 10000"
+    )
     findings.add_argument("--json", action="store_true", help="print a list of finding records")
     _add_client_options(findings)
     findings.set_defaults(run=_findings)
@@ -141,6 +170,10 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     dismiss.add_argument("--why", required=True, metavar="TEXT", help="kept with it")
     _add_client_options(dismiss)
     dismiss.set_defaults(run=_dismiss_finding)
+    reopen = more.add_parser("reopen", help="take a dismissal back, so that the like is found again")
+    reopen.add_argument("id", type=int, metavar="ID")
+    _add_client_options(reopen)
+    reopen.set_defaults(run=_reopen_finding)
 
 
 def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -311,6 +344,12 @@ def _dismiss_finding(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil import findings_command
 
     return _asking(findings_command.dismiss_finding, options, config)
+
+
+def _reopen_finding(options: argparse.Namespace, config: Config) -> int:
+    from dnsvigil import findings_command
+
+    return _asking(findings_command.reopen_finding, options, config)
 
 
 def _set_aside(options: argparse.Namespace, config: Config) -> int:

@@ -32,7 +32,7 @@ _MAX_ANSWER: Final = 256 << 20  # bytes
 _MAX_SECRET: Final = 4096  # bytes
 _JSON: Final = "application/json"
 _LATE: Final = f"does not answer within {_SECONDS:.0f} s"
-_ANSWERS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)  # to what was asked wrongly
+_ANSWERS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # to what was asked wrongly
 _NOBODY: Final = (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT)
 
 

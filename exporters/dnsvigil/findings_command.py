@@ -1,30 +1,45 @@
-"""``dnsvigil findings``: what is open, one finding with its evidence, and the dismissal of one."""
+"""``dnsvigil findings``: the list, one finding in full, a dismissal, and what takes it back."""
 
 import argparse
-from collections.abc import Mapping
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import yaml
-
-from dnsvigil.ask import ask, change
+from dnsvigil.ask import ask, ask_counted, change
 from dnsvigil.config import Config
-from dnsvigil.terminal import printable, show, show_json
+from dnsvigil.finding_text import details, sentence
+from dnsvigil.terminal import printable, show, show_json, width, wrapped
 
-_EVIDENCE_WIDTH: Final = 60
-_TOLD: Final = 2  # of each list in the evidence, where it stands in one line
-_WIDTH: Final = 110
+_LINE: Final = 100  # characters, where there is no terminal
+_LABEL: Final = 14  # characters
+_INDENT: Final = 4
+_MOST_LABEL: Final = 28
+_LEAST_TEXT: Final = 24
 
 
 def findings(options: argparse.Namespace, config: Config) -> int:
-    """Print the open findings, the worst first. Raises :class:`dnsvigil.ask.AskError`."""
-    found = ask(config, options.state, "/api/findings")
+    """Print findings, the worst first. Raises :class:`dnsvigil.ask.AskError`."""
+    since = options.since
+    if options.last is not None:
+        since = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=options.last)
+    names = ("detector", "severity", "subject_type", "subject", "limit")
+    asked = {name: getattr(options, name) for name in names}
+    begin = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else None
+    found, total = ask_counted(config, options.state, "/api/findings", state=options.status, since=begin, **asked)
     if options.json:
         show_json(found)
     elif found:
-        head = ("id", "severity", "score", "detector", "type", "subject", "last seen", "count", "evidence")
-        show(head, [_row(each) for each in found])
+        head = ("id", "severity", "score", "detector", "type", "subject", "last seen", "count")
+        state = () if options.status in ("open", "closed", "dismissed") else ("state",)
+        rows = [[*_row(each), *(each[name] for name in state)] for each in found]
+        show((*head, *state, "what happens"), rows, [sentence(each) for each in found])
     else:
-        print("no finding is open")
+        such = any(asked[name] is not None for name in names[:4]) or since is not None
+        what = f"no {'such ' if such else ''}finding"
+        print({"all": f"there is {what}"}.get(options.status, f"{what} is {options.status}"))
+    if total is not None and total > len(found):
+        more = "--limit shows more" if len(found) >= options.limit else "dnsvigil set-aside lists those that fail"
+        print(f"{len(found):,} of {total:,} findings shown; {more}", file=sys.stderr)
     return 0
 
 
@@ -34,41 +49,52 @@ def show_finding(options: argparse.Namespace, config: Config) -> int:
     if options.json:
         show_json(found)
         return 0
-    for name, value in found[0].items():
-        if name == "evidence":
-            print("evidence")
-            text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=_WIDTH)
-            for line in text.splitlines():
-                print(f"    {printable(line)}")
-        else:
-            print(f"{name.replace('_', ' '):<14}{printable(str('-' if value is None else value))}")
+    (finding,) = found
+    print(wrapped(sentence(finding), width() or _LINE), end="\n\n")
+    for name, value in finding.items():
+        if name != "evidence":
+            text = f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value)
+            print(f"{name.replace('_', ' '):<{_LABEL}}{printable(text)}")
+    rows = [(printable(label), printable(text)) for label, text in details(finding["evidence"])]
+    if not rows:
+        return 0
+    print("\nevidence")
+    label = min(max(len(name) for name, _ in rows), _MOST_LABEL)
+    before, last = " " * (_INDENT + label + 2), None
+    for name, text in rows:
+        head = f"{'' if name == last else name:<{label}}"
+        most = width() or len(before) + len(text)
+        print(f"{' ' * _INDENT}{head}  {wrapped(text, max(most, len(before) + _LEAST_TEXT), before).lstrip()}")
+        last = name
     return 0
 
 
 def dismiss_finding(options: argparse.Namespace, config: Config) -> int:
-    """Dismiss a finding. Raises :class:`dnsvigil.ask.AskError`."""
-    told = change(config, options.state, "/api/findings/dismiss", {"id": options.id, "why": options.why})
-    for found in told:
-        subject = f"{found['subject_type']} {found['subject']}"
-        print(f"finding {found['id']} of {found['detector']} about {printable(subject)} is dismissed")
-    if not told:
+    """Dismiss a finding. Raises :class:`dnsvigil.ask.AskError`, and ``OwnerError``."""
+    changed = change(config, options.state, "/api/findings/dismiss", {"id": options.id, "why": options.why})
+    for found in changed:
+        print(f"{_named(found)} is dismissed")
+    if not changed:
         print(f"finding {options.id} will be dismissed; the collector is busy now")
     return 0
 
 
-def brief(evidence: Any) -> str:
-    """Return evidence in one line: of each list the first few, and how many there are."""
-    if isinstance(evidence, Mapping):
-        return "; ".join(f"{name.replace('_', ' ')} {brief(value)}" for name, value in evidence.items())
-    if isinstance(evidence, list):
-        rest = f", … ({len(evidence):,})" if len(evidence) > _TOLD else ""
-        return ", ".join(map(brief, evidence[:_TOLD])) + rest
-    return f"{evidence:.4g}" if isinstance(evidence, float) else str(evidence)
+def reopen_finding(options: argparse.Namespace, config: Config) -> int:
+    """Take a dismissal back. Raises :class:`dnsvigil.ask.AskError`, and ``OwnerError``."""
+    changed = change(config, options.state, "/api/findings/reopen", {"id": options.id})
+    for found in changed:
+        now = "open again" if found["state"] == "open" else f"no longer dismissed; {found['why']}"
+        print(f"{_named(found)} is {printable(now)}")
+    if not changed:
+        print(f"finding {options.id} will be opened again; the collector is busy now")
+    return 0
+
+
+def _named(found: dict[str, Any]) -> str:
+    subject = f"{found['subject_type']} {found['subject']}"
+    return f"finding {found['id']} of {found['detector']} about {printable(subject)}"
 
 
 def _row(found: dict[str, Any]) -> list[Any]:
-    evidence = brief(found["evidence"])
-    if len(evidence) > _EVIDENCE_WIDTH:
-        evidence = evidence[: _EVIDENCE_WIDTH - 1] + "…"
     names = ("severity", "score", "detector", "subject_type", "subject", "last_seen", "count")
-    return [str(found["id"]), *(found[name] for name in names), evidence]
+    return [str(found["id"]), *(found[name] for name in names)]

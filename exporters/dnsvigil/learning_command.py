@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dnsvigil.ask import AskError, ask
 from dnsvigil.config import Config
-from dnsvigil.findings_command import brief
+from dnsvigil.finding_text import sentence
 from dnsvigil.ingest import ingest
 from dnsvigil.learning import training
 from dnsvigil.learning.default import default_model, trained_model
@@ -104,8 +104,9 @@ def _evaluate_logs(options: argparse.Namespace, config: Config, model: Path) -> 
     if options.json:
         show_json([{"path": str(path), "findings": [each.record() for each in found]} for path, found in results])
     else:
-        head = ("log", "first seen", "last seen", "score", "severity", "detector", "type", "subject", "evidence")
-        show(head, [row for path, found in results for row in _rows(path, found)])
+        head = ("log", "first seen", "last seen", "score", "severity", "detector", "type", "subject", "what happens")
+        rows, sentences = zip(*(row for path, found in results for row in _rows(path, found)), strict=True)
+        show(head, rows, sentences)
     return 0 if whole else 1
 
 
@@ -122,13 +123,13 @@ def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], b
     return sorted(found, key=lambda each: (each.first_seen, each.detector, each.subject)), complete
 
 
-def _rows(path: Path, found: list[Finding]) -> Iterator[list[Any]]:
+def _rows(path: Path, found: list[Finding]) -> Iterator[tuple[list[Any], str]]:
     if not found:
-        yield [str(path), *([None] * 7), "nothing was found"]
+        yield [str(path), *([None] * 7)], "nothing was found"
     for each in found:
-        times = [f"{time:%Y-%m-%d %H:%M:%S}" for time in (each.first_seen, each.last_seen)]
+        times = [f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in (each.first_seen, each.last_seen)]
         subject = [each.severity, each.detector, each.subject_type, each.subject]
-        yield [str(path), *times, each.score, *subject, brief(each.evidence)[:60]]
+        yield [str(path), *times, each.score, *subject], sentence(each.record())
 
 
 def _own_names(options: argparse.Namespace, config: Config) -> Lessons:

@@ -15,6 +15,7 @@ from dnsvigil.exporter.detection_metrics import DetectionMetrics
 from dnsvigil.exporter.flow_metrics import FlowMetrics
 from dnsvigil.exporter.metrics import StoreMetrics
 from dnsvigil.flow_collector import FlowCollector
+from dnsvigil.terminal import printable
 
 
 def metrics(options: argparse.Namespace, config: Config) -> int:
@@ -37,10 +38,21 @@ def metrics(options: argparse.Namespace, config: Config) -> int:
         registry.register(StoreMetrics(snapshot, config))
         registry.register(DetectionMetrics(snapshot))
         registry.register(FlowMetrics(flows))
-        sys.stdout.write(generate_latest(registry).decode())
+        sys.stdout.write(_escaped(generate_latest(registry).decode()))
         return 0
     text = answer.body.decode("utf-8", "replace")
     if answer.status != 200 or "# HELP dnsvigil_" not in text:
         raise AskError(f"{client.url_of(config)}/metrics: these are not the metrics of a collector")
-    sys.stdout.write(text)
+    sys.stdout.write(_escaped(text))
     return 0
+
+
+def _escaped(text: str) -> str:
+    """Return metrics in which no label does anything to a terminal; they stay what a parser takes."""
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else "".join(map(_escaped_character, line)) for line in lines)
+
+
+def _escaped_character(character: str) -> str:
+    # In a label a backslash is written as two.
+    return character if character.isprintable() else printable(character).replace("\\", "\\\\")

@@ -205,6 +205,9 @@ TALKER_ELEMENTS: Final = ("srcip", "dstip", "srcport", "dstport", "proto", "srca
 SUBJECT_TYPES: Final = ("client", "domain", "server", "zone", "resolver", "series")
 """What a finding can be about."""
 
+FINDING_STATES: Final = ("open", "closed", "dismissed")
+"""The states of a finding."""
+
 SEVERITIES: Final = ("info", "warning", "critical")
 """How bad a finding is, from the least."""
 

@@ -1,30 +1,104 @@
-"""Tables for a terminal."""
+"""Text for a terminal: tables that fit it, and nothing that it would obey."""
 
 import json
+import logging
+import shutil
+import sys
+import textwrap
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 Cell = str | int | float | None
 
+_GAP: Final = 2  # between columns
+_WHOLE: Final = 20  # characters of a column, such as that of a time, that is not cut
+_LEAST: Final = 8  # characters of a column that is cut
 
-def show(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print rows below their head: text to the left and escaped, numbers to the right and grouped."""
-    columns = [[name, *(_text(cell) for cell in cells)] for name, *cells in zip(head, *rows, strict=True)]
+
+def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequence[str] | None = None) -> None:
+    """Print rows below their head: text to the left and escaped, numbers to the right and grouped.
+
+    ``sentences``, one for each row, are below their rows on a terminal, and else the last column, whose head is one
+    more. On a terminal long texts are cut so that lines fit; what goes to a pipe or a file is whole.
+    """
+    most = width()
+    below = sentences if most else None
+    if sentences and not most:
+        rows = [[*row, said] for row, said in zip(rows, sentences, strict=True)]
+    columns = [[name, *(_text(cell) for cell in cells)] for name, *cells in zip(head, *rows, strict=False)]
+    numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     widths = [max(map(len, column)) for column in columns]
-    numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(head))]
-    for line in zip(*columns, strict=True):
-        cells = zip(line, widths, numeric, strict=True)
-        print("  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip())
+    if most:
+        _fit(widths, numeric, most)
+    for number, line in enumerate(zip(*columns, strict=True)):
+        cells = ((_cut(cell, wide), wide, right) for cell, wide, right in zip(line, widths, numeric, strict=True))
+        text = (
+            (" " * _GAP).join(cell.rjust(wide) if right else cell.ljust(wide) for cell, wide, right in cells).rstrip()
+        )
+        print(_cut(text, most) if most else text)
+        if below and most and number:
+            print(wrapped(below[number - 1], most, "    "))
+
+
+def width() -> int | None:
+    """Return how many characters a line on the terminal has; None where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def log_to_stderr(level: str) -> None:
+    """Have what is logged from a level on go to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(EscapingFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def show_json(content: Any) -> None:
     """Print what is read by another program."""
-    print(json.dumps(content, indent=2))
+    # Of all control characters, JSON in ASCII leaves this one as it is.
+    print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))
 
 
 def printable(text: str) -> str:
     """Return a text that does nothing to a terminal: what cannot be printed is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def wrapped(text: str, most: int, indent: str = "") -> str:
+    """Return a text in lines of at most ``most`` characters, with what cannot be printed escaped."""
+    wrapper = textwrap.TextWrapper(most, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return wrapper.fill(printable(text))
+
+
+class EscapingFormatter(logging.Formatter):
+    """Makes log lines with times in UTC, in which nothing of what they quote acts on a terminal."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line; a traceback that follows has lines of its own, which :meth:`formatException` escapes."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """Return a traceback."""
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
+def _fit(widths: list[int], numeric: Sequence[bool], most: int) -> None:
+    """Make long columns of text narrower, the widest first, until a line has ``most`` characters or none can be cut."""
+    long = [i for i, right in enumerate(numeric) if widths[i] > _WHOLE and not right]
+    while long and sum(widths) + _GAP * (len(widths) - 1) > most:
+        column = max(long, key=lambda i: widths[i])
+        if widths[column] <= _LEAST:
+            return
+        widths[column] -= 1
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _text(cell: Cell) -> str:

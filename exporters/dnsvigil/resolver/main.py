@@ -22,6 +22,7 @@ from dnsvigil.resolver.probe import ProbeCollector
 from dnsvigil.resolver.processes import ProcessCollector
 from dnsvigil.resolver.scrape import Collector, Scrape
 from dnsvigil.resolver.sockets import SocketCollector
+from dnsvigil.terminal import log_to_stderr
 from dnsvigil.yamlfile import ConfigError
 
 log = logging.getLogger("dnsvigil")
@@ -47,9 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--version", action="version", version=f"dnsvigil-resolver-exporter {__version__}")
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(options.log_level)
     try:
         config = load_config(options.config)
         if options.check_config:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from dnsvigil.records import OTHER, SEVERITIES, SUBJECT_TYPES
+from dnsvigil.records import FINDING_STATES, OTHER, SEVERITIES, SUBJECT_TYPES
 from dnsvigil.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ DISMISSED_FOR: Final = timedelta(days=30)
 DISMISSALS: Final = 10_000
 """How many dismissals the store keeps, the newest ones."""
 
-STATES: Final = ("open", "closed", "dismissed")
+STATES: Final = FINDING_STATES
 
 _MAX_SUBJECT: Final = 1024  # characters: a name of 255 octets has up to 1020, escaped
 _MAX_EVIDENCE: Final = 16 << 10  # bytes of JSON
@@ -136,6 +136,24 @@ class Finding:
         return vars(self) | times
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which findings to list; what is None matches all. ``since`` is UTC without a zone, and of ``last_seen``."""
+
+    state: str | None = "open"
+    detector: str | None = None
+    severity: str | None = None
+    subject_type: str | None = None
+    subject: str | None = None
+    since: datetime | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """Return the condition in SQL, and what is bound in it."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        terms = [f"{name} = ?" if name != "since" else "last_seen >= ?" for name in given]
+        return f"WHERE {' AND '.join(terms) or 'true'}", [*given.values()]
+
+
 _COLUMNS: Final = tuple(field.name for field in fields(Finding))
 
 
@@ -206,6 +224,25 @@ class Findings:
         self._store.rows("UPDATE findings SET state = 'dismissed', why = ? WHERE id = ?", why, number)
         return finding_with(self._store.rows, number)
 
+    def reopen(self, number: int) -> Finding | None:
+        """Take the dismissals of a finding's subject back, so that it is found again; return it as it is then.
+
+        It is open again, or closed where the detector has another open finding about the subject. Returns None if there
+        is no such finding. Raises ``ValueError`` for one that is closed, but not dismissed.
+        """
+        found = finding_with(self._store.rows, number)
+        if found is None or found.state == "open":
+            return found
+        if found.state != "dismissed":
+            raise ValueError(f"finding {number} is {found.state}, not dismissed")
+        key = [found.detector, found.subject_type, found.subject]
+        where = "WHERE detector = ? AND subject_type = ? AND subject = ?"
+        self._store.rows(f"DELETE FROM dismissals {where}", *key)
+        newer = self._store.rows(f"SELECT id FROM findings {where} AND state = 'open' LIMIT 1", *key)
+        state, why = ("closed", f"finding {newer[0][0]} is open") if newer else ("open", None)
+        self._store.rows("UPDATE findings SET state = ?, why = ? WHERE id = ?", state, why, number)
+        return finding_with(self._store.rows, number)
+
     def _is_dismissed(self, finding: Finding) -> bool:
         bound = {
             name: getattr(finding, name) for name in ("detector", "subject_type", "subject", "severity", "domains")
@@ -228,7 +265,22 @@ def findings_in(read: Read, state: str, most: int = LISTED, unreadable: Unreadab
 
     One that cannot be read is left out, and reported to ``unreadable``.
     """
-    return _select(read, f"WHERE state = ? ORDER BY {_BY_WEIGHT} LIMIT ?", state, most, unreadable=unreadable)
+    return list_findings(read, Wanted(state), most, unreadable)
+
+
+def list_findings(
+    read: Read, wanted: Wanted, most: int = LISTED, unreadable: Unreadable | None = None
+) -> list[Finding]:
+    """Return the ``most`` worst of the findings that are wanted, as :func:`findings_in`."""
+    condition, bound = wanted.condition()
+    return _select(read, f"{condition} ORDER BY {_BY_WEIGHT} LIMIT ?", *bound, most, unreadable=unreadable)
+
+
+def count_findings(read: Read, wanted: Wanted) -> int:
+    """Return how many findings are wanted, those that cannot be read included."""
+    condition, bound = wanted.condition()
+    ((count,),) = read(f"SELECT count(*) FROM findings {condition}", *bound)
+    return int(count)
 
 
 def finding_with(read: Read, number: int) -> Finding | None:

@@ -15,8 +15,27 @@ from wsgiref.types import WSGIEnvironment
 from dnsvigil.config import Config
 from dnsvigil.features.popular import own_popular_domains
 from dnsvigil.httpd.server import RETRY_AFTER, BodyError, Handler, Response
-from dnsvigil.records import FLOW_MEASURES, FLOW_SLOT_SECONDS, RESOLVER_MEASURES, TALKER_ELEMENTS
-from dnsvigil.store.findings import STATES, Finding, Findings, dismissed_domains, finding_with, findings_in, is_text
+from dnsvigil.records import (
+    FLOW_MEASURES,
+    FLOW_SLOT_SECONDS,
+    RESOLVER_MEASURES,
+    SEVERITIES,
+    SUBJECT_TYPES,
+    TALKER_ELEMENTS,
+)
+from dnsvigil.store.findings import (
+    KEPT,
+    LISTED,
+    STATES,
+    Finding,
+    Findings,
+    Wanted,
+    count_findings,
+    dismissed_domains,
+    finding_with,
+    is_text,
+    list_findings,
+)
 from dnsvigil.store.flow_series import series, talkers, verdicts
 from dnsvigil.store.set_aside import entries
 from dnsvigil.store.store import Store, StoreError
@@ -43,6 +62,9 @@ WAIT_SECONDS: Final = 3.0
 """So long an answer waits until a change is in the store; what is not by then is made later."""
 
 _ZONE_STATES: Final = ("failing", "ok", "few_queries")  # the worst first
+
+TOTAL: Final = "X-Total-Count"
+"""The header with the number of all findings that were asked for, of which the answer may have the first only."""
 
 MAX_HOURS: Final = 35 * 24
 MAX_FILES: Final = 1000
@@ -98,6 +120,7 @@ class StoreApi:
             "/api/set-aside": _as_json(self._set_aside),
             "POST /api/findings": _as_json(self._take_finding),
             "POST /api/findings/dismiss": _as_json(self._dismiss),
+            "POST /api/findings/reopen": _as_json(self._reopen),
         }
 
     def _series(self, environ: WSGIEnvironment) -> tuple[int, Any]:
@@ -153,15 +176,22 @@ class StoreApi:
             "reasons": dict(counts.reasons.most_common()),
         }
 
-    def _findings(self, environ: WSGIEnvironment) -> tuple[int, Any]:
-        asked = _query(environ, "state", "id")
-        _one_of(asked, "state", STATES)
+    def _findings(self, environ: WSGIEnvironment) -> tuple[int, Any, dict[str, str]]:
+        asked = _query(environ, "state", "id", "detector", "severity", "subject_type", "subject", "since", "limit")
+        _one_of(asked, "state", (*STATES, "all"))
+        _one_of(asked, "severity", SEVERITIES)
+        _one_of(asked, "subject_type", SUBJECT_TYPES)
         if "id" in asked:
             found = finding_with(self._back.read, int(_number(asked["id"], "id", 2**62)))
             if found is None:
                 raise _ProblemError(HTTPStatus.NOT_FOUND, "there is no such finding")
-            return 200, [found.record()]
-        return 200, [each.record() for each in findings_in(self._back.read, asked.get("state", "open"))]
+            return 200, [found.record()], {TOTAL: "1"}
+        most = int(_number(asked.pop("limit", str(LISTED)), "limit", KEPT))
+        since = _time(asked.pop("since"), "since") if "since" in asked else None
+        state = asked.pop("state", "open")
+        wanted = Wanted(None if state == "all" else state, since=since, **asked)
+        total = count_findings(self._back.read, wanted)
+        return 200, [each.record() for each in list_findings(self._back.read, wanted, most)], {TOTAL: str(total)}
 
     def _training(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         _query(environ)
@@ -186,9 +216,7 @@ class StoreApi:
         content = _body(environ)
         if unknown := content.keys() - {"id", "why"}:
             _refuse(f"unknown key {min(unknown)!r}")
-        number, why = content.get("id"), content.get("why")
-        if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**63:
-            _refuse("id: expected the number of a finding")
+        number, why = _id(content), content.get("why")
         if not isinstance(why, str):
             _refuse("why: expected a text")
 
@@ -202,6 +230,23 @@ class StoreApi:
             return _wait(self._back.submit(dismiss)) or (202, [])
         except ValueError as error:
             _refuse(str(error))
+
+    def _reopen(self, environ: WSGIEnvironment) -> tuple[int, Any]:
+        content = _body(environ)
+        if unknown := content.keys() - {"id"}:
+            _refuse(f"unknown key {min(unknown)!r}")
+        number = _id(content)
+
+        def reopen(store: Store) -> tuple[int, Any]:
+            findings = Findings(store)
+            with store.transaction():
+                found = findings.reopen(number)
+            return (200, [found.record()]) if found else (404, {"error": "there is no such finding"})
+
+        try:
+            return _wait(self._back.submit(reopen)) or (202, [])
+        except ValueError as error:
+            raise _ProblemError(HTTPStatus.CONFLICT, str(error)) from None
 
 
 class Api:
@@ -228,25 +273,27 @@ class Api:
         return 202, {"accepted": len(files)}
 
 
-def _as_json(answer: Callable[[WSGIEnvironment], tuple[int, Any]]) -> Handler:
+def _as_json(answer: Callable[[WSGIEnvironment], tuple[int, Any] | tuple[int, Any, dict[str, str]]]) -> Handler:
     def handler(environ: WSGIEnvironment) -> Response:
+        more: list[dict[str, str]] = []
         try:
-            status, content = answer(environ)
+            status, content, *more = answer(environ)
         except (_ProblemError, BodyError) as error:
             status, content = error.status.value, {"error": str(error)}
         except StoreError as error:
             log.error("%s: %s", environ["PATH_INFO"], error)
             status, content = 503, {"error": "the store cannot be read or written now"}
-        return _response(status, content)
+        return _response(status, content, *more)
 
     return handler
 
 
-def _response(status: int, content: Any) -> Response:
+def _response(status: int, content: Any, more: Mapping[str, str] | None = None) -> Response:
     headers = {
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
+        **(more or {}),
     }
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = RETRY_AFTER
@@ -326,6 +373,13 @@ def _body(environ: WSGIEnvironment) -> dict[str, Any]:
     return content
 
 
+def _id(content: Mapping[str, Any]) -> int:
+    number = content.get("id")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**63:
+        _refuse("id: expected the number of a finding")
+    return number
+
+
 def _finding(content: Mapping[str, Any]) -> Finding:
     kinds: dict[str, type | tuple[type, ...]] = {
         "detector": str,
@@ -341,7 +395,7 @@ def _finding(content: Mapping[str, Any]) -> Finding:
         if not isinstance(content.get(name), kind) or isinstance(content[name], bool):
             _refuse(f"{name}: missing, or of the wrong kind")
     now = _now()
-    when = _time(content["time"]) if content.get("time") is not None else now
+    when = _time(content["time"], "time") if content.get("time") is not None else now
     if when > now + _EARLY:
         _refuse("time: it is still to come")
     try:
@@ -358,12 +412,12 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
-def _time(text: Any) -> datetime:
+def _time(text: Any, name: str) -> datetime:
     try:
         when = datetime.fromisoformat(text)
         return when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when
     except (TypeError, ValueError, OverflowError):
-        _refuse("time: expected one such as 2026-01-31T12:00:00Z")
+        _refuse(f"{name}: expected one such as 2026-01-31T12:00:00Z")
 
 
 def _file(given: Any) -> tuple[Path, str | None]:
