@@ -299,7 +299,7 @@ class TestLogs:
         status, output, _ = run("--state", trained, "evaluate", *logs)
         _, full, empty = output.splitlines()
         assert status == 0
-        assert full.split()[1:6] == ["2026-03-01", "12:00:00", "2026-03-01", "12:02:00", "0.75"]
+        assert full.split()[1:4] == ["2026-03-01T12:00:00Z", "2026-03-01T12:02:00Z", "0.75"]
         assert "\x1b" not in output and r"domains \x1b[2J" in full
         assert empty.endswith("nothing was found")
 
