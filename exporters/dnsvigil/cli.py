@@ -204,7 +204,7 @@ def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     series.add_argument("--exporter", metavar="NAME", help="only series of this exporter")
     series.add_argument("--protocol", metavar="NAME", help="only series of tcp, udp, icmp or other")
     series.add_argument("--service", metavar="NAME", help="only series of this service, such as dns")
-    series.add_argument("--resolver", metavar="ADDRESS", help="the series of this resolver instead, or of all: *")
+    series.add_argument("--resolver", metavar="NAME", help="series of this resolver, by name or address; all: *")
     measures = ", ".join(FLOW_MEASURES), ", ".join(RESOLVER_MEASURES)
     series.add_argument("--measure", metavar="MEASURE", help=f"only {measures[0]}; of resolvers {measures[1]}")
     series.add_argument(

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dnsvigil.config import Config, NetflowSource
+from dnsvigil.config import Address, Config, ConfiguredServer, NetflowSource, Servers
 from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.httpd.server import MAX_BODY, Server, routes
 from dnsvigil.sources.flowfolders import resolve_handed
@@ -385,6 +385,15 @@ def test_resolvers_have_series_from_the_slot_they_were_first_seen_in(server, flo
         assert {(each["exporter"], each["resolver"]) for each in answer["series"]} == {("edge", "192.0.2.53")}
         assert all("protocol" not in each for each in answer["series"])
     assert ask(server, "/api/flows/series", resolver="192.0.2.54")[1]["series"] == []
+
+
+def test_the_address_of_a_server_with_a_name_stands_for_the_name(behind):
+    named = Config(servers=Servers(configured=[ConfiguredServer("cache1", [Address("192.0.2.53")])]))
+    with Server(routes(Api(behind, named).handlers()), "127.0.0.1:0") as server:
+        for subject_type in ("resolver", "client"):
+            assert ask(server, "/api/findings", FINDING | {"subject_type": subject_type})[0] == 201
+    found = {(each.subject_type, each.subject) for each in findings_in(behind.read, "open")}
+    assert found == {("resolver", "cache1"), ("client", "192.0.2.53")}
 
 
 def test_verdicts_are_of_the_newest_slot_or_of_one(server, flows):

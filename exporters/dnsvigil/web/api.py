@@ -6,6 +6,7 @@ import math
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -128,8 +129,10 @@ class StoreApi:
         hours = _number(asked.pop("hours", "24"), "hours", MAX_HOURS)
         measures = RESOLVER_MEASURES if "resolver" in asked else FLOW_MEASURES
         _one_of(asked, "measure", measures)
-        if "resolver" in asked and asked.keys() & {"protocol", "service"}:
-            _refuse("resolver: not together with protocol or service")
+        if "resolver" in asked:
+            if asked.keys() & {"protocol", "service"}:
+                _refuse("resolver: not together with protocol or service")
+            asked["resolver"] = self._label(asked["resolver"])
         try:
             found = series(self._back.read, timedelta(hours=hours), **asked)
         except ValueError as error:
@@ -151,6 +154,10 @@ class StoreApi:
         asked = _query(environ, "exporter", "element")
         _one_of(asked, "element", TALKER_ELEMENTS)
         return 200, talkers(self._back.read, **asked)
+
+    def _label(self, server: str) -> str:
+        """Return the name of the server of an address that has one."""
+        return self._config.servers.labels.get(server, server)
 
     def _zones(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         _query(environ)
@@ -203,6 +210,8 @@ class StoreApi:
 
     def _take_finding(self, environ: WSGIEnvironment) -> tuple[int, Any]:
         finding = _finding(_body(environ))
+        if finding.subject_type in ("server", "resolver"):
+            finding = replace(finding, subject=self._label(finding.subject))
 
         def put(store: Store) -> tuple[int, Any]:
             findings = Findings(store)
