@@ -96,9 +96,9 @@ def _with_client(config: Config, options: argparse.Namespace) -> Config:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dnsvigil", description="Monitoring for recursive DNS.")
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_PATH}, if it exists")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"configuration (default: {DEFAULT_PATH})")
     parser.add_argument(
-        "--state", type=Path, default=STATE, metavar="DIR", help="where the store is (default: %(default)s)"
+        "--state", type=Path, default=STATE, metavar="DIR", help="the state folder (default: %(default)s)"
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--version", action="version", version=f"dnsvigil {__version__}")
@@ -107,17 +107,17 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="follow the sources and serve /metrics until SIGTERM")
     run.set_defaults(run=_run)
 
-    ingest = commands.add_parser("ingest", help="read log files and folders into the store, then exit")
-    ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    ingest = commands.add_parser("ingest", help="read log and flow files into the store, then exit")
+    ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder")
     ingest.set_defaults(run=_ingest)
 
-    metrics = commands.add_parser("metrics", help="print the metrics of a running collector, or of the store")
+    metrics = commands.add_parser("metrics", help="print the metrics of the running collector, or of the store")
     _add_client_options(metrics)
     metrics.set_defaults(run=_metrics)
 
-    zones = commands.add_parser("zones", help="print how zones fared on servers in the last five minutes, worst first")
+    zones = commands.add_parser("zones", help="print the failure ratios of zones, the worst first")
     zones.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
-    zones.add_argument("--json", action="store_true", help="print all, as /api/zones answers")
+    zones.add_argument("--json", action="store_true", help="print the JSON of /api/zones")
     _add_client_options(zones)
     zones.set_defaults(run=_zones)
 
@@ -125,15 +125,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_flows(commands)
     _add_learning(commands)
 
-    aside = commands.add_parser("set-aside", help="print what failed unexpectedly and was set aside, and why")
+    aside = commands.add_parser("set-aside", help="print the inputs that were set aside, with the reasons")
     aside.add_argument("--json", action="store_true", help="print a list of records")
     _add_client_options(aside)
     aside.set_defaults(run=_set_aside)
 
-    check = commands.add_parser("check-config", help="report mistakes in the configuration with file, line and key")
+    check = commands.add_parser("check-config", help="report mistakes in the configuration")
     check.set_defaults(run=_check_config)
 
-    check_nfsen = commands.add_parser("check-nfsen", help="report what would keep NfSen and its plugin from working")
+    check_nfsen = commands.add_parser("check-nfsen", help="check NfSen's configuration for this plugin")
     check_nfsen.add_argument("file", type=Path, metavar="FILE", help="NfSen's configuration, nfsen.conf")
     check_nfsen.set_defaults(run=_check_nfsen)
     return parser
@@ -141,17 +141,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     findings = commands.add_parser("findings", help="print findings, the worst first")
-    findings.add_argument(
-        "--status", choices=(*FINDING_STATES, "all"), default="open", help="which to print (default: %(default)s)"
-    )
+    findings.add_argument("--status", choices=(*FINDING_STATES, "all"), default="open", help="default: %(default)s")
     findings.add_argument("--detector", metavar="NAME", help="only findings of this detector")
     findings.add_argument("--severity", choices=SEVERITIES, help="only findings of this severity")
     findings.add_argument("--subject", metavar="NAME", help="only findings about this client, domain or other subject")
-    findings.add_argument("--subject-type", choices=SUBJECT_TYPES, help="only findings about such a subject")
+    findings.add_argument("--subject-type", choices=SUBJECT_TYPES, help="only findings about subjects of this type")
     since = findings.add_mutually_exclusive_group()
-    since.add_argument("--since", type=_time, metavar="TIME", help="only findings last seen since then")
+    since.add_argument("--since", type=_time, metavar="TIME", help="only findings last seen since this time")
     since.add_argument(
-        "--last", type=_duration, metavar="DURATION", help="only those last seen in this time, such as 24h"
+        "--last", type=_duration, metavar="DURATION", help="only findings last seen in this span of time, such as 24h"
     )
     findings.add_argument(
         "--limit", type=_positive, default=1000, metavar="N", help="default: %(default)s; at most 10000"
@@ -160,39 +158,39 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     _add_client_options(findings)
     findings.set_defaults(run=_findings)
     more = findings.add_subparsers(title="commands", metavar="COMMAND")
-    show = more.add_parser("show", help="print one finding with all of its evidence")
+    show = more.add_parser("show", help="print one finding with all its evidence")
     show.add_argument("id", type=int, metavar="ID")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a list of one record")
     _add_client_options(show)
     show.set_defaults(run=_show_finding)
-    dismiss = more.add_parser("dismiss", help="say that a finding is harmless: its like is not found for 30 days")
+    dismiss = more.add_parser("dismiss", help="dismiss a harmless finding, and suppress similar ones for 30 days")
     dismiss.add_argument("id", type=int, metavar="ID")
-    dismiss.add_argument("--why", required=True, metavar="TEXT", help="kept with it")
+    dismiss.add_argument("--why", required=True, metavar="TEXT", help="the reason, which is stored with the dismissal")
     _add_client_options(dismiss)
     dismiss.set_defaults(run=_dismiss_finding)
-    reopen = more.add_parser("reopen", help="take a dismissal back, so that the like is found again")
+    reopen = more.add_parser("reopen", help="undo a dismissal, so that similar findings are made again")
     reopen.add_argument("id", type=int, metavar="ID")
     _add_client_options(reopen)
     reopen.set_defaults(run=_reopen_finding)
 
 
 def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    flows = commands.add_parser("flows", help="top talkers, and time series of flows")
+    flows = commands.add_parser("flows", help="print top talkers or series of flows")
     more = flows.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    top = more.add_parser("top", help="print the top talkers of flow files, by nfdump")
+    top = more.add_parser("top", help="print the top talkers in flow files")
     top.add_argument(
         "--by", choices=TALKER_ELEMENTS, default="srcip", metavar="ELEMENT", help=_default(TALKER_ELEMENTS)
     )
-    order = "most of these first: " + _default(FLOW_MEASURES, "bytes")
+    order = "sort by " + _default(FLOW_MEASURES, "bytes")
     top.add_argument("--order", choices=FLOW_MEASURES, default="bytes", help=order)
     top.add_argument("--from", dest="begin", type=_time, metavar="TIME", help="local time, or ISO 8601 with a zone")
     top.add_argument("--to", dest="end", type=_time, metavar="TIME", help="default: now")
     top.add_argument(
-        "--last", type=_duration, metavar="DURATION", help="up to now (default: 1h, all of the paths given)"
+        "--last", type=_duration, metavar="DURATION", help="up to now (default: 1h, or all if paths are given)"
     )
-    top.add_argument("--filter", default="", metavar="FILTER", help="only flows that this filter of nfdump lets pass")
-    top.add_argument("--exporter", metavar="NAME", help="only files of this exporter")
+    top.add_argument("--filter", default="", metavar="FILTER", help="only flows that match this nfdump filter")
+    top.add_argument("--exporter", metavar="NAME", help="only flow files of this exporter")
     top.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
     top.add_argument("--json", action="store_true", help="print a list of records")
     top.add_argument(
@@ -200,13 +198,13 @@ def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     top.set_defaults(run=_flows_top)
 
-    series = more.add_parser("series", help="print series with their baselines, from the store or a running collector")
+    series = more.add_parser("series", help="print series of flows with their baselines")
     series.add_argument("--exporter", metavar="NAME", help="only series of this exporter")
     series.add_argument("--protocol", metavar="NAME", help="only series of tcp, udp, icmp or other")
     series.add_argument("--service", metavar="NAME", help="only series of this service, such as dns")
-    series.add_argument("--resolver", metavar="NAME", help="series of this resolver, by name or address; all: *")
+    series.add_argument("--resolver", metavar="NAME", help="series of this resolver, by name or address; * for all")
     measures = ", ".join(FLOW_MEASURES), ", ".join(RESOLVER_MEASURES)
-    series.add_argument("--measure", metavar="MEASURE", help=f"only {measures[0]}; of resolvers {measures[1]}")
+    series.add_argument("--measure", metavar="MEASURE", help=f"only {measures[0]}; for resolvers {measures[1]}")
     series.add_argument(
         "--last", type=_duration, default="1h", metavar="DURATION", help="up to the newest slot (default: %(default)s)"
     )
@@ -216,33 +214,35 @@ def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser("train", help="train the name score on your own names too, from the store and lists")
-    train.add_argument("--output", type=Path, metavar="DIR", help="default: models/name-score in the state's folder")
-    train.add_argument("--lists", type=Path, metavar="DIR", help="malware's names: FAMILY.txt, one name a line")
-    train.add_argument("--names", type=Path, metavar="FILE", help="what /api/training answered, instead of the store")
+    train = commands.add_parser("train", help="train the name score, also on your own names and lists")
+    train.add_argument("--output", type=Path, metavar="DIR", help="default: models/name-score in the state folder")
+    train.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
+    train.add_argument("--names", type=Path, metavar="FILE", help="answer of /api/training, instead of asking")
     train.add_argument("--seed", type=_number, default=0, metavar="N", help="default: %(default)s")
     _add_client_options(train)
     train.set_defaults(run=_train)
 
-    evaluate = commands.add_parser("evaluate", help="print how well the name score does, or what is found in logs")
-    evaluate.add_argument("--model", type=Path, metavar="DIR", help="default: what train left, else the one that came")
-    evaluate.add_argument("--lists", type=Path, metavar="DIR", help="malware's names: FAMILY.txt, one name a line")
+    evaluate = commands.add_parser("evaluate", help="evaluate the name score, or run the detectors over logs")
+    evaluate.add_argument("--model", type=Path, metavar="DIR", help="default: the model of train, else of the package")
+    evaluate.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
     evaluate.add_argument("--json", action="store_true", help="print records")
-    evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over each by itself")
+    evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over this log or folder")
     evaluate.set_defaults(run=_evaluate)
 
 
 def _add_client_options(command: argparse.ArgumentParser) -> None:
     """Add the options of a command that asks the running collector."""
-    group = command.add_argument_group("the running collector", "also keys of client in the configuration")
+    group = command.add_argument_group(
+        "the running collector", "options in place of the section client of the configuration"
+    )
     for name, kind, metavar, text in (
-        ("url", _url, "URL", "where it listens (default: by listen in the configuration)"),
-        ("ca-file", Path, "FILE", "its certificate, or that of the authority it is from"),
-        ("cert-file", Path, "FILE", "the client certificate"),
-        ("key-file", Path, "FILE", "the client certificate's key, if it is in another file"),
-        ("username", str, "NAME", "the user, whose password is in the file of --password-file"),
-        ("password-file", Path, "FILE", "a file that holds the password and that not everybody may read"),
-        ("token-file", Path, "FILE", "a file that holds the token (default: api-token in the folder of the state)"),
+        ("url", _url, "URL", "URL of the collector (default: from listen in the configuration)"),
+        ("ca-file", Path, "FILE", "the collector's certificate, or its authority's"),
+        ("cert-file", Path, "FILE", "client certificate"),
+        ("key-file", Path, "FILE", "key of the client certificate, if it is in another file"),
+        ("username", str, "NAME", "user name, for the password in --password-file"),
+        ("password-file", Path, "FILE", "file with the password, not readable for all users"),
+        ("token-file", Path, "FILE", "file with the token (default: api-token in the state folder)"),
     ):
         # The same option may stand before and after a command of findings.
         group.add_argument(f"--{name}", type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
