@@ -10,13 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dnsvigil import __version__
 from dnsvigil.config import DEFAULT_PATH, Client, Config, Duration, Url, load_config
-from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.ownership import OwnerError, require_owner
 from dnsvigil.records import (
     FINDING_STATES,
@@ -46,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a locale has no characters for
     try:
+        if options.run is _check_config:
+            from dnsvigil.check import check_config
+
+            return check_config(options.config)
         config = _with_client(load_config(options.config), options)
         status = int(options.run(options, config))
         sys.stdout.flush()
@@ -58,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         _discard_output()
         return 1
     except ConfigError as error:
-        _complain(error)
+        for mistake in error.mistakes:
+            _complain(mistake)
         return 2
     except OwnerError as error:
         _complain(error)
@@ -428,19 +431,7 @@ def _check_nfsen(options: argparse.Namespace, _: Config) -> int:
     return report(options.file)
 
 
-def _check_config(options: argparse.Namespace, config: Config) -> int:
-    if config.web_config_file:
-        load_web_config(config.web_config_file)
-    path = options.config or DEFAULT_PATH
-    installed = sorted(entry_points(group="dnsvigil.detectors").names)
-    for key, names in (("disabled", config.detectors.disabled), ("thresholds", config.detectors.thresholds)):
-        for name in names:
-            if name not in installed:
-                known = ", ".join(installed)
-                raise ConfigError(
-                    path, None, f"detectors.{key}", f"no detector {name!r} is installed; there are {known}"
-                )
-    if config.detectors.lists and not config.detectors.lists.is_dir():
-        raise ConfigError(path, None, "detectors.lists", f"{config.detectors.lists} is not a folder")
-    print(f"{path}: no mistakes found")
-    return 0
+def _check_config(options: argparse.Namespace, _: Config) -> int:
+    from dnsvigil.check import check_config
+
+    return check_config(options.config)

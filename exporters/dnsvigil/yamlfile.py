@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _MAX_BYTES = 16 << 20
 
+_WRONG: typing.Final = object()  # in place of a value that is a mistake
+
 _NULL = "tag:yaml.org,2002:null"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
 
@@ -34,6 +36,16 @@ class ConfigError(Exception):
     def __init__(self, path: Path, line: int | None, key: str, message: str) -> None:
         where = f"{path}:{line}" if line else str(path)
         super().__init__(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+        self.line = line
+        self.mistakes: Sequence[ConfigError] = [self]
+
+
+class ConfigErrors(ConfigError):
+    """Several mistakes in a configuration file; its text has a line for each."""
+
+    def __init__(self, mistakes: Sequence[ConfigError]) -> None:
+        Exception.__init__(self, "\n".join(map(str, mistakes)))
+        self.mistakes = mistakes
 
 
 class Invalid(ValueError):
@@ -55,8 +67,27 @@ class Scalar(Protocol):
 def load(path: Path, into: type[T]) -> T:
     """Read ``path`` as one ``into``; an empty file gives its defaults.
 
-    Raises :class:`ConfigError` for anything wrong, an unreadable file included.
+    Raises :class:`ConfigError` for anything wrong, an unreadable file included; it names all mistakes.
     """
+    loaded = examine(path, into)
+    if len(loaded.mistakes) > 1:
+        raise ConfigErrors(loaded.mistakes)
+    if loaded.mistakes or loaded.value is None:
+        raise loaded.mistakes[0]
+    return loaded.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded(typing.Generic[T]):
+    """What a file says."""
+
+    value: T | None  # with defaults instead of what is wrong; None where that cannot be
+    mistakes: list[ConfigError]  # in the order of lines
+    lines: dict[str, int]  # by key
+
+
+def examine(path: Path, into: type[T]) -> Loaded[T]:
+    """Read ``path`` as :func:`load` does, and return the mistakes. Raises :class:`ConfigError` where it is no YAML."""
     try:
         text = read_file(path, _MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -75,8 +106,10 @@ def load(path: Path, into: type[T]) -> T:
         raise ConfigError(path, None, "", "lists and mappings are too deep within each other") from None
     if node is None or node.tag == _NULL:
         node = yaml.MappingNode("tag:yaml.org,2002:map", [])
-    result: T = _Reader(path).value(node, into, "")
-    return result
+    reader = _Reader(path)
+    value = reader.try_value(node, into, "")
+    mistakes = sorted(reader.mistakes, key=lambda mistake: mistake.line or 0)
+    return Loaded(None if value is _WRONG else value, mistakes, reader.lines)
 
 
 def load_given(path: Path | None, usual: Path, into: type[T]) -> T:
@@ -92,6 +125,18 @@ def load_given(path: Path | None, usual: Path, into: type[T]) -> T:
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.mistakes: list[ConfigError] = []
+        self.lines: dict[str, int] = {}
+
+    def try_value(self, node: yaml.Node, kind: Any, key: str) -> Any:
+        """Return the value; ``_WRONG`` where there is none, and the mistake is noted."""
+        if node.start_mark:
+            self.lines[key] = node.start_mark.line + 1
+        try:
+            return self.value(node, kind, key)
+        except ConfigError as error:
+            self.mistakes.append(error)
+            return _WRONG
 
     def fail(self, node: yaml.Node, key: str, message: str) -> ConfigError:
         line = node.start_mark.line + 1 if node.start_mark else None
@@ -105,11 +150,13 @@ class _Reader:
             if not isinstance(node, yaml.SequenceNode):
                 raise self.fail(node, key, f"expected a list, found {_found(node)}")
             (item,) = typing.get_args(kind)
-            return [self.value(child, item, f"{key}[{i}]") for i, child in enumerate(node.value)]
+            values = [self.try_value(child, item, f"{key}[{i}]") for i, child in enumerate(node.value)]
+            return [value for value in values if value is not _WRONG]
         if origin is dict:
             _, item = typing.get_args(kind)
             pairs = self.mapping(node, key)
-            return {name: self.value(child, item, _join(key, name)) for name, _, child in pairs}
+            found = {name: self.try_value(child, item, _join(key, name)) for name, _, child in pairs}
+            return {name: value for name, value in found.items() if value is not _WRONG}
         if dataclasses.is_dataclass(kind) and not (hasattr(kind, "parse") and isinstance(node, yaml.ScalarNode)):
             return self.dataclass(node, kind, key)
         return self.scalar(node, kind, key)
@@ -126,9 +173,11 @@ class _Reader:
         seen: set[str] = set()
         for name, child in node.value:
             if not isinstance(name, yaml.ScalarNode):
-                raise self.fail(name, key, f"expected a plain key, found {_found(name)}")
+                self.mistakes.append(self.fail(name, key, f"expected a plain key, found {_found(name)}"))
+                continue
             if name.value in seen:
-                raise self.fail(name, _join(key, name.value), "given twice")
+                self.mistakes.append(self.fail(name, _join(key, name.value), "given twice"))
+                continue
             seen.add(name.value)
             yield name.value, name, child
 
@@ -141,18 +190,29 @@ class _Reader:
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, 1)
                 hint = f", did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(fields)}"
-                raise self.fail(name_node, _join(key, name), f"unknown key{hint}")
+                self.mistakes.append(self.fail(name_node, _join(key, name), f"unknown key{hint}"))
+                continue
             nodes[name] = child
-            values[name] = self.value(child, hints[name], _join(key, name))
+            values[name] = self.try_value(child, hints[name], _join(key, name))
         for field in fields.values():
-            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            required = _is_required(field)
             if required and field.name not in values:
                 raise self.fail(node, _join(key, field.name), "missing, and has no default")
+            if required and values[field.name] is _WRONG:
+                return _WRONG
+        right = {name: value for name, value in values.items() if value is not _WRONG}
         try:
-            return kind(**values)
+            return kind(**right)
         except Invalid as error:
-            at = nodes.get(error.key, node)
-            raise self.fail(at, _join(key, error.key), str(error)) from error
+            needed = {name: right[name] for name, field in fields.items() if _is_required(field)}
+            alone = {name: _invalid(kind, needed | {name: right[name]}, name) for name in right if name not in needed}
+            # Where a value is wrong beside others only, all of these may be wrong for the one reason.
+            found = alone if alone.get(error.key) == str(error) else {error.key: str(error)}
+            for name, text in found.items():
+                if text:
+                    self.mistakes.append(self.fail(nodes.get(name, node), _join(key, name), text))
+            good = {name: value for name, value in right.items() if not found.get(name)}
+            return kind(**good) if needed.keys() <= good.keys() and not _invalid(kind, good) else _WRONG
 
     def scalar(self, node: yaml.Node, kind: Any, key: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
@@ -180,6 +240,19 @@ class _Reader:
         if type(found) is not kind:
             raise self.fail(node, key, f"expected {_name(kind)}, found {node.value!r}")
         return found
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _invalid(kind: Any, values: dict[str, Any], key: str = "") -> str:
+    """Return what a dataclass finds wrong in these values, or in that of one key; nothing where that is right."""
+    try:
+        kind(**values)
+    except Invalid as error:
+        return str(error) if error.key == key or not key else ""
+    return ""
 
 
 def _join(key: str, name: str) -> str:

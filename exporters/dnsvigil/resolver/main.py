@@ -23,7 +23,7 @@ from dnsvigil.resolver.processes import ProcessCollector
 from dnsvigil.resolver.scrape import Collector, Scrape
 from dnsvigil.resolver.sockets import SocketCollector
 from dnsvigil.terminal import log_to_stderr
-from dnsvigil.yamlfile import ConfigError
+from dnsvigil.yamlfile import ConfigError, examine
 
 log = logging.getLogger("dnsvigil")
 
@@ -50,20 +50,43 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     log_to_stderr(options.log_level)
     try:
-        config = load_config(options.config)
         if options.check_config:
-            if config.web_config_file:
-                load_web_config(config.web_config_file)
-            print(f"{options.config or DEFAULT_PATH}: no mistakes found")
-            return 0
-        serve(config)
+            return check_config(options.config or DEFAULT_PATH)
+        serve(load_config(options.config))
     except ConfigError as error:
-        print(f"dnsvigil-resolver-exporter: {error}", file=sys.stderr)
+        _complain(error)
         return 2
     except OSError as error:
         log.error("%s", error)
         return 1
     return 0
+
+
+def check_config(path: Path) -> int:
+    """Print all mistakes and what is not there; return the exit status. Raises ``ConfigError`` for no YAML file."""
+    loaded = examine(path, Config)
+    mistakes = list(loaded.mistakes)
+    config = loaded.value
+    if config and config.web_config_file:
+        try:
+            load_web_config(config.web_config_file)
+        except ConfigError as error:
+            mistakes += error.mistakes
+    for mistake in mistakes:
+        _complain(mistake)
+    for number, resolver in enumerate(config.resolvers if config else ()):
+        for at, folder in enumerate(resolver.folders):
+            if not folder.is_dir():
+                key = f"resolvers[{number}].folders[{at}]"
+                _complain(ConfigError(path, loaded.lines.get(key), key, f"warning: {folder} is not a folder"))
+    if not mistakes:
+        print(f"{path}: no mistakes found")
+    return 2 if mistakes else 0
+
+
+def _complain(error: ConfigError) -> None:
+    for mistake in error.mistakes:
+        print(f"dnsvigil-resolver-exporter: {mistake}", file=sys.stderr)
 
 
 def serve(config: Config) -> None:
