@@ -25,8 +25,8 @@ from typing import Final, Self
 import yaml
 
 from dnsvigil.config import Client, Config
+from dnsvigil.httpd.access import TOKEN_FILE
 
-TOKEN_FILE: Final = "api-token"  # in the folder of the state  # noqa: S105
 _SECONDS: Final = 30.0
 _MAX_ANSWER: Final = 256 << 20  # bytes
 _MAX_SECRET: Final = 4096  # bytes
@@ -68,7 +68,8 @@ def request(config: Config, state: Path, target: str, body: bytes | None = None)
     client = config.client
     if not (client.url or client.ca_file):  # the collector of this very configuration
         client = replace(client, ca_file=_own_certificate(config))
-    headers = {"User-Agent": "dnsvigil", "Connection": "close", **_authorization(client, state, parts)}
+    own_token = config.api.token_file or state / TOKEN_FILE
+    headers = {"User-Agent": "dnsvigil", "Connection": "close", **_authorization(client, own_token, parts)}
     if body is not None:
         headers["Content-Type"] = _JSON
     context = _tls(client) if parts.scheme == "https" else None
@@ -106,9 +107,10 @@ def url_of(config: Config) -> str:
 
 
 def _own_certificate(config: Config) -> Path | None:
-    """Return the file with the certificate that the collector presents."""
+    """Return the file with the certificate that the collector presents, if this user may read it."""
     file = _tls_of_collector(config).get("cert_file")
-    return config.web_config_file.parent / str(file) if config.web_config_file and file else None
+    path = config.web_config_file.parent / str(file) if config.web_config_file and file else None
+    return path if path and os.access(path, os.R_OK) else None
 
 
 def _tls_of_collector(config: Config) -> Mapping[str, object]:
@@ -126,17 +128,15 @@ def _tls_of_collector(config: Config) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _authorization(client: Client, state: Path, parts: urllib.parse.SplitResult) -> dict[str, str]:
+def _authorization(client: Client, own_token: Path, parts: urllib.parse.SplitResult) -> dict[str, str]:
     if client.username is not None and client.password_file:
         password = _secret(client.password_file)
         return {"Authorization": f"Basic {base64.b64encode(client.username.encode() + b':' + password).decode()}"}
     if client.token_file:
         return _bearer(client.token_file)
     # That of the own collector is not handed to whoever listens at a far address and may be another's.
-    if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
-        own = state / TOKEN_FILE
-        if os.access(own, os.R_OK):
-            return _bearer(own)
+    if (parts.scheme == "https" or _is_loopback(parts.hostname or "")) and os.access(own_token, os.R_OK):
+        return _bearer(own_token)
     return {}
 
 
@@ -296,7 +296,8 @@ def _refusal(answer: Answer) -> str | None:
     if 200 <= status < 300 or status in _ANSWERS:
         return None
     if status == HTTPStatus.UNAUTHORIZED:
-        return "wants a user and a password, or a token: see client.username, client.password_file, client.token_file"
+        hint = "see client.username, client.password_file, client.token_file"
+        return f"wants a user and a password, or a token ({_said(answer)}): {hint}"
     if status == HTTPStatus.FORBIDDEN:
         return f"does not allow that: {_said(answer)}; see client.token_file and client.cert_file"
     return f"answers {status}: {_said(answer)}"

@@ -41,8 +41,8 @@ def metrics(options: argparse.Namespace, config: Config) -> int:
         sys.stdout.write(_escaped(generate_latest(registry).decode()))
         return 0
     text = answer.body.decode("utf-8", "replace")
-    if answer.status != 200 or "# HELP dnsvigil_" not in text:
-        raise AskError(f"{client.url_of(config)}/metrics: these are not the metrics of a collector")
+    if answer.status != 200 or "\ndnsvigil_build_info{" not in text:
+        raise AskError(f"{client.url_of(config)}/metrics has no metrics of a collector, or not yet")
     sys.stdout.write(_escaped(text))
     return 0
 

@@ -162,8 +162,9 @@ def test_the_running_collector_is_asked_first(words, listen, folder, state, run)
     config, port = config_of(folder)
     config.write_text(f"listen: '{listen}:{port}'\nclient: {{token_file: {state}/api-token}}\n")
     with ready(config, state):
-        # By the port alone: there is no store where it is not said to be.
-        status, output, errors = run("-c", config, "--state", folder / "none", *words)
+        # There is no store where it is not said to be.
+        token = ["--token-file", state / "api-token"]
+        status, output, errors = run("-c", config, "--state", folder / "none", *words, *token)
         assert (status, errors) == (0, "")
         assert ("edge" if words[0] == "flows" else "192.0.2.53") in output
         assert not (folder / "none").exists()
@@ -322,7 +323,7 @@ def test_no_proxy_is_followed(folder, state, run, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     with ready(config, state):
-        assert run("-c", config, "--state", folder / "none", "findings")[::2] == (0, "")
+        assert run("-c", config, "--state", state, "findings")[::2] == (0, "")
 
 
 @contextmanager
@@ -409,6 +410,25 @@ def test_a_collector_that_hangs_or_fails_is_no_reason_to_read_a_store(answer, ex
 
 
 # The token
+
+
+@pytest.mark.parametrize("place", ["state", "api", "client", "option", "none"])
+def test_the_token_of_a_real_collector(place, folder, state, run):
+    """Findings have addresses of clients, and a dismissal is a change: both need it."""
+    elsewhere = folder / "token"
+    config, port = config_of(folder, **({} if place == "state" else {"api": {"token_file": str(elsewhere)}}))
+    with ready(config, state):
+        if place in ("client", "option", "none"):
+            keys = {"client": {"token_file": str(elsewhere)}} if place == "client" else {}
+            config.write_text(yaml.safe_dump({"listen": f"127.0.0.1:{port}", **keys}))
+        option = ["--token-file", elsewhere] if place == "option" else []
+        for words in (["findings"], ["findings", "dismiss", "1", "--why", "ours"], ["findings", "reopen", "1"]):
+            status, output, errors = run("-c", config, "--state", state, *words, *option)
+            if place != "none":
+                assert (status, errors) == (0, "")
+            else:
+                assert (status, output) == (1, "")
+                assert f"this needs the token in {elsewhere}" in errors
 
 
 def test_the_token_is_sent_where_it_belongs(folder, run, monkeypatch):
@@ -530,5 +550,5 @@ def test_the_collector_reads_on_beside_the_commands(folder, state, run):
     """A command of root leaves nothing behind on which the collector could fail."""
     config, port = config_of(folder, client={"token_file": str(state / "api-token")})
     with ready(config, state):
-        assert run("-c", config, "findings")[0] == 0
+        assert run("-c", config, "--state", state, "findings")[0] == 0
         assert "dnsvigil_findings" in get(f"http://127.0.0.1:{port}/metrics")
