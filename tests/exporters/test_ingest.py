@@ -434,5 +434,8 @@ class TestCommand:
         assert (ended.returncode, ended.stderr) == (0, "")
         assert totals(ended.stdout)[sample("dnsvigil_records_ingested_total", source="zeek")] == 2
 
-    def test_metrics_of_an_empty_store(self, state: State) -> None:
-        assert state.counts == (0, 0, {})
+    def test_metrics_without_a_store_are_an_error(self, state: State) -> None:
+        status, out, err = state.command("metrics")
+        assert (status, out) == (1, "")
+        assert "there is no store in" in err
+        assert not state.folder.exists()
