@@ -1,6 +1,7 @@
 """``dnsvigil zones``: how the zones fare on the servers, the worst first."""
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,7 +22,7 @@ def zones(options: argparse.Namespace, config: Config) -> int:
     if options.json:
         show_json(found)
     elif not found["zones"]:
-        raise AskError("no DNS query has been read yet, so nothing is known of any zone")
+        raise AskError("there are no DNS queries in the store, so nothing is known about any zone")
     else:
         show_zones(found, options.limit)
     return 0
@@ -36,9 +37,11 @@ def show_zones(found: Mapping[str, Any], limit: int) -> None:
         print(f"No data in the last five minutes: the newest is {_age(age)} old. This is how the zones were then.")
     elif age >= _OLD:
         print(f"The newest data is {_age(age)} old.")
-    failing = sum(row["state"] == "failing" for row in rows)
-    verb = "is" if failing == 1 else "are"
-    print(f"{span}: of {len(rows):,} pairs of server and zone, {failing:,} {verb} failing.")
+    states = Counter(row["state"] for row in rows)
+    print(
+        f"{span}: of {len(rows):,} pairs of server and zone, {states['failing']:,} failing,"
+        f" {states['ok']:,} ok, {states['few_queries']:,} with too few queries to tell."
+    )
     show(_HEAD, [_row(row) for row in rows[:limit]])
     if len(rows) > limit:
         print(f"{len(rows) - limit:,} more have lower ratios or fewer queries; --limit shows them.")

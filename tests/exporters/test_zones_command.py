@@ -84,7 +84,7 @@ def test_the_worst_come_first_with_their_reasons(tmp_path: Path, capsys: pytest.
     assert list(found["zones"][0]["reasons"]) == ["refused", "timeout", "servfail"]
     assert zones(config, tmp_path / "state", "--limit", "3") == 0
     head, _, *lines = capsys.readouterr().out.splitlines()
-    assert head.endswith("UTC: of 4 pairs of server and zone, 1 is failing.")
+    assert head.endswith("UTC: of 4 pairs of server and zone, 1 failing, 2 ok, 1 with too few queries to tell.")
     first = "cache1 bad.com 200 75.0% 10.0% 100 FAILING refused 100, timeout 30, servfail 20"
     assert " ".join(lines[0].split()) == first
     assert lines[3].startswith("1 more")
@@ -111,7 +111,7 @@ def test_no_data_is_no_all_clear(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert zones(config, tmp_path / "state") == 1
     output = capsys.readouterr()
     assert output.out == ""
-    assert "no DNS query has been read yet" in output.err
+    assert "there are no DNS queries in the store" in output.err
     assert zones(config, tmp_path / "state", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"from": None, "to": None, "current": False, "zones": []}
 
