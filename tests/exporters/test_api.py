@@ -207,6 +207,60 @@ def test_a_finding_is_dismissed_and_its_like_not_taken(server):
     assert ask(server, "/api/findings/dismiss", dismissal | {"id": 10**9})[0] == 404
 
 
+def test_a_dismissal_is_taken_back(server):
+    finding = FINDING | {"evidence": {"domains": ["a.example"]}}
+    number = ask(server, "/api/findings", finding)[1]["id"]
+    _, (given,) = ask(server, "/api/findings", id=number)
+    assert ask(server, "/api/findings/reopen", {"id": number}) == (200, [given])
+    ask(server, "/api/findings/dismiss", {"id": number, "why": "ours"})
+    assert ask(server, "/api/findings/reopen", {"id": number}) == (200, [given])
+    assert ask(server, "/api/training") == (200, {"popular": [], "dismissed": []})
+    assert ask(server, "/api/findings", finding) == (201, {"id": number})
+    for content, status in (({"id": 10**9}, 404), ({}, 400), ({"id": "7"}, 400), ({"id": 7, "why": "x"}, 400)):
+        assert ask(server, "/api/findings/reopen", content)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({}, [3, 2, 1]),
+        ({"state": "all"}, [3, 2, 1]),
+        ({"state": "closed"}, []),
+        ({"detector": "b"}, [2]),
+        ({"severity": "critical"}, [3]),
+        ({"subject_type": "client", "subject": "192.0.2.1"}, [1]),
+        ({"since": "2000-01-01T00:00:00Z"}, [3, 2, 1]),
+        ({"since": "2999-01-01T00:00:00+02:00"}, []),
+        ({"limit": 1}, [3]),
+        ({"id": 2}, [2]),
+    ],
+)
+def test_findings_are_filtered_and_all_that_match_are_counted(server, query, expected):
+    for number, (detector, severity) in enumerate((("a", "info"), ("b", "warning"), ("c", "critical")), 1):
+        finding = {"detector": detector, "severity": severity, "subject_type": "client", "score": 0.5, "evidence": {}}
+        ask(server, "/api/findings", finding | {"subject": f"192.0.2.{number}"})
+    assert [each["id"] for each in ask(server, "/api/findings", **query)[1]] == expected
+    with closing(http.client.HTTPConnection(*server.address, timeout=20)) as connection:
+        connection.request("GET", f"/api/findings?{urlencode(query)}")
+        total = connection.getresponse().getheader("X-Total-Count")
+    assert total == ("3" if "limit" in query else str(len(expected)))
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"severity": "bad"}, "severity: expected one of"),
+        ({"subject_type": "planet"}, "subject_type: expected one of"),
+        ({"since": "yesterday"}, "since: expected one such as"),
+        ({"limit": "10001"}, "limit: expected a number above 0, and at most 10,000"),
+        ({"limit": "-1"}, "limit: expected a number above 0"),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_refused(empty, query, says):
+    status, answer = ask(empty, "/api/findings", **query)
+    assert (status, says in answer["error"]) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
