@@ -4,8 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SPEED ?= 1
+FUZZ_SECONDS ?= 600
 
-.PHONY: run test bench evaluate lint dashboards lock clean
+.PHONY: run test bench evaluate fuzz lint dashboards lock clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -21,6 +22,11 @@ bench: .venv/ready
 
 evaluate: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m evaluation
+
+# Mutated inputs at every door, FUZZ_SECONDS at each; for hours: make fuzz FUZZ_SECONDS=3600.
+fuzz: .venv/ready
+	tests/install-packages
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

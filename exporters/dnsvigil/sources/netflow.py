@@ -184,8 +184,9 @@ _NO_FILE: Final = re.compile(rf"{_HARMLESS.pattern}|^lseek\(\) error|^Failed to 
 _RECORD: Final = re.compile(r"record: \d+", re.IGNORECASE)
 _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 _PIPE_BYTES: Final = 1 << 20  # a block of nfdump, so that it need not wait for each page of it to be read
-_CPU_SECONDS: Final = 10
-_SECONDS: Final = 20.0
+# There may be three runs on one file.
+_CPU_SECONDS: Final = 8
+_SECONDS: Final = 9.0
 _MEMORY: Final = 4 << 30  # of addresses, of which threads and blocks reserve far more than they use
 _MAX_NOTES: Final = 20  # different ones that are kept of one run
 
