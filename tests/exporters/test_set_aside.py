@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from dnsvigil import collector, isolation
 from dnsvigil.cli import main
-from dnsvigil.sources import flowfile
+from dnsvigil.sources import flowfile, lists, logfile
+from dnsvigil.sources.netflow import NFDumpLimitError
 from dnsvigil.sources.parser import Parser
 from dnsvigil.store.findings import Finding, Findings, findings_in
 from dnsvigil.store.set_aside import KINDS, MAX_KEPT, entries
@@ -314,3 +320,121 @@ def test_the_command_lists_what_is_set_aside(tmp_path, capsys):
         store.set_aside.flush()
     assert main(command) == 0
     assert capsys.readouterr().out == "nothing is set aside\n"
+
+
+# Poisons of old
+
+
+def slow_nfdump(folder: Path) -> str:
+    """An nfdump that starts a child and never ends, as the real one does on some damaged files."""
+    program = folder / "nfdump"
+    program.write_text(f"#!/bin/sh\nsleep 300 &\necho $! >> {folder}/children\nwait\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_an_nfdump_that_never_ends_is_killed_with_its_children(tmp_path, monkeypatch):
+    monkeypatch.setattr("dnsvigil.sources.netflow._SECONDS", 1.0)
+    path = write_flows(tmp_path / "flows", time.time() // SLOT * SLOT - 4 * SLOT, dialogues(2))
+    with duckdb.connect() as connection:
+        reader = flowfile.FlowReader(connection, slow_nfdump(tmp_path))
+        with pytest.raises(NFDumpLimitError, match="far longer than a sound file"):
+            reader.load(path)
+    children = (tmp_path / "children").read_text().split()
+    assert len(children) == 1, "one run that takes too long is enough"
+    eventually(lambda: not Path(f"/proc/{children[0]}").exists() or "\nState:\tZ" in proc_status(children[0]))
+
+
+def proc_status(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
+def test_flow_files_of_all_old_poisons_stop_nothing(tmp_path, monkeypatch):
+    """A counter beyond its type twice, a folder with a name that is too long escaped, and a file that never ends."""
+    monkeypatch.setattr("dnsvigil.sources.netflow._SECONDS", 4.0)
+    begin = time.time() // SLOT * SLOT - 8 * SLOT
+    flows = tmp_path / "flows"
+    for number in range(2):
+        write_flows(flows, begin + number * SLOT, dialogues(2), lost=2**64 - 1)
+    write_flows(flows / ("ü" * 64), begin, dialogues(3), ident="")
+    write_flows(flows / "good", begin + 3 * SLOT, dialogues(5), ident="good")
+    sources = {"netflow": [{"path": str(flows)}]}
+    config = write_config(tmp_path, sources=sources, flows={"log": str(tmp_path / "log")})
+    state = tmp_path / "state"
+    for _ in range(2):
+        with collecting_here(config, state) as daemon:
+            url = f"{daemon.server.url}/metrics"
+            eventually(lambda url=url: ingested(get(url), "netflow") == 24)
+            lost = samples(get(url))[sample("dnsvigil_flow_sequence_failures_total", exporter="edge")]
+            assert lost == pytest.approx(2**63)
+    assert not kept(state)
+    assert len(list((tmp_path / "log").rglob("*.log"))) == 4
+
+
+def test_a_list_that_fails_leaves_the_others_in_use(tmp_path, monkeypatch):
+    names = lists._names
+
+    def failing(pieces, skipped):
+        for name in names(pieces, skipped):
+            if name == b"poison.example":
+                raise KeyError("nobody thought of this")
+            yield name
+
+    monkeypatch.setattr(lists, "_names", failing)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "a.txt").write_text("poison.example\n")
+    (tmp_path / "lists" / "b.txt").write_text("good.example\n")
+    (tmp_path / "lists" / "c.txt").write_bytes(b"uuid,type\r,value\nother.example\n")  # a bare carriage return
+    os.mkfifo(tmp_path / "lists" / "fifo.txt")
+    with Store(tmp_path / "state") as store:
+        known = lists.DomainLists(tmp_path / "lists", set_aside=store.set_aside)
+        assert known.reload()
+        assert known.match(["good.example", "other.example"]).keys() == {"good.example", "other.example"}
+        assert {file.name: bool(file.error) for file in known.files} == {
+            "a.txt": True,
+            "b.txt": False,
+            "c.txt": False,
+            "fifo.txt": True,
+        }
+        assert store.set_aside.counts()["list"] == 2
+        assert not known.reload(), "as they are they are not tried again"
+        monkeypatch.undo()
+        (tmp_path / "lists" / "a.txt").write_text("poison.example\nand.example\n")
+        assert known.reload()
+        assert known.match(["and.example"])
+        assert store.set_aside.counts()["list"] == 1
+
+
+def test_a_thread_that_ends_by_an_error_is_reported(tmp_path, caplog):
+    with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
+        url = f"{daemon.server.url}/metrics"
+        get(url)
+        thread = threading.Thread(target=[].pop, name="some-work")
+        thread.start()
+        thread.join()
+        eventually(lambda: counted(get(url), "thread") == 1)
+    assert "thread some-work ended: pop from empty list" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["fifo", "/dev/zero", "/dev/ptmx", "nothing"])
+def test_ingest_waits_for_nothing_that_is_no_file(tmp_path, path):
+    os.mkfifo(tmp_path / "fifo")
+    command = [sys.executable, "-m", "dnsvigil", "-c", write_config(tmp_path), "--state", tmp_path / "state", "ingest"]
+    done = subprocess.run([*command, tmp_path / path], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_endless_gzip_is_a_damaged_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(logfile, "MAX_HOLE", 2**20)
+    path = tmp_path / "dns.log.gz"
+    path.write_bytes(gzip.compress(bytes(2**23)))
+    head = logfile.Head.of(path)
+    assert head.kind is None
+    with logfile.LogFile(path) as file, pytest.raises(logfile.BrokenFileError, match="NUL bytes"):
+        file.skip_hole()
