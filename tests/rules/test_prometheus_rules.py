@@ -108,6 +108,7 @@ MISTAKES = [
     ("the IPv4 and the IPv6", "alerts", '"server", ".*:.*"', '"server", "none"'),
     ("the IPv4 and the IPv6", "alerts", ") >= 2\n", ") >= 1\n"),
     ("two resolvers with", "alerts", ") >= 2\n", ") >= 3\n"),
+    ("a zone that fails over IPv6", "alerts", "0.5 * count by", "0.3 * count by"),
     ("two of five", "alerts", "0.5 * count by", "0.3 * count by"),
     ("servers with few", "recording", "last_over_time(dnsvigil_zone_failure_ratio_min_queries[5m])", "0 * {}"),
     ("one server that two", "alerts", "group by (job, dns_zone, server)", "group by (job, dns_zone, instance)"),
