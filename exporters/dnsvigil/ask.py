@@ -23,6 +23,7 @@ from dnsvigil.web.api import TOTAL, StoreApi
 
 log = logging.getLogger(__name__)
 
+_MEMORY: Final = "2GB"  # a store that is only read has no disk for what is more
 _JSON: Final = "application/json"
 
 _T = TypeVar("_T")
@@ -76,7 +77,7 @@ def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = Tr
     try:
         if not read_only and (state / FILE_NAME).exists():
             require_owner(state)
-        with Store(state, read_only=read_only, must_exist=True) as store:
+        with Store(state, _MEMORY, read_only=read_only, must_exist=True) as store:
             # A person should know; a script that reads the store, as it may without a collector, needs no word.
             log.log(
                 logging.INFO if sys.stderr.isatty() else logging.DEBUG, "%s; reading %s instead", nobody, store.path

@@ -37,21 +37,14 @@ log = logging.getLogger("dnsvigil")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` (default: the process's own) say; return the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    log_to_stderr(options.log_level)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a locale has no characters for
     try:
-        if options.run is _check_config:
-            from dnsvigil.check import check_config
-
-            return check_config(options.config)
-        config = _with_client(load_config(options.config), options)
-        status = int(options.run(options, config))
-        sys.stdout.flush()
-        return status
+        try:
+            return _main(arguments)
+        finally:
+            sys.stdout.flush()  # here, where an error of it is caught
     except BrokenPipeError:  # whoever reads, such as head, has had enough
         _discard_output()
         return 0
@@ -71,6 +64,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _main(arguments: list[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    log_to_stderr(options.log_level)
+    if options.run is _check_config:
+        from dnsvigil.check import check_config
+
+        return check_config(options.config)
+    config = _with_client(load_config(options.config), options)
+    return int(options.run(options, config))
 
 
 def _complain(error: object) -> None:

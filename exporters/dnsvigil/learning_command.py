@@ -27,7 +27,7 @@ from dnsvigil.opening import read_file
 from dnsvigil.ownership import require_owner
 from dnsvigil.store.findings import STATES, Finding, Findings, findings_in
 from dnsvigil.store.store import Store
-from dnsvigil.terminal import printable, show, show_json
+from dnsvigil.terminal import printable, printable_lines, show, show_json
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +87,6 @@ def evaluate(options: argparse.Namespace, config: Config) -> int:
     for part, figures in found.items():
         print(f"\n{_TITLES[part]}\n{printable_lines(figures.table())}")
     return 0
-
-
-def printable_lines(text: str) -> str:
-    """Return lines that do nothing to a terminal."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def _evaluate_logs(options: argparse.Namespace, config: Config, model: Path) -> int:

@@ -23,6 +23,7 @@ from typing import Final
 from dnsvigil.opening import read_file
 from dnsvigil.perlfile import Node, PerlError, Unknown, Value, read_assignments
 from dnsvigil.programs import ProgramError, environment, find, is_program
+from dnsvigil.terminal import printable_lines
 
 PLUGIN: Final = "DnsVigil"
 VERSION: Final = "130"
@@ -90,7 +91,7 @@ def report(path: Path) -> int:
         print(f"{path}: cannot be read: {error.strerror}", file=sys.stderr)
         return 2
     for problem in problems:
-        print(problem)
+        print(printable_lines(str(problem)))
     wrong = sum(not problem.remark for problem in problems)
     counts = {"problem": wrong, "remark": len(problems) - wrong}
     print(f"{path}: " + ", ".join(f"{n or 'no'} {word}{'s' * (n != 1)}" for word, n in counts.items()))

@@ -64,6 +64,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return lines that do nothing to a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def wrapped(text: str, most: int, indent: str = "") -> str:
     """Return a text in lines of at most ``most`` characters, with what cannot be printed escaped."""
     wrapper = textwrap.TextWrapper(most, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
@@ -84,7 +89,7 @@ class EscapingFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:
         """Return a traceback."""
-        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+        return printable_lines(super().formatException(ei))
 
 
 def _fit(widths: list[int], numeric: Sequence[bool], most: int) -> None:

@@ -372,6 +372,8 @@ def test_tables_fit_the_terminal_and_only_that(columns, tmp_path):
         ["metrics"],
         ["set-aside"],
         ["check-config"],
+        ["--help"],
+        ["--version"],
     ],
     ids=" ".join,
 )
