@@ -23,6 +23,7 @@ from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findin
 from dnsvigil.store.passive import PassiveDns
 from dnsvigil.store.server_names import ServerCounters, take_names
 from dnsvigil.store.store import Store, StoreError
+from dnsvigil.terminal import counted
 
 SOURCE: Final = DNS.source
 """The label ``source`` of dns.log, and of what is said of a Zeek as a whole."""
@@ -356,7 +357,7 @@ class Collector:
 def describe_skipped(skipped: Counter[str]) -> str:
     """Return how many records were skipped and why, in words."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
-    return f"{skipped.total():,} records skipped ({reasons})"
+    return f"{counted(skipped.total(), 'record')} skipped ({reasons})"
 
 
 def _minute(time: datetime) -> datetime:

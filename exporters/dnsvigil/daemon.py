@@ -67,12 +67,12 @@ class ProcessMetrics:
         )
         self.batch_failures = prometheus_client.Counter(
             "dnsvigil_batch_failures",
-            "Batches that the store could not take; each is tried again.",
+            "Batches that could not be written to the store; each is retried.",
             registry=self.registry,
         )
         self.files_lost = prometheus_client.Counter(
             "dnsvigil_files_lost",
-            "Files that vanished before they were read to their end.",
+            "Files that disappeared before they were read to their end.",
             ["source"],
             registry=self.registry,
         )
@@ -80,13 +80,13 @@ class ProcessMetrics:
         self.files_lost.labels(FLOWS)
         self.lag_bytes = Gauge(
             "dnsvigil_source_lag_bytes",
-            "Bytes of log, as they lie on disk, that are not read yet.",
+            "Bytes of log on disk that are not read yet.",
             ["source", "sensor"],
             registry=self.registry,
         )
         self.lag_seconds = Gauge(
             "dnsvigil_source_lag_seconds",
-            "Time since everything that the sensor had written was read; 0 while that is so.",
+            "Time since everything that the sensor had written was read; 0 while up to date.",
             ["source", "sensor"],
             registry=self.registry,
         )
@@ -304,7 +304,7 @@ class Daemon:
         """Say in the log when records of a sensor's log are skipped for a reason that was not met before."""
         new = {(file.cursor.sensor, file.kind.path, reason) for reason in skipped} - self._reported
         if new:
-            log.warning("%s: %s; more for the same reason is counted only", file.path, describe_skipped(skipped))
+            log.warning("%s: %s; the next for the same reason are only counted", file.path, describe_skipped(skipped))
             self._reported |= new
 
     def _reopen(self) -> None:
@@ -418,7 +418,7 @@ class _FlowReading:
             self._follower.done(file)
             self._set_aside.release("flow_file", file.path)
             if found.damage:
-                log.warning("%s: %s; what could be read of it counts", file.path, found.damage)
+                log.warning("%s: %s; the readable part is counted", file.path, found.damage)
             self._unjudged = self._unpublished = True
 
     def _leave(self, file: PendingFlows) -> None:

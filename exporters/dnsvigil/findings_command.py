@@ -8,7 +8,7 @@ from typing import Any, Final
 from dnsvigil.ask import ask, ask_counted, change
 from dnsvigil.config import Config
 from dnsvigil.finding_text import details, sentence
-from dnsvigil.terminal import printable, show, show_json, width, wrapped
+from dnsvigil.terminal import counted, printable, show, show_json, width, wrapped
 
 _LINE: Final = 100  # characters, where there is no terminal
 _LABEL: Final = 14  # characters
@@ -39,7 +39,7 @@ def findings(options: argparse.Namespace, config: Config) -> int:
         print({"all": f"there is {what}"}.get(options.status, f"{what} is {options.status}"))
     if total is not None and total > len(found):
         more = "--limit shows more" if len(found) >= options.limit else "dnsvigil set-aside lists those that fail"
-        print(f"{len(found):,} of {total:,} findings shown; {more}", file=sys.stderr)
+        print(f"{len(found):,} of {counted(total, 'finding')} shown; {more}", file=sys.stderr)
     return 0
 
 

@@ -142,7 +142,7 @@ class FlowCollector:
             return self._pass_over(file)
         ahead = datetime.now(UTC).replace(tzinfo=None) + _AHEAD
         if file.begin and file.begin > ahead:
-            raise OSError(f"by its name it is of {file.begin} UTC, which is more than a day ahead")
+            raise OSError(f"its name has the time {file.begin} UTC, which is more than a day ahead")
         digest = fingerprint(file.path)
         if self._tables.has_digest(digest, file.path):
             return self._pass_over(file)
@@ -158,7 +158,7 @@ class FlowCollector:
                 self._tables.drop_handed(file.path)
             return Ingested()
         if found.slot > ahead:
-            raise OSError(f"its flows are of {found.slot} UTC, which is more than a day ahead")
+            raise OSError(f"its flows have the time {found.slot} UTC, which is more than a day ahead")
         former = self._tables.former_file(found) if file.begin else None
         with self._store.errors():
             self._summarize(found)

@@ -21,7 +21,7 @@ from dnsvigil.programs import ProgramError, environment, find
 from dnsvigil.sources.flowfile import is_flow_file
 from dnsvigil.sources.flowfolders import begin_of, exporter_name, exporter_of, given_files, slot_of
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError, flow_stats_file, search_file
-from dnsvigil.terminal import printable, show, show_json
+from dnsvigil.terminal import counted, printable, show, show_json
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def top(options: argparse.Namespace, config: Config) -> int:
     elif rows:
         show((options.by, "flows", "packets", "bytes"), [(talker, *counts) for talker, counts in rows])
     else:
-        print(f"no flows in {len(files):,} files", file=sys.stderr)
+        print(f"no flows in {counted(len(files), 'file')}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -284,7 +284,7 @@ def _apart(files: Iterable[Path], options: argparse.Namespace, failed: list[Path
             list(search_file(file, options.filter, statistics="proto", limit=1, executable_path=options.nfdump))
             sound.append(file)
         except DamagedFileError as error:
-            log.warning("%s: %s; what could be read of it counts", file, printable(str(error)))
+            log.warning("%s: %s; the readable part is counted", file, printable(str(error)))
             damaged.append(file)
         except NFDumpError as error:
             _report(file, error, failed)

@@ -31,7 +31,7 @@ class Inbox:
         future: Future[T] = Future()
         with self._lock:
             if self._closed or len(self._tasks) >= MOST:
-                raise StoreError("the collector ends" if self._closed else f"{MOST} tasks wait for the store already")
+                raise StoreError("the collector stops" if self._closed else f"{MOST} tasks already wait for the store")
             self._tasks.append((task, future))
         self._awake.set()
         return future
@@ -74,4 +74,4 @@ class Inbox:
             self._tasks.clear()
         for _, future in left:
             if future.set_running_or_notify_cancel():
-                future.set_exception(StoreError("the collector ends"))
+                future.set_exception(StoreError("the collector stops"))

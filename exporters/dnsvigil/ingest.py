@@ -23,6 +23,7 @@ from dnsvigil.sources.follow import given_logs, in_order_of_time, pending_log
 from dnsvigil.sources.netflow import NFDumpError
 from dnsvigil.sources.reader import read_ahead, read_batches
 from dnsvigil.store.store import Store, StoreError
+from dnsvigil.terminal import counted
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +55,9 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
         if flows:
             unread += _read_flows(store, config, flows, bar, total)
     read, read_flows, without = total.pop("records", 0), total.pop("flows", 0), total.pop("flows_skipped", 0)
-    said = [f"{read:,} records read, {total.total():,} skipped"] if logs or not flows else []
-    said += [f"{read_flows:,} flows read"] if flows else []
-    said += [f"{without:,} flows without traffic skipped"] if without else []
+    said = [f"{counted(read, 'record')} read, {total.total():,} skipped"] if logs or not flows else []
+    said += [f"{counted(read_flows, 'flow')} read"] if flows else []
+    said += [f"{counted(without, 'flow')} without traffic skipped"] if without else []
     print("; ".join(said), file=sys.stderr)
     return not unread
 
@@ -119,7 +120,7 @@ def _read_flows(
                 total["flows"] += found.flows
                 total["flows_skipped"] += found.skipped
                 if found.damage:
-                    log.warning("%s: %s; what could be read of it counts", path, found.damage)
+                    log.warning("%s: %s; the readable part is counted", path, found.damage)
                 bar.update(file.stamp[0])
             except OSError as error:
                 _report(path, error)

@@ -41,6 +41,11 @@ def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequenc
             print(wrapped(below[number - 1], most, "    "))
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 record``, ``2,000 records``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def width() -> int | None:
     """Return how many characters a line on the terminal has; None where standard output is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -34,7 +34,7 @@ def show_zones(found: Mapping[str, Any], limit: int) -> None:
     span = f"{_clock(found['from'])} to {_clock(found['to'])} UTC"
     age = (datetime.now(UTC) - _time(found["to"])).total_seconds()
     if not found["current"]:
-        print(f"No data in the last five minutes: the newest is {_age(age)} old. This is how the zones were then.")
+        print(f"No data in the last five minutes: the newest is {_age(age)} old. These are the zones at that time.")
     elif age >= _OLD:
         print(f"The newest data is {_age(age)} old.")
     states = Counter(row["state"] for row in rows)

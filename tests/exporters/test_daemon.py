@@ -375,4 +375,4 @@ def test_skipped_records_are_logged_once_for_each_reason(tmp_path: Path) -> None
         eventually(lambda: ingested(collector.get("/metrics")) == 1)
         write_log(tmp_path, b"too\tfew\n", line(time.time(), "www.b.example"))
         eventually(lambda: ingested(collector.get("/metrics")) == 2)
-        assert collector.stderr().count(f"{log}: 1 records skipped (1 columns)") == 1
+        assert collector.stderr().count(f"{log}: 1 record skipped (1 columns)") == 1

@@ -194,7 +194,7 @@ def test_a_folder_that_vanishes_and_comes_back(tmp_path: Path, caplog: pytest.Lo
     away = root.rename(tmp_path / "away")
     with caplog.at_level(logging.WARNING):
         assert read(following) == read(following) == []
-    assert caplog.messages == [f"{root}: there is no such folder; it is looked for"]
+    assert caplog.messages == [f"{root}: no such folder; the collector keeps looking for it"]
     flow_file(away, name_at(-5))
     away.rename(root)
     # What it held may be told again: the store knows it.

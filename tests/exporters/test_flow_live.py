@@ -220,7 +220,7 @@ def test_ingest_knows_flow_files_by_their_content(tmp_path: Path) -> None:
     (folder / "dns.log").write_bytes(header(time.time()) + line(time.time(), "www.a.example"))
     (folder / "notes.txt").write_text("no flows")
     state = tmp_path / "state"
-    assert run("--state", state, "ingest", folder)[1] == "1 records read, 0 skipped; 20 flows read\n"
+    assert run("--state", state, "ingest", folder)[1] == "1 record read, 0 skipped; 20 flows read\n"
     assert run("--state", state, "ingest", folder / "a" / "renamed", folder)[1].endswith("0 flows read\n")
     found = samples(run("--state", state, "metrics")[0])
     assert found[sample("dnsvigil_records_ingested_total", source="netflow")] == 20

@@ -264,7 +264,7 @@ def test_text_is_read_where_the_records_are_unknown(reader, made, tmp_path, capl
             found = [sorted(rows(other, f"flow_{name}")) for name in ("services", "pairs", "talkers")]
             other.close()
         assert found == expected
-        assert "its text is read instead" in caplog.text
+        assert "reading its text output instead" in caplog.text
         caplog.clear()
 
 

@@ -306,7 +306,11 @@ class FlowReader:
                 rows = self._sum_up(_streamed(stream))
         except (DamagedFileError, _UnknownFormError) as error:
             if isinstance(error, _UnknownFormError):
-                logger.warning("%s: nfdump gives %s; its text is read instead, which takes longer", path, error)
+                logger.warning(
+                    "%s: nfdump gives %s; reading its text output instead, which takes longer",
+                    path,
+                    error,
+                )
             printed = _Printed(dumper)
             rows = self._sum_up(printed.batches())
             damage = printed.damage or damage

@@ -232,7 +232,7 @@ class FlowFollower:
             self._said.discard(pattern)
         elif pattern not in self._said:
             self._said.add(pattern)
-            log.warning("%s: there is no such folder; it is looked for", pattern)
+            log.warning("%s: no such folder; the collector keeps looking for it", pattern)
         for folder in folders:
             yield folder, folder.parts[wild] if wild is not None else None
 
