@@ -300,6 +300,10 @@ MISTAKES = [
     ("a host that answers", "flow-alerts", "bytes15m > 5", "bytes15m > 20"),
     ("a host that answers", "flow-alerts", "max without (exporter) (exporter_host", "(exporter_host"),
     ("a host that answers", "flow-recording", ">= 300", ">= 299"),
+    ("a collector that crashes", "alerts", "[30m]) > 3", "[30m]) > 2"),
+    ("a collector that crashes", "alerts", "[30m]) > 3", "[30m]) > 5"),
+    ("a resolver exporter that crashes", "resolver-alerts", "[30m]) > 3", "[30m]) > 2"),
+    ("a resolver exporter that crashes", "resolver-alerts", "[30m]) > 3", "[30m]) > 5"),
     ("runbook links", "runbooks", "2 * up", "up"),
     (
         "a resolver that no",

@@ -240,7 +240,10 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         self._expecting = False
         self._proved = self._certified = False  # by the token; by a client certificate
         self.connection = sock
-        self.client_address = (str(peer[0]), int(peer[1]))
+        address = str(peer[0])
+        if "." in address:  # an IPv4 address, which a socket for both families has in the form ::ffff:192.0.2.1
+            address = address.removeprefix("::ffff:")
+        self.client_address = (address, int(peer[1]))
         self.command = ""
 
     def run(self) -> None:

@@ -195,6 +195,18 @@ def test_bad_credentials(
 
 
 @needs_clients
+def test_an_ipv4_client_of_a_socket_for_both_families(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with Server(
+        routes({}), ":0", write(tmp_path / "web.yml", f"basic_auth_users:\n  alice: {hashed('secret')}\n")
+    ) as server:
+        curl(f"http://127.0.0.1:{server.address[1]}", tmp_path)
+        assert reported(caplog) == ["127.0.0.1: 401 Unauthorized: no credentials"]
+
+
+@needs_clients
 def test_who_is_let_in_leaves_no_line(
     serve: Callable[[Path], Server], authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
