@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import urllib.parse
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -59,6 +60,21 @@ class Address(str):
             return cls(ipaddress.ip_address(text))
         except ValueError:
             raise ValueError("expected an IPv4 or IPv6 address") from None
+
+
+class ServerAddress(Address):
+    """The address of a host, which can be a server."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address; ``ValueError`` when ``text`` is none, or one of many hosts or none."""
+        address = super().parse(text)
+        ip = ipaddress.ip_address(address)
+        if ip.is_multicast or ip.is_unspecified or address == "255.255.255.255":
+            raise ValueError("expected the address of one host")
+        return address
 
 
 class Listen(str):
@@ -222,13 +238,13 @@ class ConfiguredServer:
     """A server that is always shown: under the name of its own, or under its address where that is all."""
 
     name: str
-    addresses: list[Address]
+    addresses: list[ServerAddress]
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the server without a name; ``ValueError`` when ``text`` is no address."""
         try:
-            address = Address.parse(text)
+            address = ServerAddress.parse(text)
         except ValueError as error:
             raise ValueError(f"{error}, or a mapping with name and addresses") from None
         return cls(address, [address])
@@ -259,15 +275,12 @@ class Servers:
 
     def __post_init__(self) -> None:
         _check_top(self.top, "top")
-        if len(set(self.names)) < len(self.names):
-            raise Invalid("configured", f"server {_first_double(self.names)} is given twice")
         addresses = [address for server in self.configured for address in server.addresses]
-        if len(set(addresses)) < len(addresses):
-            raise Invalid("configured", f"address {_first_double(addresses)} is given twice")
-        for address in addresses:
-            ip = ipaddress.ip_address(address)
-            if ip.is_multicast or ip.is_unspecified or address == "255.255.255.255":
-                raise Invalid("configured", f"{address} is not the address of a server")
+        twice = [f"server {name}" for name in _doubles(self.names)]
+        # A server without a name has its address as one.
+        twice += [f"address {address}" for address in _doubles(addresses) if f"server {address}" not in twice]
+        if twice:
+            raise Invalid("configured", f"{' and '.join(twice)} {'is' if len(twice) == 1 else 'are'} given twice")
         for port in self.excluded_ports:
             if not 0 < port < 65536:
                 raise Invalid("excluded_ports", f"expected ports from 1 to 65535, found {port}")
@@ -420,5 +433,5 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _first_double(values: Sequence[str]) -> str:
-    return next(value for value in values if values.count(value) > 1)
+def _doubles(values: Sequence[str]) -> list[str]:
+    return [value for value, count in Counter(values).items() if count > 1]

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dnsvigil.config import Address, Config, ConfiguredServer, NetflowSource, Servers
+from dnsvigil.config import Config, ConfiguredServer, NetflowSource, ServerAddress, Servers
 from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.httpd.server import MAX_BODY, Server, routes
 from dnsvigil.sources.flowfolders import resolve_handed
@@ -442,7 +442,7 @@ def test_resolvers_have_series_from_the_slot_they_were_first_seen_in(server, flo
 
 
 def test_the_address_of_a_server_with_a_name_stands_for_the_name(behind):
-    named = Config(servers=Servers(configured=[ConfiguredServer("cache1", [Address("192.0.2.53")])]))
+    named = Config(servers=Servers(configured=[ConfiguredServer("cache1", [ServerAddress("192.0.2.53")])]))
     with Server(routes(Api(behind, named).handlers()), "127.0.0.1:0") as server:
         for subject_type in ("resolver", "client"):
             assert ask(server, "/api/findings", FINDING | {"subject_type": subject_type})[0] == 201

@@ -169,11 +169,18 @@ MISTAKES = {
         "servers.configured",
         "address 2001:db8::1 is given twice",
     ),
+    "servers and addresses twice": (
+        "servers:\n  configured:\n    - {name: a, addresses: [192.0.2.1]}\n    - {name: a, addresses: [192.0.2.1]}\n"
+        "    - 192.0.2.2\n    - 192.0.2.2\n",
+        3,
+        "servers.configured",
+        "server a and server 192.0.2.2 and address 192.0.2.1 are given twice",
+    ),
     "server that is a group": (
         "servers:\n  configured:\n    - ff02::fb\n",
         3,
-        "servers.configured",
-        "ff02::fb is not the address of a server",
+        "servers.configured[0]",
+        "expected the address of one host, or a mapping with name and addresses, found 'ff02::fb'",
     ),
     "port that is none": (
         "servers:\n  excluded_ports: [137, 65536]\n",

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.config import Address as ServerAddress
-from dnsvigil.config import Config, ConfiguredServer, Flows, FlowThreshold, Network, Servers
+from dnsvigil.config import Config, ConfiguredServer, Flows, FlowThreshold, Network, ServerAddress, Servers
 from dnsvigil.flow_collector import FlowCollector, FlowSnapshot, Ingested
 from dnsvigil.sources.flowfile import UnfinishedFileError
 from dnsvigil.sources.flowfolders import pending_file

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dnsvigil.collector import Collector
-from dnsvigil.config import Address, Config, ConfiguredServer, Servers, Zone, ZoneName, Zones
+from dnsvigil.config import Config, ConfiguredServer, ServerAddress, Servers, Zone, ZoneName, Zones
 from dnsvigil.exporter.metrics import StoreMetrics
 from dnsvigil.records import Cursor
 from dnsvigil.sources.kinds import DNS
@@ -89,7 +89,9 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 def servers_of(*addresses: str, **named: list[str]) -> Servers:
     """The configuration of servers, with and without names."""
     plain = [ConfiguredServer.parse(address) for address in addresses]
-    return Servers(configured=[*plain, *(ConfiguredServer(name, [*map(Address, of)]) for name, of in named.items())])
+    return Servers(
+        configured=[*plain, *(ConfiguredServer(name, [*map(ServerAddress, of)]) for name, of in named.items())]
+    )
 
 
 def zones_of(*names: str) -> list[Zone]:
