@@ -159,6 +159,19 @@ class Program(str):
         return cls(text)
 
 
+class NamePattern(str):
+    """A pattern of file names, as a shell takes it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the pattern; ``ValueError`` when ``text`` is none."""
+        if not text or "/" in text:
+            raise ValueError("expected a pattern of file names without a folder, such as json_streaming_dns*")
+        return cls(text)
+
+
 @dataclass(frozen=True)
 class ZeekSource:
     """A directory, or a glob of directories, in which Zeek writes its current logs."""
@@ -166,6 +179,11 @@ class ZeekSource:
     path: Path
     sensor: str | None = None  # default: the part of the path that the glob matched, else see sensor_of
     archive: Path | None = None  # where rotated logs end up, itself or YYYY-MM-DD folders in it; default: above path
+    files: list[NamePattern] = field(default_factory=list)  # names of the logs to read; default: those that Zeek gives
+
+    def __post_init__(self) -> None:
+        if any(not pattern for pattern in self.files):
+            raise Invalid("files", "expected patterns of file names")
 
 
 @dataclass(frozen=True)

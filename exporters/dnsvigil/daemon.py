@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from dnsvigil.httpd.server import Server, routes
 from dnsvigil.inbox import Inbox
 from dnsvigil.isolation import ingest_rest
 from dnsvigil.opening import NotAFileError
+from dnsvigil.sources.availability import Availability, Place
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import UnfinishedFileError
 from dnsvigil.sources.flowfolders import FlowFollower, OutsideError, PendingFlows, resolve_handed
@@ -45,6 +46,7 @@ _LONGEST_WAIT: Final = 30.0
 _RETRY_SECONDS: Final = 10.0  # for a flow file that could not be read
 _PUBLISH_SECONDS: Final = 2.0  # between two looks of the scrapes at flows, while there are more to read
 _FINDINGS_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 10.0  # between two looks at whether folders are there
 
 T = TypeVar("T")
 
@@ -90,6 +92,17 @@ class ProcessMetrics:
             ["source", "sensor"],
             registry=self.registry,
         )
+        self.available = Gauge(
+            "dnsvigil_source_available",
+            "Whether a folder that the configuration names can be read: 1, or 0.",
+            ["source", "path"],
+            registry=self.registry,
+        )
+
+    def show(self, available: Mapping[Place, bool]) -> None:
+        """Show which folders can be read."""
+        for place, is_there in available.items():
+            self.available.labels(place.source, str(place.path)).set(is_there)
 
 
 @dataclass
@@ -112,6 +125,7 @@ class Daemon:
         self._stop = threading.Event()
         self._inbox = Inbox()
         self._metrics = ProcessMetrics()
+        self._availability = Availability(config)
         self._pages = Pages(config, self._metrics.registry, self._left_out)
         self._opened: Store | None = None
         self._flows: _FlowReading | None = None
@@ -211,6 +225,7 @@ class Daemon:
         cursors = Cursors(self._store.cursors())
         set_aside = self._store.set_aside
         follower = Follower(self._config.sources.zeek, cursors, since, set_aside)
+        looked = float("-inf")
         readings: deque[_Reading] = deque()
         with (
             closing(Collector(self._store, self._config)) as collector,
@@ -226,6 +241,9 @@ class Daemon:
             while not self._stop.is_set():
                 # By cursor, since a file keeps that when it is renamed or compressed while it is read.
                 known = {reading.file.cursor.id: reading for reading in readings}
+                if time.monotonic() - looked > _LOOK_SECONDS:
+                    self._metrics.show(self._availability.look())
+                    looked = time.monotonic()
                 pending = follower.pending()
                 collector.growing = follower.growing()
                 for file in pending:

@@ -91,7 +91,7 @@ class Availability:
         """Return whether each folder can be read now."""
         for place in self._places:
             before, problem = self._problems.get(place, ""), problem_of(place)
-            if problem and problem != before:
+            if problem and problem != before and place.source != "netflow":  # whose follower says so
                 log.warning("%s: %s %s; nothing is read from there until it can be", place.key, place.path, problem)
             elif before and not problem:
                 log.info("%s: %s can be read again", place.key, place.path)

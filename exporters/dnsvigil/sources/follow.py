@@ -5,8 +5,9 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
@@ -31,9 +32,11 @@ OLD_SECONDS: Final = 30 * 86400
 _LOG = re.compile(rf"({'|'.join(BY_PATH)})([.-]|__).*")
 _LIVE = re.compile(rf"({'|'.join(BY_PATH)})\.(log|json)")
 _ENDING = re.compile(r"(__)?(\.(log|json))?(\.(gz|xz|zst))?$")
+_COMPRESSED = re.compile(r"\.(gz|xz|zst)$")
 _EPOCH = re.compile(rb"(?<![\w.-])(\d{10}\d{0,9})(?![\w:-])")
 _ISO = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_MOST_NAMED: Final = 1000  # files that are not read, in the log
 _NOT_A_SENSOR = {"", "/", "current", "logs", "log", "spool", "zeek", "bro"}
 
 
@@ -147,7 +150,9 @@ class Follower:
         self._read: dict[Path, tuple[tuple[int, ...], str]] = {}  # stamp and cursor of what was read to its end
         self._unread: dict[str, tuple[Path, float]] = {}  # by cursor: where it was, and when it was last there
         self._unreadable: set[Path] = set()
-        self._listings: dict[Path, tuple[int, list[Path]]] = {}
+        self._listings: dict[tuple[Path, tuple[str, ...]], _Listing] = {}
+        self._followed: set[Path] = set()  # what the log has said of it
+        self._named: set[str] = set()
 
     def pending(self) -> list[Pending]:
         """Return the files that have changed since they were last read, oldest first."""
@@ -159,6 +164,7 @@ class Follower:
             if file := self._look(path, status, candidates, writers):
                 found.append((file.stamp[1], file))
         self._read = {path: known for path, known in self._read.items() if path in paths}
+        self._followed &= paths.keys()
         self._unread |= {file.cursor.id: (file.path, time.monotonic()) for _, file in found}
         return [file for _, file in sorted(found, key=lambda pair: pair[0])]
 
@@ -169,8 +175,8 @@ class Follower:
 
     def growing(self) -> set[str]:
         """Return the cursors of the files that Zeek may still write to, however long ago it last did."""
-        read = {cursor for path, (_, cursor) in self._read.items() if _LIVE.fullmatch(path.name)}
-        return read | {cursor for cursor, (path, _) in self._unread.items() if _LIVE.fullmatch(path.name)}
+        read = {cursor for path, (_, cursor) in self._read.items() if _is_live(path.name)}
+        return read | {cursor for cursor, (path, _) in self._unread.items() if _is_live(path.name)}
 
     def lost(self) -> int:
         """Return how many files vanished, since the last call, before they were read to their end."""
@@ -189,9 +195,9 @@ class Follower:
         live: dict[Path, list[_Writer]] = {}
         archived: dict[Path, list[_Writer]] = {}
         for source, writer in followed:
-            for path in self._listing(writer.folder):
+            for path in self._listing(writer.folder, source, live=True):
                 live.setdefault(path, []).append(writer)
-            for path in self._archived(source.archive, writer.folder):
+            for path in self._archived(source, writer.folder):
                 archived.setdefault(path, []).append(writer)
         return archived | live
 
@@ -211,7 +217,7 @@ class Follower:
     def _look(
         self, path: Path, status: os.stat_result, candidates: list[_Writer], writers: list[_Writer]
     ) -> Pending | None:
-        live = bool(_LIVE.fullmatch(path.name))
+        live = _is_live(path.name)
         if not live and status.st_mtime < max(self._since, time.time() - OLD_SECONDS):
             return None
         settled = not live and time.time() - status.st_mtime > SETTLED_SECONDS
@@ -240,7 +246,10 @@ class Follower:
         if cursor.whole_size == status.st_size:
             self._read[path] = (stamp, cursor.id)
             return None
-        return Pending(path, _kind(head, cursor, BY_PATH[_log_of(path)]), cursor, status.st_size, settled, stamp)
+        if path not in self._followed and (live or not cursor.offset):
+            self._followed.add(path)
+            log.info("reading %s, a %s log of sensor %s", path, "current" if live else "rotated", cursor.sensor)
+        return Pending(path, _kind(head, cursor, BY_PATH[_log_of(path, head)]), cursor, status.st_size, settled, stamp)
 
     def _refuse(self, path: Path, error: OSError) -> None:
         """Say once that a file cannot be read, where it is not that rotation was quicker."""
@@ -248,30 +257,77 @@ class Follower:
             self._unreadable.add(path)
             log.warning("%s cannot be read: %s", path, error.strerror)
 
-    def _archived(self, archive: Path | None, folder: Path) -> Iterator[Path]:
-        if archive:
-            yield from self._listing(archive)
-        above = archive or folder.parent
+    def _archived(self, source: ZeekSource, folder: Path) -> Iterator[Path]:
+        if source.archive:
+            yield from self._listing(source.archive, source)
+        above = source.archive or folder.parent
         try:
             days = [entry.path for entry in os.scandir(above) if _DAY.fullmatch(entry.name)]
         except OSError:
             return
         for day in sorted(days):
-            yield from self._listing(Path(day))
+            yield from self._listing(Path(day), source)
 
-    def _listing(self, folder: Path) -> list[Path]:
+    def _listing(self, folder: Path, source: ZeekSource, *, live: bool = False) -> list[Path]:
         """Return the logs in a folder, which is read again only when it has changed."""
+        key = (folder, tuple(source.files))
         try:
             changed = folder.stat().st_mtime_ns
-            known = self._listings.get(folder)
+            known = self._listings.get(key)
             # A change within the clock's grain of the last look might not show.
-            if known and known[0] == changed and time.time_ns() - changed > 2 * 10**9:
-                return known[1]
-            logs = sorted(Path(entry.path) for entry in os.scandir(folder) if _LOG.fullmatch(entry.name))
+            if known and known.changed == changed and time.time_ns() - changed > 2 * 10**9:
+                return known.logs
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries)
         except OSError:
             return []
-        self._listings[folder] = (changed, logs)
-        return logs
+        listing = _Listing(changed, [folder / name for name in names if _is_wanted(name, source.files)])
+        wanted = {path.name for path in listing.logs}
+        for name in names:
+            if name in wanted or not ("dns" in name or (live and not re.search(r"\d", name))):
+                continue
+            if (known and name in known.others) or self._name_unread(folder / name):
+                listing.others.add(name)
+        self._listings[key] = listing
+        return listing.logs
+
+    def _name_unread(self, path: Path) -> bool:
+        """Say once that a log is not read for its name; return whether there was enough in it to tell what it is."""
+        try:
+            if not path.is_file() or not path.stat().st_size:
+                return path.exists()
+            with LogFile(path) as content:
+                kind = first_kind(content.read(2 * MAX_LINE))
+        except (OSError, BrokenFileError):
+            return False
+        alike = re.sub(r"\d+", "#", str(path))
+        if kind and alike not in self._named and len(self._named) < _MOST_NAMED:
+            self._named.add(alike)
+            log.warning(
+                "%s is a %s log and is not read for its name: files of sources.zeek can name it", path, kind.path
+            )
+        return True
+
+
+@dataclass
+class _Listing:
+    """What a folder holds."""
+
+    changed: int  # nanoseconds
+    logs: list[Path]
+    others: set[str] = field(default_factory=set)  # that were looked into, and need not be again
+
+
+def _is_wanted(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a name is one that Zeek gives its logs, or matches one of the patterns, compressed or not."""
+    if not patterns:
+        return bool(_LOG.fullmatch(name))
+    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (name, _COMPRESSED.sub("", name)))
+
+
+def _is_live(name: str) -> bool:
+    """Return whether a log of this name is one that Zeek writes to; of other names, those that have no number."""
+    return bool(_LIVE.fullmatch(name)) or not (_LOG.fullmatch(name) or re.search(r"\d", _COMPRESSED.sub("", name)))
 
 
 def _kind(head: Head, cursor: Cursor, default: Kind) -> Kind:
@@ -306,7 +362,7 @@ def _find(
     cursors: Cursors, path: Path, head: Head, candidates: Sequence[_Writer], writers: Iterable[_Writer]
 ) -> Cursor:
     """Return the cursor of a file that may be of several writers, of all that there are."""
-    log_name = _log_of(path)
+    log_name = _log_of(path, head)
     said = _named_in(path.name, candidates)
     first = (said or candidates)[0]
     # Of two that have the same short content, the names say which is whose.
@@ -334,10 +390,10 @@ def _named_in(name: str, candidates: Sequence[_Writer]) -> list[_Writer]:
     return [writer for length, writer in said if length == longest]
 
 
-def _log_of(path: Path) -> str:
-    """Return which log a file is by its name."""
+def _log_of(path: Path, head: Head) -> str:
+    """Return which log a file is by its name, else by what it begins with."""
     match = _LOG.fullmatch(path.name)
-    return match[1] if match else DNS.path
+    return match[1] if match else (head.kind or DNS).path
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
