@@ -220,7 +220,7 @@ class Zones:
 
     top: int = 50
     failure_ratio_threshold: float = 0.10
-    min_queries: int = 100  # in five minutes; below it the ratio says nothing
+    min_queries: int = 100  # in five minutes; below it the ratio is not evaluated
     failures: list[str] = field(default_factory=lambda: ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", UNANSWERED])
     configured: list[Zone] = field(default_factory=list)
 
@@ -352,7 +352,7 @@ class Flows:
 
 @dataclass(frozen=True)
 class Detectors:
-    """What is looked for in DNS logs beyond counting."""
+    """What detectors look for in DNS logs."""
 
     disabled: list[str] = field(default_factory=list)  # detectors, by name
     lists: Path | None = None  # the folder with lists of domains

@@ -438,7 +438,7 @@ def _run(command: Sequence[str]) -> str | None:
 
 
 def _refusal(program: Path, options: str) -> str | None:
-    """Return what a program of nfdump says against these options; its exit status says nothing."""
+    """Return the error of an nfdump program about these options; its exit status is not reliable."""
     try:
         words = shlex.split(options)
     except ValueError as error:

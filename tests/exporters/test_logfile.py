@@ -50,7 +50,7 @@ class TestContent:
     @pytest.mark.parametrize("size", [1000, 65_536, 10**7])
     @pytest.mark.parametrize("form", COMPRESS)
     def test_is_what_was_compressed(self, tmp_path: Path, form: str, size: int) -> None:
-        path = tmp_path / "dns.log"  # the name says nothing
+        path = tmp_path / "dns.log"  # the name does not matter
         path.write_bytes(PACKED[form])
         assert content(path, size) == CONTENT
 

@@ -407,7 +407,7 @@ def _popular() -> frozenset[str]:
 
 @cache
 def _dynamic() -> frozenset[str]:
-    """Return domains below which anyone may have a name: their own popularity says nothing."""
+    """Return domains below which anyone may register a name, so their own popularity does not count."""
     return frozenset(warning_list("dynamic-dns"))
 
 

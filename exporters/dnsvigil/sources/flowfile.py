@@ -106,7 +106,7 @@ marks flows whose bytes are those of both directions together."""
 
 _ROWS_AT_ONCE: Final = 1 << 15  # that are printed
 _AT_ONCE: Final = 4 << 20  # bytes of records
-_MOST_SIZES: Final = 16  # of records, that are looked for
+_MOST_SIZES: Final = 16  # of records that are recognised
 # Of a record; more is a mistake of the exporter. 400 Gbit/s carry as much in 90 seconds.
 _MOST: Final = np.uint64(1 << 42)
 _LARGEST: Final = 2**63 - 1024  # sum; the next double is too large for a BIGINT

@@ -170,7 +170,7 @@ class Findings:
 
         Its score is the greatest that was found, halved for each ``HALF_LIFE`` since; its severity is the worst, its
         evidence the newest. Where there are more than ``KEPT``, those not found for longest are dropped, closed ones
-        before open ones. None is returned, and nothing added but to a counter, where its like was dismissed in the last
+        before open ones. Returns None, and only increments a counter, if a similar finding was dismissed in the last
         ``DISMISSED_FOR``, and was not less severe: the same detector's finding about the same subject, or some that
         rest on half of its domains.
         """

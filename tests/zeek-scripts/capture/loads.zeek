@@ -1,4 +1,4 @@
-# @TEST-DOC: The package loads with nothing else, and says nothing.
+# @TEST-DOC: The package loads by itself, without warnings.
 # @TEST-EXEC: zeek $PACKAGE %INPUT >output 2>&1
 # @TEST-EXEC: btest-diff output
 
