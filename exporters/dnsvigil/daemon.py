@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from dnsvigil.sources.follow import Follower, Pending
 from dnsvigil.sources.netflow import NFDumpError, NFDumpLimitError
 from dnsvigil.sources.reader import Batch, read_ahead, read_batches
 from dnsvigil.store.set_aside import SetAside
-from dnsvigil.store.store import Store, StoreError
+from dnsvigil.store.store import EngineError, Store, StoreError
 from dnsvigil.web.api import CLIENT_PATHS, OPEN_PATHS, Api, once_ready
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,25 @@ class ProcessMetrics:
             self.available.labels(place.source, str(place.path)).set(is_there)
 
 
+@dataclass(frozen=True)
+class _Suspect:
+    """An input on which the engine failed."""
+
+    kind: str
+    path: Path
+    stamp: tuple[int, ...]
+    reason: str = ""
+
+    def is_same(self, other: "_Suspect") -> bool:
+        """Tell whether it is the same input; a log may have grown."""
+        return (self.kind, self.path) == (other.kind, other.path)
+
+    @property
+    def entry(self) -> tuple[str, Path, str, tuple[int, ...]]:
+        """What is set aside."""
+        return self.kind, self.path, self.reason, self.stamp
+
+
 @dataclass
 class _Reading:
     """A file that is being read."""
@@ -128,6 +147,8 @@ class Daemon:
         self._availability = Availability(config)
         self._pages = Pages(config, self._metrics.registry, self._left_out)
         self._opened: Store | None = None
+        self._suspect: _Suspect | None = None  # on what the engine failed last
+        self._guilty: _Suspect | None = None  # on what it failed twice
         self._flows: _FlowReading | None = None
         self._wait = _FIRST_WAIT
         self._sensors: set[str] = set()
@@ -224,6 +245,10 @@ class Daemon:
             since = float(self._store.meta("following_since", repr(time.time())))
         cursors = Cursors(self._store.cursors())
         set_aside = self._store.set_aside
+        if self._guilty:
+            set_aside.put(*self._guilty.entry)
+            set_aside.flush()
+            self._guilty = None
         follower = Follower(self._config.sources.zeek, cursors, since, set_aside)
         looked = float("-inf")
         readings: deque[_Reading] = deque()
@@ -235,7 +260,15 @@ class Daemon:
             def publish() -> None:
                 self._pages.publish(collector.snapshot(), flow_collector.snapshot())
 
-            flows = _FlowReading(flow_collector, self._follow_flows(flow_collector), publish, self._metrics, set_aside)
+            following = self._follow_flows(flow_collector)
+            flows = _FlowReading(
+                flow_collector,
+                following,
+                publish=publish,
+                metrics=self._metrics,
+                set_aside=set_aside,
+                blame=self._blame,
+            )
             self._flows = flows
             publish()
             while not self._stop.is_set():
@@ -260,6 +293,9 @@ class Daemon:
                     try:
                         with self._metrics.batch_duration.time():
                             skipped = collector.ingest(batch)
+                    except EngineError as error:
+                        self._blame(_Suspect("log", reading.file.path, reading.file.stamp), error)
+                        raise
                     except StoreError:
                         raise
                     except Exception as error:
@@ -296,6 +332,12 @@ class Daemon:
         busy = flows.step(changed)
         self._wait = _FIRST_WAIT if busy else self._wait
         return busy
+
+    def _blame(self, suspect: "_Suspect", error: EngineError) -> None:
+        """Take note of the input on which the engine failed; failing twice, it is set aside once the store is open."""
+        if self._suspect and self._suspect.is_same(suspect):
+            self._guilty = replace(suspect, reason=str(error))
+        self._suspect = suspect
 
     def _set_aside(self, file: Pending, batch: Batch, error: Exception, growing: set[str]) -> NoReturn:
         """Put the records of a batch into the store that do not make the collector fail, or else leave the file.
@@ -355,15 +397,18 @@ class _FlowReading:
         self,
         collector: FlowCollector,
         follower: FlowFollower,
+        *,
         publish: Callable[[], None],
         metrics: ProcessMetrics,
         set_aside: SetAside,
+        blame: Callable[[_Suspect, EngineError], None],
     ) -> None:
         self._collector = collector
         self._follower = follower
         self._publish = publish
         self._metrics = metrics
         self._set_aside = set_aside
+        self._blame = blame
         self._later: dict[Path, tuple[PendingFlows, float]] = {}  # when to try a file that stays as it is; monotonic
         self._said: dict[Path, str] = {}  # what was logged of a file that could not be read yet
         self._paused = self._published = self._quiet = float("-inf")
@@ -421,6 +466,9 @@ class _FlowReading:
         except (NotAFileError, OutsideError, NFDumpLimitError) as error:
             self._set_aside.put("flow_file", file.path, error, file.stamp)
             self._leave(file)
+        except EngineError as error:
+            self._blame(_Suspect("flow_file", file.path, file.stamp), error)
+            raise
         except StoreError:
             raise
         except (NFDumpError, OSError) as error:

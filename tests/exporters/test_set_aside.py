@@ -18,6 +18,7 @@ import duckdb
 import pytest
 
 from dnsvigil import collector, isolation
+from dnsvigil import daemon as daemon_module
 from dnsvigil.cli import main
 from dnsvigil.sources import flowfile, lists, logfile
 from dnsvigil.sources.netflow import NFDumpLimitError
@@ -146,6 +147,34 @@ def test_where_no_record_is_to_blame_the_log_is_left_and_the_others_are_read(tmp
     assert [(kind, subject) for kind, subject, _ in kept(state)] == [("log", str(other))]
 
 
+def test_a_log_on_which_the_engine_fails_is_set_aside_at_the_second_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon_module, "_FIRST_WAIT", 0.1)
+    load = Parser.load
+    failures: list[str] = []
+
+    def loading(self, kind, pieces, *rest):
+        if kind.path != "dns":
+            failures.append(kind.path)
+            raise duckdb.InternalException("a mistake of the engine")
+        return load(self, kind, pieces, *rest)
+
+    monkeypatch.setattr(Parser, "load", loading)
+    config, state = write_config(tmp_path), tmp_path / "state"
+    log = tmp_path / "zeek" / "current" / "dns.log"
+    write_dns_log(log, line(time.time(), "www.a.example"))
+    other = log.with_name("dnsvigil_capture.log")
+    other.write_bytes(package_header(other.stem) + b"x\n")
+    for _ in range(2):
+        with collecting_here(config, state) as daemon:
+            url = f"{daemon.server.url}/metrics"
+            eventually(lambda url=url: counted(get(url), "log") == 1)
+            eventually(lambda url=url: ingested(get(url)) == 1)
+    assert len(failures) == 2
+    ((kind, subject, reason),) = kept(state)
+    assert (kind, subject) == ("log", str(other))
+    assert "a mistake of the engine" in reason
+
+
 def test_a_failure_that_is_not_of_the_input_is_tried_again(tmp_path, monkeypatch, caplog):
     snapshot, failures = collector.Collector.snapshot, [RuntimeError("for a moment")]
 
@@ -231,7 +260,7 @@ def test_a_flow_file_that_fails_is_set_aside_until_it_changes(tmp_path, monkeypa
 
     def failing(self, flows):
         found = summed(self, flows)
-        if found == 4:
+        if found.flows == 4:
             raise KeyError("nobody thought of this")
         return found
 

@@ -82,7 +82,7 @@ class SetAside:
 
     def put(self, kind: str, subject: object, reason: BaseException | str, stamp: Sequence[int] = ()) -> None:
         """Set something aside; ``stamp`` is what changes when a file does. The log says so once."""
-        said = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else reason
+        said = _words(reason)
         now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
         entry = Entry(kind, _subject(subject), printable(said)[:_MAX_REASON], _stamp(stamp), now)
         key = (kind, entry.subject)
@@ -160,6 +160,12 @@ def entries(read: Callable[..., list[Any]]) -> list[Entry]:
     except duckdb.CatalogException:  # an older store that is only read
         return []
     return [Entry(*row) for row in rows if row[0] in KINDS]
+
+
+def _words(reason: BaseException | str) -> str:
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror  # the path is the subject
+    return f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else reason
 
 
 def _subject(subject: object) -> str:

@@ -91,6 +91,10 @@ class StoreError(Exception):
     """The store cannot be read or written at the moment: no space, no permission, or damage."""
 
 
+class EngineError(StoreError):
+    """The engine failed by a mistake of its own, on what it was given or on what the file holds."""
+
+
 class StoreInUseError(StoreError):
     """Another process has the store open."""
 
@@ -251,7 +255,9 @@ class Store:
         # FatalException, from then on in every call, in one that writes the file itself.
         try:
             yield
-        except (duckdb.OperationalError, duckdb.FatalException, duckdb.InternalException) as error:
+        except duckdb.InternalException as error:
+            raise EngineError(f"{self.path}: {error}") from error
+        except (duckdb.OperationalError, duckdb.FatalException) as error:
             raise StoreError(f"{self.path}: {error}") from error
 
     def rows(self, query: str, *bound: Any) -> list[Any]:
