@@ -38,8 +38,9 @@ def show_zones(found: Mapping[str, Any], limit: int) -> None:
     elif age >= _OLD:
         print(f"The newest data is {_age(age)} old.")
     states = Counter(row["state"] for row in rows)
+    pairs = "1 pair" if len(rows) == 1 else f"{len(rows):,} pairs"
     print(
-        f"{span}: of {len(rows):,} pairs of server and zone, {states['failing']:,} failing,"
+        f"{span}: of {pairs} of server and zone, {states['failing']:,} failing,"
         f" {states['ok']:,} ok, {states['few_queries']:,} with too few queries to tell."
     )
     show(_HEAD, [_row(row) for row in rows[:limit]])
