@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -111,8 +112,17 @@ def hand_over(url: str, state: Path, finding: dict[str, object]) -> None:
     headers = {"Authorization": f"Bearer {token.read_text().strip()}"} if token.exists() else {}
     headers["Content-Type"] = "application/json"
     request = urllib.request.Request(f"{url}/api/findings", json.dumps(finding).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status in (201, 202)
+
+    def taken() -> bool:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status in (201, 202)
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # until the store is open
+                raise
+            return False
+
+    wait_until("the finding is taken", taken, 60)
 
 
 def test_a_collector_that_is_killed_again_and_again_resolves_nothing(tmp_path: Path) -> None:
