@@ -27,7 +27,7 @@ import dnsvigil
 from alerting import free_port, running
 from exporters.httpd.support import Authority
 from exporters.resolver.exporting import Exporter, asking, watching
-from exporters.running import CollectorProcess, Writer, eventually, ingested, sample, samples, write_config
+from exporters.running import CollectorProcess, Writer, collecting, eventually, ingested, sample, samples, write_config
 from lab.resolvers import Resolver, installed
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "icinga" / "check_dnsvigil"
@@ -650,7 +650,7 @@ def test_a_real_collector_and_a_real_prometheus(tmp_path):
     writer.start()
     try:
         with running(command, tmp_path / "prometheus.log"):
-            assert eventually(lambda: check(*of_collector, *access)[0] == 0)
+            assert eventually(lambda: check(*of_collector, *access)[0] == 0, 120)
             key = {"server": SERVERS[0], "dns_zone": "shop.example"}
 
             def agrees() -> str:
@@ -668,7 +668,7 @@ def test_a_real_collector_and_a_real_prometheus(tmp_path):
                 shown = float(output.split(f"'{SERVERS[0]}'=")[1].split("%")[0])
                 return output if shown == pytest.approx(ratio, abs=3) else ""
 
-            assert eventually(agrees, 60)
+            assert eventually(agrees, 120)
             assert check(*zone, "bank.example")[0] == 0
             status, output = check(*zone, "shop.example", "--server", SERVERS[1])
             assert (status, SERVERS[0] in output, SERVERS[1] in output) == (1, False, True)
@@ -690,7 +690,9 @@ def test_a_real_collector_and_a_real_prometheus(tmp_path):
                 assert check("findings", *where, *access)[0] == 0
             report(tmp_path, f"https://{target}/api/findings", finding("192.0.2.66") | {"score": 0.5, "evidence": {}})
             assert check("findings", "-u", f"https://{target}", *access)[0] == 1
-            counted = eventually(lambda: (got := check("findings", "--prometheus", *of_prometheus, *access))[0] and got)
+            counted = eventually(
+                lambda: (got := check("findings", "--prometheus", *of_prometheus, *access))[0] and got, 60
+            )
             assert "'nfsen warning'=1" in counted[1]
             assert check(*of_collector, *access, "--sensor", "another")[0] == 2
             assert "CERTIFICATE_VERIFY_FAILED" in check(*of_collector)[1]
@@ -699,12 +701,24 @@ def test_a_real_collector_and_a_real_prometheus(tmp_path):
 
             collector.kill()
             assert check(*of_collector, *access)[0] == 2
-            down = eventually(lambda: (got := check("freshness", "--prometheus", *of_prometheus, *access))[0] and got)
+            down = eventually(
+                lambda: (got := check("freshness", "--prometheus", *of_prometheus, *access))[0] and got, 60
+            )
             assert down[0] == 2
             assert f"the collector at {target} is down" in down[1]
     finally:
         writer.stop()
         collector.kill()
+
+
+def test_findings_of_a_collector_need_its_token(tmp_path):
+    with collecting(write_config(tmp_path), tmp_path / "state") as collector:
+        status, output = check("findings", "-u", collector.url)
+        assert (status, "401 Unauthorized" in output, "; give --token-file" in output) == (3, True, True)
+        token = tmp_path / "state" / "api-token"
+        eventually(lambda: check("findings", "-u", collector.url, "--token-file", token)[0] == 0, 60)  # 503 at first
+        (tmp_path / "wrong").write_text("wrong\n")
+        assert check("findings", "-u", collector.url, "--token-file", tmp_path / "wrong")[0] == 3
 
 
 def report(folder: Path, url: str, found: dict[str, object]) -> None:

@@ -405,8 +405,10 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             return "500 Internal Server Error", [_TEXT], b"Internal Server Error\n"
 
     def _answer(self, status: str, headers: Headers, body: bytes) -> None:
-        if status[:3] in ("401", "403"):
+        if status[:3] == "401":
             self._report(f"{status}: {offered(self.headers.get('Authorization'))}")
+        elif status[:3] == "403":  # whatever it offered: the answer says why
+            self._report(f"{status}: {quoted(body.decode('utf-8', 'replace').strip())}")
         configured = {name.lower() for name in self._web.headers}
         lines = [f"HTTP/1.1 {status}", f"Date: {self.date_time_string()}"]
         lines += [f"{name}: {value}" for name, value in self._web.headers.items()]

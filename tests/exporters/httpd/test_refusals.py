@@ -207,6 +207,15 @@ def test_an_ipv4_client_of_a_socket_for_both_families(tmp_path: Path, caplog: py
 
 
 @needs_clients
+def test_what_is_forbidden_is_reported_with_the_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    app = routes({"/": lambda _: Response.text("not from\x1b[2J here\n", 403)})
+    with Server(app, "127.0.0.1:0") as server:
+        curl(server.url, tmp_path)
+        assert reported(caplog) == [r"127.0.0.1: 403 Forbidden: 'not from\x1b[2J here'"]
+
+
+@needs_clients
 def test_who_is_let_in_leaves_no_line(
     serve: Callable[[Path], Server], authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
