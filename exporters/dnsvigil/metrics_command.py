@@ -1,8 +1,10 @@
 """``dnsvigil metrics``: what /metrics shows, from a running collector or from the store."""
 
 import argparse
+import logging
 import sys
 from contextlib import closing
+from functools import partial
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -14,8 +16,11 @@ from dnsvigil.config import Config
 from dnsvigil.exporter.detection_metrics import DetectionMetrics
 from dnsvigil.exporter.flow_metrics import FlowMetrics
 from dnsvigil.exporter.metrics import StoreMetrics
+from dnsvigil.exporter.sound import Sound
 from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.terminal import printable
+
+log = logging.getLogger(__name__)
 
 
 def metrics(options: argparse.Namespace, config: Config) -> int:
@@ -35,9 +40,8 @@ def metrics(options: argparse.Namespace, config: Config) -> int:
         ):
             snapshot, flows = collector.snapshot(), flow_collector.snapshot()
         registry = CollectorRegistry()
-        registry.register(StoreMetrics(snapshot, config))
-        registry.register(DetectionMetrics(snapshot))
-        registry.register(FlowMetrics(flows))
+        for of_store in (StoreMetrics(snapshot, config), DetectionMetrics(snapshot), FlowMetrics(flows)):
+            registry.register(Sound(of_store, partial(log.warning, "%s is left out: %s")))
         sys.stdout.write(_escaped(generate_latest(registry).decode()))
         return 0
     text = answer.body.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -289,7 +290,7 @@ def test_a_flow_file_that_fails_is_set_aside_until_it_changes(tmp_path, monkeypa
 
 
 def test_evidence_that_is_too_deep_is_refused():
-    now = collector.datetime(2026, 3, 1)
+    now = datetime(2026, 3, 1)
     evidence = {"a": 1}
     for _ in range(970):
         evidence = {"a": [evidence]}
@@ -299,7 +300,7 @@ def test_evidence_that_is_too_deep_is_refused():
 
 @pytest.mark.parametrize("evidence", ["[" * 970 + "]" * 970, "{", "[" * 100_000, '{"a": NaN', "null"])
 def test_a_finding_that_cannot_be_read_is_left_out(tmp_path, evidence):
-    now = collector.datetime(2026, 3, 1)
+    now = datetime(2026, 3, 1)
     with Store(tmp_path) as store:
         findings = Findings(store)
         with store.transaction():
@@ -316,7 +317,7 @@ def test_a_finding_that_cannot_be_read_is_left_out(tmp_path, evidence):
 
 def test_a_finding_that_cannot_be_read_fails_nothing_else(tmp_path):
     config, state = write_config(tmp_path), tmp_path / "state"
-    now = collector.datetime(2026, 3, 1)
+    now = datetime(2026, 3, 1)
     with Store(state) as store:
         findings = Findings(store)
         with store.transaction():
@@ -326,6 +327,25 @@ def test_a_finding_that_cannot_be_read_fails_nothing_else(tmp_path):
         eventually(lambda: counted(get(f"{daemon.server.url}/metrics"), "finding") == 1)
     ((kind, subject, _),) = kept(state)
     assert (kind, subject) == ("finding", "1 of x about client 192.0.2.1")
+
+
+def test_the_command_reads_the_other_findings_and_says_which_it_cannot(tmp_path, capsys, caplog):
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with Store(tmp_path / "state") as store:
+        findings = Findings(store)
+        with store.transaction():
+            for subject in ("192.0.2.1", "192.0.2.2"):
+                findings.put(Finding("x", "client", subject, 1, "info", now, now, {}))
+            store.rows("UPDATE findings SET evidence = ? WHERE subject = '192.0.2.1'", "[" * 970 + "]" * 970)
+    command = ["-c", str(write_config(tmp_path, listen="127.0.0.1:1")), "--state", str(tmp_path / "state")]
+    assert main([*command, "findings", "--json"]) == 0
+    assert [each["subject"] for each in json.loads(capsys.readouterr().out)] == ["192.0.2.2"]
+    assert "finding 1 cannot be read and is left out" in caplog.text
+    assert main([*command, "findings", "show", "1"]) == 1
+    assert "finding 1 cannot be read" in capsys.readouterr().err
+    assert main([*command, "metrics"]) == 0
+    found = samples(capsys.readouterr().out)
+    assert found[sample("dnsvigil_findings", detector="x", severity="info")] == 2
 
 
 # Who wants to know

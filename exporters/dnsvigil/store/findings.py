@@ -283,9 +283,12 @@ def count_findings(read: Read, wanted: Wanted) -> int:
     return int(count)
 
 
-def finding_with(read: Read, number: int) -> Finding | None:
-    """Return the finding with an id, whatever its state; None also for one that cannot be read."""
-    return next(iter(_select(read, "WHERE id = ?", number)), None)
+def finding_with(read: Read, number: int, unreadable: Unreadable | None = None) -> Finding | None:
+    """Return the finding with an id, whatever its state.
+
+    None is returned also for one that cannot be read, which is reported to ``unreadable``.
+    """
+    return next(iter(_select(read, "WHERE id = ?", number, unreadable=unreadable)), None)
 
 
 def dismissed_domains(read: Read) -> list[str]:
@@ -322,9 +325,10 @@ def _select(read: Read, condition: str, *bound: Any, unreadable: Unreadable | No
             found.append(Finding(**row | {"evidence": json.loads(row["evidence"])}))
         except (ValueError, TypeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
-            log.debug("finding %s cannot be read: %s", row["id"], reason)
             if unreadable:
                 unreadable(f"{row['id']} of {row['detector']} about {row['subject_type']} {row['subject']}", reason)
+            else:
+                log.warning("finding %s cannot be read and is left out: %s", row["id"], reason)
     return found
 
 

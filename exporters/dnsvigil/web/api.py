@@ -189,7 +189,13 @@ class StoreApi:
         _one_of(asked, "severity", SEVERITIES)
         _one_of(asked, "subject_type", SUBJECT_TYPES)
         if "id" in asked:
-            found = finding_with(self._back.read, int(_number(asked["id"], "id", 2**62)))
+            unreadable: list[str] = []
+            number = int(_number(asked["id"], "id", 2**62))
+            found = finding_with(self._back.read, number, lambda _, reason: unreadable.append(reason))
+            if unreadable:
+                raise _ProblemError(
+                    HTTPStatus.INTERNAL_SERVER_ERROR, f"finding {number} cannot be read: {unreadable[0]}"
+                )
             if found is None:
                 raise _ProblemError(HTTPStatus.NOT_FOUND, "there is no such finding")
             return 200, [found.record()], {TOTAL: "1"}
