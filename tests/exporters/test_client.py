@@ -154,11 +154,14 @@ def test_what_was_not_yet_written_into_the_file_is_read_too(folder, state, run):
     assert (status, "new.example" in output, seen(folder) == before) == (0, True, True)
 
 
-@pytest.mark.parametrize("words", READING[:-1], ids=" ".join)
-@pytest.mark.parametrize("listen", ["127.0.0.1", "", "[::1]", "[::]", "0.0.0.0", "localhost"])
+@pytest.mark.parametrize(
+    ("words", "listen"),
+    [
+        *((words, "127.0.0.1") for words in READING[:-1]),
+        *((READING[0], listen) for listen in ("", "[::1]", "[::]", "0.0.0.0", "localhost")),
+    ],
+)
 def test_the_running_collector_is_asked_first(words, listen, folder, state, run):
-    if words != READING[0] and listen != "127.0.0.1":
-        pytest.skip("one command shows how listen is read")
     config, port = config_of(folder)
     config.write_text(f"listen: '{listen}:{port}'\nclient: {{token_file: {state}/api-token}}\n")
     with ready(config, state):
@@ -492,6 +495,20 @@ def test_another_user_reads_what_may_be_read(words, mode, folder, state):
         assert "Permission denied" in done.stderr
     assert "Traceback" not in done.stderr
     assert seen(folder) == before
+
+
+@needs_root
+@pytest.mark.parametrize(("words", "allowed"), [(READING[0], False), (READING[3], True), (READING[4], True)])
+def test_another_user_asks_the_collector_what_needs_no_token(words, allowed, folder, state):
+    config, _ = config_of(folder)
+    with ready(config, state):
+        done = as_user(65534, "-c", config, "--state", state, *words)
+    if allowed:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "dns" in done.stdout
+    else:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"this needs the token in {state / 'api-token'}" in done.stderr
 
 
 @needs_root
