@@ -159,6 +159,7 @@ UNUSUAL: Final[dict[str, str]] = {
     "failures": "BIGINT",  # of these, answered NXDOMAIN
     "names": "BIGINT",  # new: asked by nobody before; this client was the first. So all below
     "failed_names": "BIGINT",  # answered NXDOMAIN
+    "answered_names": "BIGINT",  # answered with records
     "text_names": "BIGINT",  # asked with a type whose answers can carry anything: not A, AAAA, PTR, HTTPS, DS...
     "design_names": "BIGINT",  # whose answers are those of look-ups that are long by design: in 127/8, or mail policy
     "labels": "BIGINT",  # labels below the domain that no name in it had before

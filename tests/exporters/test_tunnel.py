@@ -17,8 +17,10 @@ from dnsvigil.detectors.detector import Anomaly, Context
 from dnsvigil.detectors.tunnel import Tunnel, resembles
 from dnsvigil.records import UNUSUAL
 from dnsvigil.store.findings import Finding
+from dnsvigil.store.store import Store
+from dnsvigil.store.unusual import UnusualTables
 from evaluation.detection import of_logs, of_parts, watch
-from lab import lookalikes, tunnels
+from lab import evasions, floods, lookalikes, tunnels
 from lab.population import addresses, popular_names
 from lab.transactions import Session, Transactions
 
@@ -295,3 +297,90 @@ def watched(sessions: list[Session], seconds: float) -> list[Finding]:
     after = rows[-1:]
     after.ts[:] += 120_000_000
     return [one.finding for one in watch(of_parts([rows, after]), config=CONFIG, seconds=seconds).found]
+
+
+def failing(names: int, octets: int = 12, **values: Any) -> dict[str, Any]:
+    """Return a row of so many short random names in half an hour that nothing answers."""
+    return carrying(names, octets, failures=names, failed_names=names, **values)
+
+
+class TestFloods:
+    @pytest.mark.parametrize("style", floods.STYLES)
+    def test_random_names_are_a_flood_and_no_leak(self, style: str) -> None:
+        start = START + 3600
+        sessions = [floods.flood(["10.1.0.1"], "victim-x.com", seed=1, start=start, **floods.STYLES[style])]
+        if style != "a wildcard answers":  # names that exist, from many clients, may be any service's
+            clients = [f"10.2.{number // 200}.{number % 200 + 1}" for number in range(300)]
+            sessions.append(floods.flood(clients, "target-x.com", seed=2, start=start, **floods.STYLES[style]))
+        found = watched(sessions, seconds=60)
+        assert {(one.detector, one.subject_type, one.subject) for one in found} == {
+            ("flood", "client", "10.1.0.1"),
+            *[("flood", "domain", "target-x.com")][: len(sessions) - 1],
+        }
+        for one in found:
+            assert one.severity == "warning" and one.score >= 0.5
+            assert one.evidence["flood_names"] == pytest.approx(3000, rel=0.02)
+            assert one.evidence["domains"] == ["victim-x.com" if one.subject_type == "client" else "target-x.com"]
+            assert "a flood of random names below" in one.evidence["what"]
+            assert all(sample.endswith(one.evidence["domains"][0]) for sample in one.evidence["samples"])
+
+    def test_a_flood_never_pages_as_a_leak_while_it_grows(self) -> None:
+        clients = [f"10.2.0.{number + 1}" for number in range(100)]
+        sessions = [
+            floods.flood(["10.1.0.1"], "victim-x.com", seed=1, start=START, per_second=0.5),
+            floods.flood(clients, "target-x.com", seed=2, start=START, per_second=0.5),
+        ]
+        assert {one.detector for one in watched(sessions, seconds=60)} == {"flood"}
+
+    @pytest.mark.parametrize(
+        ("chunk", "encoding", "numbered"),
+        [(10, "hex", True), (20, "base32", False), (30, "base64url", False), (60, "hex", True)],
+    )
+    def test_names_that_carry_are_a_leak_though_none_exists(self, chunk: int, encoding: str, numbered: bool) -> None:
+        leak = tunnels.leak(
+            ["10.1.0.1"], ["leaky-x.com"], seed=3, start=START, hours=0.3, bytes_per_minute=60 * chunk, chunk=chunk,
+            encoding=encoding, numbered=numbered, exists=False, jitter=1.0,
+        )  # fmt: skip
+        (found,) = watched([leak], seconds=60)
+        assert (found.detector, found.subject) == ("tunnel", "10.1.0.1")
+
+    @pytest.mark.parametrize("program", [tunnels.dnscat2, tunnels.iodine])
+    @pytest.mark.parametrize("domain", ["net-q.com", "victim-x.com"])
+    def test_a_tunnel_is_found_beside_a_flood_of_the_same_client(
+        self, program: Callable[..., Session], domain: str
+    ) -> None:
+        tunnel = program("10.1.0.1", domain, seed=1, start=START)
+        flood = floods.flood(["10.1.0.1"], "victim-x.com", seed=1, start=START)
+        assert {one.detector for one in watched([tunnel, flood], seconds=60)} == {"tunnel", "flood"}
+
+    def test_a_tunnel_hides_in_no_flood_of_others(self) -> None:
+        clients = [f"10.2.{number // 200}.{number % 200 + 1}" for number in range(300)]
+        tunnel = tunnels.dnscat2("10.1.0.1", "victim-x.com", seed=1, start=START)
+        found = watched([tunnel, floods.flood(clients, "victim-x.com", seed=1, start=START)], seconds=60)
+        assert {(one.detector, one.subject) for one in found} == {("tunnel", "10.1.0.1"), ("flood", "victim-x.com")}
+
+    def test_more_names_than_are_kept(self) -> None:
+        rows = Transactions.join(
+            list(evasions.rotating("10.1.0.1", seed=1, start=START, names=70_000, per_second=500, below="victim-x.com"))
+        )
+        config = Config(detectors=Detectors(top=1000))
+        found = watch(of_parts([rows]), config=config, seconds=60).found
+        assert {(one.finding.detector, one.finding.subject) for one in found} == {("flood", "10.1.0.1")}
+
+    def test_reversed_addresses_and_block_lists_are_none(self, judge: Judge) -> None:
+        addresses = [f"{number}.{number + 7}.0.10.dnsbl-x.com" for number in range(8)]
+        rows = failing(2000, octets=8, domain="dnsbl-x.com", samples=addresses, labels=2000)
+        assert not [one for one in judge([rows, failing(5000, domain="spamhaus.org")]) if one.score >= 0.5]
+
+    def test_a_finding_of_one_kind_does_not_hide_the_other(self, judge: Judge) -> None:
+        found = judge([carrying(500, answered_names=500), failing(5000, domain="victim-x.com")])
+        assert {(one.detector, one.subject) for one in found} == {(None, "198.51.100.7"), ("flood", "198.51.100.7")}
+
+    def test_a_flood_from_an_old_store_is_one(self, tmp_path: Path) -> None:
+        with Store(tmp_path) as store:
+            UnusualTables(store, 10**9)
+            store.rows("ALTER TABLE unusual DROP COLUMN answered_names")
+            store.rows("INSERT INTO unusual BY NAME SELECT 'a' AS client, 7 AS names, 3 AS failed_names")
+        with Store(tmp_path) as store:
+            UnusualTables(store, 10**9)
+            assert store.rows("SELECT answered_names FROM unusual") == [(4,)]

@@ -31,6 +31,8 @@ class Anomaly:
     evidence: Mapping[str, Any]
     """The evidence, as JSON has it. ``domains`` lists the registered domains that the finding is based on,
     the most significant first: a dismissal of the finding applies to others that are based on the same."""
+    detector: str | None = None
+    """The name that it is reported under; None for the detector's own. What looks for one thing may meet another."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class _Running:
         self._histogram = [0] * (len(SCORE_BOUNDS) + 1)
         self._judged: datetime | None = None
         self._failed = ""
-        self._threshold = context.config.detectors.thresholds.get(self.name, THRESHOLD)
+        self._thresholds = context.config.detectors.thresholds
         self._latest: Sequence[Anomaly] = ()
         self._asked: datetime | None = None
         try:
@@ -94,11 +94,11 @@ class _Running:
             self._score_sum += anomaly.score
         if not apart:
             self._latest = [anomaly for anomaly, _ in said]
-        return [finding for anomaly, finding in said if anomaly.score >= self._threshold]
+        return [found for anomaly, found in said if anomaly.score >= self._thresholds.get(found.detector, THRESHOLD)]
 
     def scores(self) -> list[Score]:
         """Return the scores of the last run."""
-        return [(self.name, each.subject_type, each.subject, each.score) for each in self._latest]
+        return [(each.detector or self.name, each.subject_type, each.subject, each.score) for each in self._latest]
 
     def health(self) -> DetectorHealth:
         """Return how the detector does; one that cannot even say so has that as a problem."""
@@ -165,7 +165,7 @@ def enabled(disabled: Iterable[str]) -> list[EntryPoint]:
 
 def _finding(detector: str, anomaly: Anomaly) -> Finding:
     return Finding(
-        detector,
+        anomaly.detector or detector,
         anomaly.subject_type,
         anomaly.subject,
         anomaly.score,

@@ -15,7 +15,9 @@ from typing import Any, ClassVar, Final
 
 from scipy.cluster.hierarchy import DisjointSet
 
+from dnsvigil.detectors import floods
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.detectors.floods import Flood
 from dnsvigil.features.leaks import COUNTS, Leaks, Row
 from dnsvigil.features.warninglists import warning_list
 from dnsvigil.features.watch import is_never_young
@@ -29,12 +31,13 @@ class Window:
     length: timedelta
     every: timedelta
     half: float
+    flood_half: float  # names that do so of a flood
 
 
 WINDOWS: Final = (
-    Window(timedelta(hours=2), timedelta(minutes=1), 800),
-    Window(timedelta(hours=7), timedelta(minutes=5), 1400),
-    Window(timedelta(hours=24), timedelta(minutes=15), 5000),
+    Window(timedelta(hours=2), timedelta(minutes=1), 800, 300),
+    Window(timedelta(hours=7), timedelta(minutes=5), 1400, 1000),
+    Window(timedelta(hours=24), timedelta(minutes=15), 5000, 3000),
 )
 
 _TEXT: Final = 3.0  # times as much weighs what is asked for with types that can carry anything, beside once
@@ -88,8 +91,11 @@ SERVICES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Registered domains below which names are long by design, and why; the public suffixes' own customers are apart."""
 
+_REVERSE: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}|([0-9a-f]\.){15,}[0-9a-f]")
 _UUIDS: Final = re.compile(r"(?:^|\.)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?:\.|$)")
 _PROBES: Final = re.compile(r"[a-z]{7,15}(?:\.[a-z]{2,8}){0,2}")
+_PROBES_PER_MINUTE: Final = 0.3  # of a client at most; a browser sends three when it starts
+_MOST_PROBES: Final = 300  # below a domain, at whatever rate
 _ESCAPED: Final = re.compile(r"\\x([0-9a-f]{2})")
 _HEX: Final = re.compile(r"[0-9a-f]{18,}")
 _PING: Final = re.compile(r"p[a-z0-5]{6,8}")
@@ -118,12 +124,12 @@ class Tunnel(Detector):
             step = (now - datetime.min) // window.every
             if window not in self._said or self._said[window][0] != step:
                 self._said[window] = step, self._judge(read, now, window)
-        worst: dict[tuple[str, str], Anomaly] = {}
+        worst: dict[tuple[str | None, str, str], Anomaly] = {}
         for _, said in self._said.values():
             for anomaly in said:
                 # What has ended is still in the sums, and is no finding any more.
                 if anomaly.last_seen > now - QUIET:
-                    key = anomaly.subject_type, anomaly.subject
+                    key = anomaly.detector, anomaly.subject_type, anomaly.subject
                     worst[key] = max(worst.get(key, anomaly), anomaly, key=lambda one: one.score)
         return sorted(worst.values(), key=lambda one: -one.score)[:_MOST_TOLD]
 
@@ -140,9 +146,53 @@ class Tunnel(Detector):
             if row["names"] >= _LEAST_NAMES and _octets(row) * _standing(row)[0] >= least
         }
         self._counts["domains_judged"] += len(domains)
-        pairs = self._leaks.carried(read, since, now, list(domains))
-        told = [one for group in _groups(pairs, domains, window) for one in group.anomalies()]
+        pairs, flooding, left = _apart(self._leaks.carried(read, since, now, list(domains)), domains)
+        told = [one for group in _groups(pairs, domains | left, window) for one in group.anomalies()]
+        others = {name: row["names"] for name, row in left.items()}
+        told += floods.anomalies(flooding, domains, others, window.length.total_seconds() / 3600, window.flood_half)
         return [anomaly for anomaly in told if anomaly.score >= _LEAST_SCORE]
+
+
+def _apart(pairs: Sequence[Row], domains: Mapping[str, Row]) -> tuple[list[Row], list[Flood], dict[str, Row]]:
+    """Return what may carry data, the floods, and the sums of domains that have floods without them.
+
+    Of a domain with very many clients only some are among the pairs; where those are a flood, so are the others.
+    """
+    carrying, flooding = [], []
+    flooded = set()
+    # Whoever has a tunnel among them does not make one of what the others do.
+    besides = {name: dict(row) for name, row in domains.items()}
+    for row in filter(floods.way_back, pairs):
+        besides[row["domain"]].update({name: besides[row["domain"]][name] - row[name] for name in COUNTS})
+    for row in pairs:
+        domain = domains[row["domain"]]
+        names = _below(row)
+        if count := floods.flooding(row, besides[row["domain"]], names):
+            flooded.add(row["domain"])
+            flooding.append(Flood(row, count, _weighed(row, domain, count, names), row["samples"] or ()))
+        if rest := floods.without_flood(row, count):
+            carrying.append(rest)
+    left: dict[str, Row] = {}
+    for name in flooded:
+        rests = [row for row in carrying if row["domain"] == name]
+        left[name] = {"domain": name} | {each: sum(int(row[each]) for row in rests) for each in COUNTS}
+        for row in rests:
+            row["clients"] = len(rests)
+    return carrying, flooding, left
+
+
+def _weighed(row: Row, domain: Row, count: int, names: Sequence[str]) -> float:
+    """Return how many names of a flood there are, less what such names may be besides."""
+    # What repeats in names, as the octets of reversed addresses, is not random.
+    random = min(count, row["labels"])
+    standing, _ = _standing(domain)
+    if standing >= _POPULAR:  # a popular victim
+        standing **= 0.25
+    minutes = max((row["last_seen"] - row["first_seen"]).total_seconds() / 60, 10)
+    probes = domain["names"] < _MOST_PROBES or count < _PROBES_PER_MINUTE * minutes
+    looks = _looks(names, domain, probes=probes)[0]
+    reverse = sum(bool(_REVERSE.fullmatch(name)) for name in names) / max(len(names), 1)
+    return float(random * standing * looks * (1 - reverse))
 
 
 def _octets(row: Row) -> float:
@@ -290,10 +340,15 @@ def _groups(pairs: Iterable[Row], domains: Mapping[str, Row], window: Window) ->
     return groups
 
 
-def _pair(row: Row, domain: Row) -> _Pair:
+def _below(row: Row) -> list[str]:
+    """Return samples of names, without the domain."""
     ending = len(row["domain"]) + 1
     names = [name[:-ending] for name in dict.fromkeys(row["samples"] or ()) if len(name) > ending]
-    names = names[:: len(names) // _LOOKED_AT + 1]  # from all hours alike
+    return names[:: len(names) // _LOOKED_AT + 1]  # from all hours alike
+
+
+def _pair(row: Row, domain: Row) -> _Pair:
+    names = _below(row)
     share, why = _standing(domain)
     looks, reason = _looks(names, domain)
     return _Pair(row, names, _density(names), share * looks, [*why, *reason])
@@ -320,7 +375,7 @@ def _standing(domain: Row) -> tuple[float, list[str]]:
     return least, [why for why, share in shares.items() if share == least]
 
 
-def _looks(names: Sequence[str], domain: Row) -> tuple[float, list[str]]:
+def _looks(names: Sequence[str], domain: Row, *, probes: bool = True) -> tuple[float, list[str]]:
     """Return the share of the octets of names that may be data, going by their shape; and why."""
     failing = domain["failed_names"] >= 0.98 * domain["names"]
     octets = carrying = 0.0
@@ -329,7 +384,7 @@ def _looks(names: Sequence[str], domain: Row) -> tuple[float, list[str]]:
         share = 1.0
         if _UUIDS.search(name):
             share, reason = _UUID, "UUIDs, as of telemetry"
-        elif failing and _PROBES.fullmatch(name):
+        elif failing and probes and _PROBES.fullmatch(name):
             share, reason = _PROBE, "failing names of letters, as of browsers' probes"
         elif (before := _before_mention(name)) is not None:
             # What is no longer than the name of a host is taken for one.

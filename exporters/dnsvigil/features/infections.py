@@ -83,6 +83,7 @@ class Flood:
     names: int
     first: datetime
     last: datetime
+    domain: str | None = None  # in which most of the names are that are kept
 
 
 def _young(recent: ir.Table) -> ir.Table:
@@ -161,8 +162,17 @@ def meetings(recent: ir.Table) -> ir.Table:
 
 
 def floods(recent: ir.Table) -> ir.Table:
-    """Return the sums of each ``client`` that queries more new names than are kept."""
+    """Return the sums of each ``client`` that queries more new names than are kept.
+
+    With it comes the ``domain`` in which most of those are that are kept, if there is one.
+    """
     t = recent.filter(recent.domain == FLOOD)
+    kept = recent.filter(recent.domain.notin([FLOOD, SINGLE_LABEL])).semi_join(t, "client")
+    kept = kept.group_by("client", "domain").agg(names=kept.names.sum())
+    top = kept.group_by("client").agg(
+        domain=kept.domain.argmax(kept.names), most=kept.names.max(), all=kept.names.sum()
+    )
+    top = top.filter(2 * top.most > top["all"]).select("client", "domain")
     t = t.group_by("client").agg(
         queries=t.queries.sum(),
         failures=t.failures.sum(),
@@ -170,7 +180,9 @@ def floods(recent: ir.Table) -> ir.Table:
         first=t.first_seen.min(),
         last=t.last_seen.max(),
     )
-    return t.order_by(ibis.desc("queries"), "client").limit(MOST_CLIENTS)
+    t = t.order_by(ibis.desc("queries"), "client").limit(MOST_CLIENTS)
+    t = t.left_join(top, "client")
+    return t.select("client", "queries", "failures", "names", "first", "last", "domain")
 
 
 def hits(recent: ir.Table) -> ir.Table:

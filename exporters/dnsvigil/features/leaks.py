@@ -19,8 +19,8 @@ from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, recent_hours, unusual
 from dnsvigil.store.findings import Read
 
 COUNTS: Final = (
-    "queries", "failures", "names", "failed_names", "text_names", "design_names", "labels", "label_bytes",
-    "answer_bytes",
+    "queries", "failures", "names", "failed_names", "answered_names", "text_names", "design_names", "labels",
+    "label_bytes", "answer_bytes",
 )  # fmt: skip
 """What is summed up, as records.UNUSUAL has it."""
 

@@ -131,7 +131,7 @@ def firsts(noted: ir.Table) -> ir.Table:
     block_list = grouped.answers.filter(lambda answer: ~answer.startswith("127.")).length() == 0
     policy = grouped.answers.filter(lambda answer: answer.re_search(_MAIL_POLICY)).length() > 0
     design = ((grouped.answers.length() > 0) & (block_list | policy)).fill_null(False)
-    return grouped.mutate(design=design)
+    return grouped.mutate(design=design, answered=(grouped.answers.length() > 0).fill_null(False))
 
 
 def parts(firsts: ir.Table) -> ir.Table:
@@ -182,6 +182,7 @@ def unusual(noted: ir.Table, firsts: ir.Table, parts: ir.Table) -> ir.Table:
             firsts,
             names=one,
             failed_names=firsts.failed.cast("int64"),
+            answered_names=firsts.answered.cast("int64"),
             text_names=firsts.text.cast("int64"),
             design_names=firsts.design.cast("int64"),
             sample=firsts.qname,

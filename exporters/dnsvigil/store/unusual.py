@@ -31,6 +31,9 @@ _SCHEMA: Final = "".join(
 ) + (
     "CREATE TABLE IF NOT EXISTS seen_names (generation BIGINT, hash UBIGINT);\n"
     "CREATE TABLE IF NOT EXISTS young_domains (hash UBIGINT, first_seen TIMESTAMP);\n"
+    # Older stores do not have it.
+    "ALTER TABLE unusual ADD COLUMN IF NOT EXISTS answered_names BIGINT;\n"
+    "UPDATE unusual SET answered_names = names - failed_names WHERE answered_names IS NULL;\n"
 )
 
 

@@ -1,0 +1,171 @@
+"""Tells floods of random names from data, in what clients ask for below a domain, and reports them.
+
+A tunnel needs a way back, or names that carry. The names of a flood are short, come fast or from many clients, and
+nothing comes back. docs/detectors/tunnel.md has the rule.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dnsvigil.detectors.detector import Anomaly
+from dnsvigil.features.leaks import COUNTS, Row
+
+NAME: Final = "flood"
+"""The name that floods are reported under."""
+
+MANY: Final = 10
+"""Clients of a domain from which on they need not be fast."""
+
+_SHORT: Final = 24  # octets of new labels in a name at most, on average, that carry little
+_FAST: Final = 10  # names a minute at least; what leaks in short names is slower, or would not use short names
+_UNANSWERED: Final = 0.9  # of the names at least, where the clients are many and slow
+_TEXT_BACK: Final = 0.05  # of the answered names at least are asked with types whose answers can carry anything
+_ANSWER_BACK: Final = 4  # octets of new answers at least, for each answered name
+_PER_CLIENT: Final = 0.004  # more of a flood is needed for each further client
+_LED: Final = 2 / 3  # of all, that make the finding one client's own
+_CRITICAL: Final = 3_000  # names a minute
+_SHOWN_CLIENTS: Final = 20
+_SHOWN_DOMAINS: Final = 10
+_SHOWN: Final = 6  # samples
+
+_COUNTER: Final = re.compile(r"[0-9a-f]{1,6}")
+_DATA: Final = 9  # characters of a label at least that may hold data beside a counter
+_BEGINNING: Final = 3  # characters that all names of a session begin with
+_LEAST_SAMPLES: Final = 4
+_MOST: Final = 0.75  # of the samples
+
+
+@dataclass(frozen=True)
+class Flood:
+    """What one client sends of a flood below one domain."""
+
+    row: Row
+    names: int
+    weighed: float  # the same, by what else such names may be
+    samples: Sequence[str]  # whole names
+
+    @property
+    def rate(self) -> float:
+        """Names a minute, over all the time in which there were any."""
+        seconds = (self.row["last_seen"] - self.row["first_seen"]).total_seconds()
+        return float(self.names / max(seconds / 60, 1))
+
+
+def flooding(row: Row, domain: Row, names: Sequence[str]) -> int:
+    """Return how many of the names that a client asked for below a domain are a flood's: all, some, or none.
+
+    ``names`` are samples, without the domain.
+    """
+    count, answered = int(row["names"]), int(row["answered_names"])
+    lost = count - answered
+    back = way_back(row)
+    if back and 2 * lost < count:
+        return 0
+    flood = lost if back else count
+    unanswered = domain["names"] - domain["answered_names"] >= _UNANSWERED * domain["names"]
+    many = row["clients"] >= MANY and unanswered and count < _LED * domain["names"]
+    fast = flood >= _FAST * max(int(row["active"]), 1)
+    if many and not way_back(domain):
+        return flood
+    short = row["label_bytes"] <= _SHORT * count
+    return flood if short and (fast or many) and not has_structure(names) else 0
+
+
+def way_back(row: Row) -> bool:
+    """Tell whether answers may carry data."""
+    answered = row["answered_names"]
+    text = min(row["text_names"] - row["design_names"], answered)
+    return bool(answered and (text > _TEXT_BACK * answered or row["answer_bytes"] >= _ANSWER_BACK * answered))
+
+
+def has_structure(names: Sequence[str]) -> bool:
+    """Tell whether names carry data in order: beside a counter, or behind a beginning that all have."""
+    if len(names) < _LEAST_SAMPLES:
+        return False
+    numbered = 0
+    for name in names:
+        labels = name.split(".")
+        counters = [label for label in labels if _COUNTER.fullmatch(label)]
+        numbered += bool(counters) and any(len(label) >= _DATA for label in labels)
+    ((_, alike),) = Counter(name[:_BEGINNING] for name in names).most_common(1)
+    return numbered >= _MOST * len(names) or alike >= _MOST * len(names)
+
+
+def without_flood(row: Row, flood: int) -> Row | None:
+    """Return what is left of a row without a flood's names; None where nothing is.
+
+    The octets of its labels are taken to be shared out evenly.
+    """
+    left = row["names"] - flood
+    if left <= 0:
+        return None
+    part = left / row["names"]
+    shares = {name: round(row[name] * part) for name in ("queries", "labels", "label_bytes")}
+    bounded = {name: min(row[name], left) for name in ("text_names", "design_names", "answered_names")}
+    return {**row, **shares, **bounded, "names": left, "failed_names": 0, "failures": 0}
+
+
+def anomalies(
+    floods: Iterable[Flood], domains: Mapping[str, Row], left: Mapping[str, int], hours: float, half: float
+) -> list[Anomaly]:
+    """Return a flood's client where most of it is its own, else the domain with its clients.
+
+    ``domains`` are the sums of all clients, of which only some are among the floods; ``left`` are the names of each
+    domain that are no flood's. So many names as ``half`` make a score of one half, more where very many clients ask:
+    that a name fails now and then is nobody's flood.
+    """
+    by_domain: defaultdict[str, list[Flood]] = defaultdict(list)
+    for flood in floods:
+        by_domain[flood.row["domain"]].append(flood)
+    by_client: defaultdict[str, list[Flood]] = defaultdict(list)
+    found = []
+    for name, members in by_domain.items():
+        shown = sum(flood.names for flood in members)
+        whole = max(domains[name]["names"] - left.get(name, 0), shown)
+        leading = max(members, key=lambda flood: flood.names)
+        if leading.names >= _LED * whole:
+            by_client[leading.row["client"]].append(leading)
+        else:
+            found.append(_anomaly(("domain", name), members, whole / shown, hours, half))
+    for client, members in by_client.items():
+        found.append(_anomaly(("client", client), members, 1.0, hours, half))
+    return found
+
+
+def _anomaly(subject: tuple[str, str], floods: Iterable[Flood], scale: float, hours: float, half: float) -> Anomaly:
+    """Return what these floods are; there is ``scale`` times as much of them."""
+    members = sorted(floods, key=lambda flood: -flood.names)
+    names = round(scale * sum(flood.names for flood in members))
+    weighed = sum(flood.weighed for flood in members) * scale
+    sums = {name: sum(int(flood.row[name]) for flood in members) for name in COUNTS}
+    rate = sum(flood.rate for flood in members) * scale
+    clients = members[0].row["clients"] if subject[0] == "domain" else 1
+    half *= 1 + _PER_CLIENT * (clients - 1)
+    domains = list(dict.fromkeys(flood.row["domain"] for flood in members))
+    below = domains[0] if len(domains) == 1 else f"{len(domains)} domains"
+    who = f"Client {subject[1]} sends" if subject[0] == "client" else f"{clients:,} clients send"
+    answered = min(sums["answered_names"] / max(sums["names"], 1), 1)
+    evidence: dict[str, Any] = {
+        "what": f"{who} a flood of random names below {below}: {names:,} names, {answered:.0%} of them answered.",
+        "domains": domains[:_SHOWN_DOMAINS],
+        "clients": list(dict.fromkeys(flood.row["client"] for flood in members))[:_SHOWN_CLIENTS],
+        "clients_asking": clients,
+        "hours": hours,
+        "flood_names": names,
+        "names_per_minute": round(rate, 1),
+        "mean_name_octets": round(sums["label_bytes"] / max(sums["names"], 1), 1),
+        **sums,
+        "samples": [name for flood in members for name in flood.samples[:_SHOWN]][:_SHOWN],
+    }
+    return Anomaly(
+        *subject,
+        weighed / (weighed + half),
+        "critical" if rate >= _CRITICAL else "warning",
+        min(flood.row["first_seen"] for flood in members),
+        max(flood.row["last_seen"] for flood in members),
+        evidence,
+        NAME,
+    )
