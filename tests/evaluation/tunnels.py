@@ -14,7 +14,7 @@ from typing import Final
 
 from dnsvigil.config import Config, Detectors
 from dnsvigil.store.findings import Finding
-from lab import evasions, lookalikes, sensor, tunnels
+from lab import evasions, floods, lookalikes, sensor, tunnels
 from lab.population import Population, addresses, popular_names
 from lab.transactions import Session, Transactions, mixed
 
@@ -33,6 +33,8 @@ STYLES: Final[dict[str, dict[str, object]]] = {
     "60 bytes at once": {"encoding": "hex", "chunk": 60, "jitter": 1.0},
     "TXT": {"encoding": "hex", "qtype": "TXT"},
 }
+FLOODS: Final = {"one client": (1, 5.0), "400 clients": (400, 5.0), "400 clients, slow": (400, 0.3)}
+"""Clients, and names a second, of floods of 3,000 names."""
 CLIENTS: Final = 2_000
 DAY: Final = 24.0
 SEED: Final = 101  # nothing was chosen on this one and those above it
@@ -137,6 +139,7 @@ def main() -> None:
     _captures()
     _programs()
     _leaks()
+    _floods()
     _lookalikes()
     _everyday()
 
@@ -178,6 +181,31 @@ def _leaks() -> None:
     times = [when for when, _ in of(disguised, watch(of_parts(parts([disguised])), config=CONFIG, seconds=300))]
     after = f"{(min(times) - START) / 3600:.1f} hours" if times else "never"
     print(f"In others' clothes, 10 bytes a minute: found after {after}\n")
+
+
+def _floods() -> None:
+    print("Floods of 3,000 random names: the score, and whether a leak was found instead, or beside it\n")
+    made: list[Session] = []
+    for values in floods.STYLES.values():
+        for count, rate in FLOODS.values():
+            number = len(made)
+            clients = [f"10.{number}.{place // 200}.{place % 200 + 1}" for place in range(count)]
+            made.append(
+                floods.flood(
+                    clients, f"victim{number}-x.com", seed=SEED + number, start=START + 600, per_second=rate,
+                    **values,  # type: ignore[arg-type]
+                )
+            )  # fmt: skip
+    watched = watch(of_parts(parts(made)), config=CONFIG)
+    cells = []
+    for flood in made:
+        found = [finding for _, finding in of(flood, watched)]
+        scores = [finding.score for finding in found if finding.detector == "flood"]
+        leak = ", a leak" if any(finding.detector == "tunnel" for finding in found) else ""
+        cells.append((f"{max(scores):.2f}" if scores else "-") + leak)
+    width = len(FLOODS)
+    rows = [(style, *cells[width * place : width * (place + 1)]) for place, style in enumerate(floods.STYLES)]
+    table(("names", *FLOODS), rows)
 
 
 def _lookalikes() -> None:

@@ -57,7 +57,8 @@ class Flood:
 def flooding(row: Row, domain: Row, names: Sequence[str]) -> int:
     """Return how many of the names that a client asked for below a domain are a flood's: all, some, or none.
 
-    ``names`` are samples, without the domain.
+    ``names`` are samples, without the domain. ``domain`` has its sums without tunnels, and the most names of one
+    client as ``leading``.
     """
     count, answered = int(row["names"]), int(row["answered_names"])
     lost = count - answered
@@ -66,7 +67,7 @@ def flooding(row: Row, domain: Row, names: Sequence[str]) -> int:
         return 0
     flood = lost if back else count
     unanswered = domain["names"] - domain["answered_names"] >= _UNANSWERED * domain["names"]
-    many = row["clients"] >= MANY and unanswered and count < _LED * domain["names"]
+    many = row["clients"] >= MANY and unanswered and domain["leading"] < _LED * domain["names"]
     fast = flood >= _FAST * max(int(row["active"]), 1)
     if many and not way_back(domain):
         return flood
@@ -76,9 +77,10 @@ def flooding(row: Row, domain: Row, names: Sequence[str]) -> int:
 
 def way_back(row: Row) -> bool:
     """Tell whether answers may carry data."""
-    answered = row["answered_names"]
-    text = min(row["text_names"] - row["design_names"], answered)
-    return bool(answered and (text > _TEXT_BACK * answered or row["answer_bytes"] >= _ANSWER_BACK * answered))
+    # Block lists answer as well, and mail policy is text; neither carries anything.
+    answered = row["answered_names"] - row["design_names"]
+    text = min(row["text_names"], answered)
+    return bool(answered > 0 and (text > _TEXT_BACK * answered or row["answer_bytes"] >= _ANSWER_BACK * answered))
 
 
 def has_structure(names: Sequence[str]) -> bool:
@@ -100,8 +102,8 @@ def without_flood(row: Row, flood: int) -> Row | None:
     The octets of its labels are taken to be shared out evenly.
     """
     left = row["names"] - flood
-    if left <= 0:
-        return None
+    if not flood or left <= 0:
+        return None if flood else row
     part = left / row["names"]
     shares = {name: round(row[name] * part) for name in ("queries", "labels", "label_bytes")}
     bounded = {name: min(row[name], left) for name in ("text_names", "design_names", "answered_names")}

@@ -94,8 +94,8 @@ SERVICES: Final[Mapping[str, str]] = {
 _REVERSE: Final = re.compile(r"\d{1,3}(\.\d{1,3}){3}|([0-9a-f]\.){15,}[0-9a-f]")
 _UUIDS: Final = re.compile(r"(?:^|\.)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?:\.|$)")
 _PROBES: Final = re.compile(r"[a-z]{7,15}(?:\.[a-z]{2,8}){0,2}")
-_PROBES_PER_MINUTE: Final = 0.3  # of a client at most; a browser sends three when it starts
-_MOST_PROBES: Final = 300  # below a domain, at whatever rate
+_PROBES_PER_CLIENT: Final = 5  # a minute at most, though many browsers are behind its address
+_PROBES_PER_DOMAIN: Final = 200
 _ESCAPED: Final = re.compile(r"\\x([0-9a-f]{2})")
 _HEX: Final = re.compile(r"[0-9a-f]{18,}")
 _PING: Final = re.compile(r"p[a-z0-5]{6,8}")
@@ -147,7 +147,7 @@ class Tunnel(Detector):
         }
         self._counts["domains_judged"] += len(domains)
         pairs, flooding, left = _apart(self._leaks.carried(read, since, now, list(domains)), domains)
-        told = [one for group in _groups(pairs, domains | left, window) for one in group.anomalies()]
+        told = [one for group in _groups(pairs, domains, left, window) for one in group.anomalies()]
         others = {name: row["names"] for name, row in left.items()}
         told += floods.anomalies(flooding, domains, others, window.length.total_seconds() / 3600, window.flood_half)
         return [anomaly for anomaly in told if anomaly.score >= _LEAST_SCORE]
@@ -161,9 +161,13 @@ def _apart(pairs: Sequence[Row], domains: Mapping[str, Row]) -> tuple[list[Row],
     carrying, flooding = [], []
     flooded = set()
     # Whoever has a tunnel among them does not make one of what the others do.
-    besides = {name: dict(row) for name, row in domains.items()}
-    for row in filter(floods.way_back, pairs):
-        besides[row["domain"]].update({name: besides[row["domain"]][name] - row[name] for name in COUNTS})
+    besides = {name: {**row, "leading": 0} for name, row in domains.items()}
+    for row in pairs:
+        domain = besides[row["domain"]]
+        if floods.way_back(row):
+            domain.update({name: domain[name] - row[name] for name in COUNTS})
+        else:
+            domain["leading"] = max(domain["leading"], row["names"])
     for row in pairs:
         domain = domains[row["domain"]]
         names = _below(row)
@@ -189,7 +193,7 @@ def _weighed(row: Row, domain: Row, count: int, names: Sequence[str]) -> float:
     if standing >= _POPULAR:  # a popular victim
         standing **= 0.25
     minutes = max((row["last_seen"] - row["first_seen"]).total_seconds() / 60, 10)
-    probes = domain["names"] < _MOST_PROBES or count < _PROBES_PER_MINUTE * minutes
+    probes = count < _PROBES_PER_CLIENT * minutes and domain["names"] < _PROBES_PER_DOMAIN * minutes
     looks = _looks(names, domain, probes=probes)[0]
     reverse = sum(bool(_REVERSE.fullmatch(name)) for name in names) / max(len(names), 1)
     return float(random * standing * looks * (1 - reverse))
@@ -314,8 +318,11 @@ class _Group:
         )
 
 
-def _groups(pairs: Iterable[Row], domains: Mapping[str, Row], window: Window) -> list[_Group]:
-    """Join clients and domains: a leak may be spread over a few of each."""
+def _groups(pairs: Iterable[Row], domains: Mapping[str, Row], left: Mapping[str, Row], window: Window) -> list[_Group]:
+    """Join clients and domains: a leak may be spread over a few of each.
+
+    ``left`` are the sums of domains that have floods without them.
+    """
     made = [_pair(row, domains[row["domain"]]) for row in pairs]
     linked = DisjointSet()
     for pair in made:
@@ -334,7 +341,8 @@ def _groups(pairs: Iterable[Row], domains: Mapping[str, Row], window: Window) ->
         clients = len({pair.client for pair in members})
         if len({pair.domain for pair in members}) == 1 and members[0].row["clients"] > len(members):
             # Of a domain with many clients only some are told; the others' part is taken to be like theirs.
-            whole, shown = _octets(domains[members[0].domain]), sum(_octets(pair.row) for pair in members)
+            name = members[0].domain
+            whole, shown = _octets(left.get(name, domains[name])), sum(_octets(pair.row) for pair in members)
             told, clients = told * max(whole / max(shown, 1), 1), members[0].row["clients"]
         groups.append(_Group(members, window, clients, told))
     return groups
