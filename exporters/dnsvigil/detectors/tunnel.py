@@ -192,7 +192,7 @@ def _weighed(row: Row, domain: Row, count: int, names: Sequence[str]) -> float:
     standing, _ = _standing(domain)
     if standing >= _POPULAR:  # a popular victim
         standing **= 0.25
-    minutes = max((row["last_seen"] - row["first_seen"]).total_seconds() / 60, 10)
+    minutes = max((row["last_seen"] - row["first_seen"]).total_seconds() / 60, 5)
     probes = count < _PROBES_PER_CLIENT * minutes and domain["names"] < _PROBES_PER_DOMAIN * minutes
     looks = _looks(names, domain, probes=probes)[0]
     reverse = sum(bool(_REVERSE.fullmatch(name)) for name in names) / max(len(names), 1)
