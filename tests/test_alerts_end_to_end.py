@@ -93,7 +93,7 @@ def test_exactly_the_failing_zone_is_reported_and_resolved(tmp_path: Path) -> No
     description = arrived[0]["annotations"]["description"]
     ratio = re.search(r"On 192\.0\.2\.1, ([\d.]+)% of", description)
     assert ratio and 10 < float(ratio[1]) < 14, description
-    assert "a.example" in description and "the threshold is 10%" in description
+    assert "a.example" in description and "The threshold is 10%" in description
 
 
 KILLS = 10
@@ -107,10 +107,17 @@ FINDING = {
 }
 
 
+def answers(url: str) -> bool:
+    try:
+        get(url)
+    except OSError:
+        return False
+    return True
+
+
 def hand_over(url: str, state: Path, finding: dict[str, object]) -> None:
-    token = state / "api-token"
-    headers = {"Authorization": f"Bearer {token.read_text().strip()}"} if token.exists() else {}
-    headers["Content-Type"] = "application/json"
+    token = (state / "api-token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/api/findings", json.dumps(finding).encode(), headers)
 
     def taken() -> bool:
@@ -140,6 +147,7 @@ def test_a_collector_that_is_killed_again_and_again_resolves_nothing(tmp_path: P
         arrived = alerting.arrived
         programs.callback(traffic.ended.set)
         traffic.start()
+        wait_until("it is ready", lambda: answers(f"{collector.url}/-/ready"), 60)
         hand_over(collector.url, state, FINDING)
 
         def counted() -> float:
