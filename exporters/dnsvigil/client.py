@@ -26,6 +26,7 @@ import yaml
 
 from dnsvigil.config import Client, Config
 from dnsvigil.httpd.access import TOKEN_FILE
+from dnsvigil.opening import check_file, open_file
 
 _SECONDS: Final = 30.0
 _MAX_ANSWER: Final = 256 << 20  # bytes
@@ -150,7 +151,7 @@ def _bearer(path: Path) -> dict[str, str]:
 def _secret(path: Path) -> bytes:
     """Return what a file holds, less the end of its line; one that all may read holds no secret."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_SECRET + 1)
     except OSError as error:
@@ -233,6 +234,12 @@ def _connect(
 
 
 def _tls(client: Client) -> ssl.SSLContext:
+    try:
+        for path in (client.ca_file, client.cert_file, client.key_file):
+            if path:
+                check_file(path)
+    except OSError as error:
+        raise ClientError(f"{path} cannot be read: {error.strerror}", usage=True) from error
     try:
         context = ssl.create_default_context(cafile=str(client.ca_file) if client.ca_file else None)
     except (OSError, ssl.SSLError) as error:

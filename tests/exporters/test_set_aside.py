@@ -8,8 +8,6 @@ import logging
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -470,13 +468,22 @@ def test_a_thread_that_ends_by_an_error_is_reported(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("path", ["fifo", "/dev/zero", "/dev/ptmx", "nothing"])
-def test_ingest_waits_for_nothing_that_is_no_file(tmp_path, path):
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["ingest"], 1),
+        (["flows", "top"], 1),
+        (["train", "--names"], 1),
+        (["findings", "--token-file"], 2),
+        (["findings", "--url", "https://127.0.0.1:1", "--ca-file"], 2),
+    ],
+)
+def test_no_command_waits_for_what_is_no_file(tmp_path, words, status, path, capsys, caplog):  # noqa: PLR0917
     os.mkfifo(tmp_path / "fifo")
-    command = [sys.executable, "-m", "dnsvigil", "-c", write_config(tmp_path), "--state", tmp_path / "state", "ingest"]
-    done = subprocess.run([*command, tmp_path / path], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "cannot be read" in done.stderr
-    assert "Traceback" not in done.stderr
+    config = write_config(tmp_path, listen="127.0.0.1:1")
+    assert main(["-c", str(config), "--state", str(tmp_path / "state"), *words, str(tmp_path / path)]) == status
+    said = capsys.readouterr().err + caplog.text
+    assert "not a regular file" in said or "No such file" in said
 
 
 def test_an_endless_gzip_is_a_damaged_file(tmp_path, monkeypatch):

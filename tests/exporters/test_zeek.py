@@ -544,3 +544,10 @@ class TestRealLogs:
         folder = shared_data / "zeek-logs" / "zed-sample-data"
         expected = Counter(map(repr, plain_rows(folder / "zeek-json" / "dns.json.gz")))
         assert Counter(map(repr, logs["json"].rows)) == expected
+
+
+@pytest.mark.parametrize("name", [b"unset_field", b"empty_field", b"set_separator"])
+def test_a_header_with_nul_bytes_names_no_columns(name):
+    """What DuckDB would be given in its query ends at such a byte."""
+    sign = b"#" + name + b"\t-\0x\n"
+    assert Header.parse(b"#separator \\x09\n" + sign + b"#path\tdns\n#fields\tts\tquery\n") is None

@@ -283,10 +283,10 @@ class _Folder:
 def given_files(path: Path) -> Iterable[Path]:
     """Return the files below a folder, but for those that nfcapd still writes; a file that is given is itself.
 
-    Raises ``OSError`` for a path that is not there.
+    Raises ``OSError`` for a path that is not there, or is no file.
     """
     if not path.is_dir():
-        path.stat()
+        check_file(path)
         return [path]
     found = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith("nfcapd.current")]
     return sorted(found, key=lambda file: (begin_of(file.name) or datetime.min, file))

@@ -64,7 +64,8 @@ class Header:
             values[name] = rest
         fields = values.get("fields", [])
         unset = (values.get("unset_field") or ["-"])[0]
-        if not fields or separator in "\0\r" or separator in unset:
+        words = [unset, *values.get("set_separator", []), *values.get("empty_field", [])]
+        if not fields or separator in "\0\r" or separator in unset or any("\0" in each for each in words):
             return None
         return cls(
             text=text,
