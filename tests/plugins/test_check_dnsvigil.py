@@ -212,7 +212,7 @@ def test_the_worst_server_decides_and_few_queries_decide_nothing():
         assert verbose[1:] == [
             "WARNING: 192.0.2.1: 7.00 % of 1000 queries failed (servfail 70)",
             "OK: 192.0.2.2: 1.00 % of 400 queries failed (servfail 4)",
-            "OK: 192.0.2.3: 100 queries, too few to tell (fewer than 100)",
+            "OK: 192.0.2.3: 100 queries, too few to evaluate (fewer than 100)",
         ]
         asked = check(*zone, "-vv", "-z", 'A."quoted".example.', "--window", "15m")[1]
         assert r'dnsvigil_zone_queries_total{dns_zone="a.\"quoted\".example", server!="other"}[15m]' in asked
@@ -252,10 +252,10 @@ def zone_row(server: str, queries: int, zone: str = "a.example", **reasons: int)
         ([zone_row("cache1", 100, servfail=8)], True, 1, "| 'cache1'=8.00%;7;;0;100 'cache1 queries'=100;;;0"),
         ([zone_row("cache1", 100, servfail=8), zone_row("cache2", 100, timeout=8)], True, 2, "cache2: 8.00 % of"),
         ([zone_row("cache1", 100, servfail=8)], False, 3, "the newest data is of 2026-03-01T12:04:00Z"),
-        ([zone_row("cache1", 49, servfail=49)], True, 3, "too few to tell (fewer than 50)"),
+        ([zone_row("cache1", 49, servfail=49)], True, 3, "too few to evaluate (fewer than 50)"),
         ([zone_row("other", 100, servfail=100), zone_row("cache1", 100)], True, 0, "cache1: 0.00 %"),
-        ([zone_row("cache1", 100, zone="b.example")], True, 3, "no server has had queries for a.example"),
-        ([], False, 3, "no server has had queries for a.example"),
+        ([zone_row("cache1", 100, zone="b.example")], True, 3, "no server has counted queries for a.example"),
+        ([], False, 3, "no server has counted queries for a.example"),
     ],
 )
 def test_a_collector_is_asked_where_there_is_no_prometheus(rows, current, expected, says):
@@ -292,7 +292,7 @@ def test_an_answer_that_does_not_tell():
         ((401, ""), "401 Unauthorized"),
         ((503, "down"), "503 Service Unavailable"),
         ((200, "<html>"), "JSONDecodeError"),
-        (vector(), "no server has had queries for a.example"),
+        (vector(), "no server has counted queries for a.example"),
         ((0, ""), "no answer within 0.5 s"),
     ):
         with answering({"api": answer}) as url:
@@ -468,9 +468,9 @@ dnsvigil_resolver_host_clock_synchronised 1.0
     ("old", "new", "status", "says"),
     [
         ("", "", 0, "OK: unbound runs; "),
-        ('up{resolver="unbound"} 1.0', 'up{resolver="unbound"} 0.0', 2, "CRITICAL: unbound does not run"),
+        ('up{resolver="unbound"} 1.0', 'up{resolver="unbound"} 0.0', 2, "CRITICAL: unbound is not running"),
         ('stopped{resolver="unbound"} 0.0', 'stopped{resolver="unbound"} 1.0', 2, "1 of 2 processes are stopped"),
-        ('dnsvigil_resolver_up{resolver="unbound"} 1.0\n', "", 2, "no resolver runs"),
+        ('dnsvigil_resolver_up{resolver="unbound"} 1.0\n', "", 2, "no resolver has run"),
         ('fds_ratio{resolver="unbound"} 0.25', 'fds_ratio{resolver="unbound"} 0.91', 2, "file descriptors: 91 % used"),
         ('bytes{resolver="unbound"} 100.0', 'bytes{resolver="unbound"} 950.0', 1, "unbound memory: 95 % used"),
         ('"NS"} 1.0', '"NS"} 0.0', 1, "1 of 2 probe questions fail (. NS over udp)"),
@@ -480,7 +480,7 @@ dnsvigil_resolver_host_clock_synchronised 1.0
         ("available_bytes 50.0", "available_bytes 4.0", 1, "memory of the host: 96 % used"),
         ('"ext4"} 40.0', '"ext4"} 4.0', 1, "space of /: 96 % used"),
         ("conntrack_limit 0.0", "conntrack_limit 11.0", 1, "connection tracking table: 91 % used"),
-        ("synchronised 1.0", "synchronised 0.0", 1, "nothing keeps the clock right"),
+        ("synchronised 1.0", "synchronised 0.0", 1, "the clock is not synchronised"),
         ('success{collector="sockets"} 1.0', 'success{collector="sockets"} 0.0', 3, "collector sockets fails"),
         ('success{collector="process"} 1.0', 'success{collector="process"} 0.0', 3, "collector process fails"),
         ('part="processes"} 1.0', 'part="processes"} 0.0', 3, "cannot read processes (process)"),
@@ -521,7 +521,7 @@ def test_a_real_resolver_exporter(tmp_path):
     with Exporter(tmp_path, config) as exporter:
         status, output = check("resolver", "-u", exporter.url)
         assert status == 2
-        assert "CRITICAL: none does not run" in output
+        assert "CRITICAL: none is not running" in output
         assert "'none processes'=0;;;0" in output
 
 
@@ -540,7 +540,7 @@ def test_a_real_resolver(tmp_path):
             resolver.send_signal(signal.SIGCONT)
             assert eventually(lambda: check(*mode)[0] == 0)
             resolver.send_signal(signal.SIGKILL)
-            status, output = eventually(lambda: (got := check(*mode))[1].count("does not run") and got)
+            status, output = eventually(lambda: (got := check(*mode))[1].count("is not running") and got)
             assert status == 2
 
 
@@ -675,7 +675,7 @@ def test_a_real_collector_and_a_real_prometheus(tmp_path):
             assert f"'{SERVERS[1]}'=" in output and "%;10;;0;100 " in output  # the collector's own threshold
             assert check(*zone, "shop.example", "-c", "10")[0] == 2
             status, output = check(*zone, "shop.example", "--min-queries", "1e9")
-            assert (status, "too few to tell" in output) == (3, True)
+            assert (status, "too few to evaluate" in output) == (3, True)
             assert check(*zone, "unheard-of.example")[0] == 3
             direct = ["zone", "-u", f"https://{target}", *access, "--min-queries", "20", "-z"]
             status, output = check(*direct, "shop.example")
