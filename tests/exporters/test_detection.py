@@ -218,7 +218,7 @@ def test_a_detector_that_fails_harms_no_other_and_says_so(
 def test_an_unknown_detector_that_is_disabled_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = Config(detectors=Detectors(disabled=["wacthing"]))
     with Store(tmp_path) as store, closing(Taking(store, config)):
-        assert "no detector 'wacthing' is installed; there are watching" in caplog.text
+        assert "no detector 'wacthing' is installed; installed: watching" in caplog.text
 
 
 def test_a_disabled_detector_is_not_asked(tmp_path: Path) -> None:
