@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dnsvigil.config import Config
+from dnsvigil.eventtime import NEAR, EventTime, Minute, utc_now
 from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, Judgement, judge
 from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.features.summaries import SKETCH_SIZE
@@ -48,6 +49,7 @@ _SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
 _AT_ONCE: Final = 300  # series that are judged together: 20 MB of history
 _UNITS: Final = dict.fromkeys(("bytes", "query_bytes", "response_bytes"), 1500.0)  # what a packet may add
 _TOLERANCE: Final = timedelta(seconds=60)
+_FILE_COUNTS: Final = 1000  # as so many records of logs: the time of a file is that of nfcapd, not of a record
 _AHEAD: Final = timedelta(days=1)
 _FILE_PER_DATA: Final = 2  # as in collector.py
 _SPARE: Final = 40 * 10**6
@@ -101,7 +103,8 @@ class FlowCollector:
             taken = take_names(store, RESOLVERS, servers.addresses)
             for name, labels in taken.items() if not store.read_only else ():
                 self._tables.rename_resolvers(labels, name)
-        self._newest = max(self._tables.exporters().values(), default=None)
+        self._time = EventTime(self._tables.newest_slot())
+        self._newest = self._time.newest
 
     def close(self) -> None:
         """Free what the collector holds beside the store."""
@@ -175,7 +178,10 @@ class FlowCollector:
             skipped = max(found.skipped - int(skipped_before), 0)
             self._store.count_values("records_ingested", SOURCE, {"": flows})
             self._store.count_values("records_skipped", SOURCE, {NO_TRAFFIC: skipped})
-            self._pass_time(found.slot)
+            # A file without any, or of the future, says nothing of the time of others.
+            if found.flows and found.slot <= utc_now() + NEAR:
+                self._time.read(found.exporter, [Minute(found.slot, _FILE_COUNTS)], utc_now())
+                self._pass_time(self._time.newest or found.slot)
         return Ingested(flows, skipped, loaded.damage)
 
     def close_findings(self, now: datetime) -> int:
@@ -277,6 +283,7 @@ class FlowCollector:
             skipped=sum(loaded.skipped.values()),
             newest=info.last if loaded.flows else None,
             damaged=loaded.damage is not None,
+            dated=bool(loaded.flows or file.begin),
         )
 
     def _summarize(self, found: FlowFile) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from dnsvigil.flow_collector import FlowCollector
 from dnsvigil.isolation import ingest_rest
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import is_flow_file
-from dnsvigil.sources.flowfolders import given_files, pending_file
+from dnsvigil.sources.flowfolders import begin_of, given_files, pending_file
 from dnsvigil.sources.follow import given_logs, in_order_of_time, pending_log
 from dnsvigil.sources.netflow import NFDumpError
 from dnsvigil.sources.reader import read_ahead, read_batches
@@ -45,6 +46,7 @@ def ingest(paths: list[Path], config: Config, state: Path) -> bool:
         except OSError as error:
             _report(path, error)
             unread.append(path)
+    flows = sorted(dict.fromkeys(flows), key=lambda file: (begin_of(file.name) or datetime.min, file))
     total: Counter[str] = Counter()
     size = sum(file.stat().st_size for file in (*logs, *flows) if file.exists())
     # None: shown on a terminal only.

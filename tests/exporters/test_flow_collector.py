@@ -319,6 +319,28 @@ def test_an_empty_file_is_one_of_a_silent_exporter(one: Ingesting, tmp_path: Pat
     assert one.collector._tables.complete_slot("edge") == slot(1)
 
 
+def test_an_empty_file_without_a_time_makes_nobody_forget(one: Ingesting, tmp_path: Path) -> None:
+    """It has the time of its last change only, which may be years after the flows beside it."""
+    years = 3 * 365 * 86400 // SLOT * SLOT
+    one.read(write_flows(tmp_path, BEGIN - years, dialogues(10)))
+    empty = shared_empty(tmp_path / "empty", BEGIN)
+    one.read(empty.rename(tmp_path / "untimed"))
+    one.read(shared_empty(tmp_path / "empty", BEGIN))
+    one.again()
+    one.read(write_flows(tmp_path, BEGIN - years + SLOT, dialogues(10)))
+    assert one.store.rows("SELECT count(DISTINCT slot) FROM slot_services") == [(2,)]
+
+
+def test_one_exporter_whose_files_are_far_ahead_hides_no_other(one: Ingesting, tmp_path: Path) -> None:
+    for number in range(2):
+        for exporter, ahead in (("a", 0), ("b", 0), ("wrong", 20 * 3600), ("c", 0)):
+            path = tmp_path / exporter
+            one.read(write_flows(path, BEGIN + number * SLOT + ahead, dialogues(2), ident=exporter))
+        assert {exporter for exporter, _, _ in one.snapshot().clients} >= {"a", "b", "c"}
+        one.again()
+        assert {exporter for exporter, _, _ in one.snapshot().clients} >= {"a", "b", "c"}
+
+
 def shared_empty(folder: Path, begin: float) -> Path:
     """A file of nfcapd's without a flow."""
     path = folder / name_at(begin)

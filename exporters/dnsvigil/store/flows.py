@@ -126,6 +126,7 @@ class FlowFile:
     newest: datetime | None  # end of its newest flow
     damaged: bool
     skipped: int = 0  # flows
+    dated: bool = True  # else its slot and begin say nothing: it has no flows, and no time in its name
 
 
 @dataclass(frozen=True)
@@ -196,8 +197,8 @@ class FlowTables:
             number,
             file.exporter,
             file.name,
-            file.slot,
-            file.begin,
+            file.slot if file.dated else None,
+            file.begin if file.dated else None,
             file.digest,
             str(file.path),
             file.size,
@@ -350,7 +351,17 @@ class FlowTables:
 
     def exporters(self) -> dict[str, datetime]:
         """Return the newest slot of each exporter of which a file is remembered."""
-        return dict(self._store.rows("SELECT exporter, max(slot) FROM flow_files GROUP BY ALL ORDER BY ALL"))
+        return dict(
+            self._store.rows(
+                "SELECT exporter, max(slot) FROM flow_files WHERE slot IS NOT NULL GROUP BY ALL ORDER BY ALL"
+            )
+        )
+
+    def newest_slot(self) -> datetime | None:
+        """Return the newest slot, but of the future, of which there are flows in a file that is remembered."""
+        query = "SELECT max(slot) FROM flow_files WHERE flows > 0 AND slot <= now()::TIMESTAMP + INTERVAL 1 HOUR"
+        newest: datetime | None = self._store.rows(query)[0][0]
+        return newest
 
     def oldest_slot(self) -> datetime | None:
         """Return the first slot that has sums."""
@@ -367,7 +378,9 @@ class FlowTables:
 
         The length of a file is the shortest distance between the newest files, five minutes at most.
         """
-        query = 'SELECT DISTINCT "begin" FROM flow_files WHERE exporter = ? ORDER BY 1 DESC LIMIT ?'
+        query = (
+            'SELECT DISTINCT "begin" FROM flow_files WHERE exporter = ? AND slot IS NOT NULL ORDER BY 1 DESC LIMIT ?'
+        )
         begins: list[datetime] = [begin for (begin,) in self._store.rows(query, exporter, _FILES_FOR_INTERVAL)]
         if not begins:
             return None
