@@ -1,4 +1,4 @@
-"""``dnsvigil run``: follows the sources, keeps the store, serves the pages, until it is told to stop."""
+"""``dnsvigil run``: follows the sources, keeps the store and serves the pages until a signal stops it."""
 
 import logging
 import threading
@@ -237,7 +237,7 @@ class Daemon:
         self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
     def _follow(self) -> None:
-        """Follow the sources until told to stop.
+        """Follow the sources until a signal stops it.
 
         Raises :class:`StoreError`, and :class:`_StartAfreshError` once something is set aside.
         """
@@ -423,7 +423,7 @@ class _FlowReading:
     def step(self, changed: bool) -> bool:
         """Read the next file, or judge the series when there is none; return whether there was a file.
 
-        ``changed`` tells that what /metrics shows has changed. Raises :class:`StoreError`.
+        ``changed`` means that the content of /metrics has changed. Raises :class:`StoreError`.
         """
         self._unpublished = self._unpublished or changed
         self._close_findings()

@@ -96,7 +96,7 @@ def series(options: argparse.Namespace, config: Config) -> int:
 
 
 def _chosen(options: argparse.Namespace, config: Config, failed: list[Path]) -> Iterator[Path]:
-    """Yield the files of the slots and of the exporter that are asked for; those that cannot be read are told."""
+    """Yield the files of the slots and of the exporter that are asked for; unreadable files are reported."""
     first, end = _window(options)
     files = _given(options.paths, failed) if options.paths else _configured(config.sources.netflow, failed)
     seen: set[Path] = set()

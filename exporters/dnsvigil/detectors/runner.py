@@ -29,7 +29,7 @@ class DetectorHealth:
     """How a detector does; counts are since the start of the process."""
 
     name: str
-    problems: tuple[str, ...] = ()  # what keeps it from working as it should
+    problems: tuple[str, ...] = ()  # what restricts its work
     runs: int = 0
     failures: int = 0  # runs that ended in an error
     seconds: float = 0.0  # that all runs took

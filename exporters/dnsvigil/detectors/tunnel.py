@@ -47,7 +47,7 @@ _MOST_LINKED: Final = 8  # clients of a domain that may join it with others
 _LINK: Final = 0.05  # of what makes one half; a client and a domain with less are not joined
 _LEAST_NAMES: Final = 4
 _SUSPECT: Final = 0.2  # of what makes one half; a domain with less is not looked at closely
-_LEAST_SCORE: Final = 0.1  # that is told
+_LEAST_SCORE: Final = 0.1  # that is reported
 _MOST_TOLD: Final = 200
 _LED: Final = 2 / 3  # of all, that make the finding one client's own
 
@@ -340,7 +340,7 @@ def _groups(pairs: Iterable[Row], domains: Mapping[str, Row], left: Mapping[str,
         told = sum(pair.bytes for pair in members)
         clients = len({pair.client for pair in members})
         if len({pair.domain for pair in members}) == 1 and members[0].row["clients"] > len(members):
-            # Of a domain with many clients only some are told; the others' part is taken to be like theirs.
+            # Only some clients of a large domain are listed; the others are assumed to be alike.
             name = members[0].domain
             whole, shown = _octets(left.get(name, domains[name])), sum(_octets(pair.row) for pair in members)
             told, clients = told * max(whole / max(shown, 1), 1), members[0].row["clients"]

@@ -31,7 +31,7 @@ Bools = NDArray[np.bool_]
 
 _HOUR: Final = 3600 // FLOW_SLOT_SECONDS
 _HOURS: Final = HISTORY_DAYS * 24
-_NEAR: Final = 24  # slots up to the judged one whose past tells how much this time of the day varies
+_NEAR: Final = 24  # slots up to the judged one whose past shows how much this time of the day varies
 _LASTING: Final = 12  # slots, of which most lie off when the level has shifted
 _CARRIED: Final = 0.2  # of what the last hour lies off: 5.5 of these spreads are a little more than it does
 _LEVEL_HOURS: Final = 72  # that the present level is taken from, so it has changed once more than half of them have

@@ -1,7 +1,7 @@
 """Queries of clients that may be infected, from the rows of unusual and listed traffic of some hours.
 
     unusual ─(hours)─ recent ─┬─ bursts ──── clients with several young domains in a row that fail
-                              ├─ visits ──── of those: the young domains of each, when, and with what success
+                              ├─ visits ──── of those: the newly observed domains of each, when, and with what success
                               ├─ askers ──── how many clients ask for each of some domains
                               ├─ habits ──── hours in which a client has domains that fail
                               └─ meetings ── young domains that answer clients of which each has some that fail
@@ -104,7 +104,7 @@ def bursts(recent: ir.Table) -> ir.Table:
 
 
 def visits(recent: ir.Table, chosen: ir.Table) -> ir.Table:
-    """Return the young domains of each of ``chosen.client``, as :class:`Visit` has them."""
+    """Return the newly observed domains of each of ``chosen.client``, as :class:`Visit` has them."""
     t = _young(recent).semi_join(chosen, "client")
     active = ibis.struct({"hour": t.hour, "minutes": t.minutes})
     t = t.group_by("client", "domain").agg(
@@ -228,7 +228,7 @@ class Infections:
         return {client: (domains, last) for client, domains, last in rows}
 
     def visits(self, read: Read, since: datetime, now: datetime, clients: Sequence[str]) -> dict[str, list[Visit]]:
-        """Return the young domains of each client."""
+        """Return the newly observed domains of each client."""
         chosen = "chosen AS (SELECT unnest($3::VARCHAR[]) AS client)"
         rows = read(f"WITH {_RECENT}, {chosen} FROM ({self._steps['visits']})", since, now, list(clients))
         found: dict[str, list[Visit]] = {client: [] for client in clients}

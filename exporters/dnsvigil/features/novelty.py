@@ -90,7 +90,7 @@ class YoungDomains:
         return len(taken)
 
     def are_young(self, hashes: Hashes, at: Times) -> NDArray[np.bool_]:
-        """Return which of the domains are young at these times."""
+        """Return which of the domains are newly observed at these times."""
         if not len(self):
             return np.zeros(len(hashes), np.bool_)
         places = self._places(hashes)

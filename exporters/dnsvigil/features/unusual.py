@@ -2,7 +2,7 @@
 
     transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ unusual
                                                   └──────────┴─────────────────────────┘
-Between the steps :mod:`dnsvigil.features.watch` tells what is new. Rows add up, as those of records.UNUSUAL.
+Between the steps :mod:`dnsvigil.features.watch` finds what is new. Rows add up, as those of records.UNUSUAL.
 """
 
 from typing import Final

@@ -58,7 +58,7 @@ class Watcher:
         self.new_domains: list[tuple[Hashes, Times]] = []
         """The domains that the batch made young, and since when, in microseconds."""
         self.popular: list[Hashes] = []
-        """The domains that with the batch are young no more."""
+        """The domains that are no longer newly observed after the batch."""
         self.refused = 0
         """The domains that were new, and had no room."""
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE sum_unusual ({_UNUSUAL})")

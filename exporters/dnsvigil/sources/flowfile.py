@@ -38,7 +38,7 @@ from dnsvigil.sources.reader import read_ahead
 logger = logging.getLogger(__name__)
 
 PROTOCOLS: Final = ("tcp", "udp", "icmp", "other")
-"""The protocols that are told apart; that of ICMPv6 is icmp."""
+"""The protocols with names of their own; that of ICMPv6 is icmp."""
 
 SERVICES: Final = {
     "dns": (53,),
@@ -67,7 +67,7 @@ DNS_PORTS: Final = (53, 853)
 """A flow to one of these has questions, one from them (and not to them) has answers."""
 
 TALKERS: Final = 10
-"""How many of those who send and get most are told."""
+"""How many top senders and receivers are kept."""
 
 
 class UnfinishedFileError(NFDumpError):

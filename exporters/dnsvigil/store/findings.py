@@ -46,7 +46,7 @@ _MAX_SUBJECT: Final = 1024  # characters: a name of 255 octets has up to 1020, e
 _MAX_EVIDENCE: Final = 16 << 10  # bytes of JSON
 _MAX_DEPTH: Final = 16  # lists and objects within each other; whoever reads them goes down by recursion
 _MAX_WHY: Final = 1024  # characters
-_MAX_DETECTORS: Final = 50  # that are told apart in counts
+_MAX_DETECTORS: Final = 50  # with counts of their own
 _TAUGHT: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
 _MAX_TAUGHT: Final = 1000  # domains of all dismissals
 

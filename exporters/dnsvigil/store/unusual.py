@@ -72,7 +72,7 @@ class UnusualTables:
         return {number: self._numbers(query, number)["hash"] for (number,) in generations}
 
     def young(self) -> dict[str, NDArray[Any]]:
-        """Return the columns ``hash`` and ``first_seen`` of the young domains."""
+        """Return the columns ``hash`` and ``first_seen`` of the newly observed domains."""
         return self._numbers("SELECT hash, first_seen FROM young_domains")
 
     def add(self, *tables: str) -> None:
