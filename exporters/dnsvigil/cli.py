@@ -115,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_run)
 
     ingest = commands.add_parser("ingest", help="read log and flow files into the store, then exit")
+    ingest.add_argument(
+        "--start",
+        type=_time,
+        metavar="TIME",
+        help="when captures with relative times began: local time, or ISO 8601 with a zone",
+    )
     ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder")
     ingest.set_defaults(run=_ingest)
 
@@ -317,7 +323,7 @@ def _ingest(options: argparse.Namespace, config: Config) -> int:
 
     try:
         require_owner(options.state)
-        return 0 if ingest(options.paths, config, options.state) else 1
+        return 0 if ingest(options.paths, config, options.state, options.start) else 1
     except (StoreError, OSError) as error:
         log.error("%s", error)
         return 1

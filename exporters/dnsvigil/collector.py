@@ -17,7 +17,7 @@ from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.features.unusual import COLUMNS as UNUSUAL_COLUMNS
 from dnsvigil.records import CAPTURE, OTHER, SIGNALS
 from dnsvigil.sources.kinds import CAPTURES, DNS, OPEN_RESOLVERS, PDNS, POISONINGS, Kind
-from dnsvigil.sources.parser import Parser
+from dnsvigil.sources.parser import Loaded, Parser
 from dnsvigil.sources.reader import Batch
 from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findings_in
 from dnsvigil.store.passive import PassiveDns
@@ -84,6 +84,24 @@ _ZONE_COUNTERS: Final = {
 
 _SERVER_COUNTERS: Final = ("queries", "responses", "durations", "durations_sum", *_ZONE_COUNTERS)
 _SERVERS: Final = ServerCounters("servers", f"metric IN {_SERVER_COUNTERS}", "a", "$name, b")
+
+
+_RELATIVE_TIMES: Final = (
+    "its times are near 1970, as in a capture with relative times: `dnsvigil ingest --start TIME` reads it, with the"
+    " time at which the capture began"
+)
+_UNNAMED_CODES: Final = (
+    "some of its answers have no response code that is known: they count for the code `other`, and as no failures"
+)
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of a batch."""
+
+    records: int
+    skipped: Counter[str]  # by reason
+    remarks: tuple[str, ...] = ()  # what the log does not say, or how it can be read; the same for all of its batches
 
 
 @dataclass(frozen=True)
@@ -161,13 +179,13 @@ class Collector:
         if self._detection:
             self._detection.close()
 
-    def ingest(self, batch: Batch) -> Counter[str]:
+    def ingest(self, batch: Batch) -> Ingested:
         """Put a batch's effects and its cursor into the store, in one transaction.
 
-        Returns how many records were skipped, by reason. Raises :class:`dnsvigil.store.store.StoreError` when the
-        store fails: nothing of the batch is then in it, and store and collector must be made anew.
+        Raises :class:`dnsvigil.store.store.StoreError` when the store fails: nothing of the batch is then in it, and
+        store and collector must be made anew.
         """
-        skipped = self.put(batch)
+        found = self.put(batch)
         if batch.kind is DNS and self._detection and self._newest:
             try:
                 self._detection.judge(self._newest)
@@ -175,12 +193,13 @@ class Collector:
                 raise
             except Exception as error:  # the batch is in the store by now
                 self._store.set_aside.put("detector", "findings and scores", error)
-        return skipped
+        return found
 
-    def put(self, batch: Batch) -> Counter[str]:
+    def put(self, batch: Batch) -> Ingested:
         """Do what :meth:`ingest` does, but do not ask the detectors."""
         kind = batch.kind
         ingested, skipped = 0, batch.skipped
+        remarks: list[str] = []
         minutes: list[Minute] = []
         self._store.use_one_thread(sum(len(piece.body) for piece in batch.pieces) < _SMALL)
         # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
@@ -190,8 +209,11 @@ class Collector:
                 # Of the other logs the counters are what matters, and passive DNS forgets by itself.
                 keeps_time = self._newest if kind is DNS else None
                 oldest = keeps_time and keeps_time - timedelta(seconds=self._bounds.retention)
-                ingested, reasons = self._parser.load(kind, batch.pieces, batch.cursor.sensor, columns, oldest)
-                skipped = skipped + reasons
+                loaded = self._parser.load(
+                    kind, batch.pieces, batch.cursor.sensor, columns, oldest=oldest, options=batch.options
+                )
+                ingested, skipped = loaded.records, skipped + loaded.skipped
+                remarks = _remarks(kind, batch, loaded)
             if ingested:
                 minutes = self._prepare(kind)
         time = self._time.read(batch.cursor.sensor, minutes, utc_now()) if minutes else None
@@ -204,7 +226,7 @@ class Collector:
                 self._add(kind)
                 self._unmerged += sum(len(piece.body) for piece in batch.pieces) if kind is PDNS else 0
                 self._pass_time(self._time.newest)
-        return skipped
+        return Ingested(ingested, skipped, tuple(remarks))
 
     def settle(self) -> None:
         """Do what else is done as time passes, for when no more will come. Raises as :meth:`ingest` does."""
@@ -352,6 +374,14 @@ class Collector:
         for server, found in self._store.client_sketches(_minute(self._newest) - CLIENTS_WINDOW).items():
             sketches.setdefault(self._addresses.get(server, server), []).extend(found)
         return {server: estimate_distinct(found) for server, found in sketches.items()}
+
+
+def _remarks(kind: Kind, batch: Batch, loaded: Loaded) -> list[str]:
+    headers = [piece.header for piece in batch.pieces if piece.header]
+    found = [remark for header in headers for remark in kind.unknown(header.fields)]
+    found += [_UNNAMED_CODES] if loaded.unnamed else []
+    found += [_RELATIVE_TIMES] if loaded.relative else []
+    return list(dict.fromkeys(found))
 
 
 def describe_skipped(skipped: Counter[str]) -> str:

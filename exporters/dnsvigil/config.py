@@ -200,6 +200,7 @@ class Sources:
 
     zeek: list[ZeekSource] = field(default_factory=list)
     netflow: list[NetflowSource] = field(default_factory=list)
+    field_names: dict[str, str] = field(default_factory=dict)  # of Zeek's logs: Zeek's own name to the log's
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 
-from dnsvigil.collector import SOURCE, Collector, describe_skipped
+from dnsvigil.collector import SOURCE, Collector, Ingested, describe_skipped
 from dnsvigil.config import Config
 from dnsvigil.exporter.pages import Pages
 from dnsvigil.flow_collector import SOURCE as FLOWS
@@ -32,6 +32,7 @@ from dnsvigil.sources.flowfile import UnfinishedFileError
 from dnsvigil.sources.flowfolders import FlowFollower, OutsideError, PendingFlows, resolve_handed
 from dnsvigil.sources.follow import Follower, Pending
 from dnsvigil.sources.netflow import NFDumpError, NFDumpLimitError
+from dnsvigil.sources.options import LogOptions
 from dnsvigil.sources.reader import Batch, read_ahead, read_batches
 from dnsvigil.store.set_aside import SetAside
 from dnsvigil.store.store import EngineError, Store, StoreError
@@ -249,7 +250,8 @@ class Daemon:
             set_aside.put(*self._guilty.entry)
             set_aside.flush()
             self._guilty = None
-        follower = Follower(self._config.sources.zeek, cursors, since, set_aside)
+        options = LogOptions(self._config.sources.field_names)
+        follower = Follower(self._config.sources.zeek, cursors, since, set_aside, options)
         looked = float("-inf")
         readings: deque[_Reading] = deque()
         with (
@@ -283,7 +285,7 @@ class Daemon:
                     if reading := known.get(file.cursor.id):
                         reading.size = file.size
                     else:
-                        batches = read_batches(file.path, file.cursor, file.finished, file.kind)
+                        batches = read_batches(file.path, file.cursor, file.finished, file.kind, options)
                         read = min(file.cursor.offset, file.size)  # the offset in compressed data is past its size
                         known[file.cursor.id] = _Reading(file, batches, file.size, read)
                         readings.append(known[file.cursor.id])
@@ -292,7 +294,7 @@ class Daemon:
                 for reading, batch in read_ahead(_round(readings, follower, set_aside)):
                     try:
                         with self._metrics.batch_duration.time():
-                            skipped = collector.ingest(batch)
+                            found = collector.ingest(batch)
                     except EngineError as error:
                         self._blame(_Suspect("log", reading.file.path, reading.file.stamp), error)
                         raise
@@ -300,7 +302,7 @@ class Daemon:
                         raise
                     except Exception as error:
                         self._set_aside(reading.file, batch, error, collector.growing)
-                    self._report(reading.file, skipped)
+                    self._report(reading.file, found)
                     self._wait = _FIRST_WAIT
                     cursors.put(batch.cursor)
                     reading.read = batch.stored_offset
@@ -360,12 +362,17 @@ class Daemon:
         self._store.set_aside.flush()
         raise _StartAfreshError
 
-    def _report(self, file: Pending, skipped: Counter[str]) -> None:
+    def _report(self, file: Pending, found: Ingested) -> None:
         """Say in the log when records of a sensor's log are skipped for a reason that was not met before."""
-        new = {(file.cursor.sensor, file.kind.path, reason) for reason in skipped} - self._reported
+        new = {(file.cursor.sensor, file.kind.path, reason) for reason in found.skipped} - self._reported
         if new:
-            log.warning("%s: %s; the next for the same reason are only counted", file.path, describe_skipped(skipped))
+            skipped = describe_skipped(found.skipped)
+            log.warning("%s: %s; the next for the same reason are only counted", file.path, skipped)
             self._reported |= new
+        for remark in found.remarks:
+            if (key := (file.cursor.sensor, file.kind.path, remark)) not in self._reported:
+                log.warning("%s: %s", file.path, remark)
+                self._reported.add(key)
 
     def _reopen(self) -> None:
         if self._store.closed:

@@ -3,13 +3,13 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tqdm import tqdm
 
@@ -20,110 +20,152 @@ from dnsvigil.isolation import ingest_rest
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import is_flow_file
 from dnsvigil.sources.flowfolders import begin_of, given_files, pending_file
-from dnsvigil.sources.follow import given_logs, in_order_of_time, pending_log
+from dnsvigil.sources.follow import given_logs, in_order_of_time, met_in, pending_log
 from dnsvigil.sources.netflow import NFDumpError
+from dnsvigil.sources.options import LogOptions
 from dnsvigil.sources.reader import read_ahead, read_batches
 from dnsvigil.store.store import Store, StoreError
-from dnsvigil.terminal import counted
+from dnsvigil.terminal import counted, printable
 
 log = logging.getLogger(__name__)
 
 
-def ingest(paths: list[Path], config: Config, state: Path) -> bool:
+MAX_NAMED: Final = 5
+"""So many files that are not read are named, each with what it is."""
+
+
+@dataclass
+class _Total:
+    """What became of everything that was given."""
+
+    records: int = 0
+    skipped: int = 0
+    flows: int = 0
+    flows_skipped: int = 0
+    known: list[Path] = field(default_factory=list)  # read by an earlier call
+
+
+def ingest(paths: list[Path], config: Config, state: Path, start: datetime | None = None) -> bool:
     """Read the files and folders, and say on standard error what became of their records.
 
-    What an earlier call has read is not read again. Returns whether every file could be read; raises
+    What an earlier call has read is not read again. ``start`` (UTC) is when captures with relative times began.
+    Returns whether every file could be read and something was recognized in each path; raises
     :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
     """
+    options = LogOptions(config.sources.field_names, start)
     logs: list[Path] = []
     flows: list[Path] = []
     unread: list[Path] = []
     for path in paths:
         try:
-            found = dict.fromkeys(_flow_files(given_files(path)))
-            flows += found
-            logs += [file for file in given_logs([path]) if file not in found]
+            flow_files = dict.fromkeys(_flow_files(given_files(path)))
+            given = {file: what for file, what in given_logs(path, options) if file not in flow_files}
         except OSError as error:
             _report(path, error)
             unread.append(path)
+            continue
+        found = [file for file, what in given.items() if not what]
+        flows += flow_files
+        logs += found
+        if not (found or flow_files):
+            unread.append(path)
+        if path.is_dir():
+            _report_others(path, {file: what for file, what in given.items() if what}, bool(found or flow_files))
     flows = sorted(dict.fromkeys(flows), key=lambda file: (begin_of(file.name) or datetime.min, file))
-    total: Counter[str] = Counter()
-    size = sum(file.stat().st_size for file in (*logs, *flows) if file.exists())
-    # None: shown on a terminal only.
-    bar: tqdm[Any] = tqdm(total=size, unit="B", unit_scale=True, disable=None, dynamic_ncols=True)
-    with Store(state) as store, bar:
+    total = _Total()
+    with Store(state) as store:
         if logs or not flows:
-            unread += _read_logs(store, config, logs, bar, total)
+            unread += _read_logs(store, config, logs, options, total)
         if flows:
-            unread += _read_flows(store, config, flows, bar, total)
-    read, read_flows, without = total.pop("records", 0), total.pop("flows", 0), total.pop("flows_skipped", 0)
-    said = [f"{counted(read, 'record')} read, {total.total():,} skipped"] if logs or not flows else []
-    said += [f"{counted(read_flows, 'flow')} read"] if flows else []
-    said += [f"{counted(without, 'flow')} without traffic skipped"] if without else []
-    print("; ".join(said), file=sys.stderr)
+            unread += _read_flows(store, config, flows, total)
+    said = [f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"] if logs or not flows else []
+    said += [f"{counted(total.flows, 'flow')} read"] if flows else []
+    said += [f"{counted(total.flows_skipped, 'flow')} without traffic skipped"] if total.flows_skipped else []
+    said += [f"{total.known[0].name} was already read"] if len(total.known) == 1 else []
+    said += [f"{len(total.known):,} files were already read"] if len(total.known) > 1 else []
+    print(printable("; ".join(said)), file=sys.stderr)
     return not unread
 
 
 def _read_logs(
-    store: Store, config: Config, files: Iterable[Path], bar: "tqdm[Any]", total: Counter[str]
+    store: Store, config: Config, files: Iterable[Path], options: LogOptions, total: _Total
 ) -> Iterator[Path]:
-    """Read logs, count what became of their records in ``total``, and yield those that could not be read."""
+    """Read logs, count what became of their records, and yield those that could not be read or are no log."""
+    remarks: set[tuple[str, str, str]] = set()  # sensor, log and text of those that were made
     with ExitStack() as stack:
         collector = stack.enter_context(closing(Collector(store, config)))
         cursors = Cursors(store.cursors())
         # So that what is older is no more too old for the store than it was when it was written.
         for path in in_order_of_time(files):
             skipped: Counter[str] = Counter()
+            records = batches = 0
             try:
-                file = pending_log(path, cursors, config.sources.zeek)
-                done = 0
-                for batch in read_ahead(read_batches(path, file.cursor, file.finished, file.kind)):
-                    try:
-                        result = collector.ingest(batch)
-                    except StoreError:
-                        raise
-                    except Exception as error:
-                        stack.close()
-                        result = ingest_rest(store, partial(Collector, store, config), batch, error)
-                        collector = stack.enter_context(closing(Collector(store, config)))
-                    cursors.put(batch.cursor)
-                    total["records"] += batch.read
-                    skipped += result
-                    bar.update(batch.stored_offset - done)
-                    done = batch.stored_offset
-                bar.update(file.size - done)
+                file = pending_log(path, cursors, config.sources.zeek, options)
+                cursor = file.cursor
+                with _progress(path, file.size) as bar:
+                    for batch in read_ahead(read_batches(path, cursor, file.finished, file.kind, options)):
+                        try:
+                            found = collector.ingest(batch)
+                        except StoreError:
+                            raise
+                        except Exception as error:
+                            stack.close()
+                            found = ingest_rest(store, partial(Collector, store, config), batch, error)
+                            collector = stack.enter_context(closing(Collector(store, config)))
+                        cursor = batch.cursor
+                        cursors.put(cursor)
+                        batches += 1
+                        records += found.records
+                        skipped += found.skipped
+                        bar.update(batch.stored_offset - bar.n)
+                        for remark in found.remarks:
+                            if (key := (cursor.sensor, file.kind.path, remark)) not in remarks:
+                                remarks.add(key)
+                                log.warning("%s: %s", path, remark)
             except StoreError:
                 raise
             except OSError as error:
                 _report(path, error)
                 yield path
+                continue
             except Exception as error:
                 store.set_aside.put("log", path, error)
                 stack.close()
                 collector = stack.enter_context(closing(Collector(store, config)))
                 yield path
-            total += skipped
+                continue
+            finally:
+                total.records += records + skipped.total()
+                total.skipped += skipped.total()
             if skipped:
                 log.warning("%s: %s", path, describe_skipped(skipped))
+            if skipped and not records and file.recognized:
+                yield path  # it would look like a log in which there is nothing
+            elif not (file.recognized or records):
+                log.error("%s: no log that is read is recognized in it: %s", path, printable(met_in(path, options)))
+                yield path
+            elif not batches and cursor.offset:
+                total.known.append(path)
+            if not file.finished and cursor.whole_size == 0 and cursor.offset < file.size:
+                log.warning("%s: its end is still being written, or lacks a line end; it is left for later", path)
         collector.settle()
     store.set_aside.flush()
 
 
-def _read_flows(
-    store: Store, config: Config, files: Iterable[Path], bar: "tqdm[Any]", total: Counter[str]
-) -> Iterator[Path]:
-    """Read flow files, count their flows in ``total``, and yield those that could not be read."""
+def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Total) -> Iterator[Path]:
+    """Read flow files, count their flows, and yield those that could not be read."""
     with ExitStack() as stack:
         collector = stack.enter_context(closing(FlowCollector(store, config)))
         for path in files:
             try:
                 file = pending_file(path)
-                found = collector.ingest(replace(file, settled=True))
-                total["flows"] += found.flows
-                total["flows_skipped"] += found.skipped
+                with _progress(path, file.stamp[0]) as bar:
+                    found = collector.ingest(replace(file, settled=True))
+                    bar.update(file.stamp[0])
+                total.flows += found.flows
+                total.flows_skipped += found.skipped
                 if found.damage:
                     log.warning("%s: %s; the readable part is counted", path, found.damage)
-                bar.update(file.stamp[0])
             except OSError as error:
                 _report(path, error)
                 yield path
@@ -139,6 +181,23 @@ def _read_flows(
                 yield path
         collector.settle()
     store.set_aside.flush()
+
+
+def _progress(path: Path, size: int) -> "tqdm[Any]":
+    """Return the bar of a file; it is shown on a terminal only."""
+    name = printable(path.name)
+    return tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=None, dynamic_ncols=True, leave=False)
+
+
+def _report_others(folder: Path, others: Mapping[Path, str], recognized: bool) -> None:
+    """Say which files of a folder are not read, and what they are."""
+    named = [f"{file.relative_to(folder)} ({what})" for file, what in list(others.items())[:MAX_NAMED]]
+    more = [f"{len(others) - MAX_NAMED:,} more"] if len(others) > MAX_NAMED else []
+    listed = printable(", ".join([*named, *more])) or "there is no file in it"
+    if not recognized:
+        log.error("%s: no log that is read is recognized in it: %s", folder, listed)
+    elif others:
+        log.warning("%s: not read, as no log that is read is recognized: %s", folder, listed)
 
 
 def _flow_files(files: Iterable[Path]) -> Iterator[Path]:

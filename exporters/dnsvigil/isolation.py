@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
-from dnsvigil.collector import Collector
+from dnsvigil.collector import Collector, Ingested
 from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch
 from dnsvigil.sources.zeek import Piece
@@ -26,19 +26,19 @@ _Line = tuple[int, bytes]  # of which piece
 _Try = Callable[[Sequence[_Line]], Exception | None]
 
 
-def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error: Exception) -> Counter[str]:
+def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error: Exception) -> Ingested:
     """Ingest a batch on which the collector failed with ``error``, but for the records that make it fail.
 
     These are set aside and counted as skipped. ``make`` makes a collector of the store; others must be made anew
-    afterwards. Returns how many records were skipped, by reason. Raises the error again where the records are not to
-    blame, and :class:`dnsvigil.store.store.StoreError`.
+    afterwards. Raises the error again where the records are not to blame, and
+    :class:`dnsvigil.store.store.StoreError`.
     """
     lines = [(number, line) for number, piece in enumerate(batch.pieces) for line in _lines(piece)]
 
     def parse(some: Sequence[_Line]) -> None:
         with store.errors(), closing(Parser(store.connection)) as parser:
             if some:
-                parser.load(batch.kind, _with(batch, some).pieces, batch.cursor.sensor)
+                parser.load(batch.kind, _with(batch, some).pieces, batch.cursor.sensor, options=batch.options)
 
     def put(some: Sequence[_Line]) -> None:
         with store.rehearsal(), closing(make()) as collector:
@@ -56,12 +56,12 @@ def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error
     rest = _with(batch, [line for number, line in enumerate(lines) if number not in failing])
     rest = replace(rest, skipped=batch.skipped + Counter(set_aside=len(failing)))
     with closing(make()) as collector:
-        skipped = collector.put(rest)
+        found = collector.put(rest)
     for number, failure in failing.items():
         text = lines[number][1][:_MAX_SHOWN].decode("utf-8", "backslashreplace").rstrip("\n")
         where = f"{batch.cursor.sensor}, {batch.kind.path}.log"
         store.set_aside.put("record", f"{where}: {text}", failure)
-    return skipped
+    return found
 
 
 def _attempt(work: Callable[[Sequence[_Line]], None]) -> _Try:

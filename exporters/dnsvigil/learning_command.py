@@ -91,18 +91,20 @@ def evaluate(options: argparse.Namespace, config: Config) -> int:
 
 def _evaluate_logs(options: argparse.Namespace, config: Config, model: Path) -> int:
     NameModel.load(model)  # the detectors would go on without one that is refused
-    results, whole = [], True
-    for path in options.logs:
-        found, complete = _found_in(path, config, model)
-        results.append((path, found))
-        whole = whole and complete
+    results = [(path, *_found_in(path, config, model)) for path in options.logs]
     if options.json:
-        show_json([{"path": str(path), "findings": [each.record() for each in found]} for path, found in results])
+        show_json(
+            [
+                {"path": str(path), "complete": complete, "findings": [each.record() for each in found]}
+                for path, found, complete in results
+            ]
+        )
     else:
         head = ("log", "first seen", "last seen", "score", "severity", "detector", "type", "subject", "what happens")
-        rows, sentences = zip(*(row for path, found in results for row in _rows(path, found)), strict=True)
+        each = (row for path, found, complete in results for row in _rows(path, found, complete))
+        rows, sentences = zip(*each, strict=True)
         show(head, rows, sentences)
-    return 0 if whole else 1
+    return 0 if all(complete for _, _, complete in results) else 1
 
 
 def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], bool]:
@@ -118,8 +120,10 @@ def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], b
     return sorted(found, key=lambda each: (each.first_seen, each.detector, each.subject)), complete
 
 
-def _rows(path: Path, found: list[Finding]) -> Iterator[tuple[list[Any], str]]:
-    if not found:
+def _rows(path: Path, found: list[Finding], complete: bool) -> Iterator[tuple[list[Any], str]]:
+    if not complete:
+        yield [str(path), *([None] * 7)], "could not be read, or not all of it"
+    elif not found:
         yield [str(path), *([None] * 7)], "nothing was found"
     for each in found:
         times = [f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in (each.first_seen, each.last_seen)]

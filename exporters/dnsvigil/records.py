@@ -19,7 +19,7 @@ TRANSACTION: Final[dict[str, str]] = {
     "qname": "VARCHAR",  # lower case, no final dot, "." for the root; all but printable ASCII as \xNN
     "qclass": "USMALLINT",
     "qtype": "USMALLINT",
-    "rcode": "USMALLINT",  # NULL: no answer was seen
+    "rcode": "USMALLINT",  # NULL: no answer was seen; also UNKNOWN_RCODE and UNNAMED_RCODE
     "rtt_seconds": "DOUBLE",
     "answers": "VARCHAR[]",
     "ttls": "DOUBLE[]",  # seconds
@@ -217,6 +217,15 @@ QTYPES: Final[dict[int, str]] = {int(rdtype): rdtype.name for rdtype in dns.rdat
 
 RCODES: Final[dict[int, str]] = {int(rcode): rcode.name for rcode in dns.rcode.Rcode}
 """Response code number to its mnemonic, for the codes that have one."""
+
+UNKNOWN_RCODE: Final = 65_535
+"""The response code where a log does not say whether there was an answer. None on the wire has more than 12 bits."""
+
+UNNAMED_RCODE: Final = 65_534
+"""The response code of an answer of which a log does not say the code."""
+
+UNKNOWN: Final = "unknown"
+"""Stands for the type, and beside the response codes for the outcome, that a log does not say."""
 
 UNANSWERED: Final = "unanswered"
 """Stands beside the response codes where a query that got no answer is meant."""

@@ -163,7 +163,7 @@ def watch(
                     file.write(data)
                 pending = pending_log(log, cursors)
                 for batch in read_batches(log, pending.cursor, False, pending.kind):
-                    watched.skipped += collector.ingest(batch).total()
+                    watched.skipped += collector.ingest(batch).skipped.total()
                     watched.records += batch.read
                     cursors.put(batch.cursor)
                 _look(when, store, collector, watched, found)

@@ -19,6 +19,7 @@ from dnsvigil.sources import follow
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.follow import Follower, given_logs, in_order_of_time, pending_log, sensor_of
 from dnsvigil.sources.kinds import BY_PATH
+from dnsvigil.sources.options import LogOptions
 from dnsvigil.sources.reader import read_batches
 from exporters.zeeklogs import (
     COMPRESS,
@@ -620,16 +621,18 @@ class TestGiven:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(content)
         (tmp_path / "link").symlink_to("nowhere")
-        assert sorted(given_logs([tmp_path])) == sorted(tmp_path / name for name in wanted)
+        assert sorted(file for file, what in given_logs(tmp_path) if not what) == sorted(
+            tmp_path / name for name in wanted
+        )
 
     def test_files_are_taken_as_they_are(self, tmp_path: Path) -> None:
         path = tmp_path / "broken.gz"
         path.write_bytes(b"\x1f\x8b")
-        assert list(given_logs([path])) == [path]
+        assert list(given_logs(path)) == [(path, "")]
 
     def test_nothing_there_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
-            list(given_logs([tmp_path / "dns.log"]))
+            list(given_logs(tmp_path / "dns.log"))
 
     def test_are_put_in_the_order_of_time(self, tmp_path: Path) -> None:
         times = {"d": "1700000000.5", "b": "1600000000.000000", "c": "2022-01-01T00:00:00Z", "e": "1720000000123"}
@@ -680,7 +683,7 @@ def test_a_log_that_cannot_be_read_is_reported_once(
     zeek = Zeek(tmp_path)
     zeek.write()
 
-    def refuse(_: Path) -> None:
+    def refuse(_path: Path, _options: LogOptions) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(follow.Head, "of", refuse)

@@ -154,15 +154,32 @@ class TestGrowth:
 
 
 class TestLastLine:
-    @pytest.mark.parametrize("log", [HEADER + LINES[0] + LINES[1], as_json(LINES[0]) + as_json(LINES[1])])
-    def test_without_an_end_waits_for_it(self, taker: Taker, tmp_path: Path, log: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("log", "cut"), [(HEADER + LINES[0] + LINES[1], 1), (as_json(LINES[0]) + as_json(LINES[1]), 2)]
+    )
+    def test_without_an_end_waits_for_it(self, taker: Taker, tmp_path: Path, log: bytes, cut: int) -> None:
         path = tmp_path / "dns.log"
         cursors = Cursors([])
-        path.write_bytes(log[:-1])
+        path.write_bytes(log[:-cut])
         assert taker.file(path, cursors, finished=False).names == ["h0.example.com"]
         assert taker.file(path, cursors, finished=False).read == 0
         path.write_bytes(log)
         assert taker.file(path, cursors, finished=False).names == ["h1.example.com"]
+
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_of_json_is_read_once_it_is_whole(self, taker: Taker, tmp_path: Path, number: int, end: bytes) -> None:
+        """What comes behind it belongs to the next, and its end, which comes later, is no line."""
+        path = tmp_path / "dns.log"
+        cursors = Cursors([])
+        lines = [as_json(line).rstrip() for line in LINES[:3]]
+        path.write_bytes(end.join(lines[:number]))
+        assert len(taker.file(path, cursors, finished=False).rows) == number
+        assert taker.file(path, cursors, finished=False).read == 0
+        for content, records in ((end.join(lines[:number]) + end, 0), (end.join(lines) + end, 3 - number)):
+            path.write_bytes(content)
+            taken = taker.file(path, cursors, finished=False)
+            assert (len(taken.rows), taken.skipped) == (records, {})
 
     @pytest.mark.parametrize("log", [HEADER + LINES[0] + LINES[1], as_json(LINES[0]) + as_json(LINES[1])])
     def test_without_an_end_is_read_in_a_finished_file(self, taker: Taker, tmp_path: Path, log: bytes) -> None:

@@ -94,8 +94,8 @@ def failing_on_poison(monkeypatch):
     """A collector in which a record of a certain name causes an error that nobody thought of."""
     load = Parser.load
 
-    def loading(self, kind, pieces, *rest):
-        found = load(self, kind, pieces, *rest)
+    def loading(self, kind, pieces, *rest, **named):
+        found = load(self, kind, pieces, *rest, **named)
         if any(b"poison" in piece.body for piece in pieces):
             raise KeyError("nobody thought of this")
         return found
@@ -127,10 +127,10 @@ def test_a_record_that_fails_is_set_aside_and_its_neighbours_count(tmp_path, fai
 def test_where_no_record_is_to_blame_the_log_is_left_and_the_others_are_read(tmp_path, monkeypatch):
     load = Parser.load
 
-    def loading(self, kind, pieces, *rest):
+    def loading(self, kind, pieces, *rest, **named):
         if kind.path != "dns":
             raise KeyError("whatever is in it")
-        return load(self, kind, pieces, *rest)
+        return load(self, kind, pieces, *rest, **named)
 
     monkeypatch.setattr(Parser, "load", loading)
     config, state = write_config(tmp_path), tmp_path / "state"
@@ -151,11 +151,11 @@ def test_a_log_on_which_the_engine_fails_is_set_aside_at_the_second_time(tmp_pat
     load = Parser.load
     failures: list[str] = []
 
-    def loading(self, kind, pieces, *rest):
+    def loading(self, kind, pieces, *rest, **named):
         if kind.path != "dns":
             failures.append(kind.path)
             raise duckdb.InternalException("a mistake of the engine")
-        return load(self, kind, pieces, *rest)
+        return load(self, kind, pieces, *rest, **named)
 
     monkeypatch.setattr(Parser, "load", loading)
     config, state = write_config(tmp_path), tmp_path / "state"

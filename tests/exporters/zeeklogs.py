@@ -16,6 +16,7 @@ from dnsvigil.records import TRANSACTION
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.follow import pending_log
 from dnsvigil.sources.kinds import DNS, Kind
+from dnsvigil.sources.options import STOCK, LogOptions
 from dnsvigil.sources.parser import Parser
 from dnsvigil.sources.reader import Batch, read_batches
 from dnsvigil.sources.zeek import Piece, split
@@ -115,28 +116,28 @@ class Taker:
         self._parser.close()
         self._connection.close()
 
-    def parse(self, pieces: list[Piece], kind: Kind = DNS, sensor: str = "zeek") -> Taken:
+    def parse(self, pieces: list[Piece], kind: Kind = DNS, options: LogOptions = STOCK) -> Taken:
         """Parse pieces."""
-        ingested, skipped = self._parser.load(kind, pieces, sensor)
+        loaded = self._parser.load(kind, pieces, "zeek", options=options)
         columns = ", ".join(kind.record)
         rows = self._connection.execute(f"SELECT {columns} FROM {kind.view} ORDER BY ALL").fetchall()
-        assert len(rows) == ingested
-        return Taken(rows, ingested + skipped.total(), skipped)
+        assert len(rows) == loaded.records
+        return Taken(rows, loaded.records + loaded.skipped.total(), loaded.skipped)
 
-    def take(self, data: bytes, kind: Kind = DNS) -> Taken:
+    def take(self, data: bytes, kind: Kind = DNS, options: LogOptions = STOCK) -> Taken:
         """Cut and parse the content of a log."""
-        pieces, _, skipped = split(data, None, kind)
-        parsed = self.parse(pieces, kind) if pieces else Taken()
+        pieces, _, skipped = split(data, None, kind, options)
+        parsed = self.parse(pieces, kind, options) if pieces else Taken()
         return Taken(parsed.rows, parsed.read + skipped.total(), parsed.skipped + skipped)
 
     def batches(self, batches: Iterable[Batch]) -> Taken:
         """Parse what a reader gives; its own count of what it read must be right."""
         taken = Taken()
         for batch in batches:
-            parsed = self.parse(batch.pieces, batch.kind) if batch.pieces else Taken()
-            assert batch.read == parsed.read + batch.skipped.total()
+            parsed = self.parse(batch.pieces, batch.kind, batch.options) if batch.pieces else Taken()
+            assert batch.read <= parsed.read + batch.skipped.total()  # a line may have several records
             taken.rows += parsed.rows
-            taken.read += batch.read
+            taken.read += parsed.read + batch.skipped.total()
             taken.skipped += parsed.skipped + batch.skipped
         taken.rows.sort(key=repr)
         assert taken.read == len(taken.rows) + taken.skipped.total()

@@ -15,7 +15,7 @@ from dnsvigil.collector import CAPTURE_COUNTS, SOURCE, Snapshot
 from dnsvigil.config import Config
 from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
-from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, failure_reason
+from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, UNKNOWN, failure_reason
 from dnsvigil.sources.flowfile import NO_TRAFFIC
 from dnsvigil.sources.kinds import KINDS
 from dnsvigil.sources.zeek import SKIP_REASONS
@@ -114,13 +114,21 @@ class StoreMetrics(PrometheusCollector):
             "dnsvigil_responses",
             "Responses by response code.",
             ["server", "rcode"],
-            (([server, rcode], value) for server, rcode, value in outcomes if rcode != UNANSWERED),
+            (([server, rcode], value) for server, rcode, value in outcomes if rcode not in (UNANSWERED, UNKNOWN)),
         )
         yield counter(
             "dnsvigil_unanswered",
             "Queries to which no answer was seen.",
             ["server"],
             (([server], value) for server, rcode, value in outcomes if rcode == UNANSWERED),
+        )
+        unknown = {server: 0 for server, _, _ in outcomes}
+        unknown |= {server: value for server, rcode, value in outcomes if rcode == UNKNOWN}
+        yield counter(
+            "dnsvigil_outcome_unknown",
+            "Queries in logs that do not say whether and how they were answered.",
+            ["server"],
+            (([server], value) for server, value in unknown.items()),
         )
 
         local = dict.fromkeys(LOCAL_KINDS, 0) | {kind: value for kind, _, value in values["local_name_queries"]}

@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features import domains, servers, summaries
-from dnsvigil.records import QTYPES, RCODES
+from dnsvigil.records import QTYPES, RCODES, UNKNOWN, UNKNOWN_RCODE
 
 SUMMARIES: Final = ("types", "zones", "failures", "latencies", "clients")
 """The summaries; each lies in the table ``sum_`` and its name after :meth:`Summarizer.summarize`."""
@@ -46,7 +46,7 @@ class Summarizer:
             "zones": self._table("configured_zones", zone=list(zones)),
             "shown": self._table("shown", kind=[], key=[], label=[]),
             "qtypes": self._table("qtypes", code=list(QTYPES), label=list(QTYPES.values())),
-            "rcodes": self._table("rcodes", code=list(RCODES), label=list(RCODES.values())),
+            "rcodes": self._table("rcodes", code=[*RCODES, UNKNOWN_RCODE], label=[*RCODES.values(), UNKNOWN]),
         }
         top_level = sorted(tail for tail in deep if "." not in tail)
         most_labels = max((zone.count(".") + 1 for zone in zones), default=0)

@@ -14,7 +14,7 @@ import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.domains import longest_zones, registered_domains
-from dnsvigil.records import OTHER, TRANSACTION, UNANSWERED, failure_reason
+from dnsvigil.records import OTHER, TRANSACTION, UNANSWERED, UNKNOWN, failure_reason
 
 LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the response duration histogram, in seconds."""
@@ -106,7 +106,7 @@ def tally(cells: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, r
 
     ``shown`` has the ``kind`` (server, zone) of what has a label of its own, its ``key`` (address, registered domain)
     and its ``label``; ``qtypes`` and ``rcodes`` have the ``code`` and ``label``. A query without an answer has the
-    rcode ``unanswered``.
+    rcode ``unanswered``, one of which the log does not say whether it has an answer ``unknown``.
     """
     zones = shown.filter(shown.kind == "zone").select(shown_zone="label", zone_key="key")
     t = cells.left_join(names, "key").drop("key_right")
@@ -119,7 +119,7 @@ def tally(cells: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, r
         "bucket",
         server=t.shown_server.fill_null(OTHER),
         zone=ibis.coalesce(t.zone, t.shown_zone, OTHER),
-        qtype=ibis.ifelse(t.qtype.isnull(), "unknown", t.qtype_label.fill_null(OTHER)),
+        qtype=ibis.ifelse(t.qtype.isnull(), UNKNOWN, t.qtype_label.fill_null(OTHER)),
         rcode=ibis.ifelse(t.rcode.isnull(), UNANSWERED, t.rcode_label.fill_null(OTHER)),
     ).agg(records=t.records.sum(), rtt=t.rtt.sum())
 
@@ -130,10 +130,10 @@ def types(tally: ir.Table) -> ir.Table:
 
 
 def zones(tally: ir.Table) -> ir.Table:
-    """Return ``queries`` and ``nxdomain`` per ``minute``, ``server`` and ``zone``."""
-    return tally.group_by("minute", "server", "zone").agg(
-        queries=tally.records.sum(),
-        nxdomain=tally.records.sum(where=tally.rcode == "NXDOMAIN").fill_null(0),
+    """Return ``queries`` and ``nxdomain`` per ``minute``, ``server`` and ``zone``, where the outcome is known."""
+    t = tally.filter(tally.rcode != UNKNOWN)  # else a zone would have no failures where nobody can know of them
+    return t.group_by("minute", "server", "zone").agg(
+        queries=t.records.sum(), nxdomain=t.records.sum(where=t.rcode == "NXDOMAIN").fill_null(0)
     )
 
 

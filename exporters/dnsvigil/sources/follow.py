@@ -19,7 +19,8 @@ from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.kinds import BY_PATH, DNS, Kind
 from dnsvigil.sources.logfile import BrokenFileError, Head, LogFile
-from dnsvigil.sources.zeek import MAX_LINE, Header, first_kind
+from dnsvigil.sources.options import STOCK, LogOptions
+from dnsvigil.sources.zeek import MAX_LINE, Header, describe, first_kind
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Pending:
     size: int  # bytes on disk
     finished: bool
     stamp: tuple[int, ...]  # changes when the file does
+    recognized: bool = True  # whether its content says which log it is
 
 
 @dataclass(frozen=True)
@@ -73,27 +75,23 @@ def sensor_of(path: Path) -> str:
     return "zeek"
 
 
-def given_logs(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files given, and those below the folders given that are a log to be read by their content.
+def given_logs(path: Path, options: LogOptions = STOCK) -> Iterator[tuple[Path, str]]:
+    """Yield the file given, or each file below the folder given, with what it is in words where that is no log to read.
 
-    So are those that cannot be read, for the reader to say so. Raises ``OSError`` for a path that is not there.
+    A file that cannot be read is yielded as a log, for the reader to say so, and so is one that is given itself.
+    Raises ``OSError`` for a path that is not there.
     """
-    for path in paths:
-        if not path.is_dir():
-            path.stat()
-            yield path
-            continue
-        for file in sorted(child for child in path.rglob("*") if child.is_file()):
-            try:
-                with LogFile(file) as content:
-                    content.skip_hole()
-                    found = first_kind(content.read(2 * MAX_LINE)) is not None
-            except BrokenFileError:
-                found = False
-            except OSError:
-                found = True
-            if found:
-                yield file
+    if not path.is_dir():
+        path.stat()
+        yield path, ""
+        return
+    for file in sorted(child for child in path.rglob("*") if child.is_file()):
+        try:
+            found, head = _first_lines(file, options)
+        except OSError:
+            yield file, ""
+        else:
+            yield file, "" if found else head
 
 
 def in_order_of_time(paths: Iterable[Path]) -> list[Path]:
@@ -114,13 +112,31 @@ def _first_time(path: Path) -> float:
         return 0.0
 
 
-def pending_log(path: Path, cursors: Cursors, sources: Iterable[ZeekSource] = ()) -> Pending:
+def met_in(path: Path, options: LogOptions = STOCK) -> str:
+    """Return in words what a file is in which no log is recognized. Raises ``OSError``."""
+    return _first_lines(path, options)[1]
+
+
+def _first_lines(path: Path, options: LogOptions) -> tuple[Kind | None, str]:
+    """Return which log a file is by its first lines, and in words what these are."""
+    try:
+        with LogFile(path) as content:
+            content.skip_hole()
+            head = content.read(2 * MAX_LINE)
+    except BrokenFileError:
+        return None, "compressed data of which nothing can be read"
+    return first_kind(head, options), describe(head, options)
+
+
+def pending_log(
+    path: Path, cursors: Cursors, sources: Iterable[ZeekSource] = (), options: LogOptions = STOCK
+) -> Pending:
     """Return a given file with its cursor, of the sensor that it has where it is one of ``sources``.
 
     Raises ``OSError``.
     """
     status = path.stat()
-    head = Head.of(path)
+    head = Head.of(path, options)
     pairs = [(source, writer) for source in sources for writer in _writers(source)]
     folder = path.resolve().parent
     candidates = [writer for _, writer in pairs if folder == writer.folder.resolve()]
@@ -130,14 +146,20 @@ def pending_log(path: Path, cursors: Cursors, sources: Iterable[ZeekSource] = ()
     else:
         cursor = cursors.find(sensor_of(path.absolute()), head, str(path.resolve()))
     settled = time.time() - status.st_mtime > SETTLED_SECONDS
-    return Pending(path, _kind(head, cursor, DNS), cursor, status.st_size, settled, _stamp(status))
+    kind = _kind(head, cursor, options)
+    return Pending(path, kind or DNS, cursor, status.st_size, settled, _stamp(status), kind is not None)
 
 
 class Follower:
     """Follows Zeek's folders through rotation, compression and truncation."""
 
     def __init__(
-        self, sources: list[ZeekSource], cursors: Cursors, since: float, set_aside: Aside | None = None
+        self,
+        sources: list[ZeekSource],
+        cursors: Cursors,
+        since: float,
+        set_aside: Aside | None = None,
+        options: LogOptions = STOCK,
     ) -> None:
         """Follow ``sources``; rotated files that are old or from before ``since`` (Unix time) are left alone.
 
@@ -147,6 +169,7 @@ class Follower:
         self._sources = sources
         self._cursors = cursors
         self._since = since
+        self._options = options
         self._read: dict[Path, tuple[tuple[int, ...], str]] = {}  # stamp and cursor of what was read to its end
         self._unread: dict[str, tuple[Path, float]] = {}  # by cursor: where it was, and when it was last there
         self._unreadable: set[Path] = set()
@@ -227,7 +250,7 @@ class Follower:
         if self._set_aside and self._set_aside.holds("log", path, stamp):
             return None
         try:
-            head = Head.of(path)
+            head = Head.of(path, self._options)
         except NotAFileError as error:
             if self._set_aside:
                 self._set_aside.put("log", path, error, stamp)
@@ -249,7 +272,8 @@ class Follower:
         if path not in self._followed and (live or not cursor.offset):
             self._followed.add(path)
             log.info("reading %s, a %s log of sensor %s", path, "current" if live else "rotated", cursor.sensor)
-        return Pending(path, _kind(head, cursor, BY_PATH[_log_of(path, head)]), cursor, status.st_size, settled, stamp)
+        kind = _kind(head, cursor, self._options) or BY_PATH[_log_of(path, head)]
+        return Pending(path, kind, cursor, status.st_size, settled, stamp)
 
     def _refuse(self, path: Path, error: OSError) -> None:
         """Say once that a file cannot be read, where it is not that rotation was quicker."""
@@ -330,10 +354,10 @@ def _is_live(name: str) -> bool:
     return bool(_LIVE.fullmatch(name)) or not (_LOG.fullmatch(name) or re.search(r"\d", _COMPRESSED.sub("", name)))
 
 
-def _kind(head: Head, cursor: Cursor, default: Kind) -> Kind:
+def _kind(head: Head, cursor: Cursor, options: LogOptions) -> Kind | None:
     """Return which log a file is; one without a header of its own goes on under that of its cursor."""
-    header = Header.parse(cursor.header) if cursor.header else None
-    return head.kind or (header.kind if header else None) or default
+    header = Header.parse(cursor.header, options) if cursor.header else None
+    return head.kind or (header.kind if header else None)
 
 
 def _writers(source: ZeekSource) -> Iterator[_Writer]:

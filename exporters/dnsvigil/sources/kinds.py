@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dnsvigil.records import CAPTURE, OPEN_RESOLVER, PASSIVE_DNS, POISONING, TRANSACTION
+from dnsvigil.sources.mnemonics import CLASSES, CODES, TYPES
 
 LIMITS: Final = {"BIGINT": 2**63 - 1, "UINTEGER": 2**32 - 1, "DOUBLE": 10**9}
 """The largest good value of a number, by its type."""
@@ -33,10 +34,23 @@ class Kind:
     fields: Mapping[str, str] = field(default_factory=dict)  # column to Zeek's field, where that is called otherwise
     names: Collection[str] = ()  # columns with domain names
     texts: Collection[str] = ()  # columns in which any bytes may stand
+    named: Mapping[str, tuple[str, Mapping[str, int]]] = field(
+        default_factory=dict
+    )  # column to the field with its name
+    answered: Collection[str] = ()  # fields that are set, and not false, only in a record with an answer
+    without: Mapping[tuple[str, ...], str] = field(default_factory=dict)  # fields to what is not known without them all
 
     def field_of(self, column: str) -> str:
         """Return what Zeek calls a column."""
         return self.fields.get(column, column)
+
+    def unknown(self, fields: Collection[str]) -> list[str]:
+        """Return, in words, what records of these fields do not say."""
+        return [
+            f"its header has no {' and no '.join(names)}: {what}"
+            for names, what in self.without.items()
+            if not any(name in fields for name in names)
+        ]
 
     def is_told_by(self, fields: Collection[str]) -> bool:
         """Tell whether a record, or a header, of these fields and without a path is of this log."""
@@ -59,7 +73,7 @@ DNS: Final = Kind(
     view="dns_records",
     record=TRANSACTION,
     marks=("ts", "id.orig_h", "id.resp_h"),
-    telling=("query", "qtype", "rcode", "trans_id", "rejected", "AA"),
+    telling=("query", "qtype", "rcode", "trans_id", "rejected", "AA", "qtype_name", "rcode_name"),
     fields={
         "client": "id.orig_h",
         "client_port": "id.orig_p",
@@ -75,6 +89,19 @@ DNS: Final = Kind(
         "dnssec_ok": "do",
     },
     names=("qname",),
+    named={"qclass": ("qclass_name", CLASSES), "qtype": ("qtype_name", TYPES), "rcode": ("rcode_name", CODES)},
+    answered=("rtt", "answers", "RA", "AA"),
+    without={
+        (
+            "rcode",
+            "rcode_name",
+        ): "responses, failures and unanswered queries are not known and left out of the metrics, and"
+        " detectors see no failures",
+        ("qtype", "qtype_name"): "query types are not known",
+        ("query",): "names are not known: all queries count for the zone `other`, and detectors see none",
+        ("rtt",): "response times are not known",
+        ("answers",): "answers are not known to detectors",
+    },
     checked=("ts", "client", "server", "qname", "qtype", "rcode", "rtt_seconds"),
     raw=("qtype", "rcode", "rtt_seconds"),
     reasons=rf"""
@@ -138,6 +165,11 @@ def _kind(
         fields=fields or {},
         names=names,
         texts=("node", *texts),
+        without={
+            ((fields or {}).get(column, column),): "what it says is not known and left out of the metrics"
+            for column in record
+            if column not in ("ts", "sensor", "node")
+        },
     )
 
 

@@ -13,7 +13,9 @@ import zstandard
 
 from dnsvigil.opening import open_file
 from dnsvigil.sources.kinds import Kind
-from dnsvigil.sources.zeek import first_kind
+from dnsvigil.sources.options import STOCK, LogOptions
+from dnsvigil.sources.unwrap import is_complete
+from dnsvigil.sources.zeek import first_kind, starts_relative
 
 MAX_HOLE: Final = 2**30
 """NUL bytes that a compressed file may begin with: a few seconds to read."""
@@ -187,15 +189,16 @@ class Head:
     header: bytes
     records: bytes
     kind: Kind | None = field(default=None, compare=False)
+    moved: bytes = field(default=b"", compare=False)  # the start of the capture, where times count from it
 
     @classmethod
-    def of(cls, path: Path) -> Self:
+    def of(cls, path: Path, options: LogOptions = STOCK) -> Self:
         """Read the head; empty ``records`` where there is no whole record yet. Raises ``OSError``."""
         with LogFile(path) as file:
-            return cls.read(file)
+            return cls.read(file, options)
 
     @classmethod
-    def read(cls, file: LogFile) -> Self:
+    def read(cls, file: LogFile, options: LogOptions = STOCK) -> Self:
         """Read the head of a file that is open, and rewind it. Raises ``OSError``."""
         try:
             file.skip_hole()
@@ -209,8 +212,9 @@ class Head:
         while data.startswith(b"#", end):
             end = data.find(b"\n", end) + 1 or len(data)
         records = data[end : end + HEAD_SIZE]
-        told = b"\n" in records or len(records) == HEAD_SIZE
-        return cls(start + end, data[:end], records if told else b"", first_kind(data))
+        told = b"\n" in records or len(records) == HEAD_SIZE or is_complete(records)
+        moved = str(options.start).encode() if options.start and starts_relative(data, options) is not None else b""
+        return cls(start + end, data[:end], records if told else b"", first_kind(data, options), moved)
 
     @property
     def is_unique(self) -> bool:
@@ -219,5 +223,5 @@ class Head:
         return records > 1 or b"\tuid\t" in self.header or b'"uid"' in self.records
 
     def hash(self, size: int) -> str:
-        """Return the SHA-256 of the first ``size`` bytes of records, in hex."""
-        return hashlib.sha256(self.records[:size]).hexdigest()
+        """Return the SHA-256 of the first ``size`` bytes of records, in hex; a log at another time is another log."""
+        return hashlib.sha256(self.moved + self.records[:size]).hexdigest()

@@ -8,16 +8,33 @@ the bad ones and to say why.
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import duckdb
 
+from dnsvigil.records import UNKNOWN_RCODE, UNNAMED_RCODE
+from dnsvigil.sources import times
 from dnsvigil.sources.kinds import Kind
-from dnsvigil.sources.zeek import MAX_LINE, Header, Piece, has_long_line, sieve
+from dnsvigil.sources.mnemonics import number_of
+from dnsvigil.sources.options import STOCK, LogOptions
+from dnsvigil.sources.unwrap import is_complete, unwrap
+from dnsvigil.sources.zeek import MAX_LINE, Header, Piece, is_clean, sieve, why_no_record
 
+_NO_CODE: Final = 65_533  # for a while, the response code of an answer that has none
 _BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads share it
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of the lines of a batch."""
+
+    records: int
+    skipped: Counter[str]  # by reason
+    relative: int = 0  # of those skipped, records whose time counts from the start of a capture
+    unnamed: int = 0  # of the records, those with an answer whose code is not known
 
 
 class Parser:
@@ -38,28 +55,42 @@ class Parser:
         pieces: list[Piece],
         sensor: str,
         columns: Collection[str] | None = None,
+        *,
         oldest: datetime | None = None,
-    ) -> tuple[int, Counter[str]]:
+        options: LogOptions = STOCK,
+    ) -> Loaded:
         """Make the view, with these columns of the record or all, from the good records of ``pieces``, at least one.
 
-        Records from before ``oldest`` are skipped.
-        Returns how many records there are, and how many lines were skipped, by reason.
+        Records from before ``oldest`` are skipped. A line may have several records.
         """
         columns = columns or kind.record
-        lines = 0
+        tables: list[str] = []
         skipped: Counter[str] = Counter()
+
+        def parse(body: bytes, header: Header | None) -> int:
+            return self._parse(tables[-1], Piece(body, header), kind, columns, start=options.start)
+
         for number, piece in enumerate(pieces):
-            table = f"parsed_{number}"
-            count = piece.lines
-            lines += count
-            clean = b"\r" not in piece.body and not has_long_line(piece.body)
-            if not clean or self._parse(kind, columns, table, piece) != count:
-                body, reasons = sieve(piece)
+            tables.append(f"parsed_{number}")
+            body, lines = piece.body, piece.lines
+            if not is_clean(piece) or (rows := parse(body, piece.header)) != lines:
+                kept, reasons = sieve(piece, options)
                 skipped += reasons
-                found = self._parse(kind, columns, table, Piece(body, piece.header))
-                # Of the lines that the sieve lets through, DuckDB passes over blank ones alone.
-                skipped["columns" if piece.header else "json"] += count - reasons.total() - found
-        every = " UNION ALL ".join(f"SELECT * FROM parsed_{number}" for number in range(len(pieces)))
+                body, lines = b"".join(line + b"\n" for line in kept), len(kept)
+                rows = parse(body, piece.header)
+                if rows < 0:
+                    whole = [line for line in kept if is_complete(line)]
+                    skipped["json"] += lines - len(whole)
+                    body, lines = b"".join(line + b"\n" for line in whole), len(whole)
+                    rows = parse(body, None)
+                skipped["columns" if piece.header else "json"] += lines - rows
+            if piece.header is None and rows == lines:
+                records, reasons = self._look_inside(tables[-1], body, options)
+                skipped += reasons
+                if records:
+                    tables.append(f"inside_{number}")
+                    parse(b"".join(record + b"\n" for record in records), None)
+        every = " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables)
         if oldest:
             late = f"CASE WHEN ts < TIMESTAMP '{oldest}' THEN 'too_old' END"
             every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
@@ -67,27 +98,77 @@ class Parser:
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {kind.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
         )
-        query = f"SELECT reason, count(*) FROM ({every}) WHERE reason IS NOT NULL GROUP BY reason"
-        skipped.update(dict(self._connection.execute(query).fetchall()))
-        return lines - skipped.total(), +skipped
+        if "rcode" in kind.named:
+            self._name_codes(tables)
+        unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in kind.named else "false"
+        counts = self._connection.execute(
+            f"SELECT reason, count(*), count(*) FILTER ({times.is_relative('ts')}), count(*) FILTER ({unnamed})"
+            f" FROM ({every}) GROUP BY reason"
+        ).fetchall()
+        by_reason = {reason: (count, relative, unnamed) for reason, count, relative, unnamed in counts}
+        records, _, unnamed_records = by_reason.pop(None, (0, 0, 0))
+        skipped.update({reason: count for reason, (count, _, _) in by_reason.items()})
+        _, relative, _ = by_reason.get("timestamp", (0, 0, 0))
+        return Loaded(records, +skipped, relative, unnamed_records)
 
-    def _parse(self, kind: Kind, columns: Collection[str], table: str, piece: Piece) -> int:
-        """Return the number of rows."""
+    def _name_codes(self, tables: list[str]) -> None:
+        """Decide on records of JSON with an answer but without a code: in a log that has codes, it is unset."""
+        every = " UNION ALL ".join(f"SELECT rcode FROM {table}" for table in tables)
+        query = f"SELECT count(*) FILTER (rcode = {_NO_CODE}), count(*) FILTER (rcode < {_NO_CODE}) FROM ({every})"
+        found = self._connection.execute(query).fetchone()
+        if found and found[0]:
+            code = "NULL" if found[1] else UNNAMED_RCODE
+            for table in tables:
+                self._connection.execute(f"UPDATE {table} SET rcode = {code} WHERE rcode = {_NO_CODE}")
+
+    def _look_inside(self, table: str, body: bytes, options: LogOptions) -> tuple[list[bytes], Counter[str]]:
+        """Remove the rows of those lines of JSON that are more, or less, than one record under Zeek's own names.
+
+        Returns the records that are on these lines, and how many of the lines hold none, by reason.
+        """
+        # With any other reason it is a record under Zeek's own names.
+        odd = "" if options.renamed else " AND reason IN ('json', 'other_log', 'address')"
+        rows = self._connection.execute(f"SELECT rowid, reason FROM {table} WHERE reason IS NOT NULL{odd}").fetchall()
+        lines = body.split(b"\n") if rows else []
+        records: list[bytes] = []
+        skipped: Counter[str] = Counter()
+        taken: list[int] = []
+        for row, reason in rows:
+            line = lines[row]
+            if reason == "other_log" and line.startswith((b'{"ts"', b'{"_path"')) and not options.renamed:
+                continue  # Zeek's, of which there may be many
+            inside = unwrap(line, options.renamed)
+            records += inside
+            if not inside and (better := why_no_record(line, reason, options)) != reason:
+                skipped[better] += 1
+            if inside or better != reason:
+                taken.append(row)
+        if taken:
+            self._connection.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest(?))", [taken])
+        return records, skipped
+
+    def _parse(self, table: str, piece: Piece, kind: Kind, columns: Collection[str], *, start: datetime | None) -> int:
+        """Return the number of rows; -1 for JSON that the parser gives up at, as it does at an object over lines."""
         with open(self._memory, "wb", closefd=False) as memory:
             memory.seek(0)
             memory.write(piece.body)
             memory.truncate()
         columns = [name for name in kind.record if name != "sensor" and (name in columns or name in kind.checked)]
         query = (
-            _tsv_query(self._path, kind, piece.header, columns)
+            _tsv_query(self._path, kind, piece.header, columns, start)
             if piece.header
-            else _json_query(self._path, kind, columns)
+            else _json_query(self._path, kind, columns, start)
         )
-        result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
+        try:
+            result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
+        except duckdb.InvalidInputException:
+            if piece.header:
+                raise
+            return -1
         return int(result[0]) if result else 0
 
 
-def _tsv_query(path: str, kind: Kind, header: Header, columns: list[str]) -> str:
+def _tsv_query(path: str, kind: Kind, header: Header, columns: list[str], start: datetime | None) -> str:
     # A broken header may name a field twice, and DuckDB takes no column name twice.
     names = [f"c{i}" for i in range(len(header.fields))]
     raw = {
@@ -103,29 +184,35 @@ def _tsv_query(path: str, kind: Kind, header: Header, columns: list[str]) -> str
     )
     empty, separator = _literal(header.empty), _literal(header.set_separator)
     casts = {
-        "time": "make_timestamp(TRY_CAST(round(TRY_CAST({0} AS DOUBLE) * 1e6) AS BIGINT))",
         "name": _name("{0}", empty, _unescaped("{0}")),
         "text": f"if({{0}} = {empty}, '', {_unescaped('{0}')})",
         "list": f"CASE WHEN {{0}} = {empty} THEN []::VARCHAR[]"
         f" ELSE list_transform(string_split({{0}}, {separator}), lambda part: {_unescaped('part')}) END",
         "flag": "{0} = 'T'",
     }
-    return _record_query(kind, source, raw, casts, columns)
+    codes = {}
+    for column, (field, numbers) in kind.named.items():
+        if column in raw:
+            continue
+        if field in header.fields:
+            codes[column] = _code(column, "NULL", names[header.fields.index(field)], numbers)
+        elif column == "rcode":
+            codes[column] = f"{UNKNOWN_RCODE}::USMALLINT"
+    return _record_query(kind, source, raw, casts, columns, codes=codes, start=start)
 
 
-def _json_query(path: str, kind: Kind, columns: list[str]) -> str:
+def _json_query(path: str, kind: Kind, columns: list[str], start: datetime | None) -> str:
     fields = {kind.field_of(name): "VARCHAR[]" if kind.record[name].endswith("[]") else "VARCHAR" for name in columns}
-    fields |= dict.fromkeys(("_path", *kind.telling), "VARCHAR")
+    named = {column: each for column, each in kind.named.items() if column in columns}
+    fields |= dict.fromkeys(("_path", *kind.telling, *(field for field, _ in named.values())), "VARCHAR")
+    for field in kind.answered:
+        fields.setdefault(field, "VARCHAR[]" if field == "answers" else "VARCHAR")
     types = ", ".join(f"{_literal(field)}: '{form}'" for field, form in fields.items())
     source = (
         f"read_json('{path}', auto_detect = false, format = 'newline_delimited', compression = 'uncompressed',"
         f" maximum_object_size = {MAX_LINE}, ignore_errors = true, columns = {{{types}}})"
     )
-    seconds = "TRY_CAST({0} AS DOUBLE)"
     casts = {
-        # Zeek writes seconds, milliseconds (which as seconds lie past the year 5000) or ISO 8601.
-        "time": f"coalesce(make_timestamp(TRY_CAST(round({seconds} * if({seconds} > 1e11, 1e3, 1e6)) AS BIGINT)),"
-        " TRY_CAST({0} AS TIMESTAMP))",
         "name": _name("{0}", "''", _escaped("{0}")),
         "text": _escaped("{0}"),
         "list": f"list_transform({{0}}, lambda part: {_escaped('part')})",
@@ -133,32 +220,52 @@ def _json_query(path: str, kind: Kind, columns: list[str]) -> str:
     }
     nothing = " AND ".join(f"{_identifier(field)} IS NULL" for field in fields)
     told = f"coalesce({', '.join(map(_identifier, kind.telling))})"
+    # A field that is unset is not there either, so that only its other fields show that a record has an answer.
+    told_by = [f"coalesce({_identifier(field)}::VARCHAR NOT IN ('false', '[]'), false)" for field in kind.answered]
+    answered = f"({' OR '.join(told_by)})"
     return _record_query(
         kind,
         source,
         {name: _identifier(kind.field_of(name)) for name in columns},
         casts,
         columns,
+        start=start,
+        codes={
+            column: _code(column, _identifier(kind.field_of(column)), _identifier(field), numbers, answered)
+            for column, (field, numbers) in named.items()
+        },
         checks=f"WHEN {nothing} THEN 'json'"
         f" WHEN _path <> {_literal(kind.path)} OR (_path IS NULL AND {told} IS NULL) THEN 'other_log'",
     )
 
 
 def _record_query(
-    kind: Kind, source: str, raw: dict[str, str], casts: dict[str, str], columns: list[str], *, checks: str = ""
+    kind: Kind,
+    source: str,
+    raw: dict[str, str],
+    casts: dict[str, str],
+    columns: list[str],
+    *,
+    codes: dict[str, str],
+    start: datetime | None,
+    checks: str = "",
 ) -> str:
     """Return the query that gives ``columns`` of the record and the reason to skip it, or NULL.
 
-    ``raw`` has for each column the expression of its text, ``casts`` the templates that read it, ``checks``
-    the form's own ``WHEN`` clauses, which come first.
+    ``raw`` has for each column the expression of its text, ``casts`` the templates that read it, ``codes`` the
+    expressions of columns that may be known by a name, ``checks`` the form's own ``WHEN`` clauses, which come first.
     """
 
     def read(column: str) -> str:
         form = kind.record[column]
+        if column in codes:
+            return codes[column]
         if column not in raw:
             return f"NULL::{form}"
         text = raw[column]
-        cast = {"TIMESTAMP": "time", "BOOLEAN": "flag"}.get(form)
+        if form == "TIMESTAMP":
+            return times.time(text, f"number_{column}", start)
+        cast = "flag" if form == "BOOLEAN" else None
         if column in kind.names:
             cast = "name"
         elif column in kind.texts:
@@ -176,10 +283,25 @@ def _record_query(
     reads = ", ".join(f"{read(name)} AS {name}" for name in columns)
     texts = ", ".join(f"{raw.get(name, 'NULL')} AS raw_{name}" for name in kind.raw)
     first = f"CASE {checks} END" if checks else "NULL"
+    numbers = [f"{times.number(raw[name])} AS number_{name}" for name in raw if kind.record[name] == "TIMESTAMP"]
+    numbered = f"SELECT {', '.join(['*', *numbers])} FROM {source}"
     return (
         f"SELECT {', '.join(columns)}, coalesce(form_reason, CASE {kind.reasons} END) AS reason"
-        f" FROM (SELECT {reads}, {texts}, {first} AS form_reason FROM {source})"
+        f" FROM (SELECT {reads}, {texts}, {first} AS form_reason FROM ({numbered}))"
     )
+
+
+def _code(column: str, text: str, name: str, numbers: Mapping[str, int], answered: str = "false") -> str:
+    """Return the expression of the number in ``text``, else of that which ``name`` stands for.
+
+    ``answered`` is the condition for an answer.
+    """
+    number = number_of(name, numbers)
+    if column == "rcode":
+        number = (
+            f"CASE WHEN {name} IS NOT NULL THEN coalesce({number}, {UNNAMED_RCODE}) WHEN {answered} THEN {_NO_CODE} END"
+        )
+    return f"CASE WHEN {text} IS NOT NULL THEN TRY_CAST({text} AS USMALLINT) ELSE CAST({number} AS USMALLINT) END"
 
 
 def _name(text: str, empty: str, name: str) -> str:

@@ -11,6 +11,8 @@ from typing import Final, TypeVar
 from dnsvigil.records import Cursor
 from dnsvigil.sources.kinds import DNS, Kind
 from dnsvigil.sources.logfile import BrokenFileError, Head, LogFile
+from dnsvigil.sources.options import STOCK, LogOptions
+from dnsvigil.sources.unwrap import is_complete
 from dnsvigil.sources.zeek import Header, Piece, is_whole, split
 
 BATCH_BYTES: Final = 64 * 2**20
@@ -29,32 +31,39 @@ class Batch:
     cursor: Cursor
     stored_offset: int  # bytes on disk read so far
     kind: Kind = DNS
+    options: LogOptions = STOCK
 
 
-def read_batches(path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS) -> Iterator[Batch]:
+def read_batches(
+    path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS, options: LogOptions = STOCK
+) -> Iterator[Batch]:
     """Yield what the file, a log of this kind, has behind the cursor.
 
     ``finished`` says that nobody writes the file any more: a last line without an end is then read if it is
     whole, and else counted. Before that it is left for the next time, and so is a compressed file that breaks off.
+    The times of a capture are moved to where it began where they count from there, by the time of its first record.
     Raises ``OSError``, and ``FileNotFoundError`` also where another file has taken the place of the cursor's.
     """
     with LogFile(path) as file:
-        if Head.read(file).hash(cursor.head_size) != cursor.head_hash:
+        head = Head.read(file, options)
+        if head.hash(cursor.head_size) != cursor.head_hash:
             raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(path))
-        header = Header.parse(cursor.header) if cursor.header else None
+        header = Header.parse(cursor.header, options) if cursor.header else None
+        if not head.moved:
+            options = replace(options, start=None)
         start = cursor.offset
         at_end = False
         while not at_end:
             try:
                 if not file.offset:
-                    file.seek(start) if start else file.skip_hole()
+                    _go_to(file, start) if start else file.skip_hole()
                 data = file.read(BATCH_BYTES)
             except BrokenFileError:
                 data = b""
             at_end = len(data) < BATCH_BYTES
             cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
             lines, rest = data[:cut], data[cut:]
-            pieces, header, skipped = split(lines, header, kind)
+            pieces, header, skipped = split(lines, header, kind, options)
             if not at_end and len(rest) >= BATCH_BYTES:
                 skipped["too_long"] += 1
                 rest = b""
@@ -62,9 +71,10 @@ def read_batches(path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS) -
             if not at_end:
                 file.unread(rest)
             complete = finished or (file.compressed and not file.broken)
+            complete = complete or (header is None and not file.broken and is_complete(rest))
             if at_end and complete and (rest or file.broken):
                 if not file.broken and is_whole(rest, header):
-                    last, header, reasons = split(rest, header, kind)
+                    last, header, reasons = split(rest, header, kind, options)
                     pieces += last
                     skipped += reasons
                     offset = file.offset
@@ -82,7 +92,14 @@ def read_batches(path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS) -
                 header=header.text if header else b"",
                 whole_size=whole_size,
             )
-            yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset, kind)
+            yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset, kind, options)
+
+
+def _go_to(file: LogFile, offset: int) -> None:
+    """Go to a cursor's offset, and past the end that a line had not yet when it was read."""
+    file.seek(offset - (not file.compressed))
+    if not file.compressed and file.read(1) != b"\n" and (end := file.read(2)) != b"\r\n":
+        file.unread(end.removeprefix(b"\n"))
 
 
 def _end_of_records(data: bytes) -> int:

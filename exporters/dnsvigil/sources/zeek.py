@@ -2,12 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Self
 
+from dnsvigil.sources.fields import stock_names
 from dnsvigil.sources.kinds import Kind, kind_of
+from dnsvigil.sources.options import STOCK, LogOptions
+from dnsvigil.sources.times import relative_seconds
+from dnsvigil.sources.unwrap import is_wrapped, records_in, unwrap
 
 MAX_LINE: Final = 65_536
 """Bytes in the longest line that is read; Zeek's own DNS records stay far below."""
@@ -18,7 +22,8 @@ SKIP_REASONS: Final = {
     "too_long": f"a line of more than {MAX_LINE} bytes",
     "no_header": "a line that is neither JSON nor below a header that names its columns",
     "other_log": "a record of a log that is not read, or of another than its file begins with",
-    "json": "a line that is not one JSON object",
+    "json": "a line that begins as JSON and is not JSON objects",
+    "wrapped": "a record in an envelope, or behind a prefix, out of which it cannot be taken for sure",
     "timestamp": "a time that cannot be read, before 1990 or over an hour ahead, or first and last in the wrong order",
     "too_old": "a query so far behind event time that the store does not keep it any more",
     "address": "a client, server or host that is not an IP address",
@@ -32,8 +37,6 @@ SKIP_REASONS: Final = {
 """Why a line or record is skipped: the values of the label ``reason``."""
 
 _JSON_LINE: Final = re.compile(rb"^\{.*\n?", re.MULTILINE)
-_JSON_KEY: Final = re.compile(rb'"([\w.]+)"\s*:')
-_JSON_PATH: Final = re.compile(rb'"_path"\s*:\s*"(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,12 @@ class Header:
     fields: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: bytes) -> Self | None:
+    def parse(cls, text: bytes, options: LogOptions = STOCK) -> Self | None:
         """Return the header that ``text`` (whole ``#`` lines) gives, or None where no records can be read by it."""
         separator = "\t"
         values: dict[str, list[str]] = {}
-        for line in text.decode("utf-8", "replace").splitlines():
+        for whole in text.decode("utf-8", "replace").split("\n"):
+            line = whole.removesuffix("\r")
             if line.startswith("#separator "):
                 escaped = line.removeprefix("#separator ").encode("latin-1", "replace")
                 separator = escaped.decode("unicode_escape", "replace")
@@ -67,6 +71,7 @@ class Header:
         words = [unset, *values.get("set_separator", []), *values.get("empty_field", [])]
         if not fields or separator in "\0\r" or separator in unset or any("\0" in each for each in words):
             return None
+        names = stock_names(fields, options.renamed)
         return cls(
             text=text,
             separator=separator,
@@ -74,7 +79,7 @@ class Header:
             empty=(values.get("empty_field") or ["(empty)"])[0],
             unset=unset,
             path=(values.get("path") or [""])[0],
-            fields=tuple(fields),
+            fields=tuple(names.get(name, name) for name in fields),
         )
 
     @cached_property
@@ -96,30 +101,32 @@ class Piece:
         return count_lines(self.body)
 
 
-def split(data: bytes, header: Header | None, kind: Kind) -> tuple[list[Piece], Header | None, Counter[str]]:
+def split(
+    data: bytes, header: Header | None, kind: Kind, options: LogOptions = STOCK
+) -> tuple[list[Piece], Header | None, Counter[str]]:
     """Cut whole lines of a log of one kind at the header lines among them.
 
-    ``header`` is the one in force where ``data`` begins. Returns the pieces, the header in force at the
-    end, and the lines that nothing can be made of, by reason.
+    ``header`` is the one in force where ``data`` begins; without one, all lines are taken for JSON. Returns the pieces,
+    the header in force at the end, and the lines that nothing can be made of, by reason.
     """
     bodies: dict[Header | None, list[bytes]] = {}
     skipped: Counter[str] = Counter()
     for comment, body in _sections(data):
         if comment:
-            header = Header.parse(comment) or header
+            header = Header.parse(comment, options) or header
+        if not header:
+            bodies.setdefault(None, []).append(body)
+            continue
         has_json = _find_line(body, b"{", 0) >= 0
         if has_json:
-            # Without a header, what stands among JSON is damaged JSON.
-            bodies.setdefault(None, []).append(b"".join(_JSON_LINE.findall(body)) if header else body)
-        if header:
-            tsv = _JSON_LINE.sub(b"", body) if has_json else body
-            if header.kind is kind and tsv:
-                bodies.setdefault(header, []).append(tsv)
-            elif tsv:
-                skipped["other_log"] += count_lines(tsv)
-        elif body and not has_json:
-            skipped["no_header"] += count_lines(body)
-    return [Piece(b"".join(parts), form) for form, parts in bodies.items()], header, skipped
+            bodies.setdefault(None, []).append(b"".join(_JSON_LINE.findall(body)))
+        tsv = _JSON_LINE.sub(b"", body) if has_json else body
+        if header.kind is kind:
+            bodies.setdefault(header, []).append(tsv)
+        elif tsv:
+            skipped["other_log"] += count_lines(tsv)
+    pieces = [Piece(body, form) for form, parts in bodies.items() if (body := b"".join(parts))]
+    return pieces, header, skipped
 
 
 def _sections(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -154,24 +161,61 @@ def count_lines(body: bytes) -> int:
 
 def is_whole(line: bytes, header: Header | None) -> bool:
     """Tell whether a line without an end looks like a whole one."""
-    if line.startswith(b"{"):
-        return line.rstrip().endswith(b"}")
     if line.startswith(b"#"):
         return True
-    return header is not None and not _line_reason(line.removesuffix(b"\r"), header)
+    if header is None or line.startswith(b"{"):
+        return line.rstrip().endswith((b"}", b"]"))
+    return not _line_reason(line.removesuffix(b"\r"), header)
 
 
-def first_kind(head: bytes) -> Kind | None:
+def first_kind(head: bytes, options: LogOptions = STOCK) -> Kind | None:
     """Tell from a file's first lines which log it is, in either form; None where they are of none that is read."""
     for comment, body in _sections(head.lstrip(b"\0")):
-        header = Header.parse(comment)
+        header = Header.parse(comment, options)
         if header and header.kind:
             return header.kind
-        for line in _JSON_LINE.finditer(body):
-            path = _JSON_PATH.search(line[0])
-            kind = kind_of(path[1].decode() if path else "", {key.decode() for key in _JSON_KEY.findall(line[0])})
-            if kind:
-                return kind
+        for line in body.split(b"\n"):
+            for record in records_in(line, options.renamed):
+                if kind := kind_of(str(record.get("_path", "")), record):
+                    return kind
+    return None
+
+
+def describe(head: bytes, options: LogOptions = STOCK) -> str:
+    """Return in a few words, not escaped, what a file's first lines are."""
+    head = head.lstrip(b"\0")
+    for comment, body in _sections(head):
+        if header := Header.parse(comment, options):
+            return f"Zeek's log {header.path}" if header.path else f"a log of Zeek with {_some(header.fields)}"
+        line = next((line for line in body.split(b"\n") if line.strip()), b"")
+        for record in records_in(line, options.renamed):
+            if path := record.get("_path"):
+                return f"Zeek's log {path}"
+            return f"{'envelopes' if is_wrapped(line, options.renamed) else 'JSON'} with {_some(list(record))}"
+        if line:
+            text = line[:40].decode("utf-8", "replace").rstrip("\ufffd").strip()
+            whole = "\ufffd" not in text and text.replace("\t", " ").isprintable()
+            return f'lines such as "{text}"' if whole and text else "binary data"
+    return "header lines alone" if head.strip() else "it is empty"
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"the fields {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+
+
+def starts_relative(head: bytes, options: LogOptions = STOCK) -> float | None:
+    """Return the seconds since the start of a capture at which the first record of a log is.
+
+    None where its time is none that counts from there.
+    """
+    for comment, body in _sections(head.lstrip(b"\0")):
+        header = Header.parse(comment, options)
+        for line in body.split(b"\n"):
+            if header and "ts" in header.fields:
+                cells = line.decode("utf-8", "replace").split(header.separator)
+                return relative_seconds(dict(zip(header.fields, cells, strict=False)).get("ts", ""))
+            for record in records_in(line, options.renamed):
+                return relative_seconds(str(record.get("ts", "")))
     return None
 
 
@@ -186,17 +230,58 @@ def has_long_line(body: bytes) -> bool:
     return False
 
 
-def sieve(piece: Piece) -> tuple[bytes, Counter[str]]:
+def is_clean(piece: Piece) -> bool:
+    """Tell, by a quick look, whether there is no line that :func:`sieve` would drop and the parser would take."""
+    body = piece.body
+    if b"\r" in body or has_long_line(body):
+        return False
+    if piece.header is None:
+        return True
+    separators = piece.lines * (len(piece.header.fields) - 1)
+    return _is_utf8(body) and body.count(piece.header.separator.encode()) == separators
+
+
+def sieve(piece: Piece, options: LogOptions = STOCK) -> tuple[list[bytes], Counter[str]]:
     """Look at every line; return those that can be parsed, and how many of the others there are by reason."""
     kept: list[bytes] = []
     skipped: Counter[str] = Counter()
     for line in piece.body.removesuffix(b"\n").split(b"\n"):
         text = line.removesuffix(b"\r")
-        if reason := _line_reason(text, piece.header):
+        reason = _line_reason(text, piece.header)
+        if piece.header is None and reason in (None, "too_long") and (reason or not _is_object(text)):
+            records = unwrap(text, options.renamed)
+            skipped[reason or why_no_record(text, "json", options)] += not records
+            skipped["too_long"] += sum(len(record) >= MAX_LINE for record in records)
+            kept += [record for record in records if len(record) < MAX_LINE]
+        elif reason:
             skipped[reason] += 1
         else:
             kept.append(text)
-    return b"".join(line + b"\n" for line in kept), skipped
+    return kept, skipped
+
+
+def _is_object(line: bytes) -> bool:
+    text = line.strip()
+    return text.startswith(b"{") and text.endswith(b"}")
+
+
+def why_no_record(line: bytes, reason: str, options: LogOptions = STOCK) -> str:
+    """Return why nothing can be made of a line without a header for which the parser found ``reason``."""
+    if reason not in ("json", "other_log"):
+        return reason
+    if is_wrapped(line, options.renamed):
+        return "wrapped"
+    return reason if line.lstrip().startswith((b"{", b"[")) else "no_header"
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _line_reason(line: bytes, header: Header | None) -> str | None:
@@ -205,9 +290,8 @@ def _line_reason(line: bytes, header: Header | None) -> str | None:
     if b"\r" in line:
         return "encoding"
     if header is None:
-        return None  # DuckDB makes an empty row of a line that is not a JSON object
-    try:
-        line.decode()
-    except UnicodeDecodeError:
+        return None if line.strip() else "no_header"
+    if not _is_utf8(line):
         return "encoding"
-    return None if line.count(header.separator.encode()) == len(header.fields) - 1 else "columns"
+    # A blank line is none of the records, however many columns they have.
+    return None if line and line.count(header.separator.encode()) == len(header.fields) - 1 else "columns"
