@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pytest
+
 from dnsvigil.config import Config, Duration, Size
 from dnsvigil.detectors.runner import GROUP
 from dnsvigil.records import LISTED, UNUSUAL
@@ -16,6 +18,7 @@ from dnsvigil.sources import lists
 from dnsvigil.sources.zeek import SKIP_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
+SUFFIXES = {".md", ".yml", ".toml", ".py", ".pm", ".php", ".zeek"}
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -99,3 +102,28 @@ def test_every_reason_to_skip_a_line_of_a_list_is_documented():
         name for item in re.findall(r"^- (.*?):", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", item)
     }
     assert documented == set(re.findall(r"""skipped\["(\w+)"\]""", Path(lists.__file__).read_text()))
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "resolvers are told",
+        "% plausible",
+        "humanizePercentage }} plausible",
+        "not as it should",
+        "does not judge",
+        "goes? unseen",
+        "sa(y|id|ys) nothing",
+        'looked for"',
+        "(its|their) like (is|was|raises|are)",
+        "the one that came",
+        "in its clothes",
+        "^Read are ",
+    ],
+)
+def test_phrases_that_operators_stumbled_over_stay_out_of_what_they_read(phrase: str) -> None:
+    root = DOCS.parent
+    folders = [root / name for name in ("docs", "rules", "plugins", "zeek-scripts", "exporters")]
+    texts = [path for folder in folders for path in folder.rglob("*") if path.suffix in SUFFIXES]
+    found = [path for path in [root / "README.md", *texts] if re.search(phrase, path.read_text(), re.MULTILINE)]
+    assert found == []

@@ -178,7 +178,7 @@ class FlowCollector:
             skipped = max(found.skipped - int(skipped_before), 0)
             self._store.count_values("records_ingested", SOURCE, {"": flows})
             self._store.count_values("records_skipped", SOURCE, {NO_TRAFFIC: skipped})
-            # A file without any, or of the future, says nothing of the time of others.
+            # A file without flows, or of the future, does not move the time of others.
             if found.flows and found.slot <= utc_now() + NEAR:
                 self._time.read(found.exporter, [Minute(found.slot, _FILE_COUNTS)], utc_now())
                 self._pass_time(self._time.newest or found.slot)

@@ -126,7 +126,7 @@ class FlowFile:
     newest: datetime | None  # end of its newest flow
     damaged: bool
     skipped: int = 0  # flows
-    dated: bool = True  # else its slot and begin say nothing: it has no flows, and no time in its name
+    dated: bool = True  # else its slot and begin do not count: it has no flows, and no time in its name
 
 
 @dataclass(frozen=True)
