@@ -328,7 +328,7 @@ class Follower:
         if kind and alike not in self._named and len(self._named) < _MOST_NAMED:
             self._named.add(alike)
             log.warning(
-                "%s is a %s log and is not read for its name: files of sources.zeek can name it", path, kind.path
+                "%s is a %s log that is not read, because of its name: see sources.zeek[].files", path, kind.path
             )
         return True
 
