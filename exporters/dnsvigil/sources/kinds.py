@@ -37,7 +37,7 @@ class Kind:
     named: Mapping[str, tuple[str, Mapping[str, int]]] = field(
         default_factory=dict
     )  # column to the field with its name
-    answered: Collection[str] = ()  # fields that are set, and not false, only in a record with an answer
+    answered: Collection[str] = ()  # fields that only a record with an answer has
     without: Mapping[tuple[str, ...], str] = field(default_factory=dict)  # fields to what is not known without them all
 
     def field_of(self, column: str) -> str:
@@ -90,7 +90,7 @@ DNS: Final = Kind(
     },
     names=("qname",),
     named={"qclass": ("qclass_name", CLASSES), "qtype": ("qtype_name", TYPES), "rcode": ("rcode_name", CODES)},
-    answered=("rtt", "answers", "RA", "AA"),
+    answered=("rtt", "answers"),
     without={
         (
             "rcode",

@@ -23,7 +23,6 @@ from dnsvigil.sources.options import STOCK, LogOptions
 from dnsvigil.sources.unwrap import is_complete, unwrap
 from dnsvigil.sources.zeek import MAX_LINE, Header, Piece, is_clean, sieve, why_no_record
 
-_NO_CODE: Final = 65_533  # for a while, the response code of an answer that has none
 _BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads share it
 
 
@@ -98,8 +97,6 @@ class Parser:
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {kind.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
         )
-        if "rcode" in kind.named:
-            self._name_codes(tables)
         unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in kind.named else "false"
         counts = self._connection.execute(
             f"SELECT reason, count(*), count(*) FILTER ({times.is_relative('ts')}), count(*) FILTER ({unnamed})"
@@ -110,16 +107,6 @@ class Parser:
         skipped.update({reason: count for reason, (count, _, _) in by_reason.items()})
         _, relative, _ = by_reason.get("timestamp", (0, 0, 0))
         return Loaded(records, +skipped, relative, unnamed_records)
-
-    def _name_codes(self, tables: list[str]) -> None:
-        """Decide on records of JSON with an answer but without a code: in a log that has codes, it is unset."""
-        every = " UNION ALL ".join(f"SELECT rcode FROM {table}" for table in tables)
-        query = f"SELECT count(*) FILTER (rcode = {_NO_CODE}), count(*) FILTER (rcode < {_NO_CODE}) FROM ({every})"
-        found = self._connection.execute(query).fetchone()
-        if found and found[0]:
-            code = "NULL" if found[1] else UNNAMED_RCODE
-            for table in tables:
-                self._connection.execute(f"UPDATE {table} SET rcode = {code} WHERE rcode = {_NO_CODE}")
 
     def _look_inside(self, table: str, body: bytes, options: LogOptions) -> tuple[list[bytes], Counter[str]]:
         """Remove the rows of those lines of JSON that are more, or less, than one record under Zeek's own names.
@@ -221,8 +208,8 @@ def _json_query(path: str, kind: Kind, columns: list[str], start: datetime | Non
     nothing = " AND ".join(f"{_identifier(field)} IS NULL" for field in fields)
     told = f"coalesce({', '.join(map(_identifier, kind.telling))})"
     # A field that is unset is not there either, so that only its other fields show that a record has an answer.
-    told_by = [f"coalesce({_identifier(field)}::VARCHAR NOT IN ('false', '[]'), false)" for field in kind.answered]
-    answered = f"({' OR '.join(told_by)})"
+    shown_by = [f"coalesce({_identifier(field)}::VARCHAR <> '[]', false)" for field in kind.answered]
+    answered = f"({' OR '.join(shown_by)})"
     return _record_query(
         kind,
         source,
@@ -298,9 +285,7 @@ def _code(column: str, text: str, name: str, numbers: Mapping[str, int], answere
     """
     number = number_of(name, numbers)
     if column == "rcode":
-        number = (
-            f"CASE WHEN {name} IS NOT NULL THEN coalesce({number}, {UNNAMED_RCODE}) WHEN {answered} THEN {_NO_CODE} END"
-        )
+        number = f"CASE WHEN {name} IS NOT NULL OR {answered} THEN coalesce({number}, {UNNAMED_RCODE}) END"
     return f"CASE WHEN {text} IS NOT NULL THEN TRY_CAST({text} AS USMALLINT) ELSE CAST({number} AS USMALLINT) END"
 
 
