@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from dnsvigil import client
 from dnsvigil.client import Answer, ClientError, NoCollectorError
 from dnsvigil.config import Config
+from dnsvigil.opening import reason_of
 from dnsvigil.ownership import require_owner
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flows import FlowTables
@@ -84,7 +85,7 @@ def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = Tr
             )
             yield store
     except (StoreError, OSError) as error:
-        raise AskError(f"{nobody}, and {error}") from error
+        raise AskError(f"{nobody}, and {reason_of(error)}") from error
 
 
 def _answer(config: Config, state: Path, path: str, query: str, body: bytes | None) -> tuple[Any, Mapping[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dnsvigil import programs
 from dnsvigil.config import DEFAULT_PATH, Config
 from dnsvigil.httpd.web_config import load_web_config
-from dnsvigil.sources.availability import places, problem_of
+from dnsvigil.sources.availability import no_sources, places, problem_of
 from dnsvigil.terminal import printable
 from dnsvigil.yamlfile import ConfigError, Loaded, examine
 
@@ -73,6 +73,8 @@ def _warnings(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[Co
     def warning(key: str, text: str) -> ConfigError:
         return ConfigError(path, loaded.lines.get(key), key, text)
 
+    if not loaded.mistakes and (problem := no_sources(config)):
+        yield warning("sources", problem)
     for place in places(config):
         problem = problem_of(place)
         if problem and (place.source != "lists" or _DENIED in problem):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from dnsvigil import __version__
 from dnsvigil.config import DEFAULT_PATH, Client, Config, Duration, Url, load_config
+from dnsvigil.opening import reason_of
 from dnsvigil.ownership import OwnerError, require_owner
 from dnsvigil.records import (
     FINDING_STATES,
@@ -78,7 +79,8 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def _complain(error: object) -> None:
-    print(f"dnsvigil: {printable(str(error))}", file=sys.stderr)
+    text = reason_of(error) if isinstance(error, Exception) else str(error)
+    print(f"dnsvigil: {printable(text)}", file=sys.stderr)
 
 
 def _discard_output() -> None:
@@ -305,7 +307,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
         require_owner(options.state)
         daemon = Daemon(config, options.state)
     except (StoreError, OSError) as error:
-        log.error("%s", error)
+        log.error("%s", reason_of(error))
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
@@ -325,7 +327,7 @@ def _ingest(options: argparse.Namespace, config: Config) -> int:
         require_owner(options.state)
         return 0 if ingest(options.paths, config, options.state, options.start) else 1
     except (StoreError, OSError) as error:
-        log.error("%s", error)
+        log.error("%s", reason_of(error))
         return 1
 
 

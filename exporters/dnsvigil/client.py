@@ -288,8 +288,11 @@ def _reason(error: Exception, parts: urllib.parse.SplitResult) -> str:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "the connection ended during the handshake"
     if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
+        reason = re.sub(r" \(_ssl\.c:\d+\)", "", error.reason or str(error)).replace("_", " ").lower()
+        return "there is no certificate or no key in them" if reason.endswith("pem lib") else reason
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -30,6 +30,13 @@ class NotAFileError(OSError):
         return f"{self.filename}: {self.strerror}"
 
 
+def reason_of(error: Exception) -> str:
+    """Return what is the matter, with the path if there is one, and without the system's number of the error."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def check_file(path: Path) -> os.stat_result:
     """Return what ``stat`` says of a regular file. Raises :class:`NotAFileError`, and ``OSError`` as ``stat`` does."""
     status = path.stat()

@@ -90,8 +90,11 @@ def examine(path: Path, into: type[T]) -> Loaded[T]:
     """Read ``path`` as :func:`load` does, and return the mistakes. Raises :class:`ConfigError` where it is no YAML."""
     try:
         text = read_file(path, _MAX_BYTES).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path, None, "", f"cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(path, None, "", f"cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        at = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, None, "", f"cannot be read: line {at} is not UTF-8") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.reader.ReaderError as error:

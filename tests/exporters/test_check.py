@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from dnsvigil.cli import main
+from dnsvigil.config import load_config
 from dnsvigil.resolver.main import main as resolver_main
-from dnsvigil.sources.availability import Place, problem_of
+from dnsvigil.sources.availability import Availability, Place, problem_of
 
 NOBODY = 65534
 
@@ -73,7 +74,27 @@ def test_a_file_that_does_not_exist(
     assert resolver_main(["--check-config"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.count("No such file") == 3
+    assert said.err.count("cannot be read: No such file or directory\n") == 3
+    assert "Errno" not in said.err
+
+
+@pytest.mark.parametrize("content", [b"", b"zones:\n  top: 5\n"])
+def test_a_configuration_without_sources_reads_nothing(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "dnsvigil.yml"
+    path.write_bytes(content)
+    status, _, err = check(path, capsys)
+    said = "no folder of Zeek or nfcapd is configured, so nothing is read"
+    assert (status, err) == (0, [f"dnsvigil: warning: {path}: sources: {said}"])
+    Availability(load_config(path))
+    assert caplog.messages == [said]
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "dnsvigil.yml"
+    path.write_bytes(b"zones:\n  top: 5\n# caf\xe9\n")
+    assert check(path, capsys) == (2, "", [f"dnsvigil: {path}: cannot be read: line 3 is not UTF-8"])
 
 
 def config_of(tmp_path: Path) -> Path:

@@ -10,6 +10,7 @@ import http.client
 import http.server
 import io
 import logging
+import os
 import re
 import socket
 import ssl
@@ -537,7 +538,11 @@ def _listen(address: str) -> socket.socket:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not (port.isascii() and port.isdigit() and int(port) < 65536) or (":" in bare and bare == host):
         raise ValueError(f"listen address {address!r}: expected host:port, [IPv6 address]:port or :port")
-    if bare in ("", "::") and socket.has_dualstack_ipv6():
-        return socket.create_server(("::", int(port)), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
-    found = socket.getaddrinfo(bare or "0.0.0.0", int(port), type=socket.SOCK_STREAM)[0]  # noqa: S104
-    return socket.create_server((bare or "0.0.0.0", int(port)), family=found[0], backlog=BACKLOG)  # noqa: S104
+    try:
+        if bare in ("", "::") and socket.has_dualstack_ipv6():
+            return socket.create_server(("::", int(port)), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+        found = socket.getaddrinfo(bare or "0.0.0.0", int(port), type=socket.SOCK_STREAM)[0]  # noqa: S104
+        return socket.create_server((bare or "0.0.0.0", int(port)), family=found[0], backlog=BACKLOG)  # noqa: S104
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise OSError(error.errno, f"cannot listen on {address}: {reason}") from error

@@ -16,6 +16,7 @@ from dnsvigil import __version__
 from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.httpd.server import Response, Server, routes
 from dnsvigil.httpd.web_config import load_web_config
+from dnsvigil.opening import reason_of
 from dnsvigil.resolver.config import DEFAULT_PATH, Config, load_config
 from dnsvigil.resolver.host import HostCollector
 from dnsvigil.resolver.probe import ProbeCollector
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(error)
         return 2
     except OSError as error:
-        log.error("%s", error)
+        log.error("%s", reason_of(error))
         return 1
     return 0
 

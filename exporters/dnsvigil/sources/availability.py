@@ -37,6 +37,13 @@ def places(config: Config) -> Iterator[Place]:
         yield Place("lists", config.detectors.lists, "detectors.lists")
 
 
+def no_sources(config: Config) -> str:
+    """Return that there is nothing to read at all, if the configuration names no source."""
+    if config.sources.zeek or config.sources.netflow:
+        return ""
+    return "no folder of Zeek or nfcapd is configured, so nothing is read"
+
+
 def problem_of(place: Place) -> str:
     """Return why there is nothing to read in a place; empty where there may be something."""
     matched = sorted(glob(str(place.path))) if has_magic(str(place.path)) else [str(place.path)]  # noqa: PTH207
@@ -86,6 +93,8 @@ class Availability:
     def __init__(self, config: Config) -> None:
         self._places = list(places(config))
         self._problems: dict[Place, str] = {}
+        if problem := no_sources(config):
+            log.warning("%s", problem)
 
     def look(self) -> dict[Place, bool]:
         """Return whether each folder can be read now."""

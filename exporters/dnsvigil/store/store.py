@@ -148,7 +148,8 @@ class Store:
         except (duckdb.Error, OSError) as error:
             if holder := re.search(r"Conflicting lock is held in (.*?\(PID (\d+)\))", str(error)):
                 raise StoreInUseError(f"{self.path} is in use by {holder[1]}") from error
-            raise StoreError(f"{self.path} cannot be opened: {error}") from error
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise StoreError(f"{self.path} cannot be opened: {reason}") from error
         self._reader = self.connection.cursor()
         self._reading = threading.Lock()
         try:
