@@ -158,6 +158,7 @@ def test_a_finding_goes_in_and_comes_out(server):
         ({"score": 2}, "score: expected a number from 0 to 1"),
         ({"severity": "bad"}, "severity: expected one of info"),
         ({"score": math.nan}, "score: expected a number from 0 to 1"),
+        ({"score": 10**400}, "score: expected a number from 0 to 1"),
         ({"evidence": []}, "evidence: missing"),
         ({"evidence": {"x": math.inf}}, "evidence: Out of range"),
         ({"evidence": {"x": "y" * 20_000}}, "evidence: 20,0"),
@@ -165,6 +166,7 @@ def test_a_finding_goes_in_and_comes_out(server):
         ({"time": 5}, "time: expected one such as"),
         ({"time": "0001-01-01T00:00:00+14:00"}, "time: expected one such as"),
         ({"time": "2999-01-01T00:00:00Z"}, "time: it is still to come"),
+        ({"time": "0001-01-01T00:00:00Z"}, "time: it is before 1970"),
         ({"state": "closed"}, "unknown key 'state'"),
     ],
 )
@@ -517,7 +519,8 @@ def test_without_flows_there_is_nothing(empty):
         ("flows/verdicts", "slot=yesterday", "slot: expected a number"),
         ("flows/verdicts", "slot=1e300", "slot: expected a number"),
         ("findings", "state=shut", "state: expected one of open, closed"),
-        ("findings", "id=x", "id: expected a number"),
+        ("findings", "id=x", "id: expected the number of a finding"),
+        ("findings", "id=1.5", "id: expected the number of a finding"),
         ("training", "days=7", "unknown parameter 'days'"),
     ],
 )

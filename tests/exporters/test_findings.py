@@ -210,6 +210,8 @@ def test_a_score_is_half_of_what_it_was_after_an_hour(tmp_path):
         assert score() == pytest.approx(0.5)
         put(store, finding(when=NOON + HOUR, score=0.6))
         assert score() == 0.6
+        put(store, finding(when=datetime(1971, 1, 1), score=1))  # nothing is left of it
+        assert score() == 0.6
 
 
 def test_what_is_dismissed_is_not_found_again_for_a_month(tmp_path):

@@ -15,6 +15,7 @@ _WORDS: Final = (
     *(b"18446744073709551615", b"9223372036854775807", b"-9223372036854775808", b"9" * 400, b"0x10", b"true"),
     *(b"null", b"%n%s", b"../../etc/passwd", b"\x1b[31m", b"; DROP TABLE counters; --", b"\\x00", b"\\ud800"),
     *(b"&a [*a]", b"!!python/object:os.system", b"#fields\t", b"#separator \\x", b"1970-01-01T00:00:00Z"),
+    *(b'"0001-01-01T00:00:00Z"', b"2026-01-01T00:00:00+23:59"),
     *(b"253402300800", b"\xe2\x80\xae", b"a" * 70_000, b"." * 300, b"::", b"0.0.0.0/0"),
 )
 _NUMBERS: Final = tuple(

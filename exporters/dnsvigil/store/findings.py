@@ -108,7 +108,7 @@ class Finding:
             raise ValueError(f"subject_type: expected one of {', '.join(SUBJECT_TYPES)}")
         if not 0 < len(self.subject) <= _MAX_SUBJECT:
             raise ValueError(f"subject: expected 1 to {_MAX_SUBJECT} characters")
-        if not (math.isfinite(self.score) and 0 <= self.score <= 1):
+        if not 0 <= self.score <= 1:
             raise ValueError("score: expected a number from 0 to 1")
         if self.severity not in SEVERITIES:
             raise ValueError(f"severity: expected one of {', '.join(SEVERITIES)}")
@@ -333,7 +333,7 @@ def _select(read: Read, condition: str, *bound: Any, unreadable: Unreadable | No
 
 
 def _decayed(finding: Finding, now: datetime) -> float:
-    return finding.score / math.pow(2, (now - finding.last_seen) / HALF_LIFE)
+    return finding.score * math.pow(2, -((now - finding.last_seen) / HALF_LIFE))  # 0 after many years
 
 
 def _is_flat(value: Any, depth: int) -> bool:

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -69,6 +70,7 @@ TOTAL: Final = "X-Total-Count"
 
 MAX_HOURS: Final = 35 * 24
 MAX_FILES: Final = 1000
+_EPOCH: Final = datetime(1970, 1, 1)
 _EARLY: Final = timedelta(hours=1)  # by which another machine's clock may be ahead
 
 _T = TypeVar("_T")
@@ -190,7 +192,9 @@ class StoreApi:
         _one_of(asked, "subject_type", SUBJECT_TYPES)
         if "id" in asked:
             unreadable: list[str] = []
-            number = int(_number(asked["id"], "id", 2**62))
+            number = int(asked["id"]) if re.fullmatch("[0-9]{1,18}", asked["id"]) else 0
+            if not number:
+                _refuse("id: expected the number of a finding")
             found = finding_with(self._back.read, number, lambda _, reason: unreadable.append(reason))
             if unreadable:
                 raise _ProblemError(
@@ -413,6 +417,8 @@ def _finding(content: Mapping[str, Any]) -> Finding:
     when = _time(content["time"], "time") if content.get("time") is not None else now
     if when > now + _EARLY:
         _refuse("time: it is still to come")
+    if when < _EPOCH:
+        _refuse("time: it is before 1970")
     try:
         return Finding(**{name: content[name] for name in kinds}, first_seen=when, last_seen=when)
     except ValueError as error:
