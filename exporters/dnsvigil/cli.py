@@ -38,6 +38,9 @@ log = logging.getLogger("dnsvigil")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` (default: the process's own) say; return the exit status."""
+    # A stream that the caller has closed goes nowhere; Python has none for it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 (as long as the process)
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a locale has no characters for

@@ -19,13 +19,13 @@ _LEAST: Final = 8  # characters of a column that is cut
 def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequence[str] | None = None) -> None:
     """Print rows below their head: text to the left and escaped, numbers to the right and grouped.
 
-    ``sentences``, one for each row, are below their rows on a terminal, and else the last column, whose head is one
-    more. On a terminal long texts are cut so that lines fit; what goes to a pipe or a file is whole.
+    ``sentences``, one for each row, are below their rows on a terminal, unless empty, and else the last column, whose
+    head is one more. On a terminal long texts are cut so that lines fit; what goes to a pipe or a file is whole.
     """
     most = width()
     below = sentences if most else None
     if sentences and not most:
-        rows = [[*row, said] for row, said in zip(rows, sentences, strict=True)]
+        rows = [[*row, said or None] for row, said in zip(rows, sentences, strict=True)]
     columns = [[name, *(_text(cell) for cell in cells)] for name, *cells in zip(head, *rows, strict=False)]
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     widths = [max(map(len, column)) for column in columns]
@@ -37,7 +37,7 @@ def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequenc
             (" " * _GAP).join(cell.rjust(wide) if right else cell.ljust(wide) for cell, wide, right in cells).rstrip()
         )
         print(_cut(text, most) if most else text)
-        if below and most and number:
+        if below and most and number and below[number - 1]:
             print(wrapped(below[number - 1], most, "    "))
 
 

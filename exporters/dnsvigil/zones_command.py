@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from dnsvigil.ask import AskError, ask
 from dnsvigil.config import Config
-from dnsvigil.terminal import show, show_json
+from dnsvigil.terminal import show, show_json, width, wrapped
 
-_HEAD: Final = ("server", "zone", "queries", "failed", "threshold", "min queries", "state", "reasons")
-_STATES: Final = {"failing": "FAILING", "ok": "ok", "few_queries": "too few queries"}
+_HEAD: Final = ("server", "zone", "queries", "failed", "threshold", "state", "reasons")
+_STATES: Final = {"failing": "FAILING", "ok": "ok"}
 _OLD: Final = 90  # seconds
 _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
@@ -34,32 +34,38 @@ def show_zones(found: Mapping[str, Any], limit: int) -> None:
     span = f"{_clock(found['from'])} to {_clock(found['to'])} UTC"
     age = (datetime.now(UTC) - _time(found["to"])).total_seconds()
     if not found["current"]:
-        print(f"No data in the last five minutes: the newest is {_age(age)} old. These are the zones at that time.")
+        _say(f"No data in the last five minutes: the newest is {_age(age)} old. These are the zones at that time.")
     elif age >= _OLD:
-        print(f"The newest data is {_age(age)} old.")
+        _say(f"The newest data is {_age(age)} old.")
     states = Counter(row["state"] for row in rows)
     pairs = "1 pair" if len(rows) == 1 else f"{len(rows):,} pairs"
-    print(
+    _say(
         f"{span}: of {pairs} of server and zone, {states['failing']:,} failing,"
         f" {states['ok']:,} ok, {states['few_queries']:,} with too few queries to tell."
     )
-    show(_HEAD, [_row(row) for row in rows[:limit]])
+    show(_HEAD, [_row(row) for row in rows[:limit]], [_reasons(row) for row in rows[:limit]])
     if len(rows) > limit:
         print(f"{len(rows) - limit:,} more have lower ratios or fewer queries; --limit shows them.")
 
 
 def _row(row: Mapping[str, Any]) -> list[str | int]:
-    reasons = ", ".join(f"{name} {count:,}" for name, count in row["reasons"].items())
     ratios = (f"{row[name]:.1%}" for name in ("failure_ratio", "failure_ratio_threshold"))
     return [
         row["server"],
         row["dns_zone"],
         row["queries"],
         *ratios,
-        row["min_queries"],
-        _STATES[row["state"]],
-        reasons or "-",
+        _STATES.get(row["state"], f"too few (min {row['min_queries']:,})"),
     ]
+
+
+def _reasons(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in row["reasons"].items())
+
+
+def _say(text: str) -> None:
+    most = width()
+    print(wrapped(text, most) if most else text)
 
 
 def _time(text: str) -> datetime:

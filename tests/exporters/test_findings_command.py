@@ -389,6 +389,16 @@ def test_who_reads_no_further_gets_no_traceback(words, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("words", ["findings", "--version", "metrics", "findings --json"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_error(words, closed, tmp_path):
+    fill(tmp_path, finding())
+    command = f"exec {sys.executable} -m dnsvigil --state {tmp_path} {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (closed == "2>&-")
+
+
 def test_a_full_disk_is_an_error(tmp_path):
     fill(tmp_path, finding())
     with Path("/dev/full").open("w") as full:

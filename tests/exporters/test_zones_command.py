@@ -19,6 +19,7 @@ from dnsvigil.sources.zeek import count_lines, split
 from dnsvigil.store.store import Store
 from dnsvigil.store.zones import zone_state
 from exporters.running import collecting, eventually, ingested, write_config
+from exporters.test_findings_command import on_terminal
 from exporters.zeeklogs import HEADER, tsv
 
 V4, V6 = "192.0.2.53", "2001:db8::53"
@@ -85,9 +86,25 @@ def test_the_worst_come_first_with_their_reasons(tmp_path: Path, capsys: pytest.
     assert zones(config, tmp_path / "state", "--limit", "3") == 0
     head, _, *lines = capsys.readouterr().out.splitlines()
     assert head.endswith("UTC: of 4 pairs of server and zone, 1 failing, 2 ok, 1 with too few queries to tell.")
-    first = "cache1 bad.com 200 75.0% 10.0% 100 FAILING refused 100, timeout 30, servfail 20"
+    first = "cache1 bad.com 200 75.0% 10.0% FAILING refused 100, timeout 30, servfail 20"
     assert " ".join(lines[0].split()) == first
     assert lines[3].startswith("1 more")
+
+
+def test_on_a_terminal_zones_are_whole(tmp_path: Path) -> None:
+    """Names and states are there at 80 characters, also beside IPv6 addresses; reasons are below."""
+    zone = "a-long-name.com"
+    config = write_config(tmp_path)
+    pairs = {("2001:db8::53", f"www.{zone}", "5"): 2000, ("2001:db8::53", "few.com", "0"): 9}
+    fill(config, tmp_path / "state", *records(pairs, time.time() - 60))
+    sentence, more, _, *lines = on_terminal(80, "-c", config, "--state", tmp_path / "state", "zones")
+    assert f"{sentence} {more}".endswith("with too few queries to tell.")
+    assert [" ".join(line.split()) for line in lines] == [
+        f"2001:db8::53 {zone} 2,000 100.0% 10.0% FAILING",
+        "refused 2,000",
+        "2001:db8::53 few.com 9 0.0% 10.0% too few (min 100)",
+    ]
+    assert max(map(len, lines)) <= 80
 
 
 def test_old_data_is_called_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
