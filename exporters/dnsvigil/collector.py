@@ -384,10 +384,10 @@ def _remarks(kind: Kind, batch: Batch, loaded: Loaded) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def describe_skipped(skipped: Counter[str]) -> str:
-    """Return how many records were skipped and why, in words."""
+def describe_skipped(skipped: Counter[str], what: str = "record") -> str:
+    """Return how many records were skipped and why, in words; ``what`` is one of them."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
-    return f"{counted(skipped.total(), 'record')} skipped ({reasons})"
+    return f"{counted(skipped.total(), what)} skipped ({reasons})"
 
 
 def _minute(time: datetime) -> datetime:

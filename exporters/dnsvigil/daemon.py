@@ -418,6 +418,7 @@ class _FlowReading:
         self._blame = blame
         self._later: dict[Path, tuple[PendingFlows, float]] = {}  # when to try a file that stays as it is; monotonic
         self._said: dict[Path, str] = {}  # what was logged of a file that could not be read yet
+        self._reported: set[tuple[str, str]] = set()  # exporter or folder, and reason of skipped flows
         self._paused = self._published = self._quiet = float("-inf")
         self._unjudged = self._unpublished = True
 
@@ -492,6 +493,10 @@ class _FlowReading:
             self._set_aside.release("flow_file", file.path)
             if found.damage:
                 log.warning("%s: %s; the readable part is counted", file.path, found.damage)
+            reasons = {(file.exporter or file.folder, reason) for reason in found.skipped}
+            if found.untimely and not reasons <= self._reported:
+                log.warning("%s: %s; the next for the same reason are only counted", file.path, found.untimely)
+                self._reported |= reasons
             self._unjudged = self._unpublished = True
 
     def _leave(self, file: PendingFlows) -> None:

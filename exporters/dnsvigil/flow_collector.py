@@ -5,7 +5,8 @@ that is found again with more in it has its rows exchanged: nfcapd appends to a 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -13,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dnsvigil.config import Config
-from dnsvigil.eventtime import NEAR, EventTime, Minute, utc_now
+from dnsvigil.eventtime import NEAR, EventTime, Minute, newest_of, utc_now
 from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, Judgement, judge
 from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES
-from dnsvigil.sources.flowfile import NO_TRAFFIC, FlowReader, Loaded, UnfinishedFileError
+from dnsvigil.sources.flowfile import TIMESTAMP, TOO_OLD, FlowReader, Loaded, Times, UnfinishedFileError
 from dnsvigil.sources.flowfolders import (
     OutsideError,
     PendingFlows,
@@ -35,6 +36,7 @@ from dnsvigil.store.flowlog import log_path, write_flow_log
 from dnsvigil.store.flows import RESOLVERS, SEEN, Array, FlowFile, FlowTables, Verdict
 from dnsvigil.store.server_names import take_names
 from dnsvigil.store.store import Store
+from dnsvigil.terminal import counted
 
 SOURCE: Final = "netflow"
 """The label ``source`` of flows."""
@@ -56,13 +58,29 @@ _SPARE: Final = 40 * 10**6
 _SPAN_TO_DROP: Final = 0.1
 
 
+_UNTIMELY: Final = {
+    TIMESTAMP: "the time of the flow, or in the name of the file, is more than a day ahead, or before 1990",
+    TOO_OLD: "older than `store.retention` before the newest flows",
+}
+
+
 @dataclass(frozen=True)
 class Ingested:
     """What became of one file."""
 
     flows: int = 0  # that were not in the store before
-    skipped: int = 0  # of which that is true as well
+    skipped: Mapping[str, int] = field(default_factory=dict)  # of which that is true as well, by reason
     damage: str | None = None
+    known: bool = False  # it was read before
+
+    @property
+    def untimely(self) -> str:
+        """How many flows are skipped for their time and why, in words; empty for none."""
+        return "; ".join(
+            f"{counted(self.skipped[reason], 'flow')} skipped ({reason}: {why})"
+            for reason, why in _UNTIMELY.items()
+            if self.skipped.get(reason)
+        )
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,7 @@ class FlowCollector:
                 self._tables.rename_resolvers(labels, name)
         self._time = EventTime(self._tables.newest_slot())
         self._newest = self._time.newest
+        self.forgotten: datetime | None = None  # sums of slots before were dropped as time went on
 
     def close(self) -> None:
         """Free what the collector holds beside the store."""
@@ -143,14 +162,12 @@ class FlowCollector:
         """
         if self._tables.has_path(file.path, file.stamp):
             return self._pass_over(file)
-        ahead = datetime.now(UTC).replace(tzinfo=None) + _AHEAD
-        if file.begin and file.begin > ahead:
-            raise OSError(f"its name has the time {file.begin} UTC, which is more than a day ahead")
         digest = fingerprint(file.path)
         if self._tables.has_digest(digest, file.path):
             return self._pass_over(file)
         with self._store.errors():
-            loaded = self._reader.load(file.path, self._check if file.path in self._tables.handed() else None)
+            check = self._check if file.path in self._tables.handed() else None
+            loaded = self._reader.load(file.path, check, self._times(), file.begin)
             if loaded.damage and not file.settled:
                 raise UnfinishedFileError(f"{file.path} may still be written: {loaded.damage}")
             found = self._describe(file, loaded, digest)
@@ -159,25 +176,22 @@ class FlowCollector:
             with self._store.transaction():
                 self._tables.put_file(number, found)
                 self._tables.drop_handed(file.path)
-            return Ingested()
-        if found.slot > ahead:
-            raise OSError(f"its flows have the time {found.slot} UTC, which is more than a day ahead")
+            return Ingested(known=True)
         former = self._tables.former_file(found) if file.begin else None
         with self._store.errors():
             self._summarize(found)
         if self._config.flows.log:
             self._write_log(self._config.flows.log, found, former)
         with self._store.transaction():
-            ((flows_before, skipped_before),) = self._store.rows(
-                "SELECT coalesce(max(flows), 0), coalesce(max(skipped), 0) FROM flow_files WHERE id = ?", former
-            )
+            flows_before, skipped_before = self._tables.counted_of(former)
             self._add(found, former)
             self._tables.drop_handed(file.path)
-            self._store.put_sensor(SOURCE, found.exporter, found.slot + _SLOT if found.flows else None)
-            flows = max(found.flows - int(flows_before), 0)
-            skipped = max(found.skipped - int(skipped_before), 0)
+            newest = min(found.slot + _SLOT, utc_now()) if found.flows else None
+            self._store.put_sensor(SOURCE, found.exporter, newest)
+            flows = max(found.flows - flows_before, 0)
+            skipped = Counter(found.skipped) - Counter(skipped_before)
             self._store.count_values("records_ingested", SOURCE, {"": flows})
-            self._store.count_values("records_skipped", SOURCE, {NO_TRAFFIC: skipped})
+            self._store.count_values("records_skipped", SOURCE, skipped)
             # A file without flows, or of the future, does not move the time of others.
             if found.flows and found.slot <= utc_now() + NEAR:
                 self._time.read(found.exporter, [Minute(found.slot, _FILE_COUNTS)], utc_now())
@@ -247,6 +261,12 @@ class FlowCollector:
         if not below_sources(opened, self._config.sources.netflow):
             raise OutsideError(opened)
 
+    def _times(self) -> Times:
+        """Return the times that flows may have now. A day ahead may be the time zone of an exporter or of nfcapd."""
+        now = utc_now()
+        long = timedelta(seconds=self._config.store.retention)
+        return Times(max(self._newest or datetime.min, datetime.min + long) - long, now + _AHEAD)
+
     def _since(self) -> datetime:
         return (self._newest - SEEN) if self._newest else datetime.min
 
@@ -257,16 +277,19 @@ class FlowCollector:
     def _pass_over(self, file: PendingFlows) -> Ingested:
         if file.path in self._tables.handed():
             self.give_up(file.path)
-        return Ingested()
+        return Ingested(known=True)
 
     def _describe(self, file: PendingFlows, loaded: Loaded, digest: str) -> FlowFile:
         info = loaded.info
         ident = "" if info.ident == "none" else info.ident
-        first = info.first or datetime.fromtimestamp(file.stamp[1] / 1e9, UTC).replace(tzinfo=None)
+        newest = _newest(loaded) or (info.last if sum(loaded.skipped.values()) else None)
+        first = loaded.first or datetime.fromtimestamp(file.stamp[1] / 1e9, UTC).replace(tzinfo=None)
         ((packets, byte_count),) = self._store.rows(
             "SELECT coalesce(sum(packets), 0)::BIGINT, coalesce(sum(bytes), 0)::BIGINT FROM flow_services"
         )
-        begin = file.begin or slot_of(first)
+        if not loaded.flows:
+            packets, byte_count = info.packets, info.bytes
+        begin = file.begin or slot_of(max(first, self._times().oldest))
         return FlowFile(
             exporter=exporter_name(file.exporter or ident or file.folder),
             name=file.path.name,
@@ -280,10 +303,10 @@ class FlowCollector:
             packets=packets,
             bytes=byte_count,
             sequence_failures=info.sequence_failures,
-            skipped=sum(loaded.skipped.values()),
-            newest=info.last if loaded.flows else None,
+            skipped=loaded.skipped,
+            newest=newest,
             damaged=loaded.damage is not None,
-            dated=bool(loaded.flows or file.begin),
+            dated=bool(loaded.flows or file.begin) and not loaded.refused,
         )
 
     def _summarize(self, found: FlowFile) -> None:
@@ -327,6 +350,8 @@ class FlowCollector:
         """Keep the store within its bounds."""
         bounds = self._config.store
         long = timedelta(seconds=bounds.retention)
+        if (oldest := self._tables.oldest_slot()) and oldest < now - long:
+            self.forgotten = now - long
         self._drop("age", self._tables.forget(now, timedelta(seconds=self._config.flows.retention), long))
         oldest = self._tables.oldest_slot()
         if oldest and _FILE_PER_DATA * self._store.used() + _SPARE > bounds.max_size:
@@ -386,6 +411,14 @@ class FlowCollector:
             if fits and (over or under):
                 return replace(verdict, anomalies=(*verdict.anomalies, THRESHOLD))
         return verdict
+
+
+def _newest(loaded: Loaded) -> datetime | None:
+    """Return when the newest flow ended, but for a few far ahead of most, to the minute; None without a time."""
+    if loaded.last is None or not loaded.minutes:
+        return None
+    newest = newest_of([Minute(minute, flows) for minute, flows in sorted(loaded.minutes.items())])
+    return min(newest + timedelta(minutes=1), loaded.last)
 
 
 _Series = TypeVar("_Series")

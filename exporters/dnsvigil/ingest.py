@@ -41,7 +41,7 @@ class _Total:
     records: int = 0
     skipped: int = 0
     flows: int = 0
-    flows_skipped: int = 0
+    flows_skipped: Counter[str] = field(default_factory=Counter)  # by reason
     known: list[Path] = field(default_factory=list)  # read by an earlier call
 
 
@@ -80,7 +80,7 @@ def ingest(paths: list[Path], config: Config, state: Path, start: datetime | Non
             unread += _read_flows(store, config, flows, total)
     said = [f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"] if logs or not flows else []
     said += [f"{counted(total.flows, 'flow')} read"] if flows else []
-    said += [f"{counted(total.flows_skipped, 'flow')} without traffic skipped"] if total.flows_skipped else []
+    said += [describe_skipped(total.flows_skipped, "flow")] if total.flows_skipped else []
     said += [f"{total.known[0].name} was already read"] if len(total.known) == 1 else []
     said += [f"{len(total.known):,} files were already read"] if len(total.known) > 1 else []
     print(printable("; ".join(said)), file=sys.stderr)
@@ -163,7 +163,13 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Tot
                     found = collector.ingest(replace(file, settled=True))
                     bar.update(file.stamp[0])
                 total.flows += found.flows
-                total.flows_skipped += found.skipped
+                total.flows_skipped += Counter(found.skipped)
+                if found.known:
+                    total.known.append(path)
+                if found.untimely:
+                    log.warning("%s: %s", path, found.untimely)
+                    if not found.flows:
+                        yield path  # it would look like a file in which there is nothing
                 if found.damage:
                     log.warning("%s: %s; the readable part is counted", path, found.damage)
             except OSError as error:
@@ -180,6 +186,10 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Tot
                 collector = stack.enter_context(closing(FlowCollector(store, config)))
                 yield path
         collector.settle()
+        if collector.forgotten:
+            log.warning(
+                "flows from before %s are counted, but are not kept: `store.retention` ends there", collector.forgotten
+            )
     store.set_aside.flush()
 
 

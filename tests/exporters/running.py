@@ -314,6 +314,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
     for reason in SKIP_REASONS:
         found[sample("dnsvigil_records_skipped_total", source="zeek", reason=reason)] = 0
     sums: Counter[str] = Counter()
+    servers = set[str]()
     for raw, count in lines.items():
         fields = raw.decode().rstrip("\n").split("\t")
         if len(fields) != 23:
@@ -321,6 +322,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
             continue
         server, rtt, name, qtype, rcode = (fields[i] for i in (3, 7, 8, 11, 13))
         where = {"server": server, "dns_zone": ".".join(name.split(".")[-2:])}
+        servers.add(server)
         found[sample("dnsvigil_records_ingested_total", source="zeek")] += count
         found[sample("dnsvigil_queries_total", server=server, qtype=_TYPES[qtype])] += count
         found[sample("dnsvigil_zone_queries_total", **where)] += count
@@ -344,6 +346,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
     }
     nothing_odd = {
         **{sample("dnsvigil_findings_dropped_total", state=state): 0 for state in STATES},
+        **{sample("dnsvigil_outcome_unknown_total", server=server): 0 for server in servers},
         **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in ("malware", "tunnel")},
         **{sample("dnsvigil_local_name_queries_total", kind=kind): 0 for kind in LOCAL_KINDS},
         **{sample("dnsvigil_set_aside_total", kind=kind): 0 for kind in KINDS_SET_ASIDE},

@@ -11,14 +11,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
-from dnsvigil.config import Config, ConfiguredServer, Flows, FlowThreshold, Network, ServerAddress, Servers
+from dnsvigil.config import (
+    Config,
+    ConfiguredServer,
+    Flows,
+    FlowThreshold,
+    NetflowSource,
+    Network,
+    ServerAddress,
+    Servers,
+    Sources,
+)
 from dnsvigil.flow_collector import FlowCollector, FlowSnapshot, Ingested
-from dnsvigil.sources.flowfile import UnfinishedFileError
-from dnsvigil.sources.flowfolders import pending_file
+from dnsvigil.sources.flowfile import TIMESTAMP, TOO_OLD, UnfinishedFileError, _UnknownFormError
+from dnsvigil.sources.flowfolders import pending_file, slot_of
 from dnsvigil.sources.netflow import NFDumpError
 from dnsvigil.store.store import Store
 from exporters.flowfiles import (
@@ -40,6 +51,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump
 
 BEGIN = int(time.time()) // SLOT * SLOT - 4 * SLOT
 OLD = (BEGIN - 100,) * 2
+YEAR = 365 * 86400 // SLOT * SLOT
 
 
 class Ingesting:
@@ -186,7 +198,7 @@ def test_the_same_file_under_other_names(one: Ingesting, tmp_path: Path) -> None
     copy = Path(shutil.copy(path, tmp_path / "copied-by-hand"))
     moved = path.rename(tmp_path / path.name)
     for file in (copy, moved, copy):
-        assert one.read(file) == Ingested()
+        assert one.read(file) == Ingested(known=True)
     assert one.sums() == before
 
 
@@ -197,12 +209,12 @@ def test_a_file_that_is_compressed_later(one: Ingesting, tmp_path: Path, option:
     before, size = one.sums(), path.stat().st_size
     subprocess.run(["nfdump", option, "-r", path], check=True, capture_output=True, timeout=30)
     assert path.stat().st_size < size
-    assert one.read(path) == Ingested()
+    assert one.read(path) == Ingested(known=True)
     assert one.sums() == before
     # And from then on without nfdump.
     one.collector._reader.load = None
-    assert one.read(path) == Ingested()
-    assert one.read(path.rename(tmp_path / "moved")) == Ingested()
+    assert one.read(path) == Ingested(known=True)
+    assert one.read(path.rename(tmp_path / "moved")) == Ingested(known=True)
 
 
 def test_a_file_that_grew_is_exchanged(one: Ingesting, tmp_path: Path) -> None:
@@ -253,7 +265,7 @@ def test_a_second_start_goes_on(one: Ingesting, tmp_path: Path) -> None:
     first = write_flows(tmp_path, BEGIN, dialogues(10))
     one.read(first)
     one.again()
-    assert one.read(first) == Ingested()
+    assert one.read(first) == Ingested(known=True)
     assert one.collector.known_files() == {first: pending_file(first).stamp}
     one.read(write_flows(tmp_path, BEGIN + SLOT, dialogues(10)))
     assert one.counter("flows") == {("edge", "udp dns"): 40}
@@ -298,7 +310,7 @@ def test_a_damaged_file_counts_as_far_as_it_can_be_read(one: Ingesting, tmp_path
     assert list(one.counter("flow_files").values()) == [1]
     assert {result for _, result in one.counter("flow_files")} == {"damaged"}
     before = one.sums()
-    assert one.read(path) == Ingested()
+    assert one.read(path) == Ingested(known=True)
     assert one.sums() == before
 
 
@@ -358,12 +370,87 @@ def test_clocks_that_are_wrong(one: Ingesting, tmp_path: Path) -> None:
     assert one.store.rows("SELECT DISTINCT slot FROM slot_services") == [(slot(),)]
 
 
-def test_a_file_of_the_future_waits(one: Ingesting, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="more than a day ahead"):
-        one.read(write_flows(tmp_path, BEGIN + 2 * 86400, dialogues(1)))
-    with pytest.raises(OSError, match="more than a day ahead"):
-        one.read(write_flows(tmp_path, BEGIN + 2 * 86400, dialogues(1), name="untimed"))
-    assert one.sums() == []
+@pytest.mark.parametrize("name", [None, "untimed"])
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [(2 * 86400, TIMESTAMP), (4 * YEAR, TIMESTAMP), (-4 * YEAR, TOO_OLD), (5 - BEGIN, TIMESTAMP)]
+)
+def test_a_file_of_another_time_is_skipped_and_moves_no_time(
+    one: Ingesting, tmp_path: Path, seconds: int, reason: str, name: str | None
+) -> None:
+    one.read(write_flows(tmp_path, BEGIN, dialogues(10)))
+    before = [row for row in one.sums() if "records_skipped" not in row]
+    path = write_flows(tmp_path / "other", BEGIN + seconds, dialogues(3), name=name)
+    found = one.read(path)
+    assert (found.flows, found.skipped) == (0, {reason: 6})
+    assert f"6 flows skipped ({reason}: " in found.untimely
+    assert one.counter("records_skipped") == {("netflow", reason): 6}
+    assert one.read(path) == Ingested(known=True)
+    subprocess.run(["nfdump", "-J2", "-r", path], check=True, capture_output=True, timeout=30)
+    assert one.read(path) == Ingested(known=True)
+    assert [row for row in one.sums() if "records_skipped" not in row] == before
+    one.again()
+    assert one.read(path) == Ingested(known=True)
+    assert one.collector._newest == slot()
+
+
+@pytest.mark.parametrize("printed", [False, True])
+def test_records_of_another_time_are_skipped_one_by_one(
+    one: Ingesting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: bool
+) -> None:
+    if printed:
+
+        def unknown(_: object) -> Iterator[object]:
+            raise _UnknownFormError("another form")
+            yield
+
+        monkeypatch.setattr("dnsvigil.sources.flowfile._streamed", unknown)
+    one.read(write_flows(tmp_path / "before", BEGIN - SLOT, dialogues(1)))
+    odd = {20 * 3600: 1, 4 * YEAR: 2, 86400 + 2000: 3, -40 * 86400: 4, 1000 - BEGIN: 5, -86400: 6}
+    flows = [*dialogues(50), *(asking("198.51.100.200", late=late, count=count) for late, count in odd.items())]
+    found = one.read(write_flows(tmp_path, BEGIN, flows))
+    assert found == Ingested(100 + 1 + 6, {TIMESTAMP: 10, TOO_OLD: 4})
+    assert one.counter("records_ingested") == {("netflow", ""): 2 + 107}
+    assert one.counter("flows") == {("edge", "udp dns"): 2 + 107}
+    # Not even the exporter's clock is said to be wrong for a few of them.
+    assert one.snapshot().clock_offsets == {"edge": 0}
+    assert one.collector._newest == slot()
+    assert one.store.rows("SELECT DISTINCT slot FROM slot_services ORDER BY ALL") == [(slot(-1),), (slot(),)]
+
+
+def test_what_is_skipped_of_a_file_that_grew_counts_once(one: Ingesting, tmp_path: Path) -> None:
+    wrong = asking("198.51.100.200", late=4 * YEAR)
+    path = write_flows(tmp_path, BEGIN, [*dialogues(10), wrong])
+    assert one.read(path) == Ingested(20, {TIMESTAMP: 1})
+    write_flows(tmp_path, BEGIN, [*dialogues(25), replace(wrong, count=3)], name=path.name)
+    assert one.read(path) == Ingested(30, {TIMESTAMP: 2})
+    assert one.counter("records_skipped")["netflow", TIMESTAMP] == 3
+
+
+def test_an_exporter_whose_clock_is_years_wrong_shows_it(one: Ingesting, tmp_path: Path) -> None:
+    one.read(write_flows(tmp_path, BEGIN, [asking("198.51.100.1", late=4 * YEAR, count=9)]))
+    assert one.counter("records_skipped")["netflow", TIMESTAMP] == 9
+    assert one.snapshot().clock_offsets == {"edge": 4 * YEAR - SLOT}
+
+
+def test_files_of_years_in_any_order_are_counted_or_skipped(tmp_path: Path) -> None:
+    """Beside an empty one and one of the future; and nothing is dropped without a word."""
+    for number, order in enumerate(permutations(("past", "longer past", "empty", "future"))):
+        with ingesting(tmp_path / f"state{number}") as one:
+            made = {
+                "past": write_flows(tmp_path / "a", BEGIN - 3 * YEAR, dialogues(10)),
+                "longer past": write_flows(tmp_path / "b", BEGIN - 4 * YEAR, dialogues(20)),
+                "future": write_flows(tmp_path / "c", BEGIN + 4 * YEAR, dialogues(30)),
+            }
+            made["empty"] = shared_empty(tmp_path / "d", BEGIN).rename(tmp_path / "d" / "untimed")
+            found = {name: one.read(made[name]) for name in order}
+            in_order = order.index("longer past") < order.index("past")
+            assert found["past"] == Ingested(20)
+            assert found["longer past"] == (Ingested(40) if in_order else Ingested(0, {TOO_OLD: 40}))
+            assert found["future"] == Ingested(0, {TIMESTAMP: 60})
+            assert found["empty"] == Ingested()
+            assert bool(one.collector.forgotten) is in_order
+            begin = slot() - timedelta(seconds=3 * YEAR)
+            assert one.store.rows("SELECT DISTINCT slot FROM slot_services") == [(slot_of(begin),)]
 
 
 def test_what_is_no_flow_file(one: Ingesting, tmp_path: Path) -> None:
@@ -377,15 +464,15 @@ def test_what_is_no_flow_file(one: Ingesting, tmp_path: Path) -> None:
     assert found.damage
 
 
-def test_a_file_of_a_slot_that_is_long_past(tmp_path: Path) -> None:
+def test_records_that_are_older_than_sums_may_be_are_dropped_and_counted(tmp_path: Path) -> None:
     with ingesting(tmp_path / "state") as one:
-        one.read(write_flows(tmp_path, BEGIN, dialogues(5)))
-        one.read(write_flows(tmp_path, BEGIN - 40 * 86400, dialogues(10)))
+        one.read(write_flows(tmp_path, BEGIN - 13 * SLOT, dialogues(5)))
+        one.read(write_flows(tmp_path, BEGIN - 10 * 86400, dialogues(10)))
         assert one.counter("flows") == {("edge", "udp dns"): 30}
-        one.read(write_flows(tmp_path, BEGIN + 13 * SLOT, dialogues(1)))  # another hour
+        one.read(write_flows(tmp_path, BEGIN, dialogues(1)))  # another hour
         assert one.counter("flows") == {("edge", "udp dns"): 32}
         assert one.counter("dns_flows_dropped") == {("age", ""): 10}
-        assert one.store.rows("SELECT min(slot) FROM slot_services") == [(slot(),)]
+        assert one.store.rows("SELECT min(slot) FROM slot_services") == [(slot(-2880),)]
         assert one.snapshot().records == 6
 
 
@@ -460,7 +547,12 @@ def test_what_was_said_of_an_exporter_that_is_gone_is_not_shown(one: Ingesting, 
     assert one.snapshot().exporters == ["edge", "gone"]
 
 
-def test_files_that_are_handed_over_are_kept(one: Ingesting, tmp_path: Path) -> None:
+def test_files_that_are_handed_over_are_kept(tmp_path: Path) -> None:
+    with ingesting(tmp_path / "state", Config(sources=Sources(netflow=[NetflowSource(tmp_path)]))) as one:
+        handing_over(one, tmp_path)
+
+
+def handing_over(one: Ingesting, tmp_path: Path) -> None:
     path = write_flows(tmp_path, BEGIN, dialogues(5))
     one.collector.hand_over([(path, "name"), (tmp_path / "nothing", None)])
     one.again()
@@ -470,7 +562,7 @@ def test_files_that_are_handed_over_are_kept(one: Ingesting, tmp_path: Path) -> 
     one.collector.give_up(tmp_path / "nothing")
     assert one.collector.handed() == {}
     one.collector.hand_over([(path, None)])
-    assert one.read(path) == Ingested()
+    assert one.read(path) == Ingested(known=True)
     assert one.collector.handed() == {}
 
 
@@ -544,11 +636,11 @@ def test_a_real_file(shared_data: Path, tmp_path: Path) -> None:
         assert sum(one.counter("flow_bytes").values()) == int(said.split("\nBytes: ")[1].split()[0])
         moved = tmp_path / sample.name
         shutil.copy(sample, moved)
-        assert one.read(moved, "mcfp") == Ingested()
+        assert one.read(moved, "mcfp") == Ingested(known=True)
 
 
 def test_memory_of_the_time_is_that_of_the_files(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path, BEGIN, dialogues(1)))
     os.utime(tmp_path / name_at(BEGIN), OLD)
-    assert one.read(tmp_path / name_at(BEGIN)) == Ingested()
+    assert one.read(tmp_path / name_at(BEGIN)) == Ingested(known=True)
     assert one.collector._since() == slot() - timedelta(days=7)

@@ -115,6 +115,7 @@ def test_nfdump_that_is_missing_is_said_once(
 
 def test_a_file_that_cannot_be_read_holds_no_other_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     future = write_flows(tmp_path / "flows", BEGIN + 3 * 86400, dialogues(1))
+    write_flows(tmp_path / "flows", BEGIN + 4 * 86400, dialogues(2))
     broken = write_flows(tmp_path / "flows", BEGIN, many())
     damage(broken)
     unfinished = write_flows(tmp_path / "flows", BEGIN + SLOT, dialogues(1))
@@ -129,12 +130,17 @@ def test_a_file_that_cannot_be_read_holds_no_other_back(tmp_path: Path, caplog: 
         os.utime(tmp_path / "flows")
         eventually(lambda: flows_of(get(url)) > 4)
         eventually(
-            lambda: samples(get(url)).get(sample("dnsvigil_flow_files_total", exporter="edge", result="read")) == 2
+            lambda: samples(get(url)).get(sample("dnsvigil_flow_files_total", exporter="edge", result="read")) == 4
         )
         damaged = {key: value for key, value in samples(get(url)).items() if key[0] == "dnsvigil_flow_files_total"}
         assert sum(value for (_, labels), value in damaged.items() if ("result", "damaged") in labels) == 1
+        skipped = sample("dnsvigil_records_skipped_total", source="netflow", reason="timestamp")
+        assert samples(get(url))[skipped] == 6
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert sum("ahead" in text for text in said) == 1
+    assert [text for text in said if "ahead" in text] == [
+        f"{future}: 2 flows skipped (timestamp: the time of the flow, or in the name of the file, is more than a day"
+        " ahead, or before 1990); the next for the same reason are only counted"
+    ]
     assert sum(text.startswith(f"{broken}: ") for text in said) == 1
     assert future.exists()
 
@@ -221,10 +227,33 @@ def test_ingest_knows_flow_files_by_their_content(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no flows")
     state = tmp_path / "state"
     assert run("--state", state, "ingest", folder)[1] == "1 record read, 0 skipped; 20 flows read\n"
-    assert run("--state", state, "ingest", folder / "a" / "renamed", folder)[1].endswith("0 flows read\n")
+    again = run("--state", state, "ingest", folder / "a" / "renamed", folder)[1]
+    assert again == "0 records read, 0 skipped; 0 flows read; 3 files were already read\n"
     found = samples(run("--state", state, "metrics")[0])
     assert found[sample("dnsvigil_records_ingested_total", source="netflow")] == 20
     assert found[sample("dnsvigil_records_ingested_total", source="zeek")] == 1
+
+
+def test_ingest_reports_flows_of_another_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state, year = tmp_path / "state", 365 * 86400
+    empty = write_flows(tmp_path, BEGIN, [], name="empty")
+    old = write_flows(tmp_path, BEGIN - 3 * year, dialogues(20), name="old")
+    run("--state", state, "ingest", empty, old)
+    newer = write_flows(tmp_path, BEGIN - 2 * year, dialogues(10), name="newer")
+    assert run("--state", state, "ingest", newer)[1] == "20 flows read\n"
+    (said,) = caplog.messages
+    assert said.startswith("flows from before ") and "are not kept" in said
+    older = write_flows(tmp_path, BEGIN - 4 * year, dialogues(5), name="older")
+    future = write_flows(tmp_path, BEGIN + 4 * year, dialogues(500), name="future")
+    with redirect_stderr(io.StringIO()) as err:
+        assert main(["--state", str(state), "ingest", *map(str, (older, empty, old, future))]) == 1
+    assert (
+        "0 flows read; 1,010 flows skipped (1,000 timestamp, 10 too_old); 2 files were already read" in err.getvalue()
+    )
+    found = samples(run("--state", state, "metrics")[0])
+    for reason, count in (("timestamp", 1000), ("too_old", 10)):
+        assert found[sample("dnsvigil_records_skipped_total", source="netflow", reason=reason)] == count
+    assert found[sample("dnsvigil_records_read_total", source="netflow")] == 40 + 20 + 1010
 
 
 # SIGKILL at any instant
@@ -366,12 +395,12 @@ def test_tasks_of_the_inbox(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="full"):
             full.result(0)
         waiting = [inbox.submit(lambda _: None) for _ in range(MOST)]
-        with pytest.raises(StoreError, match="tasks wait"):
+        with pytest.raises(StoreError, match="tasks already wait"):
             inbox.submit(lambda _: None)
         inbox.close()
-        with pytest.raises(StoreError, match="ends"):
+        with pytest.raises(StoreError, match="collector stops"):
             waiting[-1].result(0)
-        with pytest.raises(StoreError, match="ends"):
+        with pytest.raises(StoreError, match="collector stops"):
             inbox.submit(lambda _: None)
 
 

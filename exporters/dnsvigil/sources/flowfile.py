@@ -16,7 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import islice
 from operator import or_
@@ -95,7 +95,40 @@ class Loaded:
     damage: str | None
     flows: int  # that were read, each record once, whether it has one direction or both
     skipped: Mapping[str, int] = field(default_factory=dict)  # flows that were not, by reason
+    refused: bool = False  # all flows are skipped, for the time in the file's name
+    first: datetime | None = None  # begin of the first flow whose time is right, UTC; None where no flow has a time
+    last: datetime | None = None  # end of the last one
+    minutes: Mapping[datetime, int] = field(default_factory=dict)  # how many of them end in each minute
 
+
+@dataclass(frozen=True)
+class Times:
+    """The times that flows may have, in UTC without a zone; a flow that has none has that of its file."""
+
+    oldest: datetime
+    latest: datetime
+
+    def reason(self, when: datetime) -> str | None:
+        """Return the reason to skip what is of a time, None for one that it may have."""
+        if not _EARLIEST <= when <= self.latest:
+            return TIMESTAMP
+        return TOO_OLD if when < self.oldest else None
+
+    def wrong(self, ends: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
+        """Return which flows to skip, by reason; ``ends`` are in milliseconds since the epoch, 0 where unknown."""
+        earliest, oldest, latest = map(_milliseconds, (_EARLIEST, self.oldest, self.latest))
+        known = ends > 0
+        odd = (ends > latest) | known & (ends < earliest)
+        return {TIMESTAMP: odd, TOO_OLD: known & ~odd & (ends < oldest)}
+
+
+TIMESTAMP: Final = "timestamp"
+"""The reason to skip a flow, or all of a file, whose time cannot be right."""
+
+TOO_OLD: Final = "too_old"
+"""The reason to skip a flow, or all of a file, that the store would not keep."""
+
+_EARLIEST: Final = datetime(1990, 1, 1)
 
 NO_TRAFFIC: Final = "no_traffic"
 """The reason to skip a flow that has neither packets nor bytes in any direction: it reports an event."""
@@ -104,6 +137,9 @@ _Flows = Mapping[str, NDArray[Any]]
 """Columns, those of ``_FIELDS``; with the counts of the way back if the flows have them, and with ``unsplit``, which
 marks flows whose bytes are those of both directions together."""
 
+_EPOCH: Final = datetime(1970, 1, 1)
+_MINUTE: Final = 60_000  # milliseconds
+_FEW_MINUTES: Final = 1 << 16
 _ROWS_AT_ONCE: Final = 1 << 15  # that are printed
 _AT_ONCE: Final = 4 << 20  # bytes of records
 _MOST_SIZES: Final = 16  # of records that are recognised
@@ -126,6 +162,8 @@ _HEAD: Final = 4  # type and size, with which a record and an element begin
 _GENERIC, _IPV4, _IPV6, _COUNTERS, _NSEL = 1, 2, 3, 5, 19
 _LENGTHS: Final = {_GENERIC: 52, _IPV4: 12, _IPV6: 36, _COUNTERS: 28}
 _FIELDS: Final = {
+    "first": (_GENERIC, 0, "<u8"),
+    "last": (_GENERIC, 8, "<u8"),
     "packets": (_GENERIC, 24, "<u8"),
     "bytes": (_GENERIC, 32, "<u8"),
     "src_port": (_GENERIC, 40, "<u2"),
@@ -276,8 +314,16 @@ class FlowReader:
         self._connection = connection
         self._nfdump = nfdump
 
-    def load(self, path: Path, check: Callable[[Path], None] | None = None) -> Loaded:
+    def load(
+        self,
+        path: Path,
+        check: Callable[[Path], None] | None = None,
+        times: Times | None = None,
+        begin: datetime | None = None,
+    ) -> Loaded:
         """Fill the tables from one file. ``check`` gets the path, without links, of what was opened, and may raise.
+
+        Flows outside of ``times`` are skipped; all are where ``begin``, the time in the file's name, is outside.
 
         Raises :class:`UnfinishedFileError` for a file that is still being written,
         :class:`dnsvigil.sources.netflow.NFDumpLimitError` for one on which nfdump runs for too long,
@@ -294,16 +340,16 @@ class FlowReader:
             if check:
                 check(Path(f"/proc/self/fd/{file.fileno()}").readlink())
             _check_finished(path, file)
-            return self._load(path, file)
+            return self._load(path, file, times, times.reason(begin) if times and begin else None)
 
-    def _load(self, path: Path, file: BinaryIO) -> Loaded:
+    def _load(self, path: Path, file: BinaryIO, times: Times | None, refused: str | None) -> Loaded:
         size = os.fstat(file.fileno()).st_size
         dumper = Dumper(executable_path=self._nfdump, limits=Limits.for_size(size))
         dumper.set_where(filename=file.fileno())
         info, damage = _info(dumper)
         try:
             with dumper.stream() as stream:
-                rows = self._sum_up(_streamed(stream))
+                rows = self._sum_up(_Rows(_streamed(stream), times, refused))
         except (DamagedFileError, _UnknownFormError) as error:
             if isinstance(error, _UnknownFormError):
                 logger.warning(
@@ -312,19 +358,18 @@ class FlowReader:
                     error,
                 )
             printed = _Printed(dumper)
-            rows = self._sum_up(printed.batches())
+            rows = self._sum_up(_Rows(printed.batches(), times, refused))
             damage = printed.damage or damage
         self._finish()
-        return Loaded(info, damage, rows.flows, rows.skipped)
+        return Loaded(info, damage, rows.flows, rows.skipped, bool(refused), rows.first, rows.last, rows.minutes)
 
     def close(self) -> None:
         """Drop the tables. The connection stays open."""
         self._drop(*_INTERMEDIATE, *_TABLES)
 
-    def _sum_up(self, flows: Iterable[_Flows]) -> "_Rows":
+    def _sum_up(self, rows: "_Rows") -> "_Rows":
         """Sum all up into ``flow_sums`` and ``flow_services``; return the rows, which know how many they were."""
         self._drop(*_TABLES)
-        rows = _Rows(flows)
         ((threads,),) = self._connection.execute("SELECT current_setting('threads')").fetchall()
         self._connection.register("flow_rows", rows)
         # Each thread would have sums of its own, in memory of its own, and rows come no faster than from one.
@@ -537,6 +582,8 @@ class _Printed:
         while some := list(islice(rows, _ROWS_AT_ONCE)):
             flows = {
                 "flows": np.array([row["flows"] for row in some], "u8"),
+                "first": np.array([_time(row["first"]) for row in some], "u8"),
+                "last": np.array([_time(row["last"]) for row in some], "u8"),
                 "packets": np.array([row["packets"] for row in some], "u8"),
                 "bytes": np.array([row["bytes"] for row in some], "u8"),
                 "out_packets": np.array([row["out_packets"] for row in some], "u8"),
@@ -569,6 +616,25 @@ def _has(dumper: Dumper, query: str) -> bool:
         return False
 
 
+def _time(when: datetime) -> int:
+    """Return the milliseconds since the epoch of a local time, 0 for what is before."""
+    try:
+        return max(round(1000 * when.timestamp()), 0)
+    except (OverflowError, ValueError):
+        return 0
+
+
+def _datetime(milliseconds: int) -> datetime | None:
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return None
+
+
+def _milliseconds(when: datetime) -> int:
+    return (when - _EPOCH) // timedelta(milliseconds=1)
+
+
 def _number(protocol: str | int) -> int:
     return protocol if isinstance(protocol, int) else _NUMBERS[protocol]
 
@@ -581,8 +647,13 @@ class _Rows:
     would lose its kind on its way through DuckDB.
     """
 
-    def __init__(self, flows: Iterable[_Flows]) -> None:
+    def __init__(self, flows: Iterable[_Flows], times: Times | None, refused: str | None) -> None:
         self.flows = 0
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self.minutes: dict[datetime, int] = {}
+        self._times = times
+        self._refused = refused
         self.skipped: Counter[str] = Counter()
         self.error: BaseException | None = None
         self._source = flows
@@ -609,7 +680,7 @@ class _Rows:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
             for flows in self._source:
-                described = _described(flows)
+                described = self._timely(_described(flows))
                 there = _carrying(described, "packets", "bytes")
                 back = _carrying(described, "out_packets", "out_bytes")
                 anything = there | back
@@ -623,6 +694,41 @@ class _Rows:
             raise
         except BaseException as error:
             self.error = error
+
+    def _timely(self, flows: dict[str, NDArray[Any]]) -> _Flows:
+        """Return the flows whose time is right, and count the others by reason."""
+        firsts, lasts = flows.pop("first"), flows.pop("last")
+        ends = np.maximum(firsts, lasts)
+        everything = np.ones(len(ends), bool)
+        wrong = {self._refused: everything} if self._refused else self._times.wrong(ends) if self._times else {}
+        right = everything
+        for reason, skipped in wrong.items():
+            if skipped.any():
+                self.skipped[reason] += int(flows["flows"][skipped].sum())
+                right = right & ~skipped
+        self._note(firsts[right], ends[right])
+        return flows if right.all() else _chosen(flows, right)
+
+    def _note(self, firsts: NDArray[Any], ends: NDArray[Any]) -> None:
+        """Take note of when flows began and ended, in milliseconds since the epoch; 0 is unknown."""
+        firsts, ends = firsts[firsts > 0], ends[ends > 0]
+        if len(firsts) and (first := _datetime(int(firsts.min()))):
+            self.first = min(self.first or first, first)
+        if not len(ends):
+            return
+        if last := _datetime(int(ends.max())):
+            self.last = max(self.last or last, last)
+        minutes = ends // _MINUTE
+        low = minutes.min()
+        if minutes.max() - low < _FEW_MINUTES:  # a sort takes far longer
+            counts = np.bincount((minutes - low).astype("i8"))
+            found = np.flatnonzero(counts)
+            minutes, counts = found.astype("u8") + low, counts[found]
+        else:
+            minutes, counts = np.unique(minutes, return_counts=True)
+        for minute, count in zip(minutes.tolist(), counts.tolist(), strict=True):
+            if when := _datetime(minute * _MINUTE):
+                self.minutes[when] = self.minutes.get(when, 0) + count
 
     def _take(self, flows: _Flows) -> Iterator[pa.RecordBatch]:
         """Count flows by service, and yield their rows."""
@@ -638,7 +744,7 @@ class _Rows:
             yield _ends(others, "dst", "response")
 
 
-def _described(flows: _Flows) -> _Flows:
+def _described(flows: _Flows) -> dict[str, NDArray[Any]]:
     """Return the flows with what each record as a whole is.
 
     That is its ``protocol``, the ``code`` of protocol and service, and whether it is ``dns``, and a ``query``.

@@ -24,8 +24,9 @@ SKIP_REASONS: Final = {
     "other_log": "a record of a log that is not read, or of another than its file begins with",
     "json": "a line that begins as JSON and is not JSON objects",
     "wrapped": "a record in an envelope, or behind a prefix, out of which it cannot be taken for sure",
-    "timestamp": "a time that cannot be read, before 1990 or over an hour ahead, or first and last in the wrong order",
-    "too_old": "a query so far behind event time that the store does not keep it any more",
+    "timestamp": "a time that cannot be read, before 1990 or over an hour ahead (of a flow, or in the name of its file,"
+    " over a day), or first and last in the wrong order",
+    "too_old": "a query, a flow or a flow file so far behind event time that the store does not keep it any more",
     "address": "a client, server or host that is not an IP address",
     "number": "a query type or response code that is not a number of 16 bits, or a count or size that cannot be one",
     "rtt": "a round-trip time that is negative, longer than a day or cannot be read",

@@ -8,7 +8,7 @@ so on are what a file was read into, for as long as that is needed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -42,9 +42,10 @@ _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS flow_files (
     id BIGINT, exporter VARCHAR, name VARCHAR, slot TIMESTAMP, "begin" TIMESTAMP, digest VARCHAR, path VARCHAR,
     size BIGINT, changed BIGINT, flows BIGINT, packets BIGINT, bytes BIGINT, sequence_failures BIGINT,
-    newest TIMESTAMP, damaged BOOLEAN, read_at TIMESTAMP, skipped BIGINT DEFAULT 0
+    newest TIMESTAMP, damaged BOOLEAN, read_at TIMESTAMP, skips MAP(VARCHAR, BIGINT)
 );
-ALTER TABLE flow_files ADD COLUMN IF NOT EXISTS skipped BIGINT DEFAULT 0;
+ALTER TABLE flow_files DROP COLUMN IF EXISTS skipped;
+ALTER TABLE flow_files ADD COLUMN IF NOT EXISTS skips MAP(VARCHAR, BIGINT);
 CREATE TABLE IF NOT EXISTS flow_handed (path VARCHAR PRIMARY KEY, exporter VARCHAR);
 CREATE TABLE IF NOT EXISTS slot_services (
     slot TIMESTAMP, exporter VARCHAR, protocol VARCHAR, service VARCHAR, flows BIGINT, packets BIGINT, bytes BIGINT,
@@ -125,8 +126,8 @@ class FlowFile:
     sequence_failures: int
     newest: datetime | None  # end of its newest flow
     damaged: bool
-    skipped: int = 0  # flows
-    dated: bool = True  # else its slot and begin do not count: it has no flows, and no time in its name
+    skipped: Mapping[str, int] = field(default_factory=dict)  # flows, by reason
+    dated: bool = True  # else its slot and begin do not count: no flow of it counts, and no time in its name does
 
 
 @dataclass(frozen=True)
@@ -176,19 +177,24 @@ class FlowTables:
     def same_file(self, file: FlowFile) -> int | None:
         """Return the id of the file that this one is in another form: compressed, for instance."""
         query = """
-            SELECT id FROM flow_files WHERE exporter = ? AND name = ? AND "begin" = ? AND flows = ? AND packets = ?
-            AND bytes = ? AND damaged = ? LIMIT 1
+            SELECT id FROM flow_files WHERE exporter = ? AND name = ? AND "begin" IS NOT DISTINCT FROM ? AND flows = ?
+            AND packets = ? AND bytes = ? AND damaged = ? AND coalesce(list_sum(map_values(skips)), 0) = ? LIMIT 1
         """
-        rows = self._store.rows(
-            query, file.exporter, file.name, file.begin, file.flows, file.packets, file.bytes, file.damaged
-        )
+        begin, skipped = file.begin if file.dated else None, sum(file.skipped.values())
+        sums = (file.flows, file.packets, file.bytes)
+        rows = self._store.rows(query, file.exporter, file.name, begin, *sums, file.damaged, skipped)
         return int(rows[0][0]) if rows else None
 
     def former_file(self, file: FlowFile) -> int | None:
         """Return the id of the file that this one was before it grew, or was copied to its end."""
-        query = """SELECT id FROM flow_files WHERE path = ? AND "begin" = ? LIMIT 1"""
-        rows = self._store.rows(query, str(file.path), file.begin)
+        query = """SELECT id FROM flow_files WHERE path = ? AND "begin" IS NOT DISTINCT FROM ? LIMIT 1"""
+        rows = self._store.rows(query, str(file.path), file.begin if file.dated else None)
         return int(rows[0][0]) if rows else None
+
+    def counted_of(self, number: int | None) -> tuple[int, dict[str, int]]:
+        """Return how many flows of a file were read, and were skipped by reason; nothing of None."""
+        rows = self._store.rows("SELECT flows, skips FROM flow_files WHERE id = ?", number)
+        return (int(rows[0][0]), dict(rows[0][1] or {})) if rows else (0, {})
 
     def put_file(self, number: int, file: FlowFile) -> None:
         """Keep what is known of a file."""
@@ -209,7 +215,7 @@ class FlowTables:
             file.sequence_failures,
             file.newest,
             file.damaged,
-            file.skipped,
+            dict(file.skipped),
         )
 
     def records_of(self, file: FlowFile, former: int | None) -> tuple[str, bool]:
