@@ -95,20 +95,20 @@ def _evaluate_logs(options: argparse.Namespace, config: Config, model: Path) -> 
     if options.json:
         show_json(
             [
-                {"path": str(path), "complete": complete, "findings": [each.record() for each in found]}
-                for path, found, complete in results
+                {"path": str(path), "complete": not problem, "findings": [each.record() for each in found]}
+                for path, found, problem in results
             ]
         )
     else:
         head = ("log", "first seen", "last seen", "score", "severity", "detector", "type", "subject", "what happens")
-        each = (row for path, found, complete in results for row in _rows(path, found, complete))
+        each = (row for path, found, problem in results for row in _rows(path, found, problem))
         rows, sentences = zip(*each, strict=True)
         show(head, rows, sentences)
-    return 0 if all(complete for _, _, complete in results) else 1
+    return 1 if any(problem for _, _, problem in results) else 0
 
 
-def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], bool]:
-    """Return what detectors find in a log, or a folder of logs, alone; and whether all of it could be read."""
+def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], str]:
+    """Return what detectors find in a log, or a folder of logs, alone; and what kept them from looking at all of it."""
     with TemporaryDirectory(prefix="dnsvigil-evaluate-") as folder:
         own = trained_model(Path(folder))
         own.parent.mkdir(parents=True)
@@ -116,13 +116,17 @@ def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], b
         complete = ingest([path], config, Path(folder))
         with Store(Path(folder)) as store:
             Findings(store)
+            queries = store.rows("SELECT count(*) FROM minute_types")[0][0]
             found = [each for state in STATES for each in findings_in(store.rows, state)]
-    return sorted(found, key=lambda each: (each.first_seen, each.detector, each.subject)), complete
+    problem = "" if complete else "could not be read, or not all of it"
+    if complete and not queries:
+        problem = "has no DNS queries, so nothing was looked for"
+    return sorted(found, key=lambda each: (each.first_seen, each.detector, each.subject)), problem
 
 
-def _rows(path: Path, found: list[Finding], complete: bool) -> Iterator[tuple[list[Any], str]]:
-    if not complete:
-        yield [str(path), *([None] * 7)], "could not be read, or not all of it"
+def _rows(path: Path, found: list[Finding], problem: str) -> Iterator[tuple[list[Any], str]]:
+    if problem:
+        yield [str(path), *([None] * 7)], problem
     elif not found:
         yield [str(path), *([None] * 7)], "nothing was found"
     for each in found:

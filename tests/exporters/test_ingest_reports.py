@@ -182,6 +182,11 @@ class TestEvaluate:
         status, out, _ = state.command("evaluate", "--json", path)
         assert (status, json.loads(out)) == (1, [{"path": str(path), "complete": False, "findings": []}])
 
+    def test_of_no_queries_is_no_all_clear(self, state: State, logs: Path) -> None:
+        (logs / "dnsvigil_pdns.log").write_bytes(package_header("dnsvigil_pdns") + package_line("dnsvigil_pdns"))
+        status, out, _ = state.command("evaluate", logs)
+        assert status == 1 and "no DNS queries" in out
+
     def test_of_a_good_log_is(self, state: State, logs: Path) -> None:
         (logs / "dns.log").write_bytes(HEADER + tsv(ts=f"{START}.0"))
         status, out, _ = state.command("evaluate", logs / "dns.log")

@@ -288,7 +288,11 @@ class TestLogs:
         before = (trained / "dnsvigil.duckdb").read_bytes()
         status, output, _ = run("--state", trained, "evaluate", "--json", *logs)
         full, empty = json.loads(output)
-        assert (status, full["path"], empty) == (0, str(logs[0]), {"path": str(logs[1]), "findings": []})
+        assert (status, full["path"], empty) == (
+            1,
+            str(logs[0]),
+            {"path": str(logs[1]), "complete": False, "findings": []},
+        )
         (found,) = full["findings"]
         assert [found[name] for name in ("detector", "subject", "score", "first_seen", "last_seen")] == [
             "sees", "198.51.100.1", 0.75, "2026-03-01T12:00:00Z", "2026-03-01T12:02:00Z",
@@ -298,10 +302,10 @@ class TestLogs:
     def test_they_are_a_table_on_a_terminal(self, trained: Path, logs: list[Path], run: Run) -> None:
         status, output, _ = run("--state", trained, "evaluate", *logs)
         _, full, empty = output.splitlines()
-        assert status == 0
+        assert status == 1  # there is nothing in one of them
         assert full.split()[1:4] == ["2026-03-01T12:00:00Z", "2026-03-01T12:02:00Z", "0.75"]
         assert "\x1b" not in output and r"domains \x1b[2J" in full
-        assert empty.endswith("nothing was found")
+        assert empty.endswith("has no DNS queries, so nothing was looked for")
 
     def test_one_that_cannot_be_read_is_an_error(self, trained: Path, logs: list[Path], run: Run) -> None:
         status, output, _ = run("--state", trained, "evaluate", "--json", logs[1], logs[0].with_name("none.log"))
