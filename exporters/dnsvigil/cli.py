@@ -73,6 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
     log_to_stderr(options.log_level)
+    for name, value in vars(options).items():
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):  # as a path it might exist
+            _complain(f"{name.replace('_', '-')}: {value!r} is not UTF-8")
+            return 2
     if options.run is _check_config:
         from dnsvigil.check import check_config
 

@@ -37,6 +37,11 @@ def reason_of(error: Exception) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
+def path_text(path: str | os.PathLike[str]) -> str:
+    """Return a path, or a part of one, as text for the store and for labels: bytes that are not UTF-8 become ``\\xNN``."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def check_file(path: Path) -> os.stat_result:
     """Return what ``stat`` says of a regular file. Raises :class:`NotAFileError`, and ``OSError`` as ``stat`` does."""
     status = path.stat()

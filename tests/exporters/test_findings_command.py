@@ -406,3 +406,11 @@ def test_a_full_disk_is_an_error(tmp_path):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["findings", "--subject"], ["findings", "dismiss", "1", "--why"], ["flows", "series", "--exporter"]]
+)
+def test_an_option_that_is_not_utf8_is_an_error(words, tmp_path, capsys):
+    assert main(["--state", str(tmp_path), *words, os.fsdecode(b"\xff")]) == 2
+    assert capsys.readouterr().err.endswith(r"'\udcff' is not UTF-8" + "\n")

@@ -494,3 +494,28 @@ def test_an_endless_gzip_is_a_damaged_file(tmp_path, monkeypatch):
     assert head.kind is None
     with logfile.LogFile(path) as file, pytest.raises(logfile.BrokenFileError, match="NUL bytes"):
         file.skip_hole()
+
+
+def test_paths_that_are_not_utf8_are_read_as_others(tmp_path):
+    odd = os.fsdecode(b"\xff\xfe")
+    logs, flows, lists = tmp_path / "zeek" / odd / "current", tmp_path / "flows" / odd, tmp_path / "lists"
+    for folder in (logs, flows, lists):
+        folder.mkdir(parents=True)
+    (lists / f"{odd}.txt").write_text("listed.example\n")
+    (logs / "dns.log").write_bytes(header(time.time()) + line(time.time(), "www.listed.example") * 5)
+    begin = int(time.time()) // SLOT * SLOT - 3600
+    os.utime(write_flows(flows, begin, dialogues(7)), (begin, begin))
+    sources = {
+        "zeek": [{"path": str(tmp_path / "zeek" / "*" / "current")}],
+        "netflow": [{"path": str(tmp_path / "flows" / "*")}],
+    }
+    config = write_config(tmp_path, sources=sources, detectors={"lists": str(lists)})
+    for _ in range(2):  # the second start knows all of it
+        with collecting_here(config, tmp_path / "state") as daemon:
+            url = daemon.server.url
+            eventually(lambda url=url: (ingested(text := get(f"{url}/metrics")), ingested(text, "netflow")) == (5, 14))
+            found = samples(get(f"{url}/metrics"))
+            assert found[sample("dnsvigil_list_up", list="\\xff\\xfe.txt")] == 1
+            assert any(("sensor", "\\xff\\xfe") in labels for _, labels in found)
+    with Store(tmp_path / "state") as store:
+        assert not entries(store.rows)

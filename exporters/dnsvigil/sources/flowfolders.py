@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.config import NetflowSource
-from dnsvigil.opening import check_file, open_file
+from dnsvigil.opening import check_file, open_file, path_text
 from dnsvigil.records import FLOW_SLOT_SECONDS
 
 log = logging.getLogger(__name__)
@@ -128,6 +128,8 @@ def resolve_handed(path: Path, sources: Iterable[NetflowSource]) -> Path:
     resolved = Path(os.path.realpath(path))
     if not below_sources(resolved, sources):
         raise OutsideError(path)
+    if path_text(resolved) != str(resolved):
+        raise OSError(errno.EINVAL, "the path of the file is not UTF-8", path_text(resolved))
     with suppress(FileNotFoundError):
         check_file(resolved)
     return resolved

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.config import ZeekSource
-from dnsvigil.opening import NotAFileError
+from dnsvigil.opening import NotAFileError, path_text
 from dnsvigil.records import Cursor
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.cursors import Cursors
@@ -64,14 +64,14 @@ class _Writer:
 
     def log(self, name: str) -> str:
         """Return the path of a log, however the folder is written."""
-        return str(self.folder.resolve() / name)
+        return path_text(self.folder.resolve() / name)
 
 
 def sensor_of(path: Path) -> str:
     """Return the sensor's name for a log: the nearest folder above it that is not one of Zeek's own names."""
     for part in reversed(path.parent.parts):
         if part not in _NOT_A_SENSOR and not _DAY.fullmatch(part):
-            return part
+            return path_text(part)
     return "zeek"
 
 
@@ -144,7 +144,7 @@ def pending_log(
     if candidates:
         cursor = _find(cursors, path, head, candidates, [writer for _, writer in pairs])
     else:
-        cursor = cursors.find(sensor_of(path.absolute()), head, str(path.resolve()))
+        cursor = cursors.find(sensor_of(path.absolute()), head, path_text(path.resolve()))
     settled = time.time() - status.st_mtime > SETTLED_SECONDS
     kind = _kind(head, cursor, options)
     return Pending(path, kind or DNS, cursor, status.st_size, settled, _stamp(status), kind is not None)
@@ -370,7 +370,7 @@ def _writers(source: ZeekSource) -> Iterator[_Writer]:
             continue
         nearest = sensor_of(folder / "dns.log")
         matched = folder.parts[wild] if wild is not None else nearest
-        sensor = source.sensor or matched
+        sensor = source.sensor or path_text(matched)
         yield _Writer(folder, sensor, frozenset((sensor, matched, nearest)))
 
 

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.opening import NotAFileError
+from dnsvigil.opening import NotAFileError, path_text
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.logfile import BrokenFileError, LogFile
 
@@ -115,7 +115,7 @@ class DomainLists:
         numbers: list[NDArray[np.int32]] = []
         for path in changed:
             number, old = self._files.get(path, (None, None))
-            file = ListFile(path.relative_to(self._directory).as_posix(), present[path])
+            file = ListFile(path_text(path.relative_to(self._directory)), present[path])
             others = sum(known.names for where, (_, known) in self._files.items() if where != path)
             try:
                 found = _hashes(path, file, max(self._most - others, 0))

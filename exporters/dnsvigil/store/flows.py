@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from dnsvigil.opening import path_text
 from dnsvigil.records import DNS_FLOW, FLOW_SLOT_SECONDS
 from dnsvigil.store.server_names import ServerCounters
 from dnsvigil.store.store import Store
@@ -167,12 +168,12 @@ class FlowTables:
     def has_path(self, path: Path, stamp: tuple[int, int]) -> bool:
         """Return whether this file was read in its present state."""
         query = "SELECT 1 FROM flow_files WHERE path = ? AND size = ? AND changed = ? LIMIT 1"
-        return bool(self._store.rows(query, str(path), *stamp))
+        return bool(self._store.rows(query, path_text(path), *stamp))
 
     def has_digest(self, digest: str, path: Path) -> bool:
         """Return whether a file of this content was read; a damaged file may have been repaired in place."""
         query = "SELECT 1 FROM flow_files WHERE digest = ? AND NOT (damaged AND path = ?) LIMIT 1"
-        return bool(self._store.rows(query, digest, str(path)))
+        return bool(self._store.rows(query, digest, path_text(path)))
 
     def same_file(self, file: FlowFile) -> int | None:
         """Return the id of the file that this one is in another form: compressed, for instance."""
@@ -188,7 +189,7 @@ class FlowTables:
     def former_file(self, file: FlowFile) -> int | None:
         """Return the id of the file that this one was before it grew, or was copied to its end."""
         query = """SELECT id FROM flow_files WHERE path = ? AND "begin" IS NOT DISTINCT FROM ? LIMIT 1"""
-        rows = self._store.rows(query, str(file.path), file.begin if file.dated else None)
+        rows = self._store.rows(query, path_text(file.path), file.begin if file.dated else None)
         return int(rows[0][0]) if rows else None
 
     def counted_of(self, number: int | None) -> tuple[int, dict[str, int]]:
@@ -206,7 +207,7 @@ class FlowTables:
             file.slot if file.dated else None,
             file.begin if file.dated else None,
             file.digest,
-            str(file.path),
+            path_text(file.path),
             file.size,
             file.changed,
             file.flows,
@@ -248,11 +249,11 @@ class FlowTables:
     def put_handed(self, files: Iterable[tuple[Path, str | None]]) -> None:
         """Keep submitted files until they are read."""
         for path, exporter in files:
-            self._run("INSERT OR REPLACE INTO flow_handed VALUES (?, ?)", str(path), exporter)
+            self._run("INSERT OR REPLACE INTO flow_handed VALUES (?, ?)", path_text(path), exporter)
 
     def drop_handed(self, path: Path) -> None:
         """Forget a submitted file."""
-        self._run("DELETE FROM flow_handed WHERE path = ?", str(path))
+        self._run("DELETE FROM flow_handed WHERE path = ?", path_text(path))
 
     # What a file adds
 
