@@ -38,7 +38,7 @@ def reason_of(error: Exception) -> str:
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    """Return a path, or a part of one, as text for the store and for labels: bytes that are not UTF-8 become ``\\xNN``."""
+    """Return a path, or a part of one, as text for the store and labels: bytes that are not UTF-8 become ``\\xNN``."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
