@@ -9,11 +9,13 @@ from pathlib import Path
 from dnsvigil import programs
 from dnsvigil.config import DEFAULT_PATH, Config
 from dnsvigil.httpd.web_config import load_web_config
+from dnsvigil.opening import open_to_all
 from dnsvigil.sources.availability import no_sources, places, problem_of
 from dnsvigil.terminal import printable
 from dnsvigil.yamlfile import ConfigError, Loaded, examine
 
 _DENIED = "permission denied"
+_SECRETS = ("api.token_file", "client.key_file", "client.password_file", "client.token_file")
 
 
 def check_config(path: Path | None) -> int:
@@ -96,6 +98,8 @@ def _warnings(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[Co
             yield warning(key, f"{file} cannot be read: {_DENIED}")
         elif not file.is_file():
             yield warning(key, f"{file} is not a file")
+        elif key in _SECRETS and (problem := open_to_all(file, file.stat())):
+            yield warning(key, problem)
     if (folder := config.flows.log) and not (folder.is_dir() and os.access(folder, os.W_OK)):
         yield warning("flows.log", f"{folder} is not a folder that can be written to: {_why(folder)}")
 

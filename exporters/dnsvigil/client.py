@@ -13,7 +13,6 @@ import os
 import re
 import socket
 import ssl
-import stat
 import threading
 import urllib.parse
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ import yaml
 
 from dnsvigil.config import Client, Config
 from dnsvigil.httpd.access import TOKEN_FILE
-from dnsvigil.opening import check_file, open_file
+from dnsvigil.opening import check_file, open_file, open_to_all
 
 _SECONDS: Final = 30.0
 _MAX_ANSWER: Final = 256 << 20  # bytes
@@ -152,12 +151,12 @@ def _secret(path: Path) -> bytes:
     """Return what a file holds, less the end of its line; one that all may read holds no secret."""
     try:
         with open_file(path) as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             content = file.read(_MAX_SECRET + 1)
     except OSError as error:
         raise ClientError(f"{path} cannot be read: {error.strerror}", usage=True) from error
-    if stat.S_IMODE(mode) & stat.S_IRWXO:
-        raise ClientError(f"{path} is open to every user of this machine: chmod o= {path}", usage=True)
+    if problem := open_to_all(path, status):
+        raise ClientError(problem, usage=True)
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if not 0 < len(content) <= _MAX_SECRET or b"\n" in content:
         raise ClientError(f"{path} does not hold one line", usage=True)
@@ -253,8 +252,8 @@ def _tls(client: Client) -> ssl.SSLContext:
             raise ClientError(f"{key} is encrypted; a key without a passphrase is needed", usage=True)
 
         try:
-            if b"PRIVATE KEY-----" in key.read_bytes() and key.stat().st_mode & stat.S_IRWXO:
-                raise ClientError(f"{key} is open to every user of this machine: chmod o= {key}", usage=True)
+            if b"PRIVATE KEY-----" in key.read_bytes() and (problem := open_to_all(key, key.stat())):
+                raise ClientError(problem, usage=True)
             context.load_cert_chain(client.cert_file, key, no_password)
         except (OSError, ssl.SSLError) as error:
             raise ClientError(f"{client.cert_file} and {key} cannot be used: {_why(error)}", usage=True) from error

@@ -50,6 +50,13 @@ def check_file(path: Path) -> os.stat_result:
     return status
 
 
+def open_to_all(path: Path, status: os.stat_result) -> str:
+    """Return that other users may use a file that is to be secret, and what to do; empty where they may not."""
+    if not status.st_mode & stat.S_IRWXO:
+        return ""
+    return f"{path} is open to every user of this machine: chmod o= {path}"
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading. Raises :class:`NotAFileError`, and ``OSError`` as ``open`` does."""
     check_file(path)

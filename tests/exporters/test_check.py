@@ -91,6 +91,19 @@ def test_a_configuration_without_sources_reads_nothing(
     assert caplog.messages == [said]
 
 
+def test_secrets_that_every_user_can_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, token = tmp_path / "dnsvigil.yml", tmp_path / "token"
+    token.write_text("t" * 30)
+    path.write_text(f"sources: {{zeek: [{{path: {tmp_path}}}]}}\napi: {{token_file: {token}}}\n")
+    for mode, said in (
+        (0o644, [f"dnsvigil: warning: {path}:2: api.token_file: {token} is open to every user of this machine"]),
+        (0o640, []),
+    ):
+        token.chmod(mode)
+        status, _, err = check(path, capsys)
+        assert (status, [line.partition(": chmod")[0] for line in err]) == (0, said)
+
+
 def test_a_file_that_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "dnsvigil.yml"
     path.write_bytes(b"zones:\n  top: 5\n# caf\xe9\n")

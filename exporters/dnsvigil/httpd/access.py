@@ -5,6 +5,7 @@ import errno
 import hmac
 import ipaddress
 import json
+import logging
 import os
 import re
 import secrets
@@ -17,7 +18,9 @@ from typing import Final
 from wsgiref.types import WSGIEnvironment
 
 from dnsvigil.httpd.server import AUTHENTICATED, Handler, Response
-from dnsvigil.opening import read_file
+from dnsvigil.opening import open_to_all, read_file
+
+log = logging.getLogger(__name__)
 
 TOKEN_FILE: Final = "api-token"  # noqa: S105 (a name)
 """The name of the file with the token, in the folder of the state."""
@@ -38,6 +41,8 @@ def keep_token(path: Path) -> str:
     if not path.exists():
         _make_token(path)
     content = read_file(path, _MAX_BYTES).strip()
+    if problem := open_to_all(path, path.stat()):
+        log.warning("%s", problem)
     if not _TOKEN.fullmatch(content):
         message = "it holds no token, 20 to 200 printable ASCII characters; remove it, and a new one is made"
         raise OSError(errno.EINVAL, message, str(path))

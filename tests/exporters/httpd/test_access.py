@@ -57,6 +57,15 @@ def test_a_token_is_made_once_for_owner_and_group(tmp_path):
     assert keep_token(tmp_path / "other") != first
 
 
+def test_a_token_that_every_user_can_read_is_a_warning(tmp_path, caplog):
+    path = tmp_path / TOKEN_FILE
+    keep_token(path)
+    assert not caplog.messages
+    path.chmod(0o644)
+    keep_token(path)
+    assert caplog.messages == [f"{path} is open to every user of this machine: chmod o= {path}"]
+
+
 @pytest.mark.parametrize("content", [b"", b"short\n", b"two words are no token at all\n", b"\xff" * 40, b"x" * 300])
 def test_a_file_without_a_token_is_an_error_that_says_what_to_do(tmp_path, content):
     path = tmp_path / TOKEN_FILE
