@@ -120,7 +120,7 @@ def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], s
             found = [each for state in STATES for each in findings_in(store.rows, state)]
     problem = "" if complete else "could not be read, or not all of it"
     if complete and not queries:
-        problem = "has no DNS queries, so nothing was looked for"
+        problem = "has no DNS queries, so nothing was evaluated"
     return sorted(found, key=lambda each: (each.first_seen, each.detector, each.subject)), problem
 
 

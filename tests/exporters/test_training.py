@@ -305,7 +305,7 @@ class TestLogs:
         assert status == 1  # there is nothing in one of them
         assert full.split()[1:4] == ["2026-03-01T12:00:00Z", "2026-03-01T12:02:00Z", "0.75"]
         assert "\x1b" not in output and r"domains \x1b[2J" in full
-        assert empty.endswith("has no DNS queries, so nothing was looked for")
+        assert empty.endswith("has no DNS queries, so nothing was evaluated")
 
     def test_one_that_cannot_be_read_is_an_error(self, trained: Path, logs: list[Path], run: Run) -> None:
         status, output, _ = run("--state", trained, "evaluate", "--json", logs[1], logs[0].with_name("none.log"))
