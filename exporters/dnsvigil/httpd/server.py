@@ -9,6 +9,7 @@ import dataclasses
 import http.client
 import http.server
 import io
+import json
 import logging
 import os
 import re
@@ -409,7 +410,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         if status[:3] == "401":
             self._report(f"{status}: {offered(self.headers.get('Authorization'))}")
         elif status[:3] == "403":  # whatever it offered: the answer says why
-            self._report(f"{status}: {quoted(body.decode('utf-8', 'replace').strip())}")
+            self._report(f"{status}: {quoted(_said(body))}")
         configured = {name.lower() for name in self._web.headers}
         lines = [f"HTTP/1.1 {status}", f"Date: {self.date_time_string()}"]
         lines += [f"{name}: {value}" for name, value in self._web.headers.items()]
@@ -531,6 +532,15 @@ class _Body(io.RawIOBase):
             raise BodyError(HTTPStatus.BAD_REQUEST)
         self.left -= count
         return count
+
+
+def _said(body: bytes) -> str:
+    """Return the reason in the body of a refusal, which is text, or a JSON object with ``error``."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, LookupError, TypeError):
+        return text
 
 
 def _listen(address: str) -> socket.socket:

@@ -207,9 +207,12 @@ def test_an_ipv4_client_of_a_socket_for_both_families(tmp_path: Path, caplog: py
 
 
 @needs_clients
-def test_what_is_forbidden_is_reported_with_the_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("body", ["not from\x1b[2J here\n", '{"error": "not from\\u001b[2J here"}\n'])
+def test_what_is_forbidden_is_reported_with_the_answer(
+    body: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    app = routes({"/": lambda _: Response.text("not from\x1b[2J here\n", 403)})
+    app = routes({"/": lambda _: Response.text(body, 403)})
     with Server(app, "127.0.0.1:0") as server:
         curl(server.url, tmp_path)
         assert reported(caplog) == [r"127.0.0.1: 403 Forbidden: 'not from\x1b[2J here'"]
