@@ -116,10 +116,14 @@ class Tunnel(Detector):
     def __init__(self, context: Context) -> None:
         self._leaks = Leaks()
         self._said: dict[Window, tuple[int, list[Anomaly]]] = {}
+        self._now = datetime.min
         self._counts: Counter[str] = Counter(domains_judged=0)
 
     def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return the clients, and the domains of several clients, that carry data."""
+        if now <= self._now:  # asked again of a time, it may have got more rows
+            self._said.clear()
+        self._now = now
         for window in WINDOWS:
             step = (now - datetime.min) // window.every
             if window not in self._said or self._said[window][0] != step:
