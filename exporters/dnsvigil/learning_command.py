@@ -44,7 +44,7 @@ def train(options: argparse.Namespace, config: Config) -> int:
 
     Raises :class:`UsageError`, :class:`dnsvigil.ask.AskError`, ``OSError``, and ``ValueError`` for too few names.
     """
-    if not options.output:
+    if not options.output or options.output.resolve().is_relative_to(options.state.resolve()):
         require_owner(options.state)
     families = _families(options.lists) if options.lists else {}
     lessons = replace(_own_names(options, config), listed=families)

@@ -559,6 +559,20 @@ def test_a_file_of_root_in_the_folder_of_another_is_named(folder, state):
     assert f"Run: chown --recursive daemon {state}" in done.stderr
 
 
+@needs_root
+def test_nor_does_root_train_into_a_folder_below(folder, state, run):
+    daemon = pwd.getpwnam("daemon")
+    config, _ = config_of(folder)
+    for path in (state, *state.rglob("*")):
+        os.chown(path, daemon.pw_uid, daemon.pw_gid)
+    before = seen(folder)
+    model = state / "models" / "name-score"
+    status, output, errors = run("-c", config, "--state", state, "train", "--output", model)
+    assert (status, output) == (1, "")
+    assert "Run: runuser -u daemon -- " in errors
+    assert seen(folder) == before
+
+
 def test_findings_are_dismissed_in_the_store_where_no_collector_runs(folder, state, run):
     config, _ = config_of(folder)
     command = ["-c", config, "--state", state, "findings"]
