@@ -296,18 +296,25 @@ def test_evidence_that_is_too_deep_is_refused():
         Finding("x", "client", "192.0.2.1", 1, "info", now, now, evidence)
 
 
-@pytest.mark.parametrize("evidence", ["[" * 970 + "]" * 970, "{", "[" * 100_000, '{"a": NaN', "null"])
-def test_a_finding_that_cannot_be_read_is_left_out(tmp_path, evidence):
+DEEP_970 = "[" * 970 + "]" * 970
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("evidence", text) for text in (DEEP_970, "{", "[" * 100_000, '{"a": NaN', "null")]
+    + [(column, None) for column in ("first_seen", "last_seen", "severity", "score", "evidence")],
+)
+def test_a_finding_that_cannot_be_read_is_left_out(tmp_path, column, value):
     now = datetime(2026, 3, 1)
     with Store(tmp_path) as store:
         findings = Findings(store)
         with store.transaction():
             for subject in ("192.0.2.1", "192.0.2.2"):
                 findings.put(Finding("x", "client", subject, 1, "info", now, now, {}))
-            store.rows("UPDATE findings SET evidence = ? WHERE subject = '192.0.2.1'", evidence)
+            store.rows(f"UPDATE findings SET {column} = ? WHERE subject = '192.0.2.1'", value)
         left_out: list[str] = []
         found = findings_in(store.rows, "open", unreadable=lambda which, _: left_out.append(which))
-        assert [each.subject for each in found] == ["192.0.2.2"]
+        assert [each.record()["subject"] for each in found] == ["192.0.2.2"]
         assert left_out == ["1 of x about client 192.0.2.1"]
         with store.transaction():
             assert findings.put(Finding("x", "client", "192.0.2.1", 1, "info", now, now, {})), "found again"

@@ -112,6 +112,8 @@ class Finding:
             raise ValueError("score: expected a number from 0 to 1")
         if self.severity not in SEVERITIES:
             raise ValueError(f"severity: expected one of {', '.join(SEVERITIES)}")
+        if not (isinstance(self.first_seen, datetime) and isinstance(self.last_seen, datetime)):
+            raise ValueError("first_seen, last_seen: expected times")
         if not isinstance(self.evidence, Mapping):
             raise ValueError("evidence: expected an object")
         if not _is_flat(self.evidence, _MAX_DEPTH):
