@@ -86,9 +86,9 @@ def test_an_infection_and_a_tunnel_are_reported_and_resolved(tmp_path: Path, mon
     assert firing.keys() == told("resolved").keys() == clients | groups
     for (name, subject), text in firing.items():
         assert subject in text and "dnsvigil findings show" in text, name
-    assert "most of it goes to files-example.com." in firing["DnsvigilTunnel", TUNNEL]
+    assert "Most of it goes to files-example.com." in firing["DnsvigilTunnel", TUNNEL]
     asked = set(attacked.qname)
     for bot in BOTS:
-        told_domain = re.search(r"the domain that tells most is (\S+)\. ", firing["DnsvigilClientInfected", bot])
+        told_domain = re.search(r"The most significant domain is (\S+)\. ", firing["DnsvigilClientInfected", bot])
         assert told_domain and told_domain[1] in asked
     assert {domain for _, domain in groups} <= asked

@@ -213,7 +213,9 @@ def test_the_base_install_is_enough() -> None:
     )
     for name in ("process", "sockets", "host", "probe"):
         assert f'dnsvigil_resolver_collector_success{{collector="{name}"}} 1.0' in done.stdout
-    assert done.stdout.splitlines()[-1] == "ours: dnsvigil.config dnsvigil.records dnsvigil.yamlfile"
+    assert done.stdout.splitlines()[-1] == (
+        "ours: dnsvigil.config dnsvigil.opening dnsvigil.records dnsvigil.terminal dnsvigil.yamlfile"
+    )
 
 
 class Broken:
