@@ -44,6 +44,6 @@ def take_names(store: Store, counters: ServerCounters, servers: Mapping[str, Seq
         )
         store.connection.execute(f"DELETE {known}", bound)
         taken[name] = bound["labels"]
-    if not store.read_only:
+    if not store.read_only and former != {name: [*of] for name, of in servers.items()}:
         store.connection.execute("UPDATE meta SET value = ? WHERE key = ?", [json.dumps(dict(servers)), counters.key])
     return taken
