@@ -66,6 +66,8 @@ def show_json(content: Any) -> None:
 
 def printable(text: str) -> str:
     """Return a text that does nothing to a terminal: what cannot be printed is escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -380,7 +380,7 @@ def test_tables_fit_the_terminal_and_only_that(columns, tmp_path):
 def test_who_reads_no_further_gets_no_traceback(words, tmp_path):
     fill(tmp_path, finding())
     config = tmp_path / "dnsvigil.yml"
-    config.write_text("{}\n")
+    config.write_text(f"sources:\n  zeek:\n    - path: {tmp_path}\n")
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "dnsvigil", "-c", config, "--state", tmp_path, *words]

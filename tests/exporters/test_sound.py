@@ -39,7 +39,7 @@ def exposed(collector):
     ("label", "value", "shown"),
     [
         ("half \ud800", 3, ("half \\ud800", 3)),
-        ('\x00\x1b\n"\\', 3, ('\x00\x1b\n"\\', 3)),
+        ('\x00\x1b\n"\\', 3, ('\\x00\\x1b\\n"\\', 3)),
         ("x" * 5000, 3, ("x" * MAX_LABEL, 3)),
         pytest.param("huge", 10**400, ("huge", math.inf), id="huge"),
         pytest.param("huge", -(10**400), ("huge", -math.inf), id="minus-huge"),

@@ -9,6 +9,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from dnsvigil.terminal import printable
+
 log = logging.getLogger(__name__)
 
 MAX_LABEL: Final = 2048
@@ -52,7 +54,7 @@ class Sound(Collector):
 def _label(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a label of type {type(value).__name__}")
-    return value[:MAX_LABEL].encode("utf-8", "backslashreplace").decode()
+    return printable(value[:MAX_LABEL])
 
 
 def _number(value: float) -> float:
