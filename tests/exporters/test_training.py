@@ -168,7 +168,7 @@ class TestTrain:
         fill(tmp_path)
         (tmp_path / "file").touch()
         status, _, errors = run("--state", tmp_path, "train", "--seed", "0", "--output", tmp_path / "file" / "model")
-        assert status == 1 and f"exists: '{tmp_path / 'file'}'" in errors
+        assert status == 1 and f"{tmp_path / 'file'}: File exists" in errors
 
 
 class TestPopular:
