@@ -89,7 +89,7 @@ def run(*arguments: object) -> str:
 
 def summed(state: Path) -> list[int]:
     """Return the sums of the summaries, which no metric shows."""
-    columns = ["types: records", "zones: queries", "zones: failures", "zones: nxdomain"]
+    columns = ["types: records", "zones: queries", "failures: failures", "zones: nxdomain"]
     columns += ["latencies: records", "latencies: rtt"]
     with Store(state) as store:
         return [

@@ -41,7 +41,7 @@ def trap(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def flows(tmp_path) -> Path:
-    write(tmp_path / "nfcapd.202403231100", resolver_traffic(1, 10))
+    write(tmp_path / "nfcapd.202403231100", resolver_traffic(1_711_191_600, 10))
     return tmp_path / "nfcapd.202403231100"
 
 
