@@ -9,13 +9,13 @@ from typing import Final
 
 from dnsvigil.config import Config
 from dnsvigil.detection import Detection, DetectionSnapshot
-from dnsvigil.eventtime import EventTime, Minute, utc_now
+from dnsvigil.eventtime import EventTime, Minute
 from dnsvigil.features.embedded import SUMMARIES, Summarizer
 from dnsvigil.features.servers import broadcast_addresses
 from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
 from dnsvigil.features.toplabels import TopLabels
 from dnsvigil.features.unusual import COLUMNS as UNUSUAL_COLUMNS
-from dnsvigil.records import CAPTURE, OTHER, SIGNALS
+from dnsvigil.records import CAPTURE, OTHER, SIGNALS, utc_now
 from dnsvigil.sources.kinds import CAPTURES, DNS, OPEN_RESOLVERS, PDNS, POISONINGS, Kind
 from dnsvigil.sources.parser import Loaded, Parser
 from dnsvigil.sources.reader import Batch

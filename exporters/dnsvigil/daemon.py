@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -26,6 +25,7 @@ from dnsvigil.httpd.server import Server, routes
 from dnsvigil.inbox import Inbox
 from dnsvigil.isolation import ingest_rest
 from dnsvigil.opening import NotAFileError
+from dnsvigil.records import utc_now
 from dnsvigil.sources.availability import Availability, Place
 from dnsvigil.sources.cursors import Cursors
 from dnsvigil.sources.flowfile import UnfinishedFileError
@@ -513,7 +513,7 @@ class _FlowReading:
     def _close_findings(self) -> None:
         if time.monotonic() - self._quiet > _FINDINGS_SECONDS:
             self._quiet = time.monotonic()
-            if self._collector.close_findings(datetime.now(UTC).replace(tzinfo=None)):
+            if self._collector.close_findings(utc_now()):
                 self._unpublished = True
 
 

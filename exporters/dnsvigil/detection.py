@@ -12,9 +12,9 @@ from typing import Any, Final, Self
 from dnsvigil.config import Config
 from dnsvigil.detectors.detector import Context
 from dnsvigil.detectors.runner import DetectorHealth, Runner, Score, enabled
-from dnsvigil.eventtime import utc_now
 from dnsvigil.features.novelty import Novelty
 from dnsvigil.features.watch import Watcher, young_domains
+from dnsvigil.records import utc_now
 from dnsvigil.sources.lists import DomainLists, ListFile
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.store import Store

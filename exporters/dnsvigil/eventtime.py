@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 NEAR: Final = timedelta(hours=1)
@@ -52,11 +52,6 @@ class EventTime:
         now = times[-1] if wall - times[-1] <= NEAR else times[(len(times) - 1) // 2]
         self.newest = max(self.newest or now, now)
         return clock.time
-
-
-def utc_now() -> datetime:
-    """Return the wall clock's time, in UTC and without a zone, as all times of records."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def newest_of(minutes: Sequence[Minute]) -> datetime:

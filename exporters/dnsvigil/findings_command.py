@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from dnsvigil.ask import ask, ask_counted, change
 from dnsvigil.config import Config
 from dnsvigil.finding_text import details, sentence
+from dnsvigil.records import utc_now
 from dnsvigil.terminal import counted, printable, show, show_json, width, wrapped
 
 _LINE: Final = 100  # characters, where there is no terminal
@@ -21,7 +22,7 @@ def findings(options: argparse.Namespace, config: Config) -> int:
     """Print findings, the worst first. Raises :class:`dnsvigil.ask.AskError`."""
     since = options.since
     if options.last is not None:
-        since = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=options.last)
+        since = utc_now() - timedelta(seconds=options.last)
     names = ("detector", "severity", "subject_type", "subject", "limit")
     asked = {name: getattr(options, name) for name in names}
     begin = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else None

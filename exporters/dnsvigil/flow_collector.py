@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dnsvigil.config import Config
-from dnsvigil.eventtime import NEAR, EventTime, Minute, newest_of, utc_now
+from dnsvigil.eventtime import NEAR, EventTime, Minute, newest_of
 from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, Judgement, judge
 from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.features.toplabels import TopLabels
-from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES
+from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES, utc_now
 from dnsvigil.sources.flowfile import TIMESTAMP, TOO_OLD, FlowReader, Loaded, Times, UnfinishedFileError
 from dnsvigil.sources.flowfolders import (
     OutsideError,

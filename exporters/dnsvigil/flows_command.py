@@ -18,6 +18,7 @@ from typing import Any, Final
 from dnsvigil.ask import ask
 from dnsvigil.config import Config, NetflowSource
 from dnsvigil.programs import ProgramError, environment, find
+from dnsvigil.records import utc_now
 from dnsvigil.sources.flowfile import is_flow_file
 from dnsvigil.sources.flowfolders import begin_of, exporter_name, exporter_of, given_files, slot_of
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError, flow_stats_file, search_file
@@ -120,7 +121,7 @@ def _window(options: argparse.Namespace) -> tuple[datetime | None, datetime | No
     """Return the begin and the end, UTC; None for both where there is no limit."""
     if options.last is not None and (options.begin or options.end):
         raise UsageError("--last: not together with --from and --to")
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utc_now()
     if options.begin or options.end:
         begin, end = options.begin or datetime.min, options.end or now
         if begin >= end:

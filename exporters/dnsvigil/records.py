@@ -1,6 +1,7 @@
 """What sources give and the store keeps: the records of each log, and the cursor of a log file."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import dns.rcode
@@ -259,3 +260,8 @@ class Cursor:
     header: bytes  # the TSV header in force at the offset, empty for none
     path: str  # the file where it was first seen, or the folder that is followed and the log's name
     whole_size: int = 0  # bytes on disk of the compressed file in which nothing is left behind the offset
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time, in UTC and without a zone, as all times of records."""
+    return datetime.now(UTC).replace(tzinfo=None)

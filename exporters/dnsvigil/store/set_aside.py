@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
+from dnsvigil.records import utc_now
 from dnsvigil.terminal import printable
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class SetAside:
     def put(self, kind: str, subject: object, reason: BaseException | str, stamp: Sequence[int] = ()) -> None:
         """Set something aside; ``stamp`` is what changes when a file does. The log says so once."""
         said = _words(reason)
-        now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+        now = utc_now().replace(microsecond=0)
         entry = Entry(kind, _subject(subject), printable(said)[:_MAX_REASON], _stamp(stamp), now)
         key = (kind, entry.subject)
         with self._lock:
@@ -143,7 +144,7 @@ class SetAside:
         return True
 
     def _forget(self) -> None:
-        oldest = datetime.now(UTC).replace(tzinfo=None) - KEPT_FOR
+        oldest = utc_now() - KEPT_FOR
         by_age = sorted(self._known.values(), key=lambda entry: entry.since)
         for number, entry in enumerate(by_age):
             if entry.since >= oldest and number >= len(by_age) - MAX_KEPT:

@@ -24,6 +24,7 @@ from dnsvigil.records import (
     SEVERITIES,
     SUBJECT_TYPES,
     TALKER_ELEMENTS,
+    utc_now,
 )
 from dnsvigil.store.findings import (
     KEPT,
@@ -430,7 +431,7 @@ def _text(time: datetime | None) -> str | None:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    return utc_now().replace(microsecond=0)
 
 
 def _time(text: Any, name: str) -> datetime:
