@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from alerting import Alerting, needs_prometheus, wait_until
-from dnsvigil import daemon as daemon_module
+from dnsvigil.collector import daemon as daemon_module
 from dnsvigil.learning.generators import FAMILIES, Lexicon
 from dnsvigil.store import findings as findings_module
 from exporters.running import collecting_here, get, ingested, write_config

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.config import Config, Duration, Size
+from dnsvigil.config.collector import Config, Duration, Size
 from dnsvigil.detectors.runner import GROUP
 from dnsvigil.records import LISTED, UNUSUAL
-from dnsvigil.sources import lists
-from dnsvigil.sources.zeek import SKIP_REASONS
+from dnsvigil.sources.blocklists import lists
+from dnsvigil.sources.zeek.lines import SKIP_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 SUFFIXES = {".md", ".yml", ".toml", ".py", ".pm", ".php", ".zeek"}

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from dnsvigil.config import Config
+from dnsvigil.config.collector import Config
 
 SAMPLES = Path(__file__).parent / "lab" / "samples"
 FAILURES = set(Config().zones.failures)

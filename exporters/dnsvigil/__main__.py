@@ -6,6 +6,6 @@ if not sys.flags.safe_path:
     # Python has put the current folder here. A file there would be loaded in place of the library of that name.
     del sys.path[0]
 
-from dnsvigil.cli import main
+from dnsvigil.cli.main import main
 
 sys.exit(main())

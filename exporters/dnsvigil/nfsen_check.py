@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dnsvigil.opening import read_file
 from dnsvigil.perlfile import Node, PerlError, Unknown, Value, read_assignments
-from dnsvigil.programs import ProgramError, environment, find, is_program
-from dnsvigil.terminal import printable_lines
+from dnsvigil.system.files import read_file
+from dnsvigil.system.programs import ProgramError, environment, find, is_program
+from dnsvigil.system.terminal import printable_lines
 
 PLUGIN: Final = "DnsVigil"
 VERSION: Final = "130"

@@ -12,12 +12,12 @@ from pathlib import Path
 import duckdb
 
 from bench.collector import WITHOUT_DETECTORS, ingest
-from dnsvigil.collector import Collector
-from dnsvigil.config import Config, Detectors
+from dnsvigil.config.collector import Config, Detectors
+from dnsvigil.ingest.dns import Collector
 from dnsvigil.learning.generators import FAMILIES, Lexicon
-from dnsvigil.sources.cursors import Cursors
-from dnsvigil.sources.follow import pending_log
-from dnsvigil.sources.reader import read_batches
+from dnsvigil.sources.zeek.cursors import Cursors
+from dnsvigil.sources.zeek.follower import pending_log
+from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.store import Store
 from lab import infected, lookalikes, tunnels
 from lab.population import Population, addresses, busyness, popular_names

@@ -15,9 +15,9 @@ from statistics import median
 import psutil
 
 from bench.collector import peak_memory
-from dnsvigil.config import Config, ConfiguredServer, Flows, Network, Servers
-from dnsvigil.flow_collector import FlowCollector
-from dnsvigil.sources.flowfolders import pending_file
+from dnsvigil.config.collector import Config, ConfiguredServer, Flows, Network, Servers
+from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.store.store import Store
 from lab.flows import resolver_traffic, write
 

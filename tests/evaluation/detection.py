@@ -31,12 +31,12 @@ from typing import Any
 
 import numpy as np
 
-from dnsvigil.collector import Collector
-from dnsvigil.config import Config
-from dnsvigil.sources.cursors import Cursors
-from dnsvigil.sources.follow import pending_log
-from dnsvigil.sources.logfile import LogFile
-from dnsvigil.sources.reader import read_batches
+from dnsvigil.config.collector import Config
+from dnsvigil.ingest.dns import Collector
+from dnsvigil.sources.zeek.cursors import Cursors
+from dnsvigil.sources.zeek.follower import pending_log
+from dnsvigil.sources.zeek.log_file import LogFile
+from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.findings import Finding, findings_in
 from dnsvigil.store.store import Store
 from lab import zeeklog

@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-from dnsvigil.config import Config, Detectors
+from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.learning.evaluate import read_families
 from dnsvigil.learning.generators import FAMILIES, Family, Lexicon
 from dnsvigil.learning.samples import popular_domains, prose_words, share

@@ -17,9 +17,9 @@ from typing import Final
 
 import numpy as np
 
-from dnsvigil.config import Config, ConfiguredServer, Servers
-from dnsvigil.flow_collector import FlowCollector
-from dnsvigil.sources.flowfolders import pending_file
+from dnsvigil.config.collector import Config, ConfiguredServer, Servers
+from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.store.store import Store
 from lab.flows import Flows, resolver_traffic, write
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from dnsvigil.config import Config, Detectors
+from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.store.findings import Finding
 from lab import evasions, floods, lookalikes, sensor, tunnels
 from lab.population import Population, addresses, popular_names

@@ -17,13 +17,13 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from dnsvigil.config import load_config
-from dnsvigil.daemon import Daemon
+from dnsvigil.collector.daemon import Daemon
+from dnsvigil.config.collector import load_config
 from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import SIGNALS
-from dnsvigil.sources.kinds import KINDS, PDNS
-from dnsvigil.sources.zeek import SKIP_REASONS
+from dnsvigil.sources.zeek.lines import SKIP_REASONS
+from dnsvigil.sources.zeek.log_types import KINDS, PDNS
 from dnsvigil.store.findings import STATES
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 from dnsvigil.store.store import Store
@@ -50,7 +50,7 @@ DYING = """
 import os, signal, sys
 from contextlib import contextmanager
 
-from dnsvigil.cli import main
+from dnsvigil.cli.main import main
 from dnsvigil.store.store import Store
 
 left = int(sys.argv.pop(1))

@@ -13,13 +13,13 @@ import duckdb
 import zstandard
 
 from dnsvigil.records import TRANSACTION
-from dnsvigil.sources.cursors import Cursors
-from dnsvigil.sources.follow import pending_log
-from dnsvigil.sources.kinds import DNS, Kind
-from dnsvigil.sources.options import STOCK, LogOptions
-from dnsvigil.sources.parser import Parser
-from dnsvigil.sources.reader import Batch, read_batches
-from dnsvigil.sources.zeek import Piece, split
+from dnsvigil.sources.zeek.cursors import Cursors
+from dnsvigil.sources.zeek.follower import pending_log
+from dnsvigil.sources.zeek.lines import Piece, split
+from dnsvigil.sources.zeek.log_types import DNS, Kind
+from dnsvigil.sources.zeek.options import STOCK, LogOptions
+from dnsvigil.sources.zeek.parser import Parser
+from dnsvigil.sources.zeek.reader import Batch, read_batches
 from lab import zeeklog
 
 START = 1_700_000_000

@@ -22,25 +22,25 @@ from typing import Any
 
 import yaml
 
-from dnsvigil.collector import Collector
-from dnsvigil.config import Config, NetflowSource, load_config
-from dnsvigil.flow_collector import FlowCollector
+from dnsvigil.api.api import Api
+from dnsvigil.config.collector import Config, NetflowSource, load_config
+from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd.web_config import load_web_config
+from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.flows import FlowCollector
 from dnsvigil.learning.default import default_model
 from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
-from dnsvigil.sources.cursors import Cursors
-from dnsvigil.sources.flowfolders import pending_file, resolve_handed
-from dnsvigil.sources.follow import pending_log
-from dnsvigil.sources.kinds import KINDS
-from dnsvigil.sources.lists import DomainLists
-from dnsvigil.sources.netflow import NFDumpError
-from dnsvigil.sources.reader import read_batches
+from dnsvigil.sources.blocklists.lists import DomainLists
+from dnsvigil.sources.netflow.follower import pending_file, resolve_handed
+from dnsvigil.sources.netflow.nfdump import NFDumpError
+from dnsvigil.sources.zeek.cursors import Cursors
+from dnsvigil.sources.zeek.follower import pending_log
+from dnsvigil.sources.zeek.log_types import KINDS
+from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.findings import Findings, findings_in
 from dnsvigil.store.flows import FlowTables
 from dnsvigil.store.store import Store
-from dnsvigil.web.api import Api
-from dnsvigil.yamlfile import ConfigError
 from exporters.flowfiles import SLOT, dialogues, many, write_flows
 from exporters.running import line
 from exporters.zeeklogs import package_header, package_json, package_line

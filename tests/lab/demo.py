@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from dnsvigil.zones_command import show_zones
+from dnsvigil.cli.zones import show_zones
 
 from .replay import replay
 

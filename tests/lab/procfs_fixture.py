@@ -29,9 +29,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from dnsvigil.resolver.collectors.sockets import SocketCollector
 from dnsvigil.resolver.config import Sockets
-from dnsvigil.resolver.sockdiag import Exchange, exchange
-from dnsvigil.resolver.sockets import SocketCollector
+from dnsvigil.resolver.kernel.sockdiag import Exchange, exchange
 
 from .resolvers import LISTEN, Dnsperf, Resolver
 

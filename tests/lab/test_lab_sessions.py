@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from dnsvigil.learning.generators import FAMILIES, Lexicon
-from dnsvigil.sources.kinds import DNS
-from dnsvigil.sources.parser import Parser
-from dnsvigil.sources.zeek import split
+from dnsvigil.sources.zeek.lines import split
+from dnsvigil.sources.zeek.log_types import DNS
+from dnsvigil.sources.zeek.parser import Parser
 from lab import evasions, infected, lookalikes, tunnels, zeeklog
 from lab.population import Population, addresses, busyness
 from lab.transactions import (

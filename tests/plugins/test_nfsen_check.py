@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.cli import main
+from dnsvigil.cli.main import main
 from dnsvigil.nfsen_check import MODULES, Problem, check, report
 
 PLUGINS = Path(__file__).parents[2] / "plugins" / "nfsen"

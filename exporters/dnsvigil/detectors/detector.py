@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dnsvigil.config import Config
+from dnsvigil.config.collector import Config
 from dnsvigil.store.findings import Read
 
 THRESHOLD = 0.5

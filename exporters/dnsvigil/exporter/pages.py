@@ -11,15 +11,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from dnsvigil import __version__
-from dnsvigil.collector import SOURCE, Snapshot
-from dnsvigil.config import Config
-from dnsvigil.exporter.detection_metrics import DetectionMetrics
-from dnsvigil.exporter.flow_metrics import FlowMetrics
-from dnsvigil.exporter.metrics import StoreMetrics
+from dnsvigil.config.collector import Config
+from dnsvigil.exporter.dns import StoreMetrics
+from dnsvigil.exporter.findings import DetectionMetrics
+from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.exporter.sound import Report, Sound
-from dnsvigil.flow_collector import FlowSnapshot
 from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.httpd.server import RETRY_AFTER, Handler, Response
+from dnsvigil.ingest.dns import SOURCE, Snapshot
+from dnsvigil.ingest.flows import FlowSnapshot
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from dnsvigil.terminal import printable
+from dnsvigil.system.terminal import printable
 
 log = logging.getLogger(__name__)
 

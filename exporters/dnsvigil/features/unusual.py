@@ -2,7 +2,7 @@
 
     transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ unusual
                                                   └──────────┴─────────────────────────┘
-Between the steps :mod:`dnsvigil.features.watch` finds what is new. Rows add up, as those of records.UNUSUAL.
+Between the steps :mod:`dnsvigil.ingest.novelty` finds what is new. Rows add up, as those of records.UNUSUAL.
 """
 
 from typing import Final
@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 
 from dnsvigil.features.summaries import md5_number_lower
 from dnsvigil.records import LISTED, UNUSUAL
-from dnsvigil.store.unusual import SAMPLES
+from dnsvigil.store.novelty import SAMPLES
 
 ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
 """Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""

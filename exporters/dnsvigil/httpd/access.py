@@ -18,7 +18,7 @@ from typing import Final
 from wsgiref.types import WSGIEnvironment
 
 from dnsvigil.httpd.server import AUTHENTICATED, Handler, Response
-from dnsvigil.opening import open_to_all, read_file
+from dnsvigil.system.files import open_to_all, read_file
 
 log = logging.getLogger(__name__)
 

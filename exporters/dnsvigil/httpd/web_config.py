@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from dnsvigil import yamlfile
-from dnsvigil.opening import read_file
-from dnsvigil.yamlfile import ConfigError, Invalid
+from dnsvigil.config import yaml_file as yamlfile
+from dnsvigil.config.yaml_file import ConfigError, Invalid
+from dnsvigil.system.files import read_file
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from dnsvigil.features.names import label_of
 from dnsvigil.learning.generators import FAMILIES, Family
 from dnsvigil.learning.namescore import HELD_OUT_SEEDS, NameModel, lexicon_of
 from dnsvigil.learning.samples import Benign
-from dnsvigil.opening import read_file
+from dnsvigil.system.files import read_file
 
 _MAX_LIST: Final = 256 << 20  # bytes
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.opening import read_file
+from dnsvigil.system.files import read_file
 
 _ARRAYS: Final = "arrays.npz"
 _FACTS: Final = "model.json"

@@ -12,9 +12,9 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 
-from dnsvigil.config import Address, Duration, Listen
+from dnsvigil.config.collector import Address, Duration, Listen
+from dnsvigil.config.yaml_file import Invalid, load_given
 from dnsvigil.records import RCODES
-from dnsvigil.yamlfile import Invalid, load_given
 
 DEFAULT_PATH: Final = Path("/etc/dnsvigil/resolver.yml")
 
@@ -206,7 +206,7 @@ class Config:
 def load_config(path: Path | None) -> Config:
     """Read ``path``; with None the default file if there is one, else the defaults.
 
-    Raises :class:`dnsvigil.yamlfile.ConfigError` for any mistake.
+    Raises :class:`dnsvigil.config.yaml_file.ConfigError` for any mistake.
     """
     return load_given(path, DEFAULT_PATH, Config)
 

@@ -13,18 +13,18 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from dnsvigil import __version__
+from dnsvigil.config.yaml_file import ConfigError, examine
 from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.httpd.server import Response, Server, routes
 from dnsvigil.httpd.web_config import load_web_config
-from dnsvigil.opening import reason_of
+from dnsvigil.resolver.collectors.host import HostCollector
+from dnsvigil.resolver.collectors.probe import ProbeCollector
+from dnsvigil.resolver.collectors.processes import ProcessCollector
+from dnsvigil.resolver.collectors.sockets import SocketCollector
 from dnsvigil.resolver.config import DEFAULT_PATH, Config, load_config
-from dnsvigil.resolver.host import HostCollector
-from dnsvigil.resolver.probe import ProbeCollector
-from dnsvigil.resolver.processes import ProcessCollector
 from dnsvigil.resolver.scrape import Collector, Scrape
-from dnsvigil.resolver.sockets import SocketCollector
-from dnsvigil.terminal import log_to_stderr
-from dnsvigil.yamlfile import ConfigError, examine
+from dnsvigil.system.files import reason_of
+from dnsvigil.system.terminal import log_to_stderr
 
 log = logging.getLogger("dnsvigil")
 

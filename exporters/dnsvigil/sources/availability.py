@@ -8,8 +8,8 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
 
-from dnsvigil.config import Config
-from dnsvigil.sources.kinds import BY_PATH
+from dnsvigil.config.collector import Config
+from dnsvigil.sources.zeek.log_types import BY_PATH
 
 log = logging.getLogger(__name__)
 

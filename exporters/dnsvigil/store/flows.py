@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dnsvigil.opening import path_text
 from dnsvigil.records import DNS_FLOW, FLOW_SLOT_SECONDS
 from dnsvigil.store.server_names import ServerCounters
 from dnsvigil.store.store import Store
+from dnsvigil.system.files import path_text
 
 ROW_BYTES: Final = 64
 """The assumed size of a DNS flow record in the file, in bytes.

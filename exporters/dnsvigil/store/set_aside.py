@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from dnsvigil.records import utc_now
-from dnsvigil.terminal import printable
+from dnsvigil.system.terminal import printable
 
 if TYPE_CHECKING:
     from dnsvigil.store.store import Store

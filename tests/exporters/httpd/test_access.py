@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dnsvigil.config import load_config
-from dnsvigil.daemon import Daemon
+from dnsvigil.api.api import Api
+from dnsvigil.collector.daemon import Daemon
+from dnsvigil.config.collector import load_config
 from dnsvigil.exporter.pages import Pages
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback, keep_token
 from dnsvigil.httpd.server import Response, Server, routes
 from dnsvigil.store.store import Store
-from dnsvigil.web.api import Api
 from exporters.httpd.support import Authority, hashed, write
 from exporters.running import collecting_here, eventually, write_config
 

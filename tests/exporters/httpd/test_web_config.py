@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd import web_config
 from dnsvigil.httpd.web_config import BasicAuth, LiveWebConfig, WebConfig, load_web_config
-from dnsvigil.yamlfile import ConfigError
 from exporters.httpd.support import Authority, hashed, private_pem, write
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "web-config.md"

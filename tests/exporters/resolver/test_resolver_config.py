@@ -10,10 +10,10 @@ import dns.rdatatype
 import pytest
 import yaml
 
-from dnsvigil.config import Duration
+from dnsvigil.config.collector import Duration
+from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.resolver.config import DEFAULT_RESOLVERS, Config, Question, Resolver, load_config
 from dnsvigil.resolver.main import main
-from dnsvigil.yamlfile import ConfigError
 from test_documentation import DOCS, keys, rows
 
 FULL = """\

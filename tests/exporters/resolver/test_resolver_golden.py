@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from dnsvigil.resolver.collectors.host import Clock, HostCollector
+from dnsvigil.resolver.collectors.processes import ProcessCollector
+from dnsvigil.resolver.collectors.sockets import SocketCollector
 from dnsvigil.resolver.config import Resolver, Sockets
-from dnsvigil.resolver.host import Clock, HostCollector
-from dnsvigil.resolver.processes import ProcessCollector
-from dnsvigil.resolver.procfs import ProcFs
+from dnsvigil.resolver.kernel.procfs import ProcFs
 from dnsvigil.resolver.scrape import Scrape
-from dnsvigil.resolver.sockets import SocketCollector
 from lab.procfs_fixture import PORTS, replay, unpack
 
 FIXTURES = Path(__file__).with_name("fixtures")

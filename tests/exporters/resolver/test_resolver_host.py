@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from dnsvigil.resolver import host
+from dnsvigil.resolver.collectors import host
+from dnsvigil.resolver.collectors.host import Clock, HostCollector, read_clock
 from dnsvigil.resolver.config import Resolver
-from dnsvigil.resolver.host import Clock, HostCollector, read_clock
-from dnsvigil.resolver.procfs import ProcFs
+from dnsvigil.resolver.kernel.procfs import ProcFs
 
 FILES: Mapping[str, str] = {
     "proc/stat": """\

@@ -167,8 +167,8 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 def test_each_collector_can_be_switched_off(tmp_path: Path, off: str) -> None:
     path = tmp_path / "resolver.yml"
     path.write_text(yaml.safe_dump({"collectors": {off: {"enabled": False}}}))
+    from dnsvigil.resolver.collectors.probe import ProbeCollector
     from dnsvigil.resolver.config import load_config
-    from dnsvigil.resolver.probe import ProbeCollector
 
     config = load_config(path)
     probe = ProbeCollector(config.collectors.probe) if off != "probe" else None
@@ -196,7 +196,7 @@ def test_the_base_install_is_enough() -> None:
         sys.meta_path.insert(0, Refuse())
         from dnsvigil.resolver.main import application, collectors
         from dnsvigil.resolver.config import Config
-        from dnsvigil.resolver.probe import ProbeCollector
+        from dnsvigil.resolver.collectors.probe import ProbeCollector
 
         config = Config()
         app = application(collectors(config, ProbeCollector(config.collectors.probe)))
@@ -214,7 +214,8 @@ def test_the_base_install_is_enough() -> None:
     for name in ("process", "sockets", "host", "probe"):
         assert f'dnsvigil_resolver_collector_success{{collector="{name}"}} 1.0' in done.stdout
     assert done.stdout.splitlines()[-1] == (
-        "ours: dnsvigil.config dnsvigil.opening dnsvigil.records dnsvigil.terminal dnsvigil.yamlfile"
+        "ours: dnsvigil.config dnsvigil.config.collector dnsvigil.config.yaml_file dnsvigil.records"
+        " dnsvigil.system dnsvigil.system.files dnsvigil.system.terminal"
     )
 
 

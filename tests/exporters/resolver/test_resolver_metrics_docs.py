@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from exporters.exporter.test_metrics_docs import documented, served
 from exporters.resolver.exporting import Exporter, asking, watching
 from exporters.running import eventually
-from exporters.test_metrics_docs import documented, served
 from lab.resolvers import Resolver, installed
 
 HERE_OR_NOT = {

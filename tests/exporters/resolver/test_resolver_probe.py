@@ -24,9 +24,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvigil.config import Address, Duration
+from dnsvigil.config.collector import Address, Duration
+from dnsvigil.resolver.collectors.probe import REASONS, Failed, ProbeCollector, Target, ask, escaped
 from dnsvigil.resolver.config import Probe, Question
-from dnsvigil.resolver.probe import REASONS, Failed, ProbeCollector, Target, ask, escaped
 from exporters.httpd.support import Authority
 from exporters.running import eventually
 from lab.resolvers import ADDRESS, NAME, Resolver, free_port, installed

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dnsvigil.resolver.collectors.processes import ProcessCollector
 from dnsvigil.resolver.config import Resolver
-from dnsvigil.resolver.processes import ProcessCollector
-from dnsvigil.resolver.procfs import ProcFs
+from dnsvigil.resolver.kernel.procfs import ProcFs
 from exporters.resolver.collected import chosen, collected
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -438,7 +438,7 @@ def test_a_real_hidepid(hidepid: int) -> None:
         pytest.skip("mounting /proc with hidepid needs root")
     script = (
         "import ctypes, os\n"
-        "from dnsvigil.resolver.processes import ProcessCollector\n"
+        "from dnsvigil.resolver.collectors.processes import ProcessCollector\n"
         "from dnsvigil.resolver.config import Resolver\n"
         "from exporters.resolver.collected import collected\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

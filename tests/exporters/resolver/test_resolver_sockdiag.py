@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsvigil.resolver.sockdiag import LISTEN, Exchange, Socket, exchange, request, sockets
+from dnsvigil.resolver.kernel.sockdiag import LISTEN, Exchange, Socket, exchange, request, sockets
 
 PORTS = frozenset([53, 853])
 TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP

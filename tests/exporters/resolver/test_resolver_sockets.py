@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.resolver import config, sockdiag
-from dnsvigil.resolver.procfs import ProcFs
-from dnsvigil.resolver.sockets import SocketCollector
+from dnsvigil.resolver import config
+from dnsvigil.resolver.collectors.sockets import SocketCollector
+from dnsvigil.resolver.kernel import sockdiag
+from dnsvigil.resolver.kernel.procfs import ProcFs
 from exporters.resolver.collected import chosen, collected
 
 WAYS = {"netlink": sockdiag.exchange, "proc": None}

@@ -1,0 +1,1 @@
+"""What programs ask the collector over HTTP, and commands ask the store."""

@@ -1,0 +1,1 @@
+"""The command ``dnsvigil``: its options, and a file for each of its commands."""

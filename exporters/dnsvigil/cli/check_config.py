@@ -1,0 +1,130 @@
+"""``dnsvigil check-config``: mistakes in the configuration, and what it names that is not there."""
+
+import os
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from dnsvigil.config.collector import DEFAULT_PATH, Config
+from dnsvigil.config.yaml_file import ConfigError, Loaded, examine
+from dnsvigil.httpd.web_config import load_web_config
+from dnsvigil.sources.availability import no_sources, places, problem_of
+from dnsvigil.system import programs
+from dnsvigil.system.files import open_to_all
+from dnsvigil.system.terminal import printable
+
+_DENIED = "permission denied"
+_SECRETS = ("api.token_file", "client.key_file", "client.password_file", "client.token_file")
+
+
+def check_config(path: Path | None) -> int:
+    """Print all mistakes and warnings, each with file, line and key; return the exit status: 2 for a mistake."""
+    path = path or DEFAULT_PATH
+    try:
+        loaded = examine(path, Config)
+    except ConfigError as error:
+        _say(error)
+        return 2
+    mistakes = list(loaded.mistakes)
+    warnings: list[ConfigError] = []
+    if loaded.value is not None:
+        mistakes += _mistakes(path, loaded, loaded.value)
+        warnings = list(_warnings(path, loaded, loaded.value))
+    for mistake in sorted(mistakes, key=lambda each: each.line or 0):
+        _say(mistake)
+    for warning in warnings:
+        _say(f"warning: {warning}")
+    if mistakes:
+        return 2
+    if unseen := [warning for warning in warnings if _DENIED in str(warning)]:
+        hint = "run this as the collector's user"
+        print(f"{path}: no mistakes found, but not everything could be read, see the {len(unseen)} warnings; {hint}")
+    else:
+        print(f"{path}: no mistakes found")
+    return 0
+
+
+def _say(text: object) -> None:
+    print(f"dnsvigil: {printable(str(text))}", file=sys.stderr)
+
+
+def _mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[ConfigError]:
+    """Yield what is wrong in the configuration beyond its form."""
+    if config.web_config_file and not _denied(config.web_config_file):
+        try:
+            load_web_config(config.web_config_file)
+        except ConfigError as error:
+            yield from error.mistakes
+    installed = sorted(entry_points(group="dnsvigil.detectors").names)
+    disabled = [("detectors.disabled", f"[{number}]", name) for number, name in enumerate(config.detectors.disabled)]
+    limited = [("detectors.thresholds", f".{name}", name) for name in config.detectors.thresholds]
+    for key, part, name in disabled + limited:
+        if name not in installed:
+            text = f"no detector {name!r} is installed; there are {', '.join(installed)}"
+            yield ConfigError(path, loaded.lines.get(key + part), key, text)
+    lists = config.detectors.lists
+    if lists and not _denied(lists) and not lists.is_dir():
+        key = "detectors.lists"
+        yield ConfigError(path, loaded.lines.get(key), key, f"{lists} is not a folder")
+
+
+def _warnings(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[ConfigError]:
+    """Yield what is not there, or cannot be read, now."""
+
+    def warning(key: str, text: str) -> ConfigError:
+        return ConfigError(path, loaded.lines.get(key), key, text)
+
+    if not loaded.mistakes and (problem := no_sources(config)):
+        yield warning("sources", problem)
+    for place in places(config):
+        problem = problem_of(place)
+        if problem and (place.source != "lists" or _DENIED in problem):
+            yield warning(place.key, f"{place.path} {problem}")
+    if config.detectors.lists and os.access(config.detectors.lists, os.R_OK | os.X_OK):
+        for file in sorted(config.detectors.lists.iterdir()):
+            if file.is_file() and not os.access(file, os.R_OK):
+                yield warning("detectors.lists", f"{file} cannot be read: {_DENIED}")
+    if config.sources.netflow:
+        try:
+            programs.find(config.flows.nfdump or "nfdump")
+        except programs.ProgramError as error:
+            key = "flows.nfdump" if config.flows.nfdump else "sources.netflow"
+            yield warning(key, f"flow files cannot be read: {error}")
+    if config.web_config_file and _denied(config.web_config_file):
+        yield warning("web_config_file", f"{config.web_config_file} cannot be read: {_DENIED}")
+    for key, file in _files(config):
+        if _denied(file):
+            yield warning(key, f"{file} cannot be read: {_DENIED}")
+        elif not file.is_file():
+            yield warning(key, f"{file} is not a file")
+        elif key in _SECRETS and (problem := open_to_all(file, file.stat())):
+            yield warning(key, problem)
+    if (folder := config.flows.log) and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        yield warning("flows.log", f"{folder} is not a folder that can be written to: {_why(folder)}")
+
+
+def _files(config: Config) -> Iterator[tuple[str, Path]]:
+    """Yield the files that the command line and the API read."""
+    if config.api.token_file and config.api.token_file.exists():  # the collector makes it
+        yield "api.token_file", config.api.token_file
+    for name in ("ca_file", "cert_file", "key_file", "password_file", "token_file"):
+        if file := getattr(config.client, name):
+            yield f"client.{name}", file
+
+
+def _denied(path: Path) -> bool:
+    """Return whether this user may not look at a path."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(path, os.R_OK)
+
+
+def _why(folder: Path) -> str:
+    if _denied(folder) or (folder.is_dir() and not os.access(folder, os.W_OK)):
+        return _DENIED
+    return "it is no folder" if folder.exists() else "it does not exist"

@@ -1,0 +1,319 @@
+"""Asks a running collector over HTTP, with the credentials of the ``client`` section of the configuration.
+
+Neither proxies nor redirections are followed, and every answer has a time limit.
+"""
+
+import base64
+import contextlib
+import errno
+import http.client
+import ipaddress
+import json
+import os
+import re
+import socket
+import ssl
+import threading
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, Self
+
+import yaml
+
+from dnsvigil.config.collector import Client, Config
+from dnsvigil.httpd.access import TOKEN_FILE
+from dnsvigil.system.files import check_file, open_file, open_to_all
+
+_SECONDS: Final = 30.0
+_MAX_ANSWER: Final = 256 << 20  # bytes
+_MAX_SECRET: Final = 4096  # bytes
+_JSON: Final = "application/json"
+_LATE: Final = f"does not answer within {_SECONDS:.0f} s"
+_ANSWERS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # to what was asked wrongly
+_NOBODY: Final = (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT)
+
+
+class NoCollectorError(Exception):
+    """Nothing listens where the collector should."""
+
+
+class ClientError(Exception):
+    """The collector cannot be asked, or refuses; ``usage`` says whether the configuration is to blame."""
+
+    def __init__(self, message: str, usage: bool = False) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the collector answered, of a status below 500."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def request(config: Config, state: Path, target: str, body: bytes | None = None) -> Answer:
+    """Return the answer to ``GET target``, or to ``POST target`` where there is a ``body``, which is JSON.
+
+    Raises :class:`NoCollectorError` where nothing listens, and :class:`ClientError` where something does that refuses,
+    fails, takes too long or is no collector.
+    """
+    url = url_of(config)
+    parts = urllib.parse.urlsplit(url)
+    client = config.client
+    if not (client.url or client.ca_file):  # the collector of this very configuration
+        client = replace(client, ca_file=_own_certificate(config))
+    own_token = config.api.token_file or state / TOKEN_FILE
+    headers = {"User-Agent": "dnsvigil", "Connection": "close", **_authorization(client, own_token, parts)}
+    if body is not None:
+        headers["Content-Type"] = _JSON
+    context = _tls(client) if parts.scheme == "https" else None
+    reason: str | None
+    with _Deadline() as deadline:
+        try:
+            connection = _connect(client, parts, context, deadline)
+            with contextlib.closing(connection):
+                connection.request("GET" if body is None else "POST", parts.path + target, body, headers)
+                response = connection.getresponse()
+                answer = Answer(response.status, dict(response.getheaders()), response.read(_MAX_ANSWER + 1))
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in _NOBODY:
+                raise NoCollectorError(f"no collector answers at {url}: {error.strerror}") from error
+            reason = _LATE if deadline.passed or isinstance(error, TimeoutError) else _reason(error, parts)
+            raise ClientError(f"the collector at {url} {reason}") from error
+    if reason := _LATE if deadline.passed else _refusal(answer):
+        raise ClientError(f"the collector at {url} {reason}")
+    return answer
+
+
+def url_of(config: Config) -> str:
+    """Return where the collector is asked, without a final slash. Raises :class:`ClientError`."""
+    if config.client.url:
+        return config.client.url
+    host, _, port = config.listen.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.strip("[]") or "0.0.0.0")  # noqa: S104
+    except ValueError:
+        pass  # a name
+    else:
+        if address.is_unspecified:
+            host = "127.0.0.1" if address.version == 4 else "[::1]"
+    return f"{'https' if _tls_of_collector(config) else 'http'}://{host}:{port}"
+
+
+def _own_certificate(config: Config) -> Path | None:
+    """Return the file with the certificate that the collector presents, if this user may read it."""
+    file = _tls_of_collector(config).get("cert_file")
+    path = config.web_config_file.parent / str(file) if config.web_config_file and file else None
+    return path if path and os.access(path, os.R_OK) else None
+
+
+def _tls_of_collector(config: Config) -> Mapping[str, object]:
+    """Return what the collector's web configuration file, which the collector itself checks, says of TLS."""
+    web_config = config.web_config_file
+    if web_config is None:
+        return {}
+    try:
+        content = yaml.safe_load(web_config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        what = error.strerror if isinstance(error, OSError) else "it is no YAML"
+        hint = "set client.url, http://... or https://..."
+        raise ClientError(f"whether the collector has TLS is not known: {web_config}: {what}; {hint}") from error
+    found = content.get("tls_server_config") if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _authorization(client: Client, own_token: Path, parts: urllib.parse.SplitResult) -> dict[str, str]:
+    if client.username is not None and client.password_file:
+        password = _secret(client.password_file)
+        return {"Authorization": f"Basic {base64.b64encode(client.username.encode() + b':' + password).decode()}"}
+    if client.token_file:
+        return _bearer(client.token_file)
+    # That of the own collector is not handed to whoever listens at a far address and may be another's.
+    if (parts.scheme == "https" or _is_loopback(parts.hostname or "")) and os.access(own_token, os.R_OK):
+        return _bearer(own_token)
+    return {}
+
+
+def _bearer(path: Path) -> dict[str, str]:
+    token = _secret(path).decode("latin-1").strip()
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ClientError(f"{path} holds no token", usage=True)
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _secret(path: Path) -> bytes:
+    """Return what a file holds, less the end of its line; one that all may read holds no secret."""
+    try:
+        with open_file(path) as file:
+            status = os.fstat(file.fileno())
+            content = file.read(_MAX_SECRET + 1)
+    except OSError as error:
+        raise ClientError(f"{path} cannot be read: {error.strerror}", usage=True) from error
+    if problem := open_to_all(path, status):
+        raise ClientError(problem, usage=True)
+    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    if not 0 < len(content) <= _MAX_SECRET or b"\n" in content:
+        raise ClientError(f"{path} does not hold one line", usage=True)
+    return content
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Deadline:
+    """Ends connections after some time; the time limit of a socket is for each of its reads, however many."""
+
+    def __init__(self) -> None:
+        self.passed = False
+        self._watched: list[socket.socket] = []
+        self._timer = threading.Timer(_SECONDS, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        for connection in self._watched:
+            connection.close()
+
+    def watch(self, connection: socket.socket) -> None:
+        """End this one as well."""
+        self._watched.append(connection.dup())  # TLS takes the socket itself away
+
+    def _end(self) -> None:
+        self.passed = True
+        for connection in self._watched:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _connect(
+    client: Client, parts: urllib.parse.SplitResult, context: ssl.SSLContext | None, deadline: _Deadline
+) -> http.client.HTTPConnection:
+    """Return an open connection; for TLS one whose certificate is trusted.
+
+    That is one which is in ``ca_file`` itself, whatever its name, or one for this host by an authority.
+    """
+    host = parts.hostname or ""
+
+    def connected() -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(host, parts.port or (443 if context else 80), timeout=_SECONDS)
+        connection.default_port = 443 if context else 80  # which the header Host leaves out
+        connection.connect()
+        deadline.watch(connection.sock)
+        return connection
+
+    connection = connected()
+    if context and client.ca_file:
+        context.check_hostname = False
+        connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
+        if connection.sock.getpeercert(binary_form=True) in _certificates(client.ca_file):
+            return connection
+        connection.close()
+        context.check_hostname = True
+        connection = connected()
+    if context:
+        connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
+    return connection
+
+
+# TLS
+
+
+def _tls(client: Client) -> ssl.SSLContext:
+    try:
+        for path in (client.ca_file, client.cert_file, client.key_file):
+            if path:
+                check_file(path)
+    except OSError as error:
+        raise ClientError(f"{path} cannot be read: {error.strerror}", usage=True) from error
+    try:
+        context = ssl.create_default_context(cafile=str(client.ca_file) if client.ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ClientError(f"{client.ca_file} holds no certificates that can be used: {_why(error)}", True) from error
+    # A certificate that was made for the collector alone is in the file itself, be it no authority's.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if client.cert_file:
+        key = client.key_file or client.cert_file
+
+        def no_password() -> str:  # without this, OpenSSL would ask on the terminal
+            raise ClientError(f"{key} is encrypted; a key without a passphrase is needed", usage=True)
+
+        try:
+            if b"PRIVATE KEY-----" in key.read_bytes() and (problem := open_to_all(key, key.stat())):
+                raise ClientError(problem, usage=True)
+            context.load_cert_chain(client.cert_file, key, no_password)
+        except (OSError, ssl.SSLError) as error:
+            raise ClientError(f"{client.cert_file} and {key} cannot be used: {_why(error)}", usage=True) from error
+    return context
+
+
+def _certificates(path: Path) -> list[bytes]:
+    """Return the certificates in a PEM file, as DER."""
+    blocks = re.findall(
+        r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", path.read_text("latin-1"), re.DOTALL
+    )
+    return [ssl.PEM_cert_to_DER_cert(block) for block in blocks]
+
+
+# Why there is no answer
+
+
+def _reason(error: Exception, parts: urllib.parse.SplitResult) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"has no address: {error.strerror}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"presents a certificate that is not trusted: {error.verify_message}; see client.ca_file"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "does not speak TLS; is it http://?"
+    if parts.scheme == "https" and isinstance(error, ssl.SSLError | ConnectionError):
+        # One that wants a client certificate may end the connection before its alert is read.
+        return f"refuses the TLS connection: {_why(error)}; see client.cert_file"
+    if parts.scheme == "http" and isinstance(error, http.client.HTTPException | ConnectionError):
+        return f"does not answer in HTTP ({_why(error)}); is it https://?"
+    return f"does not answer: {_why(error)}"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "the connection ended during the handshake"
+    if isinstance(error, ssl.SSLError):
+        reason = re.sub(r" \(_ssl\.c:\d+\)", "", error.reason or str(error)).replace("_", " ").lower()
+        return "there is no certificate or no key in them" if reason.endswith("pem lib") else reason
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _refusal(answer: Answer) -> str | None:
+    """Return what keeps an answer from being one."""
+    status = answer.status
+    if len(answer.body) > _MAX_ANSWER:
+        return f"answers more than {_MAX_ANSWER >> 20} MiB"
+    if 200 <= status < 300 or status in _ANSWERS:
+        return None
+    if status == HTTPStatus.UNAUTHORIZED:
+        hint = "see client.username, client.password_file, client.token_file"
+        return f"wants a user and a password, or a token ({_said(answer)}): {hint}"
+    if status == HTTPStatus.FORBIDDEN:
+        return f"does not allow that: {_said(answer)}; see client.token_file and client.cert_file"
+    return f"answers {status}: {_said(answer)}"
+
+
+def _said(answer: Answer) -> str:
+    try:
+        return str(json.loads(answer.body)["error"])
+    except (ValueError, LookupError, TypeError):
+        return answer.body[:200].decode("utf-8", "replace").strip() or http.client.responses.get(answer.status, "")

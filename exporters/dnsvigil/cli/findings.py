@@ -1,0 +1,102 @@
+"""``dnsvigil findings``: the list, one finding in full, a dismissal, and what takes it back."""
+
+import argparse
+import sys
+from datetime import timedelta
+from typing import Any, Final
+
+from dnsvigil.api.finding_text import details, sentence
+from dnsvigil.cli.ask import ask, ask_counted, change
+from dnsvigil.cli.output import show, show_json, width, wrapped
+from dnsvigil.config.collector import Config
+from dnsvigil.records import utc_now
+from dnsvigil.system.terminal import counted, printable
+
+_LINE: Final = 100  # characters, where there is no terminal
+_LABEL: Final = 14  # characters
+_INDENT: Final = 4
+_MOST_LABEL: Final = 28
+_LEAST_TEXT: Final = 24
+
+
+def findings(options: argparse.Namespace, config: Config) -> int:
+    """Print findings, the worst first. Raises :class:`dnsvigil.cli.ask.AskError`."""
+    since = options.since
+    if options.last is not None:
+        since = utc_now() - timedelta(seconds=options.last)
+    names = ("detector", "severity", "subject_type", "subject", "limit")
+    asked = {name: getattr(options, name) for name in names}
+    begin = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else None
+    found, total = ask_counted(config, options.state, "/api/findings", state=options.status, since=begin, **asked)
+    if options.json:
+        show_json(found)
+    elif found:
+        head = ("id", "severity", "score", "detector", "type", "subject", "last seen", "count")
+        state = () if options.status in ("open", "closed", "dismissed") else ("state",)
+        rows = [[*_row(each), *(each[name] for name in state)] for each in found]
+        show((*head, *state, "what happens"), rows, [sentence(each) for each in found])
+    else:
+        such = any(asked[name] is not None for name in names[:4]) or since is not None
+        what = f"no {'such ' if such else ''}finding"
+        print({"all": f"there is {what}"}.get(options.status, f"{what} is {options.status}"))
+    if total is not None and total > len(found):
+        more = "--limit shows more" if len(found) >= options.limit else "dnsvigil set-aside lists those that fail"
+        print(f"{len(found):,} of {counted(total, 'finding')} shown; {more}", file=sys.stderr)
+    return 0
+
+
+def show_finding(options: argparse.Namespace, config: Config) -> int:
+    """Print all of one finding. Raises :class:`dnsvigil.cli.ask.AskError`."""
+    found = ask(config, options.state, "/api/findings", id=options.id)
+    if options.json:
+        show_json(found)
+        return 0
+    (finding,) = found
+    print(wrapped(sentence(finding), width() or _LINE), end="\n\n")
+    for name, value in finding.items():
+        if name != "evidence":
+            text = f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value)
+            print(f"{name.replace('_', ' '):<{_LABEL}}{printable(text)}")
+    rows = [(printable(label), printable(text)) for label, text in details(finding["evidence"])]
+    if not rows:
+        return 0
+    print("\nevidence")
+    label = min(max(len(name) for name, _ in rows), _MOST_LABEL)
+    before, last = " " * (_INDENT + label + 2), None
+    for name, text in rows:
+        head = f"{'' if name == last else name:<{label}}"
+        most = width() or len(before) + len(text)
+        print(f"{' ' * _INDENT}{head}  {wrapped(text, max(most, len(before) + _LEAST_TEXT), before).lstrip()}")
+        last = name
+    return 0
+
+
+def dismiss_finding(options: argparse.Namespace, config: Config) -> int:
+    """Dismiss a finding. Raises :class:`dnsvigil.cli.ask.AskError`, and ``OwnerError``."""
+    changed = change(config, options.state, "/api/findings/dismiss", {"id": options.id, "why": options.why})
+    for found in changed:
+        print(f"{_named(found)} is dismissed")
+    if not changed:
+        print(f"finding {options.id} will be dismissed; the collector is busy now")
+    return 0
+
+
+def reopen_finding(options: argparse.Namespace, config: Config) -> int:
+    """Take a dismissal back. Raises :class:`dnsvigil.cli.ask.AskError`, and ``OwnerError``."""
+    changed = change(config, options.state, "/api/findings/reopen", {"id": options.id})
+    for found in changed:
+        now = "open again" if found["state"] == "open" else f"no longer dismissed; {found['why']}"
+        print(f"{_named(found)} is {printable(now)}")
+    if not changed:
+        print(f"finding {options.id} will be opened again; the collector is busy now")
+    return 0
+
+
+def _named(found: dict[str, Any]) -> str:
+    subject = f"{found['subject_type']} {found['subject']}"
+    return f"finding {found['id']} of {found['detector']} about {printable(subject)}"
+
+
+def _row(found: dict[str, Any]) -> list[Any]:
+    names = ("severity", "score", "detector", "subject_type", "subject", "last_seen", "count")
+    return [str(found["id"]), *(found[name] for name in names)]

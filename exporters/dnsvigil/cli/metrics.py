@@ -1,0 +1,62 @@
+"""``dnsvigil metrics``: what /metrics shows, from a running collector or from the store."""
+
+import argparse
+import logging
+import sys
+from contextlib import closing
+from functools import partial
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from dnsvigil.cli import client
+from dnsvigil.cli.ask import AskError, store_instead
+from dnsvigil.cli.client import ClientError, NoCollectorError
+from dnsvigil.config.collector import Config
+from dnsvigil.exporter.dns import StoreMetrics
+from dnsvigil.exporter.findings import DetectionMetrics
+from dnsvigil.exporter.flows import FlowMetrics
+from dnsvigil.exporter.sound import Sound
+from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.system.terminal import printable
+
+log = logging.getLogger(__name__)
+
+
+def metrics(options: argparse.Namespace, config: Config) -> int:
+    """Print the metrics; those that begin anew with each start of the collector only where one runs.
+
+    Raises :class:`dnsvigil.cli.ask.AskError`.
+    """
+    try:
+        answer = client.request(config, options.state, "/metrics")
+    except ClientError as error:
+        raise AskError(str(error), error.usage) from error
+    except NoCollectorError as nobody:
+        with (
+            store_instead(nobody, options.state) as store,
+            closing(Collector(store, config)) as collector,
+            closing(FlowCollector(store, config)) as flow_collector,
+        ):
+            snapshot, flows = collector.snapshot(), flow_collector.snapshot()
+        registry = CollectorRegistry()
+        for of_store in (StoreMetrics(snapshot, config), DetectionMetrics(snapshot), FlowMetrics(flows)):
+            registry.register(Sound(of_store, partial(log.warning, "%s is left out: %s")))
+        sys.stdout.write(_escaped(generate_latest(registry).decode()))
+        return 0
+    text = answer.body.decode("utf-8", "replace")
+    if answer.status != 200 or "\ndnsvigil_build_info{" not in text:
+        raise AskError(f"{client.url_of(config)}/metrics has no metrics of a collector, or not yet")
+    sys.stdout.write(_escaped(text))
+    return 0
+
+
+def _escaped(text: str) -> str:
+    """Return metrics in which no label does anything to a terminal; they stay what a parser takes."""
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else "".join(map(_escaped_character, line)) for line in lines)
+
+
+def _escaped_character(character: str) -> str:
+    # In a label a backslash is written as two.
+    return character if character.isprintable() else printable(character).replace("\\", "\\\\")

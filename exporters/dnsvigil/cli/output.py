@@ -1,0 +1,82 @@
+"""What commands print: tables that fit the terminal, and JSON."""
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Final
+
+from dnsvigil.system.terminal import printable
+
+Cell = str | int | float | None
+
+_GAP: Final = 2  # between columns
+_WHOLE: Final = 20  # characters of a column, such as that of a time, that is not cut
+_LEAST: Final = 8  # characters of a column that is cut
+
+
+def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequence[str] | None = None) -> None:
+    """Print rows below their head: text to the left and escaped, numbers to the right and grouped.
+
+    ``sentences``, one for each row, are below their rows on a terminal, unless empty, and else the last column, whose
+    head is one more. On a terminal long texts are cut so that lines fit; what goes to a pipe or a file is whole.
+    """
+    most = width()
+    below = sentences if most else None
+    if sentences and not most:
+        rows = [[*row, said or None] for row, said in zip(rows, sentences, strict=True)]
+    columns = [[name, *(_text(cell) for cell in cells)] for name, *cells in zip(head, *rows, strict=False)]
+    numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+    widths = [max(map(len, column)) for column in columns]
+    if most:
+        _fit(widths, numeric, most)
+    for number, line in enumerate(zip(*columns, strict=True)):
+        cells = ((_cut(cell, wide), wide, right) for cell, wide, right in zip(line, widths, numeric, strict=True))
+        text = (
+            (" " * _GAP).join(cell.rjust(wide) if right else cell.ljust(wide) for cell, wide, right in cells).rstrip()
+        )
+        print(_cut(text, most) if most else text)
+        if below and most and number and below[number - 1]:
+            print(wrapped(below[number - 1], most, "    "))
+
+
+def width() -> int | None:
+    """Return how many characters a line on the terminal has; None where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def show_json(content: Any) -> None:
+    """Print what is read by another program."""
+    # Of all control characters, JSON in ASCII leaves this one as it is.
+    print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))
+
+
+def wrapped(text: str, most: int, indent: str = "") -> str:
+    """Return a text in lines of at most ``most`` characters, with what cannot be printed escaped."""
+    wrapper = textwrap.TextWrapper(most, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return wrapper.fill(printable(text))
+
+
+def _fit(widths: list[int], numeric: Sequence[bool], most: int) -> None:
+    """Make long columns of text narrower, the widest first, until a line has ``most`` characters or none can be cut."""
+    long = [i for i, right in enumerate(numeric) if widths[i] > _WHOLE and not right]
+    while long and sum(widths) + _GAP * (len(widths) - 1) > most:
+        column = max(long, key=lambda i: widths[i])
+        if widths[column] <= _LEAST:
+            return
+        widths[column] -= 1
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, str):
+        return printable(cell)
+    if isinstance(cell, int) or cell.is_integer():
+        return f"{int(cell):,}"
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"

@@ -1,0 +1,22 @@
+"""``dnsvigil set-aside``: what failed unexpectedly and was set aside, and why."""
+
+import argparse
+
+from dnsvigil.cli.ask import ask
+from dnsvigil.cli.output import show, show_json
+from dnsvigil.config.collector import Config
+
+
+def set_aside(options: argparse.Namespace, config: Config) -> int:
+    """Print what is set aside, the newest first. Raises :class:`dnsvigil.cli.ask.AskError`."""
+    found = ask(config, options.state, "/api/set-aside")
+    if options.json:
+        show_json(found)
+    elif found:
+        show(("since", "kind", "what", "why"), [[each[name] for name in _COLUMNS] for each in found])
+    else:
+        print("nothing is set aside")
+    return 0
+
+
+_COLUMNS = ("since", "kind", "subject", "reason")

@@ -1,0 +1,1 @@
+"""The running collector: follows the sources and serves what the store holds."""

@@ -1,0 +1,1 @@
+"""What an operator configures, and how the files that say it are read."""

@@ -1,0 +1,456 @@
+"""The collector's configuration, ``/etc/dnsvigil/dnsvigil.yml``; without a file, the defaults apply."""
+
+import ipaddress
+import re
+import urllib.parse
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from dnsvigil.config.yaml_file import Invalid, load_given
+from dnsvigil.records import FLOW_MEASURES, OTHER, RCODES, UNANSWERED
+
+DEFAULT_PATH = Path("/etc/dnsvigil/dnsvigil.yml")
+
+
+class Duration(float):
+    """Seconds, written like Prometheus durations: ``90s``, ``5m``, ``12h``, ``30d``, ``1h30m``."""
+
+    _UNITS: ClassVar = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the duration that ``text`` says; ``ValueError`` when it says none."""
+        if not re.fullmatch(r"(\d+[wdhms])+", text):
+            raise ValueError("expected a duration such as 90s, 5m, 12h or 30d")
+        return cls(sum(int(n) * cls._UNITS[unit] for n, unit in re.findall(r"(\d+)(.)", text)))
+
+
+class Size(int):
+    """Bytes, written with a unit: ``500MB``, ``10GB``, ``2GiB``."""
+
+    _UNITS: ClassVar = {"B": 1} | {
+        f"{letter}{i}B": (1024 if i else 1000) ** power
+        for power, letter in enumerate("KMGT", start=1)
+        for i in ("", "i")
+    }
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the size that ``text`` says; ``ValueError`` when it says none."""
+        match = re.fullmatch(r"(\d+) ?([KMGT]?i?B)", text)
+        if not match or match[2] not in cls._UNITS:
+            raise ValueError("expected a size such as 500MB or 10GiB")
+        return cls(int(match[1]) * cls._UNITS[match[2]])
+
+
+class Address(str):
+    """An IP address in its canonical text form."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address; ``ValueError`` when ``text`` is none."""
+        try:
+            return cls(ipaddress.ip_address(text))
+        except ValueError:
+            raise ValueError("expected an IPv4 or IPv6 address") from None
+
+
+class ServerAddress(Address):
+    """The address of a host, which can be a server."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address; ``ValueError`` when ``text`` is none, or one of many hosts or none."""
+        address = super().parse(text)
+        ip = ipaddress.ip_address(address)
+        if ip.is_multicast or ip.is_unspecified or address == "255.255.255.255":
+            raise ValueError("expected the address of one host")
+        return address
+
+
+class Listen(str):
+    """``host:port`` to listen on; an IPv6 host stands in brackets."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the address; ``ValueError`` when ``text`` is none."""
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):(\d{1,5})", text)
+        if not match or int(match[2]) > 65535:
+            raise ValueError("expected host:port, such as 127.0.0.1:9953 or [::1]:9953")
+        return cls(text)
+
+
+class Url(str):
+    """The http or https URL of a collector, without a user, a password and a final slash."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the URL; ``ValueError`` when ``text`` is none."""
+        wrong = ValueError("expected a URL such as https://collector.example:9953")
+        try:
+            parts = urllib.parse.urlsplit(text)
+            port = parts.port
+        except ValueError:
+            raise wrong from None
+        if "@" in parts.netloc:
+            raise ValueError("expected a URL without a user and a password, which have keys of their own")
+        host_is_wrong = not parts.hostname or not re.fullmatch(r"[!-~]+", text)
+        if parts.scheme not in ("http", "https") or host_is_wrong or port == 0 or parts.query or parts.fragment:
+            raise wrong
+        return cls(text.rstrip("/"))
+
+
+class ZoneName(str):
+    """A zone's name in lower case, without the final dot; labels that are not ASCII become A-labels (xn--)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the name; ``ValueError`` when ``text`` is none."""
+        name = text.lower().removesuffix(".")
+        if not name.isascii():
+            with suppress(UnicodeError):
+                name = name.encode("idna").decode()
+        labels = name.split(".")
+        if not name.isascii() or len(name) > 253 or not all(0 < len(label) < 64 for label in labels):
+            raise ValueError("expected the name of a zone, such as example.com")
+        return cls(name)
+
+
+class Network(str):
+    """A network, or an address, in CIDR notation."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the network; ``ValueError`` when ``text`` is none."""
+        try:
+            return cls(ipaddress.ip_network(text))
+        except ValueError as error:
+            hint = "; bits are set behind the prefix" if "host bits" in str(error) else ""
+            raise ValueError(f"expected a network such as 192.0.2.0/24 or 2001:db8::/32{hint}") from None
+
+
+class Program(str):
+    """The absolute path of a program."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the path; ``ValueError`` when ``text`` is none."""
+        if not text.startswith("/"):
+            raise ValueError("expected an absolute path, such as /usr/local/bin/nfdump")
+        return cls(text)
+
+
+class NamePattern(str):
+    """A pattern of file names, as a shell takes it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the pattern; ``ValueError`` when ``text`` is none."""
+        if not text or "/" in text:
+            raise ValueError("expected a pattern of file names without a folder, such as json_streaming_dns*")
+        return cls(text)
+
+
+@dataclass(frozen=True)
+class ZeekSource:
+    """A directory, or a glob of directories, in which Zeek writes its current logs."""
+
+    path: Path
+    sensor: str | None = None  # default: the part of the path that the glob matched, else see sensor_of
+    archive: Path | None = None  # where rotated logs end up, itself or YYYY-MM-DD folders in it; default: above path
+    files: list[NamePattern] = field(default_factory=list)  # names of the logs to read; default: those that Zeek gives
+
+    def __post_init__(self) -> None:
+        if any(not pattern for pattern in self.files):
+            raise Invalid("files", "expected patterns of file names")
+
+
+@dataclass(frozen=True)
+class NetflowSource:
+    """A directory, or a glob of directories, in which or below which nfcapd leaves its files."""
+
+    path: Path
+    exporter: str | None = None  # default: what the file says, else the part that the glob matched, else the directory
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where logs and flows come from."""
+
+    zeek: list[ZeekSource] = field(default_factory=list)
+    netflow: list[NetflowSource] = field(default_factory=list)
+    field_names: dict[str, str] = field(default_factory=dict)  # of Zeek's logs: Zeek's own name to the log's
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone that is always shown by itself."""
+
+    name: ZoneName
+    failure_ratio_threshold: float | None = None
+    min_queries: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_ratio(self.failure_ratio_threshold)
+
+
+@dataclass(frozen=True)
+class Zones:
+    """Which zones are shown, and what counts as their failure."""
+
+    top: int = 50
+    failure_ratio_threshold: float = 0.10
+    min_queries: int = 100  # in five minutes; below it the ratio is not evaluated
+    failures: list[str] = field(default_factory=lambda: ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", UNANSWERED])
+    configured: list[Zone] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _check_ratio(self.failure_ratio_threshold)
+        _check_top(self.top, "top")
+        known = {*RCODES.values(), UNANSWERED}
+        for name in self.failures:
+            if name not in known:
+                raise Invalid("failures", f"expected response codes such as SERVFAIL or {UNANSWERED}, found {name!r}")
+        names = [zone.name for zone in self.configured]
+        for name in names:
+            if names.count(name) > 1:
+                raise Invalid("configured", f"zone {name} is given twice")
+
+    def limits(self, zone: str) -> tuple[float, int]:
+        """Return a zone's failure ratio above which it is failing, and the least queries for that to count."""
+        own = self._by_name.get(zone)
+        ratio = own.failure_ratio_threshold if own else None
+        queries = own.min_queries if own else None
+        return (
+            self.failure_ratio_threshold if ratio is None else ratio,
+            self.min_queries if queries is None else queries,
+        )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Zone]:
+        return {zone.name: zone for zone in self.configured}
+
+
+@dataclass(frozen=True)
+class ConfiguredServer:
+    """A server that is always shown: under the name of its own, or under its address where that is all."""
+
+    name: str
+    addresses: list[ServerAddress]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the server without a name; ``ValueError`` when ``text`` is no address."""
+        try:
+            address = ServerAddress.parse(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or a mapping with name and addresses") from None
+        return cls(address, [address])
+
+    def __post_init__(self) -> None:
+        if self.addresses == [self.name]:
+            return
+        if not self.addresses:
+            raise Invalid("addresses", "expected one address or more")
+        # No colon, so that a name is never taken for an IPv6 address.
+        if not re.fullmatch(r"[0-9A-Za-z]([0-9A-Za-z._-]{0,61}[0-9A-Za-z])?", self.name):
+            raise Invalid(
+                "name", f"expected up to 63 letters, digits, dots, hyphens and underscores, found {self.name!r}"
+            )
+        if self.name == OTHER:
+            raise Invalid("name", f"{OTHER!r} is the label of all servers that are not shown")
+        if _is_address(self.name):
+            raise Invalid("name", f"expected a name, found the address {self.name}")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Which servers are shown, those given or the busiest where none is given, and what is no DNS server."""
+
+    top: int = 20
+    configured: list[ConfiguredServer] = field(default_factory=list)
+    excluded_ports: list[int] = field(default_factory=lambda: [137, 5353, 5355])
+
+    def __post_init__(self) -> None:
+        _check_top(self.top, "top")
+        addresses = [address for server in self.configured for address in server.addresses]
+        twice = [f"server {name}" for name in _doubles(self.names)]
+        # A server without a name has its address as one.
+        twice += [f"address {address}" for address in _doubles(addresses) if f"server {address}" not in twice]
+        if twice:
+            raise Invalid("configured", f"{' and '.join(twice)} {'is' if len(twice) == 1 else 'are'} given twice")
+        for port in self.excluded_ports:
+            if not 0 < port < 65536:
+                raise Invalid("excluded_ports", f"expected ports from 1 to 65535, found {port}")
+
+    @property
+    def names(self) -> list[str]:
+        """The labels of the configured servers."""
+        return [server.name for server in self.configured]
+
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """The addresses of the configured servers, by label."""
+        return {server.name: [*server.addresses] for server in self.configured}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of each address of the configured servers."""
+        return {address: server.name for server in self.configured for address in server.addresses}
+
+
+@dataclass(frozen=True)
+class FlowThreshold:
+    """A limit for the series that it matches, in five minutes; what is not given matches all."""
+
+    measure: Literal[FLOW_MEASURES]  # type: ignore[valid-type]
+    exporter: str | None = None
+    protocol: str | None = None
+    service: str | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.above is None and self.below is None:
+            raise Invalid("measure", "expected above, below or both beside it")
+
+
+@dataclass(frozen=True)
+class Flows:
+    """What is made of flows."""
+
+    nfdump: Program | None = None  # default: the first nfdump in the absolute folders of PATH
+    networks: list[Network] = field(default_factory=list)  # the operator's own
+    log: Path | None = None  # the folder for dns_flow logs
+    retention: Duration = Duration(86400)  # of the DNS flow records; summaries have the store's
+    thresholds: list[FlowThreshold] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.retention < 3600:
+            raise Invalid("retention", "expected at least 1h")
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """What detectors look for in DNS logs."""
+
+    disabled: list[str] = field(default_factory=list)  # detectors, by name
+    lists: Path | None = None  # the folder with lists of domains
+    thresholds: dict[str, float] = field(default_factory=dict)  # scores from which on there is a finding, by detector
+    top: int = 20  # how many scores are shown by themselves
+
+    def __post_init__(self) -> None:
+        _check_top(self.top, "top")
+        for threshold in self.thresholds.values():
+            if not 0 < threshold <= 1:
+                raise Invalid("thresholds", f"expected scores above 0 and at most 1, found {threshold}")
+
+
+@dataclass(frozen=True)
+class Client:
+    """How commands ask a running collector; each key is an option of theirs as well."""
+
+    url: Url | None = None  # default: that of listen
+    ca_file: Path | None = None  # default: the system's authorities
+    cert_file: Path | None = None  # of the client, with its key where there is no key_file
+    key_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None  # default: api-token in the folder of the state
+
+    def __post_init__(self) -> None:
+        if self.key_file and not self.cert_file:
+            raise Invalid("key_file", "expected cert_file beside it")
+        if (self.username is None) != (self.password_file is None):
+            raise Invalid("username" if self.username else "password_file", "expected both, a user and a password_file")
+        if self.username is not None and (":" in self.username or not self.username.isprintable()):
+            raise Invalid("username", "expected a name without colons and control characters")
+
+
+@dataclass(frozen=True)
+class Api:
+    """Who may use the API. To write, everybody needs the token, a password or a client certificate."""
+
+    token_file: Path | None = None  # default: api-token in the folder of the state
+    client_addresses: Literal["authenticated", "everyone"] = "authenticated"  # who may read what holds some
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store's bounds."""
+
+    retention: Duration = Duration(30 * 86400)
+    max_size: Size = Size(10 * 10**9)
+
+    def __post_init__(self) -> None:
+        if self.retention < 3600:
+            raise Invalid("retention", "expected at least 1h")
+        if self.max_size < 100 * 10**6:
+            raise Invalid("max_size", "expected at least 100MB")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration."""
+
+    listen: Listen = Listen("127.0.0.1:9953")
+    web_config_file: Path | None = None
+    api: Api = field(default_factory=Api)
+    sources: Sources = field(default_factory=Sources)
+    servers: Servers = field(default_factory=Servers)
+    zones: Zones = field(default_factory=Zones)
+    flows: Flows = field(default_factory=Flows)
+    detectors: Detectors = field(default_factory=Detectors)
+    client: Client = field(default_factory=Client)
+    store: Store = field(default_factory=Store)
+
+
+def load_config(path: Path | None) -> Config:
+    """Read ``path``; with None the default file if there is one, else the defaults.
+
+    Raises :class:`dnsvigil.config.yaml_file.ConfigError` for any mistake.
+    """
+    return load_given(path, DEFAULT_PATH, Config)
+
+
+def _check_ratio(ratio: float | None) -> None:
+    if ratio is not None and not 0 < ratio <= 1:
+        raise Invalid("failure_ratio_threshold", f"expected a ratio above 0 and at most 1, found {ratio}")
+
+
+def _check_top(top: int, key: str) -> None:
+    if not 1 <= top <= 1000:
+        raise Invalid(key, f"expected 1 to 1000, found {top}")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _doubles(values: Sequence[str]) -> list[str]:
+    return [value for value, count in Counter(values).items() if count > 1]

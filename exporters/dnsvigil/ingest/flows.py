@@ -1,0 +1,445 @@
+"""The collector of flows: puts what a flow file adds, and that it was read, into one transaction of the store.
+
+A file is known by its content, and by exporter, time and sums: moved, copied or compressed later it is the same. One
+that is found again with more in it has its rows exchanged: nfcapd appends to a slot's file when it is started anew.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from dnsvigil.config.collector import Config
+from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, Judgement, judge
+from dnsvigil.features.flows import FlowSummarizer
+from dnsvigil.features.summaries import SKETCH_SIZE
+from dnsvigil.ingest.event_time import NEAR, EventTime, Minute, newest_of
+from dnsvigil.ingest.top_labels import TopLabels
+from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES, utc_now
+from dnsvigil.sources.netflow.follower import (
+    OutsideError,
+    PendingFlows,
+    Stamp,
+    below_sources,
+    exporter_name,
+    fingerprint,
+    slot_of,
+)
+from dnsvigil.sources.netflow.tables import TIMESTAMP, TOO_OLD, FlowReader, Loaded, Times, UnfinishedFileError
+from dnsvigil.store.findings import Findings
+from dnsvigil.store.flow_log import log_path, write_flow_log
+from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
+from dnsvigil.store.flows import RESOLVERS, SEEN, Array, FlowFile, FlowTables, Verdict
+from dnsvigil.store.server_names import take_names
+from dnsvigil.store.store import Store
+from dnsvigil.system.terminal import counted
+
+SOURCE: Final = "netflow"
+"""The label ``source`` of flows."""
+
+THRESHOLD: Final = FLOW_ANOMALIES[-1]
+"""The anomaly that the configuration defines."""
+
+SHOWN_HOSTS: Final = 20
+"""How many hosts of an exporter's newest slot are shown."""
+
+_SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
+_AT_ONCE: Final = 300  # series that are judged together: 20 MB of history
+_UNITS: Final = dict.fromkeys(("bytes", "query_bytes", "response_bytes"), 1500.0)  # what a packet may add
+_TOLERANCE: Final = timedelta(seconds=60)
+_FILE_COUNTS: Final = 1000  # as so many records of logs: the time of a file is that of nfcapd, not of a record
+_AHEAD: Final = timedelta(days=1)
+_FILE_PER_DATA: Final = 2  # as in collector.py
+_SPARE: Final = 40 * 10**6
+_SPAN_TO_DROP: Final = 0.1
+
+
+_UNTIMELY: Final = {
+    TIMESTAMP: "the time of the flow, or in the name of the file, is more than a day ahead, or before 1990",
+    TOO_OLD: "older than `store.retention` before the newest flows",
+}
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What became of one file."""
+
+    flows: int = 0  # that were not in the store before
+    skipped: Mapping[str, int] = field(default_factory=dict)  # of which that is true as well, by reason
+    damage: str | None = None
+    known: bool = False  # it was read before
+
+    @property
+    def untimely(self) -> str:
+        """How many flows are skipped for their time and why, in words; empty for none."""
+        return "; ".join(
+            f"{counted(self.skipped[reason], 'flow')} skipped ({reason}: {why})"
+            for reason, why in _UNTIMELY.items()
+            if self.skipped.get(reason)
+        )
+
+
+@dataclass(frozen=True)
+class FlowSnapshot:
+    """What the store holds of flows for /metrics, at one moment."""
+
+    counters: list[tuple[str, str, str, int]] = field(default_factory=list)  # metric, a, b, value
+    services: frozenset[tuple[str, str, str]] = frozenset()  # exporter, protocol and service that are shown
+    resolvers: frozenset[str] = frozenset()  # shown by themselves
+    verdicts: list[Verdict] = field(default_factory=list)  # this and the next of each exporter's newest slot
+    clients: list[tuple[str, str, int]] = field(default_factory=list)  # exporter, resolver, clients
+    hosts: list[tuple[Any, ...]] = field(default_factory=list)  # as FlowTables.hosts
+    talkers: list[tuple[Any, ...]] = field(default_factory=list)  # as FlowTables.talkers
+    clock_offsets: dict[str, float] = field(default_factory=dict)  # seconds
+    records: int = 0  # of DNS flows
+
+    @property
+    def exporters(self) -> list[str]:
+        """Those that are shown."""
+        return sorted({exporter for exporter, _, _ in self.services} | self.clock_offsets.keys())
+
+
+class FlowCollector:
+    """Takes flow files into one open store."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        """Raises :class:`dnsvigil.store.store.StoreError`."""
+        self._store = store
+        self._config = config
+        self._tables = FlowTables(store, config.store.max_size // 4)
+        self._findings = Findings(store)
+        servers = config.servers
+        known = store.labels("flow_server")
+        top = 0 if servers.configured else servers.top
+        self._servers = TopLabels(top, servers.names, known.shown, known.weights)
+        self._addresses = servers.labels
+        with store.transaction():
+            taken = take_names(store, RESOLVERS, servers.addresses)
+            for name, labels in taken.items() if not store.read_only else ():
+                self._tables.rename_resolvers(labels, name)
+        self._time = EventTime(self._tables.newest_slot())
+        self._newest = self._time.newest
+        self.forgotten: datetime | None = None  # sums of slots before were dropped as time went on
+
+    def close(self) -> None:
+        """Free what the collector holds beside the store."""
+        if "_reader" in self.__dict__:
+            self._reader.close()
+
+    def prepare(self) -> None:
+        """Make what files need, which the first would otherwise wait for."""
+        _ = self._reader, self._summarizer
+
+    def known_files(self) -> dict[Path, Stamp]:
+        """Return the files that were read, as they were."""
+        return self._tables.known_files()
+
+    def handed(self) -> dict[Path, str | None]:
+        """Return the files that were handed over and are still to be read, with their exporters."""
+        return self._tables.handed()
+
+    def hand_over(self, files: Sequence[tuple[Path, str | None]]) -> None:
+        """Keep in the store that files are to be read. Raises :class:`dnsvigil.store.store.StoreError`."""
+        with self._store.transaction():
+            self._tables.put_handed(files)
+
+    def give_up(self, path: Path) -> None:
+        """Forget a file that was handed over. Raises :class:`dnsvigil.store.store.StoreError`."""
+        with self._store.transaction():
+            self._tables.drop_handed(path)
+
+    def ingest(self, file: PendingFlows) -> Ingested:
+        """Put what a file adds, and that it was read, into the store, in one transaction.
+
+        Raises :class:`dnsvigil.sources.netflow.NFDumpError` where nothing can be said of the file now: it is not in the
+        store, and is to be tried again; :class:`UnfinishedFileError`, a kind of it, where that is because the file is
+        still written. Raises ``OSError`` for a file that cannot be read, and as :meth:`Collector.ingest` for the store;
+        store and collector must then be made anew.
+        """
+        if self._tables.has_path(file.path, file.stamp):
+            return self._pass_over(file)
+        digest = fingerprint(file.path)
+        if self._tables.has_digest(digest, file.path):
+            return self._pass_over(file)
+        with self._store.errors():
+            check = self._check if file.path in self._tables.handed() else None
+            loaded = self._reader.load(file.path, check, self._times(), file.begin)
+            if loaded.damage and not file.settled:
+                raise UnfinishedFileError(f"{file.path} may still be written: {loaded.damage}")
+            found = self._describe(file, loaded, digest)
+        number = self._tables.same_file(found)
+        if number is not None:
+            with self._store.transaction():
+                self._tables.put_file(number, found)
+                self._tables.drop_handed(file.path)
+            return Ingested(known=True)
+        former = self._tables.former_file(found) if file.begin else None
+        with self._store.errors():
+            self._summarize(found)
+        if self._config.flows.log:
+            self._write_log(self._config.flows.log, found, former)
+        with self._store.transaction():
+            flows_before, skipped_before = self._tables.counted_of(former)
+            self._add(found, former)
+            self._tables.drop_handed(file.path)
+            newest = min(found.slot + _SLOT, utc_now()) if found.flows else None
+            self._store.put_sensor(SOURCE, found.exporter, newest)
+            flows = max(found.flows - flows_before, 0)
+            skipped = Counter(found.skipped) - Counter(skipped_before)
+            self._store.count_values("records_ingested", SOURCE, {"": flows})
+            self._store.count_values("records_skipped", SOURCE, skipped)
+            # A file without flows, or of the future, does not move the time of others.
+            if found.flows and found.slot <= utc_now() + NEAR:
+                self._time.read(found.exporter, [Minute(found.slot, _FILE_COUNTS)], utc_now())
+                self._pass_time(self._time.newest or found.slot)
+        return Ingested(flows, skipped, loaded.damage)
+
+    def close_findings(self, now: datetime) -> int:
+        """Close the findings that have been quiet; return how many. Raises :class:`dnsvigil.store.store.StoreError`."""
+        with self._store.transaction():
+            return self._findings.close_quiet(now)
+
+    def settle(self) -> bool:
+        """Judge every series of each exporter whose newest complete slot has not been judged.
+
+        Returns whether there was one. Raises :class:`dnsvigil.store.store.StoreError`.
+        """
+        judged = self._tables.judged_slots()
+        anything = False
+        for exporter, newest in self._current().items():
+            slot = self._tables.complete_slot(exporter)
+            if slot is None or slot > newest or slot <= judged.get(exporter, datetime.min):
+                continue
+            with self._store.errors():
+                verdicts = [*self._judge_services(exporter, slot), *self._judge_resolvers(exporter, slot)]
+            with self._store.transaction():
+                self._tables.put_verdicts(exporter, slot, verdicts)
+            anything = anything or bool(verdicts)
+        return anything
+
+    def snapshot(self) -> FlowSnapshot:
+        """Return what the store holds now."""
+        tables = self._tables
+        newest = self._current()
+        # Whoever is silent for long is left out, whoever misses a file is not.
+        now = {exporter: slot for exporter, slot in newest.items() if slot + CURRENT >= (self._newest or slot)}
+        judged = {exporter: slot for exporter, slot in tables.judged_slots().items() if exporter in now}
+        offsets = tables.clock_offsets(newest)
+        return FlowSnapshot(
+            counters=tables.counters(),
+            services=frozenset(
+                (exporter, protocol, service)
+                for exporter in newest
+                for protocol, service in tables.services(exporter, self._since())
+            ),
+            resolvers=frozenset({*self._servers.pinned, *self._servers.shown, OTHER}),
+            verdicts=tables.verdicts(judged),
+            clients=tables.clients(now),
+            hosts=tables.hosts(now, SHOWN_HOSTS),
+            talkers=tables.talkers(now, SHOWN_TALKERS),
+            clock_offsets={
+                exporter: 0.0 if abs(offset) <= _TOLERANCE else offset.total_seconds()
+                for exporter, offset in offsets.items()
+            },
+            records=tables.records,
+        )
+
+    @cached_property
+    def _reader(self) -> FlowReader:
+        return FlowReader(self._store.connection, self._config.flows.nfdump or "nfdump")
+
+    @cached_property
+    def _summarizer(self) -> FlowSummarizer:
+        return FlowSummarizer(self._store.connection, [str(network) for network in self._config.flows.networks])
+
+    def _check(self, opened: Path) -> None:
+        """Raise ``OSError`` where a file that was handed over lies elsewhere by now, through a link."""
+        if not below_sources(opened, self._config.sources.netflow):
+            raise OutsideError(opened)
+
+    def _times(self) -> Times:
+        """Return the times that flows may have now. A day ahead may be the time zone of an exporter or of nfcapd."""
+        now = utc_now()
+        long = timedelta(seconds=self._config.store.retention)
+        return Times(max(self._newest or datetime.min, datetime.min + long) - long, now + _AHEAD)
+
+    def _since(self) -> datetime:
+        return (self._newest - SEEN) if self._newest else datetime.min
+
+    def _current(self) -> dict[str, datetime]:
+        """Return the newest slot of each exporter that is shown."""
+        return {exporter: slot for exporter, slot in self._tables.exporters().items() if slot >= self._since()}
+
+    def _pass_over(self, file: PendingFlows) -> Ingested:
+        if file.path in self._tables.handed():
+            self.give_up(file.path)
+        return Ingested(known=True)
+
+    def _describe(self, file: PendingFlows, loaded: Loaded, digest: str) -> FlowFile:
+        info = loaded.info
+        ident = "" if info.ident == "none" else info.ident
+        newest = _newest(loaded) or (info.last if sum(loaded.skipped.values()) else None)
+        first = loaded.first or datetime.fromtimestamp(file.stamp[1] / 1e9, UTC).replace(tzinfo=None)
+        ((packets, byte_count),) = self._store.rows(
+            "SELECT coalesce(sum(packets), 0)::BIGINT, coalesce(sum(bytes), 0)::BIGINT FROM flow_services"
+        )
+        if not loaded.flows:
+            packets, byte_count = info.packets, info.bytes
+        begin = file.begin or slot_of(max(first, self._times().oldest))
+        return FlowFile(
+            exporter=exporter_name(file.exporter or ident or file.folder),
+            name=file.path.name,
+            slot=slot_of(begin),
+            begin=begin,
+            digest=digest,
+            path=file.path,
+            size=file.stamp[0],
+            changed=file.stamp[1],
+            flows=loaded.flows,
+            packets=packets,
+            bytes=byte_count,
+            sequence_failures=info.sequence_failures,
+            skipped=loaded.skipped,
+            newest=newest,
+            damaged=loaded.damage is not None,
+            dated=bool(loaded.flows or file.begin) and not loaded.refused,
+        )
+
+    def _summarize(self, found: FlowFile) -> None:
+        self._servers.offer(self._summarizer.count_servers(self._servers.capacity))
+        shown = {**self._addresses, **{address: address for address in self._servers.shown}}
+        self._summarizer.summarize(found.slot, found.exporter, shown)
+
+    def _write_log(self, folder: Path, found: FlowFile, former: int | None) -> None:
+        """Write the log of the file's slot before the transaction: after a crash between them it is written again."""
+        rows, whole = self._tables.records_of(found, former)
+        part = "" if whole else found.digest.rpartition(":")[2][:8]
+        write_flow_log(self._store, rows, log_path(folder, found.exporter, found.slot, part), found.slot)
+
+    def _add(self, found: FlowFile, former: int | None) -> None:
+        """Put what was read of a file into the store, instead of what was read of it before."""
+        failures = found.sequence_failures
+        if former is not None:
+            ((before,),) = self._store.rows("SELECT max(sequence_failures) FROM flow_files WHERE id = ?", former)
+            failures = max(failures - before, 0)
+        number = self._tables.next_number()
+        self._tables.add(number, former, SKETCH_SIZE)
+        self._tables.put_file(number, found)
+        self._store.put_labels("flow_server", self._servers.shown, self._servers.weights)
+        self._store.count_values("flow_files", found.exporter, {"damaged" if found.damaged else "read": 1})
+        self._store.count_values("flow_sequence_failures", found.exporter, {"": failures})
+        self._drop("size", self._tables.shrink())
+
+    def _pass_time(self, slot: datetime) -> None:
+        """Do what is due as event time moves on: by slot look for new servers, by hour forget."""
+        before = self._newest or datetime.min
+        self._newest = max(slot, before)
+        if self._newest == before:
+            return
+        self._servers.renew()
+        if self._newest.replace(minute=0) > before:
+            self._servers.fade()
+            self._forget(self._newest)
+        self._store.put_labels("flow_server", self._servers.shown, self._servers.weights)
+
+    def _forget(self, now: datetime) -> None:
+        """Keep the store within its bounds."""
+        bounds = self._config.store
+        long = timedelta(seconds=bounds.retention)
+        if (oldest := self._tables.oldest_slot()) and oldest < now - long:
+            self.forgotten = now - long
+        self._drop("age", self._tables.forget(now, timedelta(seconds=self._config.flows.retention), long))
+        oldest = self._tables.oldest_slot()
+        if oldest and _FILE_PER_DATA * self._store.used() + _SPARE > bounds.max_size:
+            self._tables.forget_sums(oldest + _SPAN_TO_DROP * (now - oldest))
+        self._tables.forget_resolvers(self._servers.known())
+
+    def _drop(self, reason: str, records: int) -> None:
+        self._store.count_values("dns_flows_dropped", reason, {"": records})
+
+    # Judging
+
+    def _judge_services(self, exporter: str, slot: datetime) -> list[Verdict]:
+        series = self._tables.services(exporter, self._since())
+        columns = len(FLOW_MEASURES)
+
+        def history(part: Sequence[tuple[str, str]]) -> Array:
+            return self._tables.service_history(exporter, part, slot, HISTORY_SLOTS + 1)
+
+        found: list[Verdict] = []
+        for part, judgement in _judged(series, history, FLOW_MEASURES, slot):
+            for number, (protocol, service) in enumerate(part):
+                for column, measure in enumerate(FLOW_MEASURES):
+                    verdict = _verdict(judgement, number * columns + column, exporter, measure)
+                    found.append(self._with_thresholds(replace(verdict, protocol=protocol, service=service)))
+        return found
+
+    def _judge_resolvers(self, exporter: str, slot: datetime) -> list[Verdict]:
+        shown = {*self._servers.pinned, *self._servers.shown, OTHER}
+        series = [resolver for resolver in self._tables.resolvers(exporter, self._since()) if resolver in shown]
+        columns = len(RESOLVER_MEASURES)
+
+        def history(part: Sequence[str]) -> Array:
+            return self._tables.resolver_history(exporter, part, slot, HISTORY_SLOTS + 1)
+
+        return [
+            replace(_verdict(judgement, number * columns + column, exporter, measure), resolver=resolver)
+            for part, judgement in _judged(series, history, RESOLVER_MEASURES, slot)
+            for number, resolver in enumerate(part)
+            for column, measure in enumerate(RESOLVER_MEASURES)
+        ]
+
+    def _with_thresholds(self, verdict: Verdict) -> Verdict:
+        """Return the verdict with the anomaly ``threshold`` where the value passes one of the configuration."""
+        value = verdict.value
+        for limit in self._config.flows.thresholds:
+            fits = all(
+                wanted is None or wanted == found
+                for wanted, found in (
+                    (limit.exporter, verdict.exporter),
+                    (limit.protocol, verdict.protocol),
+                    (limit.service, verdict.service),
+                    (limit.measure, verdict.measure),
+                )
+            )
+            over = value is not None and limit.above is not None and value > limit.above
+            under = value is not None and limit.below is not None and value < limit.below
+            if fits and (over or under):
+                return replace(verdict, anomalies=(*verdict.anomalies, THRESHOLD))
+        return verdict
+
+
+def _newest(loaded: Loaded) -> datetime | None:
+    """Return when the newest flow ended, but for a few far ahead of most, to the minute; None without a time."""
+    if loaded.last is None or not loaded.minutes:
+        return None
+    newest = newest_of([Minute(minute, flows) for minute, flows in sorted(loaded.minutes.items())])
+    return min(newest + timedelta(minutes=1), loaded.last)
+
+
+_Series = TypeVar("_Series")
+
+
+def _judged(
+    series: Sequence[_Series], history: Callable[[Sequence[_Series]], Array], measures: Sequence[str], slot: datetime
+) -> Iterator[tuple[Sequence[_Series], Judgement]]:
+    """Judge all measures of each series, a part of them at a time, so that memory has a bound."""
+    at_once = _AT_ONCE // len(measures)
+    units = [_UNITS.get(measure, 1.0) for measure in measures]
+    when = int(slot.replace(tzinfo=UTC).timestamp())
+    for first in range(0, len(series), at_once):
+        part = series[first : first + at_once]
+        past = history(part).reshape(len(part) * len(measures), -1)
+        yield part, judge(past, when, units * len(part))
+
+
+def _verdict(judgement: Judgement, row: int, exporter: str, measure: str) -> Verdict:
+    numbers = (judgement.value, judgement.baseline, judgement.spread, judgement.deviation)
+    value, baseline, spread, deviation = (float(array[row]) if math.isfinite(array[row]) else None for array in numbers)
+    anomalies = tuple(name for name, is_so in zip(JUDGED_ANOMALIES, judgement.anomalies[row], strict=True) if is_so)
+    history_seconds = float(judgement.history_seconds[row])
+    return Verdict(exporter, None, None, None, measure, value, baseline, spread, deviation, history_seconds, anomalies)

@@ -1,0 +1,183 @@
+"""Watches batches for what is unusual or listed: runs the expressions of :mod:`dnsvigil.features.unusual`."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+from numpy.typing import NDArray
+
+from dnsvigil.features import unusual
+from dnsvigil.features.domains import deep_suffixes
+from dnsvigil.features.established import never_young
+from dnsvigil.features.novelty import Hashes, Novelty, Times, YoungDomains, within
+from dnsvigil.records import UNUSUAL
+from dnsvigil.sources.blocklists.lists import DomainLists
+
+_SPAN: Final = 100_000  # records
+_UNUSUAL: Final = ", ".join(f"{name} {kind}" for name, kind in UNUSUAL.items())
+
+
+class Watcher:
+    """Finds what is unusual in the batches that :class:`dnsvigil.ingest.summaries.Summarizer` summarizes.
+
+    It needs the tables that the summarizer leaves on the same connection. ``lists`` are those that the operator keeps.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, novelty: Novelty, young: YoungDomains, lists: DomainLists | None
+    ) -> None:
+        self._connection = connection
+        self._novelty = novelty
+        self._young = young
+        self._lists = lists
+        self._begin()
+        connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
+        self.set_busy([])
+        self._unlisted = False
+
+    def drain(self) -> list[tuple[int, Hashes]]:
+        """Return what became known since the last call, each with its generation."""
+        return self._novelty.drain()
+
+    def watch(self) -> None:
+        """Fill the tables ``sum_unusual`` and ``sum_listed`` from the batch."""
+        self._begin()
+        for span in self._spans():
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW watched AS FROM transactions WHERE {span}")
+            self._watch()
+        self._match()
+
+    def _begin(self) -> None:
+        self.new_domains: list[tuple[Hashes, Times]] = []
+        """The domains that the batch made young, and since when, in microseconds."""
+        self.popular: list[Hashes] = []
+        """The domains that are no longer newly observed after the batch."""
+        self.refused = 0
+        """The domains that were new, and had no room."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE sum_unusual ({_UNUSUAL})")
+
+    def _spans(self) -> Iterator[str]:
+        """Yield conditions that cut the batch by time into spans of some ``_SPAN`` records each.
+
+        So what a batch of nothing but new names needs of memory has a bound.
+        """
+        ((records,),) = self._connection.execute("SELECT count(*) FROM transactions").fetchall()
+        count = -(-records // _SPAN)
+        if count <= 1:
+            yield "true"
+            return
+        parts = [part / count for part in range(1, count)]
+        ((cuts,),) = self._connection.execute(
+            "SELECT quantile_disc(ts, $1::DOUBLE[]) FROM transactions", [parts]
+        ).fetchall()
+        edges = [None, *dict.fromkeys(cuts), None]
+        for begin, end in pairwise(edges):
+            after = f"ts >= TIMESTAMP '{begin}'" if begin else "true"
+            yield f"{after} AND ts < TIMESTAMP '{end}'" if end else after
+
+    def _watch(self) -> None:
+        self._run("asked")
+        self._tell(*self._columns("asked", "hash", "domain_hash", "first"))
+        self._run("noted", "firsts", "parts")
+        (hashes,) = self._columns("parts", "hash")
+        self._connection.register("new_parts", {"hash": hashes[self._novelty.unseen(hashes)]})
+        self._run("unusual_part")
+        self._connection.execute("INSERT INTO sum_unusual FROM unusual_part")
+        if self._busy:
+            self._connection.execute(f"INSERT INTO sum_unusual {_steps()['floods']}")
+        clients = self._connection.execute(_steps()["domain_clients"]).fetchnumpy()
+        self.popular.append(self._young.meet(clients["hash"], clients["bits"]))
+
+    def forget(self, before: datetime) -> None:
+        """Drop the domains that were first asked for before a time."""
+        self._young.forget(int(np.datetime64(before, "us").astype(np.int64)))
+
+    def set_busy(self, clients: Sequence[str]) -> None:
+        """Count the requests of these clients as sums alone, from the next batch on."""
+        self._busy = bool(clients)
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE busy_clients AS SELECT unnest($1::VARCHAR[]) AS client", [list(clients)]
+        )
+
+    def _tell(self, hashes: Hashes, domains: Hashes, first: NDArray[Any]) -> None:
+        """Find which names of the table ``asked`` are new, and which are in newly observed domains."""
+        new = self._novelty.unseen(hashes)
+        at: Times = first.astype("M8[us]").astype(np.int64)
+        order = np.argsort(at, kind="stable")
+        distinct, places = np.unique(domains[order], return_index=True)
+        since = at[order][places]
+        fresh = self._novelty.unseen(distinct) & ~within(distinct, never_young())
+        taken = self._young.add(distinct[fresh], since[fresh])
+        self.new_domains.append((distinct[fresh][:taken], since[fresh][:taken]))
+        self.refused += int(fresh.sum()) - taken
+        young = self._young.are_young(domains, at)
+        told = new | young
+        self._connection.register("told", {"hash": hashes[told], "new": new[told], "young": young[told]})
+
+    def _match(self) -> None:
+        """Fill the table ``sum_listed``."""
+        found = {}
+        if self._lists is not None and len(self._lists):
+            names = self._connection.execute("SELECT DISTINCT qname FROM transactions WHERE qname IS NOT NULL")
+            found = self._lists.match(name for (name,) in names.fetchall())
+        if not found and self._unlisted:
+            return
+        self._unlisted = not found
+        self._connection.execute("DELETE FROM hits")
+        if found:
+            self._connection.executemany(
+                "INSERT INTO hits VALUES (?, ?, ?)", [[name, hit.entry, list(hit.lists)] for name, hit in found.items()]
+            )
+        self._run("sum_listed")
+
+    def _columns(self, table: str, *names: str) -> list[NDArray[Any]]:
+        found = self._connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchnumpy()
+        return [found[name] for name in names]
+
+    def _run(self, *steps: str) -> None:
+        for step in steps:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {step} AS {_steps()[step]}")
+
+
+def young_domains(connection: duckdb.DuckDBPyConnection, hashes: Hashes, first_seen: NDArray[Any]) -> YoungDomains:
+    """Return those known to be young, with the clients that the table ``unusual`` has of them."""
+    young = YoungDomains(hashes, first_seen.astype("M8[us]").astype(np.int64), np.zeros(len(hashes), np.uint64))
+    query = str(ibis.to_sql(unusual.domain_clients(unusual.unusual_table()), dialect="duckdb"))
+    found = connection.execute(query).fetchnumpy()
+    young.meet(found["hash"], found["bits"])
+    return young
+
+
+@cache
+def _steps() -> dict[str, str]:
+    """Return the query of each step by the name of its table."""
+    queries: dict[str, str] = {}
+
+    def step(name: str, expression: ir.Table) -> ir.Table:
+        queries[name] = str(ibis.to_sql(expression, dialect="duckdb"))
+        return ibis.table(expression.schema(), name=name)
+
+    transactions, watched = (unusual.transactions_table(name) for name in ("transactions", "watched"))
+    busy = ibis.table({"client": "string"}, name="busy_clients")
+    names = ibis.table({"key": "string", "domain": "string", "zone": "string"}, name="names")
+    deep = ibis.table({"tail": "string"}, name="deep")
+    top_level = sorted(tail for tail in deep_suffixes() if "." not in tail)
+    rest = unusual.without(watched, busy)
+    asked = step("asked", unusual.asked(rest, names, deep, top_level))
+    told = ibis.table({"hash": "uint64", "new": "boolean", "young": "boolean"}, name="told")
+    interesting = asked.inner_join(told, "hash").select("qname", "hash", "domain", "new", "young")
+    noted = step("noted", unusual.noted(rest, interesting))
+    firsts = step("firsts", unusual.firsts(noted))
+    parts = unusual.of_hashes(step("parts", unusual.parts(firsts)), ibis.table({"hash": "uint64"}, name="new_parts"))
+    rows = step("unusual_part", unusual.unusual(noted, firsts, parts))
+    step("floods", unusual.floods(watched, busy))
+    step("domain_clients", unusual.domain_clients(rows))
+    hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
+    step("sum_listed", unusual.listed(transactions, hits))
+    return queries

@@ -1,0 +1,1 @@
+"""The collectors of the resolver exporter, one a file."""

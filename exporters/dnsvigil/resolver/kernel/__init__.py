@@ -1,0 +1,1 @@
+"""What the kernel says, by files below /proc and /sys and by netlink."""

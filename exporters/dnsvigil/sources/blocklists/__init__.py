@@ -1,0 +1,1 @@
+"""Lists of bad domains that the operator drops in a folder."""

@@ -1,0 +1,1 @@
+"""Zeek's logs: found, read in batches, and parsed into tables."""

@@ -1,0 +1,64 @@
+"""Finds the cursor of a log file by what the file begins with."""
+
+import uuid
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Final
+
+from dnsvigil.records import Cursor
+from dnsvigil.sources.zeek.log_file import Head
+
+_TELLING: Final = 32
+"""Bytes at the beginning of a log, a time and some of a uid, that no other log begins with."""
+
+
+class Cursors:
+    """The cursors that are known, by head."""
+
+    def __init__(self, cursors: Iterable[Cursor]) -> None:
+        self._by_id: dict[str, Cursor] = {}
+        # Size of head, to hash of head, to ids: a growing file's head is short at first, as is that of an early copy.
+        self._by_head: dict[int, dict[str, dict[str, None]]] = {}
+        for cursor in cursors:
+            self.put(cursor)
+
+    def put(self, cursor: Cursor) -> None:
+        """Add the cursor, or replace the one of the same id."""
+        self._by_id.pop(cursor.id, None)  # the order is that of use
+        self._by_id[cursor.id] = cursor
+        self._by_head.setdefault(cursor.head_size, {}).setdefault(cursor.head_hash, {})[cursor.id] = None
+
+    def find(
+        self, sensor: str, head: Head, path: str, *, among: Collection[str] = (), apart: Collection[str] = ()
+    ) -> Cursor:
+        """Return the cursor of the file that begins with ``head``, a new one at its start if it is not known.
+
+        ``path`` is the file's, or that of the log in the folder that is followed; what is there may go on under each
+        other's header. ``among`` has the paths of other logs that the file may be a part of, ``apart`` those of logs
+        that it is not a part of, even if they begin with the same.
+        The cursor returned knows the file by all of ``head``.
+        """
+        size = len(head.records)
+        for known in sorted(self._by_head, reverse=True):
+            if known > size or not (ids := self._by_head[known].get(head.hash(known))):
+                continue
+            # Many files may begin like a very short one; that one has the same path, too.
+            same = [
+                cursor
+                for cursor in map(self._by_id.__getitem__, ids)
+                if (known >= _TELLING or (known == size and cursor.path == path))
+                and (cursor.path == path or cursor.path in among or cursor.path not in apart)
+                and (cursor.path == path or cursor.path in among or cursor.sensor == sensor or head.is_unique)
+            ]
+            if same:
+                cursor = max(same, key=lambda each: (each.path == path, each.path in among, each.sensor == sensor))
+                return replace(cursor, head_size=size, head_hash=head.hash(size))
+        # A file that begins without a header after a truncation goes on under the header it had.
+        header = b"" if head.header else self._header_at(sensor, path)
+        new = Cursor(uuid.uuid4().hex, sensor, size, head.hash(size), 0, header, path)
+        self.put(new)
+        return new
+
+    def _header_at(self, sensor: str, path: str) -> bytes:
+        headers = [c.header for c in self._by_id.values() if c.sensor == sensor and c.path == path and c.header]
+        return headers[-1] if headers else b""

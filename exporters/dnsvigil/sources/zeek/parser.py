@@ -1,0 +1,333 @@
+"""Puts records of Zeek's logs into tables of DuckDB.
+
+DuckDB parses; it is handed the bytes in a memory file, so that a file followed live, one under
+compression and one from an archive are all read by the same code. The good case costs no look at
+single lines. Only when fewer rows come back than lines went in is every line looked at, to drop
+the bad ones and to say why.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import duckdb
+
+from dnsvigil.records import UNKNOWN_RCODE, UNNAMED_RCODE
+from dnsvigil.sources.zeek import times
+from dnsvigil.sources.zeek.lines import MAX_LINE, Header, Piece, is_clean, sieve, why_no_record
+from dnsvigil.sources.zeek.log_types import Kind
+from dnsvigil.sources.zeek.mnemonics import number_of
+from dnsvigil.sources.zeek.options import STOCK, LogOptions
+from dnsvigil.sources.zeek.unwrap import is_complete, unwrap
+
+_BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads share it
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of the lines of a batch."""
+
+    records: int
+    skipped: Counter[str]  # by reason
+    relative: int = 0  # of those skipped, records whose time counts from the start of a capture
+    unnamed: int = 0  # of the records, those with an answer whose code is not known
+
+
+class Parser:
+    """Turns pieces of a log into the view of its kind in one DuckDB connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._memory = os.memfd_create("dnsvigil-batch")
+        self._path = f"/proc/self/fd/{self._memory}"
+
+    def close(self) -> None:
+        """Free the memory file."""
+        os.close(self._memory)
+
+    def load(
+        self,
+        kind: Kind,
+        pieces: list[Piece],
+        sensor: str,
+        columns: Collection[str] | None = None,
+        *,
+        oldest: datetime | None = None,
+        options: LogOptions = STOCK,
+    ) -> Loaded:
+        """Make the view, with these columns of the record or all, from the good records of ``pieces``, at least one.
+
+        Records from before ``oldest`` are skipped. A line may have several records.
+        """
+        columns = columns or kind.record
+        tables: list[str] = []
+        skipped: Counter[str] = Counter()
+
+        def parse(body: bytes, header: Header | None) -> int:
+            return self._parse(tables[-1], Piece(body, header), kind, columns, start=options.start)
+
+        for number, piece in enumerate(pieces):
+            tables.append(f"parsed_{number}")
+            body, lines = piece.body, piece.lines
+            if not is_clean(piece) or (rows := parse(body, piece.header)) != lines:
+                kept, reasons = sieve(piece, options)
+                skipped += reasons
+                body, lines = b"".join(line + b"\n" for line in kept), len(kept)
+                rows = parse(body, piece.header)
+                if rows < 0:
+                    whole = [line for line in kept if is_complete(line)]
+                    skipped["json"] += lines - len(whole)
+                    body, lines = b"".join(line + b"\n" for line in whole), len(whole)
+                    rows = parse(body, None)
+                skipped["columns" if piece.header else "json"] += lines - rows
+            if piece.header is None and rows == lines:
+                records, reasons = self._look_inside(tables[-1], body, options)
+                skipped += reasons
+                if records:
+                    tables.append(f"inside_{number}")
+                    parse(b"".join(record + b"\n" for record in records), None)
+        every = " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables)
+        if oldest:
+            late = f"CASE WHEN ts < TIMESTAMP '{oldest}' THEN 'too_old' END"
+            every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
+        names = ", ".join(f"{_literal(sensor)} AS sensor" if name == "sensor" else name for name in columns)
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {kind.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
+        )
+        unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in kind.named else "false"
+        counts = self._connection.execute(
+            f"SELECT reason, count(*), count(*) FILTER ({times.is_relative('ts')}), count(*) FILTER ({unnamed})"
+            f" FROM ({every}) GROUP BY reason"
+        ).fetchall()
+        by_reason = {reason: (count, relative, unnamed) for reason, count, relative, unnamed in counts}
+        records, _, unnamed_records = by_reason.pop(None, (0, 0, 0))
+        skipped.update({reason: count for reason, (count, _, _) in by_reason.items()})
+        _, relative, _ = by_reason.get("timestamp", (0, 0, 0))
+        return Loaded(records, +skipped, relative, unnamed_records)
+
+    def _look_inside(self, table: str, body: bytes, options: LogOptions) -> tuple[list[bytes], Counter[str]]:
+        """Remove the rows of those lines of JSON that are more, or less, than one record under Zeek's own names.
+
+        Returns the records that are on these lines, and how many of the lines hold none, by reason.
+        """
+        # With any other reason it is a record under Zeek's own names.
+        odd = "" if options.renamed else " AND reason IN ('json', 'other_log', 'address')"
+        rows = self._connection.execute(f"SELECT rowid, reason FROM {table} WHERE reason IS NOT NULL{odd}").fetchall()
+        lines = body.split(b"\n") if rows else []
+        records: list[bytes] = []
+        skipped: Counter[str] = Counter()
+        taken: list[int] = []
+        for row, reason in rows:
+            line = lines[row]
+            if reason == "other_log" and line.startswith((b'{"ts"', b'{"_path"')) and not options.renamed:
+                continue  # Zeek's, of which there may be many
+            inside = unwrap(line, options.renamed)
+            records += inside
+            if not inside and (better := why_no_record(line, reason, options)) != reason:
+                skipped[better] += 1
+            if inside or better != reason:
+                taken.append(row)
+        if taken:
+            self._connection.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest(?))", [taken])
+        return records, skipped
+
+    def _parse(self, table: str, piece: Piece, kind: Kind, columns: Collection[str], *, start: datetime | None) -> int:
+        """Return the number of rows; -1 for JSON that the parser gives up at, as it does at an object over lines."""
+        with open(self._memory, "wb", closefd=False) as memory:
+            memory.seek(0)
+            memory.write(piece.body)
+            memory.truncate()
+        columns = [name for name in kind.record if name != "sensor" and (name in columns or name in kind.checked)]
+        query = (
+            _tsv_query(self._path, kind, piece.header, columns, start)
+            if piece.header
+            else _json_query(self._path, kind, columns, start)
+        )
+        try:
+            result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
+        except duckdb.InvalidInputException:
+            if piece.header:
+                raise
+            return -1
+        return int(result[0]) if result else 0
+
+
+def _tsv_query(path: str, kind: Kind, header: Header, columns: list[str], start: datetime | None) -> str:
+    # A broken header may name a field twice, and DuckDB takes no column name twice.
+    names = [f"c{i}" for i in range(len(header.fields))]
+    raw = {
+        column: names[header.fields.index(kind.field_of(column))]
+        for column in columns
+        if kind.field_of(column) in header.fields
+    }
+    types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
+    source = (
+        f"read_csv('{path}', auto_detect = false, header = false, delim = {_literal(header.separator)}, quote = '',"
+        f" escape = '', new_line = '\\n', nullstr = {_literal(header.unset)}, compression = 'none',"
+        f" max_line_size = {MAX_LINE}, buffer_size = {_BUFFER}, ignore_errors = true, columns = {{{types}}})"
+    )
+    empty, separator = _literal(header.empty), _literal(header.set_separator)
+    casts = {
+        "name": _name("{0}", empty, _unescaped("{0}")),
+        "text": f"if({{0}} = {empty}, '', {_unescaped('{0}')})",
+        "list": f"CASE WHEN {{0}} = {empty} THEN []::VARCHAR[]"
+        f" ELSE list_transform(string_split({{0}}, {separator}), lambda part: {_unescaped('part')}) END",
+        "flag": "{0} = 'T'",
+    }
+    codes = {}
+    for column, (field, numbers) in kind.named.items():
+        if column in raw:
+            continue
+        if field in header.fields:
+            codes[column] = _code(column, "NULL", names[header.fields.index(field)], numbers)
+        elif column == "rcode":
+            codes[column] = f"{UNKNOWN_RCODE}::USMALLINT"
+    return _record_query(kind, source, raw, casts, columns, codes=codes, start=start)
+
+
+def _json_query(path: str, kind: Kind, columns: list[str], start: datetime | None) -> str:
+    fields = {kind.field_of(name): "VARCHAR[]" if kind.record[name].endswith("[]") else "VARCHAR" for name in columns}
+    named = {column: each for column, each in kind.named.items() if column in columns}
+    fields |= dict.fromkeys(("_path", *kind.telling, *(field for field, _ in named.values())), "VARCHAR")
+    for field in kind.answered:
+        fields.setdefault(field, "VARCHAR[]" if field == "answers" else "VARCHAR")
+    types = ", ".join(f"{_literal(field)}: '{form}'" for field, form in fields.items())
+    source = (
+        f"read_json('{path}', auto_detect = false, format = 'newline_delimited', compression = 'uncompressed',"
+        f" maximum_object_size = {MAX_LINE}, ignore_errors = true, columns = {{{types}}})"
+    )
+    casts = {
+        "name": _name("{0}", "''", _escaped("{0}")),
+        "text": _escaped("{0}"),
+        "list": f"list_transform({{0}}, lambda part: {_escaped('part')})",
+        "flag": "TRY_CAST({0} AS BOOLEAN)",
+    }
+    nothing = " AND ".join(f"{_identifier(field)} IS NULL" for field in fields)
+    told = f"coalesce({', '.join(map(_identifier, kind.telling))})"
+    # A field that is unset is not there either, so that only its other fields show that a record has an answer.
+    shown_by = [f"coalesce({_identifier(field)}::VARCHAR <> '[]', false)" for field in kind.answered]
+    answered = f"({' OR '.join(shown_by)})"
+    return _record_query(
+        kind,
+        source,
+        {name: _identifier(kind.field_of(name)) for name in columns},
+        casts,
+        columns,
+        start=start,
+        codes={
+            column: _code(column, _identifier(kind.field_of(column)), _identifier(field), numbers, answered)
+            for column, (field, numbers) in named.items()
+        },
+        checks=f"WHEN {nothing} THEN 'json'"
+        f" WHEN _path <> {_literal(kind.path)} OR (_path IS NULL AND {told} IS NULL) THEN 'other_log'",
+    )
+
+
+def _record_query(
+    kind: Kind,
+    source: str,
+    raw: dict[str, str],
+    casts: dict[str, str],
+    columns: list[str],
+    *,
+    codes: dict[str, str],
+    start: datetime | None,
+    checks: str = "",
+) -> str:
+    """Return the query that gives ``columns`` of the record and the reason to skip it, or NULL.
+
+    ``raw`` has for each column the expression of its text, ``casts`` the templates that read it, ``codes`` the
+    expressions of columns that may be known by a name, ``checks`` the form's own ``WHEN`` clauses, which come first.
+    """
+
+    def read(column: str) -> str:
+        form = kind.record[column]
+        if column in codes:
+            return codes[column]
+        if column not in raw:
+            return f"NULL::{form}"
+        text = raw[column]
+        if form == "TIMESTAMP":
+            return times.time(text, f"number_{column}", start)
+        cast = "flag" if form == "BOOLEAN" else None
+        if column in kind.names:
+            cast = "name"
+        elif column in kind.texts:
+            cast = "text"
+        if cast:
+            return casts[cast].format(text)
+        if form == "VARCHAR":
+            return text
+        if form.endswith("[]"):
+            return f"TRY_CAST({casts['list'].format(text)} AS {form})"
+        if form == "DOUBLE":
+            return f"round(TRY_CAST({text} AS DOUBLE), 6)"
+        return f"TRY_CAST({text} AS {form})"
+
+    reads = ", ".join(f"{read(name)} AS {name}" for name in columns)
+    texts = ", ".join(f"{raw.get(name, 'NULL')} AS raw_{name}" for name in kind.raw)
+    first = f"CASE {checks} END" if checks else "NULL"
+    numbers = [f"{times.number(raw[name])} AS number_{name}" for name in raw if kind.record[name] == "TIMESTAMP"]
+    numbered = f"SELECT {', '.join(['*', *numbers])} FROM {source}"
+    return (
+        f"SELECT {', '.join(columns)}, coalesce(form_reason, CASE {kind.reasons} END) AS reason"
+        f" FROM (SELECT {reads}, {texts}, {first} AS form_reason FROM ({numbered}))"
+    )
+
+
+def _code(column: str, text: str, name: str, numbers: Mapping[str, int], answered: str = "false") -> str:
+    """Return the expression of the number in ``text``, else of that which ``name`` stands for.
+
+    ``answered`` is the condition for an answer.
+    """
+    number = number_of(name, numbers)
+    if column == "rcode":
+        number = f"CASE WHEN {name} IS NOT NULL OR {answered} THEN coalesce({number}, {UNNAMED_RCODE}) END"
+    return f"CASE WHEN {text} IS NOT NULL THEN TRY_CAST({text} AS USMALLINT) ELSE CAST({number} AS USMALLINT) END"
+
+
+def _name(text: str, empty: str, name: str) -> str:
+    """Return the expression of a domain name in the record's form.
+
+    ``name`` is that of ``text`` in printable characters; the root's name is ``empty``.
+    """
+    return (
+        f"CASE WHEN {text} IN ({empty}, '.') THEN '.' WHEN ends_with({text}, '.') THEN lower(left({name}, -1))"
+        f" ELSE lower({name}) END"
+    )
+
+
+def _unescaped(text: str) -> str:
+    r"""Return the expression of ``text`` from Zeek's TSV: ``\\`` becomes ``\``, and ``\xNN`` what is printable."""
+    return _printable(text, r"[^ -\[\]-~]", r"\\\\|\\x[[:xdigit:]][[:xdigit:]]|(?s:.)")
+
+
+def _escaped(text: str) -> str:
+    r"""Return the expression of ``text`` from Zeek's JSON, which has ``\xNN`` for most of what is not printable."""
+    return _printable(text, "[^ -~]", "(?s:.)")
+
+
+def _printable(text: str, odd: str, token: str) -> str:
+    r"""Return the expression of ``text`` in printable ASCII, all other bytes as ``\xNN``.
+
+    So a name reads the same from both forms: each keeps some of UTF-8 as it is, but not the same.
+    ``odd`` matches the characters that call for a closer look, ``token`` each character or escape.
+    """
+    return (
+        f"if(regexp_matches({text}, '{odd}'), array_to_string(list_transform(regexp_extract_all({text}, '{token}'),"
+        r" lambda c: CASE WHEN c = '\\' THEN '\'"
+        r" WHEN regexp_full_match(c, '\\x([2-6][[:xdigit:]]|7[0-9a-eA-E])') THEN decode(unhex(c[3:]))"
+        r" WHEN regexp_matches(c, '[^ -~]') THEN regexp_replace(lower(hex(c)), '(..)', '\\x\1', 'g')"
+        f" ELSE c END), ''), {text})"
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,122 @@
+"""Reads one log file in batches, from its cursor to its end."""
+
+import errno
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+from dnsvigil.records import Cursor
+from dnsvigil.sources.zeek.lines import Header, Piece, is_whole, split
+from dnsvigil.sources.zeek.log_file import BrokenFileError, Head, LogFile
+from dnsvigil.sources.zeek.log_types import DNS, Kind
+from dnsvigil.sources.zeek.options import STOCK, LogOptions
+from dnsvigil.sources.zeek.unwrap import is_complete
+
+BATCH_BYTES: Final = 64 * 2**20
+"""Bytes of log, uncompressed, in one batch: some 350,000 records."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole lines of one file, with the cursor that stands behind them."""
+
+    pieces: list[Piece]
+    read: int  # records in the batch, the skipped ones included
+    skipped: Counter[str]  # by reason, those that nothing can be parsed of
+    cursor: Cursor
+    stored_offset: int  # bytes on disk read so far
+    kind: Kind = DNS
+    options: LogOptions = STOCK
+
+
+def read_batches(
+    path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS, options: LogOptions = STOCK
+) -> Iterator[Batch]:
+    """Yield what the file, a log of this kind, has behind the cursor.
+
+    ``finished`` says that nobody writes the file any more: a last line without an end is then read if it is
+    whole, and else counted. Before that it is left for the next time, and so is a compressed file that breaks off.
+    The times of a capture are moved to where it began where they count from there, by the time of its first record.
+    Raises ``OSError``, and ``FileNotFoundError`` also where another file has taken the place of the cursor's.
+    """
+    with LogFile(path) as file:
+        head = Head.read(file, options)
+        if head.hash(cursor.head_size) != cursor.head_hash:
+            raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(path))
+        header = Header.parse(cursor.header, options) if cursor.header else None
+        if not head.moved:
+            options = replace(options, start=None)
+        start = cursor.offset
+        at_end = False
+        while not at_end:
+            try:
+                if not file.offset:
+                    _go_to(file, start) if start else file.skip_hole()
+                data = file.read(BATCH_BYTES)
+            except BrokenFileError:
+                data = b""
+            at_end = len(data) < BATCH_BYTES
+            cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
+            lines, rest = data[:cut], data[cut:]
+            pieces, header, skipped = split(lines, header, kind, options)
+            if not at_end and len(rest) >= BATCH_BYTES:
+                skipped["too_long"] += 1
+                rest = b""
+            offset = file.offset - len(rest)
+            if not at_end:
+                file.unread(rest)
+            complete = finished or (file.compressed and not file.broken)
+            complete = complete or (header is None and not file.broken and is_complete(rest))
+            if at_end and complete and (rest or file.broken):
+                if not file.broken and is_whole(rest, header):
+                    last, header, reasons = split(rest, header, kind, options)
+                    pieces += last
+                    skipped += reasons
+                    offset = file.offset
+                elif rest or offset > start or not start:
+                    skipped["truncated"] += 1
+                    offset = max(file.offset, 1)  # above 0, so that it is counted once
+            read = sum(piece.lines for piece in pieces) + skipped.total()
+            # Noted, so that a compressed file need not be read through once more to find nothing new in it.
+            whole_size = file.size if at_end and complete and file.compressed else 0
+            if offset <= cursor.offset and not read and whole_size in (0, cursor.whole_size):
+                return
+            cursor = replace(
+                cursor,
+                offset=max(offset, cursor.offset),
+                header=header.text if header else b"",
+                whole_size=whole_size,
+            )
+            yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset, kind, options)
+
+
+def _go_to(file: LogFile, offset: int) -> None:
+    """Go to a cursor's offset, and past the end that a line had not yet when it was read."""
+    file.seek(offset - (not file.compressed))
+    if not file.compressed and file.read(1) != b"\n" and (end := file.read(2)) != b"\r\n":
+        file.unread(end.removeprefix(b"\n"))
+
+
+def _end_of_records(data: bytes) -> int:
+    """Return where the last whole line ends that is no header line; what comes then is read with what follows it.
+
+    Where there are header lines only, it is the end of the last.
+    """
+    end = last = data.rfind(b"\n") + 1
+    while end and data.startswith(b"#", line := data.rfind(b"\n", 0, end - 1) + 1):
+        end = line
+    return end or last
+
+
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield what ``items`` yields, the next being read in a thread while the last is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item

@@ -1,0 +1,356 @@
+"""Unusual and listed traffic, through the collector."""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsvigil.config.collector import Config, Detectors
+from dnsvigil.features import novelty
+from dnsvigil.ingest import detection
+from dnsvigil.ingest import novelty as watch
+from dnsvigil.ingest.dns import Collector
+from dnsvigil.records import UNUSUAL, Cursor
+from dnsvigil.sources.zeek.lines import count_lines, split
+from dnsvigil.sources.zeek.log_types import DNS
+from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.store import novelty as kept
+from dnsvigil.store.store import Store
+from exporters.zeeklogs import HEADER, START, tsv
+
+CLIENT, OTHER = "198.51.100.7", "2001:db8::7"
+HOUR = 3600
+FIRST_HOUR = START // HOUR * HOUR
+CODES = {"NOERROR": "0", "NXDOMAIN": "3"}
+
+
+class Taking:
+    """A collector on a store of its own, into which questions go."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self.store = store
+        self._config = config
+        self._collector = Collector(store, config)
+
+    def restart(self) -> None:
+        self._collector.close()
+        self._collector = Collector(self.store, self._config)
+
+    def close(self) -> None:
+        self._collector.close()
+
+    def take(self, *lines: bytes, sensor: str = "zeek") -> None:
+        body = b"".join(lines)
+        pieces, _, skipped = split(HEADER + body, None, DNS)
+        self._collector.ingest(
+            Batch(pieces, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)
+        )
+
+    def settle(self) -> None:
+        self._collector.settle()
+
+    def rows(self, what: str) -> list[tuple[Any, ...]]:
+        return self.store.rows(f"SELECT {what} FROM unusual {'GROUP BY ALL' if '(' in what else ''} ORDER BY ALL")
+
+    @property
+    def snapshot(self) -> detection.DetectionSnapshot:
+        return self._collector.snapshot().detection
+
+
+def asked(  # noqa: PLR0917
+    name: str, second: float = 0, client: str = CLIENT, rcode: str = "NOERROR", answers: str = "-", qtype: str = "1"
+) -> bytes:
+    return tsv(
+        ts=f"{FIRST_HOUR + second:.6f}",
+        id_orig_h=client,
+        query=name,
+        rcode_name=rcode,
+        rcode=CODES[rcode],
+        qtype=qtype,
+        answers=answers,
+        TTLs=",".join("60" for _ in answers.split(",")) if answers != "-" else "-",
+    )
+
+
+@pytest.fixture
+def config() -> Config:
+    return Config()
+
+
+@pytest.fixture
+def taking(tmp_path: Path, config: Config) -> Iterator[Taking]:
+    with Store(tmp_path) as store, closing(Taking(store, config)) as made:
+        yield made
+
+
+def test_a_name_is_new_once_and_for_who_asked_first(taking: Taking) -> None:
+    taking.take(asked("a.b-rare.com", 5, OTHER), asked("a.b-rare.com", 4), asked("a.b-rare.com", 61))
+    taking.take(asked("a.b-rare.com", 70, OTHER), asked("c.b-rare.com", 70, OTHER))
+    assert taking.rows("domain, client, young, minutes, first_seen, last_seen, queries, names, samples") == [
+        ("b-rare.com", CLIENT, True, 0b11, at(4), at(61), 2, 1, ["a.b-rare.com"]),
+        ("b-rare.com", OTHER, True, 0b1, at(5), at(5), 1, 0, None),
+        ("b-rare.com", OTHER, True, 0b10, at(70), at(70), 2, 1, ["c.b-rare.com"]),
+    ]
+
+
+def test_of_a_domain_that_is_not_young_only_new_names_are_noted(taking: Taking) -> None:
+    taking.take(asked("www.google.com", 1), asked("x7.google.com", 2), asked("www.google.com", 3, OTHER))
+    taking.take(asked("www.google.com", 4), asked("x8.google.com", 5, OTHER))
+    assert taking.rows("domain, client, young, queries, names") == [
+        ("google.com", CLIENT, False, 2, 2),
+        ("google.com", OTHER, False, 1, 0),  # in the same batch as who asked first
+        ("google.com", OTHER, False, 1, 1),
+    ]
+
+
+def test_only_labels_and_answers_that_were_never_there_carry_information(taking: Taking) -> None:
+    taking.take(
+        asked("4.3.2.1.b-list.com", answers="127.0.0.2"),
+        asked("1.3.2.4.b-list.com", answers="127.0.0.2"),
+        asked(r"\xff\x00ab.4.b-list.com", answers=r"TXT 5 h\xffllo", qtype="16"),
+        asked("4.c-other.com"),
+    )
+    sums = "domain, sum(names), sum(labels), sum(label_bytes), sum(answer_bytes), sum(text_names), sum(design_names)"
+    assert taking.store.rows(f"SELECT {sums} FROM unusual GROUP BY ALL ORDER BY ALL") == [
+        ("b-list.com", 3, 5, 8, len("127.0.0.2") + len("TXT 5 hxllo"), 1, 2),
+        ("c-other.com", 1, 1, 1, 0, 0, 0),
+    ]
+
+
+def test_an_answer_is_told_from_a_label_of_the_same_text(taking: Taking) -> None:
+    taking.take(asked("ns1.b-rare.com", answers="ns1", qtype="2"))
+    assert taking.rows("labels, label_bytes, answer_bytes") == [(1, 3, 3)]
+
+
+def test_of_several_answers_to_a_new_name_the_first_counts(taking: Taking) -> None:
+    taking.take(
+        asked("x.b-rare.com", 3, answers="192.0.2.1"),
+        asked("x.b-rare.com", 1),
+        asked("x.b-rare.com", 2, answers="2001:db8::1", qtype="28"),
+    )
+    assert taking.rows("answer_bytes") == [(len("2001:db8::1"),)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "design"),
+    [
+        ("127.0.0.2,127.0.0.4", 1),
+        ("127.0.0.2,192.0.2.1", 0),
+        ("TXT 20 v=spf1 include:x -all", 1),
+        ("TXT 14 V=DKIM1; p=MIG", 1),
+        ("TXT 40 ds9f8j2903rjsdf", 0),
+        ("TXT 9 k=rsa; p=MIGf", 1),
+        ("-", 0),
+    ],
+)
+def test_answers_tell_look_ups_that_are_long_by_design(taking: Taking, answer: str, design: int) -> None:
+    taking.take(asked("x.b-list.com", answers=answer))
+    assert taking.rows("design_names") == [(design,)]
+
+
+def test_addresses_of_young_domains_are_kept(taking: Taking) -> None:
+    taking.take(
+        asked("a.b-rare.com"),
+        asked("b.b-rare.com", answers="c.b-rare.com,192.0.2.1,2001:db8::1"),
+        asked("www.google.com", answers="192.0.2.7"),
+        asked("a.c-rare.com"),
+    )
+    assert taking.rows("domain, addresses") == [
+        ("b-rare.com", ["192.0.2.1", "2001:db8::1"]),
+        ("c-rare.com", None),
+        ("google.com", None),
+    ]
+
+
+def test_names_of_one_label_and_of_reverse_zones_have_one_domain(taking: Taking) -> None:
+    taking.take(
+        asked("qwxzjkv", rcode="NXDOMAIN"),
+        asked("wpad", rcode="NXDOMAIN"),
+        asked("4.3.2.1.in-addr.arpa", rcode="NXDOMAIN", qtype="12"),
+        asked("8.b.d.0.1.0.0.2.ip6.arpa", qtype="12"),
+        asked("."),
+    )
+    assert taking.rows("domain, young, names, failed_names, labels, label_bytes") == [
+        (".", False, 3, 2, 2, len("qwxzjkv") + len("wpad")),
+        ("in-addr.arpa", False, 1, 1, 4, 4),
+        ("ip6.arpa", False, 1, 0, 6, 6),
+    ]
+
+
+def test_a_domain_that_many_ask_for_is_young_no_more(taking: Taking) -> None:
+    for ten in range(0, 200, 10):
+        taking.take(*(asked("www.b-new.com", number, f"10.0.0.{number}") for number in range(ten, ten + 10)))
+    ((clients, last),) = taking.rows("count(*), max(last_seen)")
+    assert 50 < clients < 90
+    taking.restart()
+    taking.take(asked("www.b-new.com", 300), asked("www2.b-new.com", 300))
+    assert taking.rows("count(*), max(last_seen)") == [(clients + 1, at(300))]
+    assert last < at(150)
+
+
+def test_after_a_day_a_domain_is_young_no_more(taking: Taking) -> None:
+    taking.take(asked("www.b-new.com", 0))
+    taking.take(asked("www.b-new.com", 23 * HOUR))
+    taking.restart()
+    taking.take(asked("www.b-new.com", 23.9 * HOUR))
+    taking.take(asked("www.b-new.com", 24.1 * HOUR), asked("www.c-new.com", 24.1 * HOUR))
+    assert taking.rows("domain, max(last_seen)") == [
+        ("b-new.com", at(23.9 * HOUR)),
+        ("c-new.com", at(24.1 * HOUR)),
+    ]
+
+
+def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
+    tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection, "_MERGE_ROWS", 50)
+    monkeypatch.setattr(kept, "_MERGED_AT_ONCE", 40)
+    monkeypatch.setattr(watch, "_SPAN", 60)
+    dice = random.Random(5)
+    lines: list[tuple[float, str, str, str]] = []
+    for number in range(3000):
+        name = f"h{dice.randrange(200)}.b{dice.randrange(5)}-rare.com"
+        lines.append((3 * number, name, f"10.0.0.{dice.randrange(9)}", dice.choice(["NOERROR", "NXDOMAIN"])))
+    truth: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    known: set[str] = set()
+    for _, name, client, rcode in lines:
+        count = truth[client, name.partition(".")[2]]
+        count["queries"] += 1
+        count["failures"] += rcode == "NXDOMAIN"
+        count["names"] += name not in known
+        known.add(name)
+    with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
+        done = 0
+        while done < len(lines):
+            size = dice.randrange(1, 400)
+            taking.take(*(asked(name, at, client, rcode) for at, name, client, rcode in lines[done : done + size]))
+            done += size
+            if dice.random() < 0.3:
+                taking.restart()
+        rows = store.rows("SELECT client, domain, sum(queries), sum(failures), sum(names) FROM unusual GROUP BY ALL")
+        assert {(client, domain): tuple(sums) for client, domain, *sums in rows} == {
+            key: (count["queries"], count["failures"], count["names"]) for key, count in truth.items()
+        }
+        ((rows_kept, keys),) = store.rows("SELECT count(*), count(DISTINCT (hour, client, domain, young)) FROM unusual")
+        assert rows_kept <= keys + 200  # merged
+
+
+def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Path) -> None:
+    rows = 400_000
+    with Store(tmp_path, max_memory="150MB") as store:
+        tables = kept.UnusualTables(store, 10**9)
+        hour = at(0)
+        with store.transaction():
+            store.rows(
+                "INSERT INTO unusual BY NAME SELECT ?::TIMESTAMP AS hour, 'c' || n % 100000 AS client, true AS young,"
+                " 'd' || n || '.com' AS domain, 1 AS queries, ['x' || hash(n) || '.com', 'y' || n] AS samples"
+                " FROM range(?) AS r(n)",
+                hour,
+                rows,
+            )
+        with store.transaction():
+            assert tables.merge([hour]) == rows
+        with store.transaction():
+            store.rows("INSERT INTO unusual FROM unusual")
+        with store.transaction():
+            assert tables.merge([hour]) == rows
+        what = "sum(queries), min(len(samples)), max(len(samples))"
+        assert store.rows(f"SELECT {what} FROM unusual") == [(2 * rows, 2, 2)]
+
+
+def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detection, "MOST_DOMAINS", 100)
+    taking.take(*(asked(f"x.b{n}-flood.com", n / 10) for n in range(150)))
+    before = taking.store.rows("SELECT count(*) FROM seen_names")
+    taking.take(*(asked(f"x.d{n}-flood.com", 62 + n / 10, rcode="NXDOMAIN") for n in range(500)))
+    assert taking.rows("domain, queries, failures, names")[0] == ("*", 500, 500, 500)
+    assert taking.store.rows("SELECT count(*) FROM seen_names") == before
+    taking.take(asked("x.e-other.com", 120, OTHER))
+    assert taking.rows("domain, client")[-1] == ("e-other.com", OTHER)
+    taking.take(asked("x.f-flood.com", HOUR + 1))  # what it was does not hold for the next hour
+    taking.take(asked("x.g-flood.com", HOUR + 62))
+    assert ("g-flood.com", CLIENT) in taking.rows("domain, client")
+
+
+def test_a_client_that_asks_for_the_same_again_and_again_is_not_busy(
+    taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection, "MOST_DOMAINS", 3)
+    for minute in range(6):
+        taking.take(*(asked(f"x{minute}.b{n}-rare.com", 61 * minute + n) for n in range(3)))
+    assert {domain for (domain,) in taking.rows("domain")} == {f"b{n}-rare.com" for n in range(3)}
+
+
+def test_what_is_too_old_or_too_much_is_dropped_and_counted(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+    for hour in range(30):
+        taking.take(*(asked(f"h{hour}x{n}.b-rare.com", hour * HOUR + n) for n in range(3)))
+    assert taking.rows("min(hour), max(hour)") == [(at(5 * HOUR), at(29 * HOUR))]
+    assert taking.store.rows("SELECT * FROM counters WHERE metric = 'unusual_dropped'") == []  # it was their time
+    monkeypatch.setattr(kept, "MOST_ROWS", 10)
+    taking.take(asked("x.b-rare.com", 30 * HOUR))
+    ((left,),) = taking.rows("count(*)")
+    assert left <= 10
+    ((dropped,),) = taking.store.rows("SELECT value FROM counters WHERE metric = 'unusual_dropped' AND a = 'rows'")
+    assert dropped > 0
+    assert taking.snapshot.rows == left
+
+
+def test_young_domains_have_a_bound(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(novelty, "MOST_YOUNG", 10)
+    taking.take(*(asked(f"b{n}-rare.com", n) for n in range(15)))
+    assert taking.rows("young, count(*)") == [(False, 5), (True, 10)]
+    assert taking.store.rows("SELECT value FROM counters WHERE metric = 'unusual_dropped' AND a = 'domains'") == [(5,)]
+    assert taking.store.rows("SELECT count(*) FROM young_domains") == [(10,)]
+
+
+def test_what_lists_have_is_noted(tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "bad.txt").write_text("bad-domain.com\ngoogle-bad.example\nnot a name !!\n")
+    config = Config(detectors=Detectors(lists=lists))
+    with Store(tmp_path / "state") as store, closing(Taking(store, config)) as taking:
+        taking.take(
+            asked("www.bad-domain.com", 1),
+            asked("bad-domain.com", 61, rcode="NXDOMAIN"),
+            asked("other.com", 1),
+            asked("x.bad-domain.com", 2, OTHER),
+        )
+        columns = "client, entry, lists, minutes, first_seen, last_seen, queries, failures"
+        rows = store.rows(f"SELECT {columns} FROM listed ORDER BY ALL")
+        assert rows == [
+            (CLIENT, "bad-domain.com", ["bad.txt"], 0b11, at(1), at(61), 2, 1),
+            (OTHER, "bad-domain.com", ["bad.txt"], 0b1, at(2), at(2), 1, 0),
+        ]
+        (file,) = taking.snapshot.lists
+        assert (file.name, file.names, file.skipped.total()) == ("bad.txt", 2, 1)
+
+
+def test_lists_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = Config(detectors=Detectors(lists=tmp_path / "none"))
+    with Store(tmp_path / "state") as store, closing(Taking(store, config)) as taking:
+        taking.take(asked("x.bad-domain.com"))
+        (file,) = taking.snapshot.lists
+        assert (file.name, file.error) == (str(tmp_path / "none"), "No such file or directory")
+    assert caplog.text.count("cannot be read") == 1
+
+
+def test_without_detectors_nothing_is_noted(tmp_path: Path) -> None:
+    config = Config(detectors=Detectors(disabled=["malware", "tunnel"]))
+    with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
+        taking.take(asked("x.b-rare.com"))
+        assert store.rows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'unusual'") == [(0,)]
+        assert taking.snapshot == detection.DetectionSnapshot()
+
+
+def test_columns_are_those_of_the_record(taking: Taking) -> None:
+    query = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'unusual' ORDER BY column_index"
+    assert dict(taking.store.rows(query)) == UNUSUAL
+
+
+def at(second: float) -> datetime:
+    return datetime(1970, 1, 1) + timedelta(seconds=FIRST_HOUR + second)
