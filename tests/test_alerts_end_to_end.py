@@ -115,7 +115,7 @@ def answers(url: str) -> bool:
     return True
 
 
-def hand_over(url: str, state: Path, finding: dict[str, object]) -> None:
+def submit_files(url: str, state: Path, finding: dict[str, object]) -> None:
     token = (state / "api-token").read_text().strip()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/api/findings", json.dumps(finding).encode(), headers)
@@ -148,7 +148,7 @@ def test_a_collector_that_is_killed_again_and_again_resolves_nothing(tmp_path: P
         programs.callback(traffic.ended.set)
         traffic.start()
         wait_until("it is ready", lambda: answers(f"{collector.url}/-/ready"), 60)
-        hand_over(collector.url, state, FINDING)
+        submit_files(collector.url, state, FINDING)
 
         def counted() -> float:
             return sum(float(found["value"][1]) for found in alerting.query("dnsvigil_zone_queries_total"))

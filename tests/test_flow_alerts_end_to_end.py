@@ -94,8 +94,8 @@ def test_an_attack_and_a_silent_exporter_are_reported_and_resolved(tmp_path: Pat
         programs.enter_context(alerting)
         programs.callback(exporters.ended.set)
         exporters.start()
-        judged = 'dnsvigil_flow_deviation{exporter="edge", service="ntp", measure="flows"} < 1'
-        wait_until("Prometheus has what is usual", lambda: bool(alerting.query(judged)), 60)
+        evaluated = 'dnsvigil_flow_deviation{exporter="edge", service="ntp", measure="flows"} < 1'
+        wait_until("Prometheus has what is usual", lambda: bool(alerting.query(evaluated)), 60)
         assert not arrived and exporters.written < HISTORY_FILES - 3
         exporters.core_is_silent.set()
         exporters.attack.set()

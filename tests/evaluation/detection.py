@@ -168,7 +168,7 @@ def watch(
                     cursors.put(batch.cursor)
                 _look(when, store, collector, watched, found)
                 each(when, store)
-            collector.settle()
+            collector.flush()
             _look(when, store, collector, watched, found)
     watched.found = sorted(found.values(), key=lambda one: one.when)
     return watched

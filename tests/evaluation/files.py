@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, judge
+from dnsvigil.features.baseline import EVALUATED_ANOMALIES, HISTORY_SLOTS, evaluate
 
 from .weeks import DAY, SIZES, TRAINING, WEEK, Floats
 
@@ -39,24 +39,24 @@ def judge_file(path: Path) -> None:
     start, values = read(path)
     padded = np.concatenate([np.full(HISTORY_SLOTS, np.nan), values])
     weeks, episodes = len(values) / WEEK, []
-    last = dict.fromkeys(JUDGED_ANOMALIES, -DAY)
+    last = dict.fromkeys(EVALUATED_ANOMALIES, -DAY)
     hits = {size: [0, 0] for size in SIZES}
     for slot in range(len(values)):
         history = padded[slot : slot + HISTORY_SLOTS + 1]
         tries = np.array([1.0, *SIZES]) if slot >= TRAINING and slot % 12 == 0 else np.array([1.0])
         rows = np.repeat(history[None], len(tries), axis=0)
         rows[:, -1] *= tries
-        judgement = judge(rows, start + 300 * slot)
-        for column, name in enumerate(JUDGED_ANOMALIES):
-            if judgement.anomalies[0, column]:
+        evaluation = evaluate(rows, start + 300 * slot)
+        for column, name in enumerate(EVALUATED_ANOMALIES):
+            if evaluation.anomalies[0, column]:
                 if slot - last[name] > 6:
                     at = datetime.fromtimestamp(start + 300 * slot, UTC)
-                    times = judgement.value[0] / judgement.baseline[0]
+                    times = evaluation.value[0] / evaluation.baseline[0]
                     episodes.append(f"{at:%a %d %b %Y %H:%M} {name} ×{times:.2f}")
                 last[name] = slot
-        if not judgement.anomalies[0].any():
+        if not evaluation.anomalies[0].any():
             for row, size in enumerate(tries[1:], 1):
-                hits[size][0] += bool(judgement.anomalies[row, :2].any())
+                hits[size][0] += bool(evaluation.anomalies[row, :2].any())
                 hits[size][1] += 1
     print(f"{path.name}: {weeks:.1f} weeks, {len(episodes)} anomalies", *episodes, sep="\n  ")
     print("  found of spikes and drops of one slot:", *(f"×{size:g} {n / m:.0%}" for size, (n, m) in hits.items() if m))

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.features.baseline import HISTORY_SLOTS, judge
+from dnsvigil.features.baseline import HISTORY_SLOTS, evaluate
 
 from . import rivals
 from .rivals import HoltWinters, Verdicts
@@ -44,21 +44,21 @@ BATCH: Final = 28
 """Series in one task."""
 
 
-def judged(values: Floats, first: int = TRAINING, start: int = MONDAY) -> Verdicts:
+def evaluated(values: Floats, first: int = TRAINING, start: int = MONDAY) -> Verdicts:
     """Judge every slot from ``first`` on as the collector does, one after the other; 2 and -2 are shifts."""
     verdicts = np.zeros(values.shape, np.int8)
     missing = max(HISTORY_SLOTS - first, 0)
     padded = np.pad(values, ((0, 0), (missing, 0)), constant_values=np.nan)
     for slot in range(first, values.shape[1]):
         end = slot + missing + 1
-        said = judge(padded[:, end - HISTORY_SLOTS - 1 : end], start + 300 * slot).anomalies
+        said = evaluate(padded[:, end - HISTORY_SLOTS - 1 : end], start + 300 * slot).anomalies
         spike, drop, up, down = said.astype(np.int8).T
         verdicts[:, slot] = spike - drop + 2 * up - 2 * down
     return verdicts
 
 
 DETECTORS: Final[dict[str, Callable[[Floats], Verdicts]]] = {
-    "dnsvigil": judged,
+    "dnsvigil": evaluated,
     "Holt-Winters, RRDtool's defaults": HoltWinters(),
     "Holt-Winters, tuned": rivals.TUNED,
     "99.9th percentile": rivals.percentile,
@@ -142,7 +142,7 @@ class Task:
         """Return what each detector finds in them."""
         weeks = self.weeks()
         if self.kind == "beginning":
-            verdicts = judged(weeks.values[:, : 2 * WEEK], first=DAY)
+            verdicts = evaluated(weeks.values[:, : 2 * WEEK], first=DAY)
             weeks.values = weeks.values[:, : 2 * WEEK]
             return {
                 "days 3 to 7": score(weeks, verdicts, 2 * DAY, WEEK),

@@ -72,7 +72,7 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     config = Config(servers=Servers(configured=[ConfiguredServer.parse(resolver) for resolver in RESOLVERS]))
     found: defaultdict[float, list[bool]] = defaultdict(list)
-    false = judged = 0
+    false = evaluated = 0
     with (
         tempfile.TemporaryDirectory(prefix="dnsvigil-evaluation-") as folder,
         Store(Path(folder)) as store,
@@ -85,12 +85,12 @@ def main() -> None:
             path.unlink()
             if day < DAYS - JUDGED_DAYS:
                 continue
-            collector.settle()
+            collector.flush()
             changed, size = change_at(day, slot)
             for verdict in collector.snapshot().verdicts:
                 if verdict.resolver not in RESOLVERS or verdict.measure != MEASURE:
                     continue
-                judged += 1
+                evaluated += 1
                 wanted = {"spike", "shift_up"} if size > 1 else {"drop", "shift_down"}
                 if size != 1 and verdict.resolver == RESOLVERS[changed]:
                     found[size].append(bool(wanted & set(verdict.anomalies)))
@@ -100,4 +100,4 @@ def main() -> None:
     print("| " + " | ".join(f"×{size:g}" for size in SIZES) + " | false alarms |")
     print("|" + "---:|" * (len(SIZES) + 1))
     cells = [f"{sum(found[size])} of {len(found[size])}" for size in SIZES]
-    print(f"| {' | '.join(cells)} | {false} in {judged - sum(map(len, found.values()))} slots |")
+    print(f"| {' | '.join(cells)} | {false} in {evaluated - sum(map(len, found.values()))} slots |")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from . import rivals
-from .flows import judged, precision, score
+from .flows import evaluated, precision, score
 from .rivals import HoltWinters
 from .weeks import MONDAY, REPORTED, TRAINING, TUNING, WEEK, Weeks, make, shape, with_events, with_shifts
 
@@ -72,8 +72,8 @@ def test_rivals_find_what_is_plain_and_are_quiet_otherwise() -> None:
 def test_judged_is_one_slot_after_the_other() -> None:
     weeks = make(("access",), 2, seed=9)
     weeks.values[0, TRAINING + 30] *= 20
-    verdicts = judged(weeks.values[:, : TRAINING + 40])
+    verdicts = evaluated(weeks.values[:, : TRAINING + 40])
     assert verdicts[0, TRAINING + 30] == 1
     assert np.count_nonzero(verdicts) == 1
     weeks.values[:, TRAINING + 31 :] = np.nan  # what comes later does not matter
-    assert (judged(weeks.values[:, : TRAINING + 40])[:, : TRAINING + 31] == verdicts[:, : TRAINING + 31]).all()
+    assert (evaluated(weeks.values[:, : TRAINING + 40])[:, : TRAINING + 31] == verdicts[:, : TRAINING + 31]).all()

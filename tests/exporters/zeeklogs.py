@@ -15,8 +15,8 @@ import zstandard
 from dnsvigil.records import TRANSACTION
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
-from dnsvigil.sources.zeek.lines import Piece, split
-from dnsvigil.sources.zeek.log_types import DNS, Kind
+from dnsvigil.sources.zeek.lines import Chunk, split
+from dnsvigil.sources.zeek.log_types import DNS, LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.parser import Parser
 from dnsvigil.sources.zeek.reader import Batch, read_batches
@@ -116,7 +116,7 @@ class Taker:
         self._parser.close()
         self._connection.close()
 
-    def parse(self, pieces: list[Piece], kind: Kind = DNS, options: LogOptions = STOCK) -> Taken:
+    def parse(self, pieces: list[Chunk], kind: LogType = DNS, options: LogOptions = STOCK) -> Taken:
         """Parse pieces."""
         loaded = self._parser.load(kind, pieces, "zeek", options=options)
         columns = ", ".join(kind.record)
@@ -124,7 +124,7 @@ class Taker:
         assert len(rows) == loaded.records
         return Taken(rows, loaded.records + loaded.skipped.total(), loaded.skipped)
 
-    def take(self, data: bytes, kind: Kind = DNS, options: LogOptions = STOCK) -> Taken:
+    def take(self, data: bytes, kind: LogType = DNS, options: LogOptions = STOCK) -> Taken:
         """Cut and parse the content of a log."""
         pieces, _, skipped = split(data, None, kind, options)
         parsed = self.parse(pieces, kind, options) if pieces else Taken()

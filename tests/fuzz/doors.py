@@ -32,7 +32,7 @@ from dnsvigil.learning.default import default_model
 from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
 from dnsvigil.sources.blocklists.lists import DomainLists
-from dnsvigil.sources.netflow.follower import pending_file, resolve_handed
+from dnsvigil.sources.netflow.follower import pending_file, resolve_submitted
 from dnsvigil.sources.netflow.nfdump import NFDumpError
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
@@ -168,7 +168,7 @@ class FlowFiles(Door):
             good = write_flows(path.parent, self._begin - SLOT * self._good, dialogues(7), name="good")
             found = self._flows.ingest(replace(pending_file(good), settled=True))
             assert (found.flows, found.damage) == (14, None), "a good file beside the mutated ones is not read whole"
-            self._flows.settle()
+            self._flows.flush()
             self._flows.snapshot()
 
     def close(self) -> None:
@@ -223,9 +223,9 @@ class _Here:
             done.set_exception(error)
         return done
 
-    def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
+    def submit_files(self, files: list[tuple[Path, str | None]]) -> Future[None]:
         for path, _ in files:
-            assert resolve_handed(path, self.sources).is_relative_to(self.sources[0].path)
+            assert resolve_submitted(path, self.sources).is_relative_to(self.sources[0].path)
         return self.submit(lambda _: None)
 
 

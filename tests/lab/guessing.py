@@ -2,7 +2,7 @@
 
 One network: an attacker, a resolver (Unbound), and the authoritative server (NSD) of ``example.com``, whose answers
 do not get through while the attack lasts, so that there is time to guess. The attacker makes the resolver ask for a
-name that does not exist, and answers in the server's name with one id after another. At most MOST_FORGED packets.
+name that does not exist, and answers in the server's name with one id after another. At most MAX_FORGED packets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AUTHORITY = "203.0.113.53"
 ATTACKER = "203.0.113.66"
 PORT = 4053
 ZONE = "example.com"
-MOST_FORGED = 20_000
+MAX_FORGED = 20_000
 OPTIONS = {"DNSVigilPoisoning::resolvers": f"{{{RESOLVER}/32}}"}
 
 
@@ -35,7 +35,7 @@ class Attack:
     two_hundredth: float
 
 
-def make(folder: Path, *, forged: int = MOST_FORGED, quiet: int = 400) -> Attack:
+def make(folder: Path, *, forged: int = MAX_FORGED, quiet: int = 400) -> Attack:
     """Attack, after so many ordinary questions. Raises LabError where something does not work."""
     with Namespaces() as net:
         net.bridge("upstream")
@@ -50,7 +50,7 @@ def make(folder: Path, *, forged: int = MOST_FORGED, quiet: int = 400) -> Attack
         questions.write_text("".join(f"h{index}.{ZONE} A\n" for index in range(quiet)))
         net.call("attacker", ["dnsperf", "-s", RESOLVER, "-d", str(questions), "-c", "1", "-q", "1"])
         net.route("authority", "blackhole", f"{RESOLVER}/32")
-        words = [RESOLVER, str(PORT), AUTHORITY, ZONE, ATTACKER, str(min(forged, MOST_FORGED))]
+        words = [RESOLVER, str(PORT), AUTHORITY, ZONE, ATTACKER, str(min(forged, MAX_FORGED))]
         told = json.loads(net.call("attacker", program("forger", *words)))
         capture.stop()
         return Attack(capture.file, told["sent"], told["first"], told["two_hundredth"])

@@ -18,7 +18,7 @@ from .transactions import NOERROR, NXDOMAIN, Asked, Session, Transactions, escap
 
 _LONGEST_NAME = 253  # characters of a name as text, RFC 1035
 _LONGEST_LABEL = 63
-_MOST_QUERIES = 200  # a second, of a tunnel that is busy
+_MAX_QUERIES = 200  # a second, of a tunnel that is busy
 _PACKET = 40  # bytes at least that go up in one name, as an acknowledgement of TCP or a line typed
 _BASE32 = b"abcdefghijklmnopqrstuvwxyz012345"
 _BASE64 = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-0123456789+"
@@ -67,7 +67,7 @@ class _Wire:
         The rooms are the most bytes that a query and an answer hold.
         """
         end = self.now + phase.seconds
-        rate = min(1.25 * max(phase.up / up_room, phase.down / down_room), _MOST_QUERIES)
+        rate = min(1.25 * max(phase.up / up_room, phase.down / down_room), _MAX_QUERIES)
         up_owed = down_owed = 0.0
         while self.now < end:
             busy = rate * idle > 1

@@ -213,7 +213,7 @@ def verdict(exporter: str, anomalies: list[str] | None = None, **names: str) -> 
     }
 
 
-def judged(*verdicts: dict[str, Any]) -> Callable[[str, str, dict[str, str]], tuple[int, Any]]:
+def evaluated(*verdicts: dict[str, Any]) -> Callable[[str, str, dict[str, str]], tuple[int, Any]]:
     """Answers of a collector whose newest slot is complete."""
 
     def answer(method: str, path: str, query: dict[str, str]) -> tuple[int, Any]:
@@ -381,7 +381,7 @@ def test_an_alert_fires_on_the_collectors_verdicts_about_its_series(nfsen, colle
     if alert == "chosen":
         series = {"resolver": "*", "measure": ["clients", "query_packets"], "anomaly": ["drop", "shift_down"]}
         nfsen.pluginconf["alerts"] = {alert: series}
-    collector.answer = judged(found)
+    collector.answer = evaluated(found)
     answer = nfsen.call(("alert_condition", nfsen.alert(alert, 10)))
     assert answer.returned == [fires]
     assert f"alert {alert}, {TIMESLOT}, by collector: " in answer.log
@@ -392,7 +392,7 @@ def test_an_alert_fires_on_the_collectors_verdicts_about_its_series(nfsen, colle
 
 
 def test_a_slot_that_the_collector_still_reads_is_waited_for(nfsen, collector):
-    answer = judged(verdict("upstream1", ["spike"]))
+    answer = evaluated(verdict("upstream1", ["spike"]))
     collector.answer = lambda *asked: (404, {"complete": False}) if len(collector.asked) < 5 else answer(*asked)
     assert nfsen.call(("alert_condition", nfsen.alert("dns-change", 10))).returned == [1]
     assert len(collector.requests("/api/flows/verdicts")) > 2
@@ -402,7 +402,7 @@ def test_one_source_that_is_complete_is_enough_to_fire(nfsen, collector):
     def answer(method: str, path: str, query: dict[str, str]) -> tuple[int, Any]:
         if query.get("exporter") == "peer1":
             return 404, {"complete": False}
-        return judged(verdict("upstream1", ["spike"]))(method, path, query)
+        return evaluated(verdict("upstream1", ["spike"]))(method, path, query)
 
     collector.answer = answer
     call = nfsen.alert("dns-change", 10)
@@ -455,7 +455,7 @@ def test_without_a_collector_an_alerts_own_past_decides(nfsen, flows, past, fire
 
 
 def test_an_alert_of_another_filter_is_judged_by_its_own_flows(nfsen, collector):
-    collector.answer = judged(verdict("upstream1", ["spike"]))
+    collector.answer = evaluated(verdict("upstream1", ["spike"]))
     answer = nfsen.call(("alert_condition", nfsen.alert("mail", 1000, steady())))
     assert answer.returned == [0]
     assert not collector.requests("/api/flows/verdicts")
@@ -508,7 +508,7 @@ def test_no_shell_reads_a_name(nfsen, tmp_path):
 
 
 def test_an_alert_becomes_a_finding(nfsen, collector):
-    collector.answer = judged(verdict("upstream1", ["spike"]), verdict("peer1"))
+    collector.answer = evaluated(verdict("upstream1", ["spike"]), verdict("peer1"))
     averages = {f"avg{span}": {"flows": 10, "packets": 20, "bytes": 1000} for span in ("10m", "24h")}
     call = nfsen.alert("dns-change", 40, filter=["port in\n", "[53 853]\n"], state={**averages, "updated": 1})
     answer = nfsen.call(("alert_action", {"alert": "dns-change", "timeslot": TIMESLOT}))
@@ -538,7 +538,7 @@ def test_an_alert_becomes_a_finding(nfsen, collector):
 
 
 def test_an_alert_of_nfsens_own_conditions_becomes_a_finding(nfsen, collector):
-    collector.answer = judged()
+    collector.answer = evaluated()
     state = {"avg24h": {"flows": 10, "packets": 20, "bytes": 1000}}
     nfsen.alert("mail", 40, past={}, condition=["0:0:0:0:0:30:0"], state=state)
     nfsen.call(("alert_action", {"alert": "mail", "timeslot": TIMESLOT}))
@@ -549,7 +549,7 @@ def test_an_alert_of_nfsens_own_conditions_becomes_a_finding(nfsen, collector):
 
 
 def test_a_limit_that_is_passed_needs_no_past(nfsen, collector):
-    collector.answer = judged({**verdict("peer1", ["threshold"]), "baseline": None, "deviation": None})
+    collector.answer = evaluated({**verdict("peer1", ["threshold"]), "baseline": None, "deviation": None})
     nfsen.alert("dns-change", 40, state={"avg24h": {"flows": 41, "packets": 80, "bytes": 4000}})
     nfsen.call(("alert_action", {"alert": "dns-change", "timeslot": TIMESLOT}))
     assert collector.requests("/api/findings")[1][3]["score"] == 1
@@ -565,7 +565,7 @@ def test_a_finding_that_nobody_takes_is_in_the_log(nfsen, collector):
 
 
 def test_an_action_without_a_flow_file_is_a_finding_all_the_same(nfsen, collector):
-    collector.answer = judged()
+    collector.answer = evaluated()
     call = nfsen.alert("mail", 40)
     Path(call["alertfile"]).unlink()
     nfsen.call(("alert_action", {"alert": "mail", "timeslot": TIMESLOT}))

@@ -40,8 +40,8 @@ def iso(moment: datetime) -> str:
 
 def verdict(exporter: str = "border", measure: str = "packets", **parts: Any) -> dict[str, Any]:
     of = {} if "resolver" in parts else {"protocol": "udp", "service": "dns"}
-    judged = {"value": 9000.0, "baseline": 4000.0, "spread": 180.0, "deviation": 27.8, "anomalies": []}
-    return {"exporter": exporter, "measure": measure, **of, **judged, "history_seconds": 3 * WEEK, **parts}
+    evaluated = {"value": 9000.0, "baseline": 4000.0, "spread": 180.0, "deviation": 27.8, "anomalies": []}
+    return {"exporter": exporter, "measure": measure, **of, **evaluated, "history_seconds": 3 * WEEK, **parts}
 
 
 def points(hours: int = 24, spike: float = 9000.0) -> list[dict[str, Any]]:

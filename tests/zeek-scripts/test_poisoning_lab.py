@@ -17,7 +17,7 @@ from lab import fourresolvers, guessing, sensor
 from lab.namespaces import why_not
 
 SCRIPTS = ("poisoning", "open-resolver")
-MOST_ATTACKS = 8
+MAX_ATTACKS = 8
 FORGED_HOPS = 57  # time to live of the packets that the lab forges
 SIGNALS = (
     *("wrong_id", "wrong_port", "conflicting_answers", "unsolicited", "out_of_bailiwick", "forged_ns"),
@@ -40,11 +40,11 @@ def needs_zeek() -> None:
 def attack(tmp_path_factory: pytest.TempPathFactory) -> guessing.Attack:
     """An attack in which no guess is right: from then on what is forged is what the sensor knows of the server."""
     need(guessing.TOOLS)
-    for _ in range(MOST_ATTACKS):
+    for _ in range(MAX_ATTACKS):
         attack = guessing.make(tmp_path_factory.mktemp("guessing"))
         if not right_guesses(attack.pcap):
             return attack
-    pytest.fail(f"in each of {MOST_ATTACKS} attacks a guess was right")
+    pytest.fail(f"in each of {MAX_ATTACKS} attacks a guess was right")
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ class HasStore(Protocol):
 class Back(HasStore, Protocol):
     """The collector that runs behind the API; may be called from any thread."""
 
-    def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
+    def submit_files(self, files: list[tuple[Path, str | None]]) -> Future[None]:
         """Have flow files read, each with the exporter's name if that is known.
 
         Raises ``OSError`` for one that may not be.
@@ -286,7 +286,7 @@ class Api:
             _refuse(f"files: expected a list of at most {MAX_FILES:,}")
         files = [_file(each) for each in given]
         try:
-            future = self._back.hand_over(files)
+            future = self._back.submit_files(files)
         except OSError as error:
             _refuse(f"files: {error}")
         _wait(future)

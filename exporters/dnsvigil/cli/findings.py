@@ -15,8 +15,8 @@ from dnsvigil.system.terminal import counted, printable
 _LINE: Final = 100  # characters, where there is no terminal
 _LABEL: Final = 14  # characters
 _INDENT: Final = 4
-_MOST_LABEL: Final = 28
-_LEAST_TEXT: Final = 24
+_MAX_LABEL: Final = 28
+_MIN_TEXT: Final = 24
 
 
 def findings(options: argparse.Namespace, config: Config) -> int:
@@ -61,12 +61,12 @@ def show_finding(options: argparse.Namespace, config: Config) -> int:
     if not rows:
         return 0
     print("\nevidence")
-    label = min(max(len(name) for name, _ in rows), _MOST_LABEL)
+    label = min(max(len(name) for name, _ in rows), _MAX_LABEL)
     before, last = " " * (_INDENT + label + 2), None
     for name, text in rows:
         head = f"{'' if name == last else name:<{label}}"
         most = width() or len(before) + len(text)
-        print(f"{' ' * _INDENT}{head}  {wrapped(text, max(most, len(before) + _LEAST_TEXT), before).lstrip()}")
+        print(f"{' ' * _INDENT}{head}  {wrapped(text, max(most, len(before) + _MIN_TEXT), before).lstrip()}")
         last = name
     return 0
 

@@ -148,7 +148,7 @@ def _read_logs(
                 total.known.append(path)
             if not file.finished and cursor.whole_size == 0 and cursor.offset < file.size:
                 log.warning("%s: its end is still being written, or lacks a line end; it is left for later", path)
-        collector.settle()
+        collector.flush()
     store.set_aside.flush()
 
 
@@ -185,7 +185,7 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Tot
                 stack.close()
                 collector = stack.enter_context(closing(FlowCollector(store, config)))
                 yield path
-        collector.settle()
+        collector.flush()
         if collector.forgotten:
             log.warning(
                 "flows from before %s are counted, but are not kept: `store.retention` ends there", collector.forgotten

@@ -27,7 +27,7 @@ from dnsvigil.ingest.flows import FlowCollector
 from dnsvigil.ingest.isolation import ingest_rest
 from dnsvigil.records import utc_now
 from dnsvigil.sources.availability import Availability, Place
-from dnsvigil.sources.netflow.follower import FlowFollower, OutsideError, PendingFlows, resolve_handed
+from dnsvigil.sources.netflow.follower import FlowFollower, OutsideError, PendingFlows, resolve_submitted
 from dnsvigil.sources.netflow.nfdump import NFDumpError, NFDumpLimitError
 from dnsvigil.sources.netflow.tables import UnfinishedFileError
 from dnsvigil.sources.zeek.cursors import Cursors
@@ -177,14 +177,14 @@ class Daemon:
         """Have a task done by the thread that owns the store. Raises :class:`StoreError`."""
         return self._inbox.submit(task)
 
-    def hand_over(self, files: list[tuple[Path, str | None]]) -> Future[None]:
+    def submit_files(self, files: list[tuple[Path, str | None]]) -> Future[None]:
         """Have flow files read; once the future is done, they are even if the collector is killed.
 
         Raises ``OSError`` for one that is no regular file below a folder that the configuration names.
         """
         sources = self._config.sources.netflow
-        resolved = [(resolve_handed(path, sources), exporter) for path, exporter in files]
-        return self._inbox.submit(lambda _: self._flows.hand_over(resolved) if self._flows else None)
+        resolved = [(resolve_submitted(path, sources), exporter) for path, exporter in files]
+        return self._inbox.submit(lambda _: self._flows.submit_files(resolved) if self._flows else None)
 
     @property
     def _store(self) -> Store:
@@ -324,8 +324,8 @@ class Daemon:
         with self._store.transaction():
             since = float(self._store.meta("following_flows_since", repr(time.time())))
         follower = FlowFollower(self._config.sources.netflow, since, collector.known_files())
-        for path, exporter in collector.handed().items():
-            follower.hand_over(path, exporter)
+        for path, exporter in collector.submitted().items():
+            follower.submit_files(path, exporter)
         return follower
 
     def _take_turn(self, flows: "_FlowReading") -> bool:
@@ -420,13 +420,13 @@ class _FlowReading:
         self._said: dict[Path, str] = {}  # what was logged of a file that could not be read yet
         self._reported: set[tuple[str, str]] = set()  # exporter or folder, and reason of skipped flows
         self._paused = self._published = self._quiet = float("-inf")
-        self._unjudged = self._unpublished = True
+        self._unevaluated = self._unpublished = True
 
-    def hand_over(self, files: Sequence[tuple[Path, str | None]]) -> None:
+    def submit_files(self, files: Sequence[tuple[Path, str | None]]) -> None:
         """Have files read wherever they lie. Raises :class:`StoreError`."""
-        self._collector.hand_over(files)
+        self._collector.submit_files(files)
         for path, exporter in files:
-            self._follower.hand_over(path, exporter)
+            self._follower.submit_files(path, exporter)
 
     def step(self, changed: bool) -> bool:
         """Read the next file, or judge the series when there is none; return whether there was a file.
@@ -441,9 +441,9 @@ class _FlowReading:
         due = self._due()
         if due:
             self._read(due[0])
-        elif self._unjudged:
-            self._unjudged = False
-            self._unpublished = self._collector.settle() or self._unpublished
+        elif self._unevaluated:
+            self._unevaluated = False
+            self._unpublished = self._collector.flush() or self._unpublished
         if self._unpublished and (len(due) <= 1 or time.monotonic() - self._published > _PUBLISH_SECONDS):
             self._publish()
             self._published, self._unpublished = time.monotonic(), False
@@ -497,7 +497,7 @@ class _FlowReading:
             if found.untimely and not reasons <= self._reported:
                 log.warning("%s: %s; the next for the same reason are only counted", file.path, found.untimely)
                 self._reported |= reasons
-            self._unjudged = self._unpublished = True
+            self._unevaluated = self._unpublished = True
 
     def _leave(self, file: PendingFlows) -> None:
         """Take a file that is set aside as one that need not be read, until it changes."""

@@ -50,7 +50,7 @@ class Detector(ABC):
     """The name in metrics and findings: letters, digits, - and _."""
 
     reads: ClassVar[Sequence[str]]
-    """The tables of the store that :meth:`judge` asks; docs/detectors lists what there are."""
+    """The tables of the store that :meth:`evaluate` asks; docs/detectors lists what there are."""
 
     every: ClassVar[timedelta] = timedelta(minutes=1)
     """The event time between two judgements."""
@@ -59,7 +59,7 @@ class Detector(ABC):
     def __init__(self, context: Context) -> None: ...
 
     @abstractmethod
-    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+    def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return who is anomalous at ``now``, the event time, UTC without a zone.
 
         ``read(query, *bound)`` returns the rows of a DuckDB query. Where a table is by the hour, its rows with

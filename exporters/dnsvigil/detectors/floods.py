@@ -34,7 +34,7 @@ _SHOWN: Final = 6  # samples
 _COUNTER: Final = re.compile(r"[0-9a-f]{1,6}")
 _DATA: Final = 9  # characters of a label at least that may hold data beside a counter
 _BEGINNING: Final = 3  # characters that all names of a session begin with
-_LEAST_SAMPLES: Final = 4
+_MIN_SAMPLES: Final = 4
 _MOST: Final = 0.75  # of the samples
 
 
@@ -85,7 +85,7 @@ def way_back(row: Row) -> bool:
 
 def has_structure(names: Sequence[str]) -> bool:
     """Tell whether names carry data in order: beside a counter, or behind a beginning that all have."""
-    if len(names) < _LEAST_SAMPLES:
+    if len(names) < _MIN_SAMPLES:
         return False
     numbered = 0
     for name in names:

@@ -33,7 +33,7 @@ class DetectorHealth:
     runs: int = 0
     failures: int = 0  # runs that ended in an error
     seconds: float = 0.0  # that all runs took
-    judged: datetime | None = None  # event time of the last run that did not fail
+    evaluated: datetime | None = None  # event time of the last run that did not fail
     counts: Mapping[str, int] = field(default_factory=dict)
     model_time: datetime | None = None
     histogram: tuple[int, ...] = (0,) * (len(SCORE_BOUNDS) + 1)  # scores in each bucket
@@ -54,7 +54,7 @@ class _Running:
         self._runs = self._failures = 0
         self._seconds = self._score_sum = 0.0
         self._histogram = [0] * (len(SCORE_BOUNDS) + 1)
-        self._judged: datetime | None = None
+        self._evaluated: datetime | None = None
         self._failed = ""
         self._thresholds = context.config.detectors.thresholds
         self._latest: Sequence[Anomaly] = ()
@@ -71,7 +71,7 @@ class _Running:
         begin, every = datetime.min, self.detector.every
         return (now - begin) // every > (self._asked - begin) // every
 
-    def judge(self, read: Read, now: datetime, apart: bool) -> list[Finding]:
+    def evaluate(self, read: Read, now: datetime, apart: bool) -> list[Finding]:
         """Return the findings at ``now``, which may be ``apart`` from the times that go on."""
         if self.detector is None:
             return []
@@ -80,7 +80,7 @@ class _Running:
         start = time.perf_counter()
         try:
             # A finding is checked as it is made.
-            said = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.judge(read, now)]
+            said = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.evaluate(read, now)]
         except Exception as error:
             self._failures += 1
             self._fail(error, "failed")
@@ -88,7 +88,7 @@ class _Running:
         finally:
             self._seconds += time.perf_counter() - start
         self._failed = ""
-        self._judged = self._judged if apart else now
+        self._evaluated = self._evaluated if apart else now
         for anomaly, _ in said:
             self._histogram[bisect_left(SCORE_BOUNDS, anomaly.score)] += 1
             self._score_sum += anomaly.score
@@ -115,7 +115,7 @@ class _Running:
             self._runs,
             self._failures,
             self._seconds,
-            self._judged,
+            self._evaluated,
             counts,
             model_time,
             tuple(self._histogram),
@@ -137,13 +137,13 @@ class Runner:
         self._top = context.config.detectors.top
         self._running = [_Running(entry, context) for entry in detectors]
 
-    def judge(self, read: Read, now: datetime, *, last: bool = False, apart: bool = False) -> list[Finding]:
+    def evaluate(self, read: Read, now: datetime, *, last: bool = False, apart: bool = False) -> list[Finding]:
         """Let those that are due judge at ``now``, the event time; all, where it is the ``last`` time.
 
         All judge, too, where ``now`` is ``apart`` from event time. Returns what they find.
         """
         due = [each for each in self._running if last or apart or each.is_due(now)]
-        return [found for each in due for found in each.judge(read, now, apart)]
+        return [found for each in due for found in each.evaluate(read, now, apart)]
 
     def scores(self) -> list[Score]:
         """Return the highest scores of the last runs."""

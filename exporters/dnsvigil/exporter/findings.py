@@ -17,7 +17,7 @@ from dnsvigil.store.findings import STATES, Finding
 SHOWN_LISTS = 100
 """Lists that stand by themselves; the rest together are ``other``."""
 
-_MOST_PROBLEMS = 10  # of a detector
+_MAX_PROBLEMS = 10  # of a detector
 _LONGEST_LABEL = 255  # characters
 
 
@@ -122,7 +122,7 @@ class DetectionMetrics(PrometheusCollector):
             "dnsvigil_detector_last_run_timestamp_seconds",
             "The event time of the last successful detector run.",
             ["detector"],
-            (([each.name], unix_time(each.judged)) for each in detectors if each.judged),
+            (([each.name], unix_time(each.evaluated)) for each in detectors if each.evaluated),
         )
         yield gauge(
             "dnsvigil_model_timestamp_seconds",
@@ -178,7 +178,7 @@ def _label(file: ListFile, number: int) -> str:
 
 
 def _problems(detector: DetectorHealth) -> list[str]:
-    return list(dict.fromkeys(problem[:_LONGEST_LABEL] for problem in detector.problems))[:_MOST_PROBLEMS]
+    return list(dict.fromkeys(problem[:_LONGEST_LABEL] for problem in detector.problems))[:_MAX_PROBLEMS]
 
 
 def _domain(finding: Finding) -> str:

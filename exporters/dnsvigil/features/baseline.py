@@ -23,7 +23,7 @@ HISTORY_DAYS: Final = 28
 HISTORY_SLOTS: Final = HISTORY_DAYS * DAY_SLOTS
 """Slots before the judged one that are looked at."""
 
-JUDGED_ANOMALIES: Final = FLOW_ANOMALIES[:4]
+EVALUATED_ANOMALIES: Final = FLOW_ANOMALIES[:4]
 """What the columns of :attr:`Judgement.anomalies` stand for."""
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ _CHANGED: Final = 1.5  # times the level: days of this week that differ by more 
 
 _LIMIT: Final = {"spike": 5.5, "drop": 4.5, "shift": 4.0}  # spreads
 _ALIKE: Final = 4.0  # the same day of the week counts so many times another of its kind
-_LEAST_DAYS: Final = 2
+_MIN_DAYS: Final = 2
 _RELATIVE_FLOOR: Final = 0.03  # of the baseline; smaller changes do not matter
 _STRANGE_FLOOR: Final = 0.2  # while this day of the week has not been seen, or few hours twice
 _PAIRED_HOURS: Final = 168
@@ -48,8 +48,8 @@ _SPARSE: Final = 0.5  # zeros among the slots, from where on the time of the day
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """The result of :func:`judge`: arrays with a row for each series, NaN where nothing is known."""
+class Evaluation:
+    """The result of :func:`evaluate`: arrays with a row for each series, NaN where nothing is known."""
 
     value: Floats
     """The judged slot's, in the unit of the series, as the next two."""
@@ -65,7 +65,7 @@ class Judgement:
     """[series, 4]: :data:`JUDGED_ANOMALIES`."""
 
 
-def judge(history: ArrayLike, slot: int, unit: ArrayLike = 1.0) -> Judgement:
+def evaluate(history: ArrayLike, slot: int, unit: ArrayLike = 1.0) -> Evaluation:
     """Judge the last column of ``history``.
 
     ``history`` is [series, HISTORY_SLOTS + 1], oldest slot first, NaN where there is no data. ``slot`` is the begin of
@@ -80,10 +80,10 @@ def judge(history: ArrayLike, slot: int, unit: ArrayLike = 1.0) -> Judgement:
     if past.ndim != 2 or past.shape[1] != HISTORY_SLOTS + 1:
         raise ValueError(f"the history must be [series, {HISTORY_SLOTS + 1}], not {list(past.shape)}")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _judge(past, slot, np.broadcast_to(np.asarray(unit, dtype=np.float64), past.shape[:1]))
+        return _evaluate(past, slot, np.broadcast_to(np.asarray(unit, dtype=np.float64), past.shape[:1]))
 
 
-def _judge(past: Floats, slot: int, unit: Floats) -> Judgement:
+def _evaluate(past: Floats, slot: int, unit: Floats) -> Evaluation:
     value = past[:, -1].copy()
     columns, weekdays, today = _same_time(slot)
     near = past[:, columns.clip(0, HISTORY_SLOTS)]  # [series, day, slot up to the one after], the judged day first
@@ -119,7 +119,7 @@ def _judge(past: Floats, slot: int, unit: Floats) -> Judgement:
     within = _aside(off[:, 1:] - lasting[:, 1:, None], side) + _CARRIED * np.abs(lasting[:, 0])
     floors = [relative, counted, np.where(side > 0, reached / 4, 0)]
     spread = few * np.max([np.fmin(between, within), *floors], axis=0)  # within is NaN where the last hour is
-    learning = days < _LEAST_DAYS
+    learning = days < _MIN_DAYS
     deviation = np.where(learning, np.nan, (value - baseline) / spread)
     highest = np.fmax.reduce(beside, axis=1)
     over = np.where(learning, np.nan, (value - highest) / spread * (baseline + soft[:, 0]) / (highest + soft[:, 0]))
@@ -131,7 +131,7 @@ def _judge(past: Floats, slot: int, unit: Floats) -> Judgement:
     shift[learning | ~(off[:, 0, -1] * side > np.abs(lasting[:, 0]) / 2)] = np.nan  # it is over, or was never
 
     up, down = shift > _LIMIT["shift"], shift < -_LIMIT["shift"]
-    return Judgement(
+    return Evaluation(
         value=value,
         baseline=np.where(learning, np.nan, baseline),
         spread=np.where(learning, np.nan, spread),
@@ -157,7 +157,7 @@ def _weights(seen: Bools, weekdays: NDArray[np.intp], today: int) -> Floats:
     kind = (weekdays >= 5) == (today >= 5)
     weights = np.broadcast_to(np.where(weekdays == today, _ALIKE, kind * 1.0), seen.shape).copy()
     if today >= 5:
-        weights[(seen & kind).sum(axis=1) < _LEAST_DAYS] = 1
+        weights[(seen & kind).sum(axis=1) < _MIN_DAYS] = 1
     return weights
 
 

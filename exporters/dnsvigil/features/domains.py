@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import tldextract
 
-_MOST_LABELS: Final = 8  # no rule of the list is longer
+_MAX_LABELS: Final = 8  # no rule of the list is longer
 
 
 @cache
@@ -52,7 +52,7 @@ def registered_domains(names: ir.Table, suffixes: ir.Table) -> ir.Table:
 
     ``suffixes`` has the rows of :func:`public_suffixes` as ``suffix`` and ``kind``.
     """
-    tail = tails(names, _MOST_LABELS + 1)
+    tail = tails(names, _MAX_LABELS + 1)
     matched = tail.left_join(suffixes, tail.tail == suffixes.suffix)
     beyond = (matched.kind == "wildcard") & (matched.labels < matched.total)
     lengths = matched.group_by("key").agg(

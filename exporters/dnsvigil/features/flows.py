@@ -24,7 +24,7 @@ from dnsvigil.features.servers import address_kind, broadcast_addresses
 from dnsvigil.features.summaries import SKETCH_SIZE, smallest
 from dnsvigil.records import DNS_FLOW, OTHER
 
-MOST_HOSTS: Final = 1000
+MAX_HOSTS: Final = 1000
 """How many own hosts are kept for a file: those with the most bytes in answers."""
 
 DNS_PORT: Final = 53
@@ -104,7 +104,7 @@ def clients(pairs: ir.Table, shown: ir.Table, file: ir.Table) -> ir.Table:
 def hosts(pairs: ir.Table, networks: Sequence[str], file: ir.Table) -> ir.Table:
     """Return what each ``host`` in the networks answers, from port 53, to how many ``peers`` outside of them.
 
-    Those ``MOST_HOSTS`` with most bytes in answers; none where there are no networks.
+    Those ``MAX_HOSTS`` with most bytes in answers; none where there are no networks.
     """
     t = pairs.filter(
         (pairs.server_port == DNS_PORT)
@@ -114,7 +114,7 @@ def hosts(pairs: ir.Table, networks: Sequence[str], file: ir.Table) -> ir.Table:
     )
     sums = {name: _sum(t, name) for name in ("response_flows", "response_packets", "response_bytes", "query_bytes")}
     counted = t.group_by(host=t.server).agg(**sums, peers=t.client.nunique())
-    return labelled(counted.order_by(ibis.desc("response_bytes"), "host").limit(MOST_HOSTS), file)
+    return labelled(counted.order_by(ibis.desc("response_bytes"), "host").limit(MAX_HOSTS), file)
 
 
 def _sum(pairs: ir.Table, name: str) -> ir.IntegerValue:

@@ -23,13 +23,13 @@ from dnsvigil.store.findings import Read
 LEAST: Final = 4
 """How many failing domains in a row make a client suspicious."""
 
-MOST_CLIENTS: Final = 2000
+MAX_CLIENTS: Final = 2000
 """Clients that are looked at, those with the most in a row; the same for listed traffic."""
 
-MOST_MEETINGS: Final = 20
+MAX_MEETINGS: Final = 20
 """Domains at which clients meet that are looked at."""
 
-MOST_DOMAINS: Final = 300
+MAX_DOMAINS: Final = 300
 """Domains of a client that fail, and such that do not, that are looked at: the newest."""
 
 _NEARLY: Final = 0.8
@@ -99,7 +99,7 @@ def bursts(recent: ir.Table) -> ir.Table:
     t = t.mutate(slot=ibis.array([slot, slot - 1])).unnest("slot")
     t = t.group_by("client", "slot").agg(domains=t.count(), last=t["last"].max())
     t = t.group_by("client").agg(most=t.domains.max(), domains=t.domains.sum(), last=t["last"].max())
-    t = t.filter(t.most >= LEAST).order_by(ibis.desc("most"), "client").limit(MOST_CLIENTS)
+    t = t.filter(t.most >= LEAST).order_by(ibis.desc("most"), "client").limit(MAX_CLIENTS)
     return t.select("client", "domains", "last")
 
 
@@ -121,7 +121,7 @@ def visits(recent: ir.Table, chosen: ir.Table) -> ir.Table:
     own = ibis.window(group_by=["client", "fails"], order_by=[ibis.desc("last"), "domain"])
     whole = ibis.window(group_by=["client", "fails"])
     t = t.mutate(place=ibis.row_number().over(own), total=t.count().over(whole))
-    return t.filter(t.place < MOST_DOMAINS).select(
+    return t.filter(t.place < MAX_DOMAINS).select(
         "client", "domain", "queries", "failures", "text", "first", "last", "active", "total", "sample", "addresses"
     )
 
@@ -158,7 +158,7 @@ def meetings(recent: ir.Table) -> ir.Table:
     t = t.group_by("domain").agg(all=t.count(), clients=t.client.collect(where=met).sort(), number=met.sum())
     t = t.filter((t.number >= 3) & (t.number >= _NEARLY * t["all"])).cross_join(usual)
     t = t.mutate(ratio=t.number * (t.number / (t["all"] * t.usual)).ln())
-    return t.order_by(ibis.desc("ratio"), "domain").limit(MOST_MEETINGS).select("domain", "clients")
+    return t.order_by(ibis.desc("ratio"), "domain").limit(MAX_MEETINGS).select("domain", "clients")
 
 
 def floods(recent: ir.Table) -> ir.Table:
@@ -180,7 +180,7 @@ def floods(recent: ir.Table) -> ir.Table:
         first=t.first_seen.min(),
         last=t.last_seen.max(),
     )
-    t = t.order_by(ibis.desc("queries"), "client").limit(MOST_CLIENTS)
+    t = t.order_by(ibis.desc("queries"), "client").limit(MAX_CLIENTS)
     t = t.left_join(top, "client")
     return t.select("client", "queries", "failures", "names", "first", "last", "domain")
 
@@ -196,7 +196,7 @@ def hits(recent: ir.Table) -> ir.Table:
         addresses=recent.addresses.first(where=recent.addresses.length() > 0),
     )
     t = t.mutate(clients=t.count().over(ibis.window(group_by="entry")))
-    return t.order_by("clients", ibis.desc("queries"), "client", "entry").limit(MOST_CLIENTS)
+    return t.order_by("clients", ibis.desc("queries"), "client", "entry").limit(MAX_CLIENTS)
 
 
 class Infections:

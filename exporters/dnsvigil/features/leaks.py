@@ -24,16 +24,16 @@ COUNTS: Final = (
 )  # fmt: skip
 """What is summed up, as records.UNUSUAL has it."""
 
-MOST_DOMAINS: Final = 2000
+MAX_DOMAINS: Final = 2000
 """How many domains are returned: those that carry most."""
 
-MOST_CLIENTS: Final = 20
+MAX_CLIENTS: Final = 20
 """How many clients of a domain are listed one by one: those that carry most."""
 
 Row = dict[str, Any]
 
-_LEAST_ROW: Final = 8  # octets of labels, or more of answers; most rows, a few short labels each, have less
-_LEAST_ANSWERS: Final = 64
+_MIN_ROW: Final = 8  # octets of labels, or more of answers; most rows, a few short labels each, have less
+_MIN_ANSWERS: Final = 64
 
 _RECENT: Final = recent_hours("unusual", since=">")
 
@@ -50,7 +50,7 @@ def texts_of_most(text, value, count):  # type: ignore[no-untyped-def]
 
 def carriers(recent: ir.Table) -> ir.Table:
     """Return the sums of each ``domain``, and an upper bound of the octets that it ``carried``."""
-    much = (recent.label_bytes >= _LEAST_ROW) | ((recent.text_names > 0) & (recent.answer_bytes >= _LEAST_ANSWERS))
+    much = (recent.label_bytes >= _MIN_ROW) | ((recent.text_names > 0) & (recent.answer_bytes >= _MIN_ANSWERS))
     t = recent.filter(recent.domain.notin([FLOOD, SINGLE_LABEL]) & much)
     t = t.group_by("domain").agg(**{name: t[name].sum() for name in COUNTS})
     text = t.text_names / t.names.nullif(0).cast("float64")
@@ -58,7 +58,7 @@ def carriers(recent: ir.Table) -> ir.Table:
 
 
 def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
-    """Return the sums of each ``client`` in each of ``domains.domain``, of the ``MOST_CLIENTS`` that carry most.
+    """Return the sums of each ``client`` in each of ``domains.domain``, of the ``MAX_CLIENTS`` that carry most.
 
     Beside the sums: ``clients``, all that asked for new names in the domain; ``active``, the minutes in which there
     was something; ``young`` as records.UNUSUAL; ``first_seen``, ``last_seen``; ``samples``, of every hour.
@@ -67,7 +67,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     # First who they are, without what takes memory for each of those that are many.
     pairs = t.group_by("client", "domain").agg(weight=(t.label_bytes + t.answer_bytes).sum().cast("int64"))
     most = pairs.group_by("domain").agg(
-        clients=pairs.count(), client=texts_of_most(pairs.client, pairs.weight, MOST_CLIENTS)
+        clients=pairs.count(), client=texts_of_most(pairs.client, pairs.weight, MAX_CLIENTS)
     )
     t = t.inner_join(most.unnest("client"), ["client", "domain"])
     hourly = t.group_by("hour", "client", "domain", "clients").agg(
@@ -98,7 +98,7 @@ class Leaks:
         recent = unusual_table("recent")
         chosen = ibis.table({"domain": "string"}, name="chosen")
         self._carriers = _Query(
-            carriers(recent), order=f"WHERE carried >= $3 ORDER BY carried DESC, domain LIMIT {MOST_DOMAINS}"
+            carriers(recent), order=f"WHERE carried >= $3 ORDER BY carried DESC, domain LIMIT {MAX_DOMAINS}"
         )
         self._carried = _Query(
             carried(recent, chosen), "chosen AS (SELECT unnest($3::VARCHAR[]) AS domain)", "ORDER BY domain, client"

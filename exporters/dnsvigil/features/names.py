@@ -37,7 +37,7 @@ _RHYTHM: Final = 5  # kinds in a row
 
 _SHORTEST_WORD: Final = 2
 _LONGEST_WORD: Final = 14
-_MOST_WORDS: Final = 30_000
+_MAX_WORDS: Final = 30_000
 _UNKNOWN: Final = np.float32(-7.5)  # natural logarithm: a character that is in no word costs about a rare word's share
 _NO_WORD: Final = np.float32(-16)  # less than the rarest word's
 _WORD: Final = re.compile(rf"[a-z]{{{_SHORTEST_WORD},{_LONGEST_WORD}}}")
@@ -187,7 +187,7 @@ def _words(labels: Sequence[str], prose: Iterable[str]) -> tuple[list[str], NDAr
                     anywhere.update((head, tail))
                     first[head] += 1
                     last[tail] += 1
-    ranked = sorted(anywhere.items(), key=lambda item: (-item[1], item[0]))[:_MOST_WORDS]
+    ranked = sorted(anywhere.items(), key=lambda item: (-item[1], item[0]))[:_MAX_WORDS]
     found = [word for word, count in ranked if count > 1]
     known = set(found)
     found += [word for word in sorted(prose) if word not in known and _WORD.fullmatch(word)]

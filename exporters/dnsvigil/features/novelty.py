@@ -12,7 +12,7 @@ Times = NDArray[np.int64]  # microseconds since the epoch, UTC
 YOUNG_FOR: Final = 24 * 3600 * 10**6
 """How long a domain counts as newly observed after its first query, in microseconds."""
 
-MOST_YOUNG: Final = 1_000_000
+MAX_YOUNG: Final = 1_000_000
 """How many newly observed domains are remembered, in 24 bytes each."""
 
 POPULAR_BITS: Final = 40
@@ -81,7 +81,7 @@ class YoungDomains:
 
     def add(self, hashes: Hashes, first_seen: Times) -> int:
         """Take new domains, ascending and none that is there, while there is room; return how many of the first."""
-        room = max(MOST_YOUNG - len(self), 0)
+        room = max(MAX_YOUNG - len(self), 0)
         taken, since = hashes[:room], first_seen[:room]
         places = np.searchsorted(self._hashes, taken)
         self._hashes = np.insert(self._hashes, places, taken)

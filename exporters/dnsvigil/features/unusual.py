@@ -26,7 +26,7 @@ SINGLE_LABEL: Final = "."
 COLUMNS: Final = ["ts", "client", "qname", "qtype", "rcode", "answers"]
 """The columns of the transaction record that are needed."""
 
-_MOST_ADDRESSES: Final = 4
+_MAX_ADDRESSES: Final = 4
 _ADDRESS: Final = r"^([0-9.]{7,15}|[0-9a-f:]*:[0-9a-f:.]*)$"
 _NXDOMAIN: Final = 3
 _MAIL_POLICY: Final = (
@@ -267,7 +267,7 @@ def _part(rows: ir.Table, **values: ir.Value) -> ir.Table:
 def _addresses(answers: ir.ArrayColumn) -> ir.ArrayValue:
     """Return the addresses of one of the records with answers."""
     found = answers.arbitrary().filter(lambda answer: answer.re_search(_ADDRESS))
-    return found[:_MOST_ADDRESSES]
+    return found[:_MAX_ADDRESSES]
 
 
 def _hash(kind: str | ir.StringValue, text: ir.StringValue) -> ir.IntegerValue:

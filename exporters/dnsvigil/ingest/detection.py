@@ -22,10 +22,10 @@ from dnsvigil.store.store import Store
 
 log = logging.getLogger(__name__)
 
-MOST_DOMAINS: Final = 5_000
+MAX_DOMAINS: Final = 5_000
 """How many newly observed domains of a client are kept in an hour; queries beyond are only counted."""
 
-MOST_NAMES: Final = 50_000
+MAX_NAMES: Final = 50_000
 """So many new names of a client are known in an hour."""
 
 _LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
@@ -67,10 +67,10 @@ class Detection:
         self._tables = UnusualTables(store, config.store.max_size)
         store.create(_SCORES)
         with store.transaction():
-            self._judged = datetime.fromisoformat(store.meta("judged", datetime.min.isoformat()))
+            self._evaluated = datetime.fromisoformat(store.meta("judged", datetime.min.isoformat()))
         self._apart: set[datetime] = set()  # ends of hours that are still to be judged beside event time
-        self._judged_apart = time.monotonic()
-        self._unjudged = False  # whether anything came after the last judgement
+        self._evaluated_apart = time.monotonic()
+        self._unevaluated = False  # whether anything came after the last judgement
         lists = config.detectors.lists
         self._lists = None if lists is None else DomainLists(lists, set_aside=store.set_aside)
         self._missing: list[ListFile] = []
@@ -120,11 +120,11 @@ class Detection:
         both = "(SELECT hour FROM sum_unusual UNION ALL SELECT hour FROM sum_listed)"
         rows = dict(self._store.rows(f"SELECT hour, count(*) FROM {both} GROUP BY ALL"))
         self._touched = set(rows)
-        self._unjudged = self._unjudged or bool(rows)
+        self._unevaluated = self._unevaluated or bool(rows)
         self._unmerged += sum(rows.values())
         self._open_hours |= self._touched
 
-    def pass_time(self, before: datetime, newest: datetime) -> None:
+    def advance(self, before: datetime, newest: datetime) -> None:
         """Do what is due as event time moves on, in the batch's transaction: merge, forget, count who asks too much."""
         hour = _hour(newest)
         closed = {each for each in self._open_hours if each + _HOUR + _LATE < newest}
@@ -135,12 +135,12 @@ class Detection:
         if hour > before:
             self._drop("rows", self._tables.forget(newest))
             self._watcher.forget(newest - KEPT_FOR)
-        busy = self._tables.busiest(hour, MOST_DOMAINS, MOST_NAMES)
+        busy = self._tables.busiest(hour, MAX_DOMAINS, MAX_NAMES)
         if busy != self._busy:
             self._watcher.set_busy(busy)
             self._busy = busy
 
-    def judge(self, newest: datetime) -> None:
+    def evaluate(self, newest: datetime) -> None:
         """Let the detectors judge, after the batch: at ``newest``, and before at each end of an hour that had more.
 
         Hours that were passed long ago, or that a clock that is wrong has begun too early, are judged beside that.
@@ -148,21 +148,21 @@ class Detection:
         """
         ends = [hour + _HOUR for hour in sorted(self._touched)]
         self._touched = set()
-        self._apart |= {end for end in ends if end <= min(self._judged, newest - _HOUR) or end > newest + _HOUR}
-        for now in [*(end for end in ends if self._judged < end < newest), newest]:
-            if _steps(self._judged, _MINUTE) < _steps(now, _MINUTE):
-                self._judge_at(now)
+        self._apart |= {end for end in ends if end <= min(self._evaluated, newest - _HOUR) or end > newest + _HOUR}
+        for now in [*(end for end in ends if self._evaluated < end < newest), newest]:
+            if _steps(self._evaluated, _MINUTE) < _steps(now, _MINUTE):
+                self._evaluate_at(now)
         # Live, a few records that are late make no judgement with each batch.
-        if time.monotonic() - self._judged_apart > _APART_SECONDS or newest < utc_now() - _HOUR:
-            self._judge_apart()
+        if time.monotonic() - self._evaluated_apart > _APART_SECONDS or newest < utc_now() - _HOUR:
+            self._evaluate_apart()
 
-    def settle(self, newest: datetime) -> None:
-        """Do what else is done as time passes, for when no more will come. Raises as :meth:`judge` does."""
+    def flush(self, newest: datetime) -> None:
+        """Do what else is done as time passes, for when no more will come. Raises as :meth:`evaluate` does."""
         with self._store.transaction():
             self._merge(self._open_hours)
-        self._judge_apart()
-        if self._judged < newest or self._unjudged:
-            self._judge_at(newest, last=True)
+        self._evaluate_apart()
+        if self._evaluated < newest or self._unevaluated:
+            self._evaluate_at(newest, last=True)
 
     def snapshot(self) -> DetectionSnapshot:
         """Return how it stands now."""
@@ -175,18 +175,18 @@ class Detection:
         self._open_hours = self._open_hours - hours
         self._unmerged = 0
 
-    def _judge_apart(self) -> None:
+    def _evaluate_apart(self) -> None:
         for end in sorted(self._apart):
-            self._judge_at(end, apart=True)
+            self._evaluate_at(end, apart=True)
         self._apart.clear()
-        self._judged_apart = time.monotonic()
+        self._evaluated_apart = time.monotonic()
 
-    def _judge_at(self, now: datetime, *, last: bool = False, apart: bool = False) -> None:
+    def _evaluate_at(self, now: datetime, *, last: bool = False, apart: bool = False) -> None:
         if self._runner is None:
             # Not before there is something to judge: to load what detectors need takes a second.
             self._runner = Runner(self._detectors, Context(self._state, self._config))
         self._store.use_one_thread(True)  # what a detector adds up needs as much memory for each of them
-        found = self._runner.judge(self._read, now, last=last, apart=apart)
+        found = self._runner.evaluate(self._read, now, last=last, apart=apart)
         self._scores = self._runner.scores()
         with self._store.transaction():
             for finding in found:
@@ -197,7 +197,7 @@ class Detection:
             if not apart:
                 self._store.rows("UPDATE meta SET value = ? WHERE key = 'judged'", now.isoformat())
         if not apart:
-            self._judged, self._unjudged = now, False
+            self._evaluated, self._unevaluated = now, False
         self._rows = self._tables.count()
         self._reload()
 

@@ -16,7 +16,7 @@ from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.summaries import SUMMARIES, Summarizer
 from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import CAPTURE, OTHER, SIGNALS, utc_now
-from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, OPEN_RESOLVERS, PDNS, POISONINGS, Kind
+from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, OPEN_RESOLVERS, PDNS, POISONINGS, LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findings_in
@@ -188,7 +188,7 @@ class Collector:
         found = self.put(batch)
         if batch.kind is DNS and self._detection and self._newest:
             try:
-                self._detection.judge(self._newest)
+                self._detection.evaluate(self._newest)
             except StoreError:
                 raise
             except Exception as error:  # the batch is in the store by now
@@ -201,16 +201,16 @@ class Collector:
         ingested, skipped = 0, batch.skipped
         remarks: list[str] = []
         minutes: list[Minute] = []
-        self._store.use_one_thread(sum(len(piece.body) for piece in batch.pieces) < _SMALL)
+        self._store.use_one_thread(sum(len(chunk.body) for chunk in batch.chunks) < _SMALL)
         # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
         with self._store.errors():
-            if batch.pieces:
+            if batch.chunks:
                 columns = self._columns if kind is DNS else None
                 # Of the other logs the counters are what matters, and passive DNS forgets by itself.
                 keeps_time = self._newest if kind is DNS else None
                 oldest = keeps_time and keeps_time - timedelta(seconds=self._bounds.retention)
                 loaded = self._parser.load(
-                    kind, batch.pieces, batch.cursor.sensor, columns, oldest=oldest, options=batch.options
+                    kind, batch.chunks, batch.cursor.sensor, columns, oldest=oldest, options=batch.options
                 )
                 ingested, skipped = loaded.records, skipped + loaded.skipped
                 remarks = _remarks(kind, batch, loaded)
@@ -224,17 +224,17 @@ class Collector:
             self._store.put_cursor(batch.cursor)
             if time and self._time.newest:
                 self._add(kind)
-                self._unmerged += sum(len(piece.body) for piece in batch.pieces) if kind is PDNS else 0
-                self._pass_time(self._time.newest)
+                self._unmerged += sum(len(chunk.body) for chunk in batch.chunks) if kind is PDNS else 0
+                self._advance(self._time.newest)
         return Ingested(ingested, skipped, tuple(remarks))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Do what else is done as time passes, for when no more will come. Raises as :meth:`ingest` does."""
         if self._unmerged:
             with self._store.transaction():
                 self._merge_tuples()
         if self._detection and self._newest:
-            self._detection.settle(self._newest)
+            self._detection.flush(self._newest)
 
     def snapshot(self) -> Snapshot:
         """Return what the store holds now."""
@@ -258,7 +258,7 @@ class Collector:
         known = self._store.labels(kind)
         return TopLabels(top, pinned, known.shown, known.weights)
 
-    def _prepare(self, kind: Kind) -> list[Minute]:
+    def _prepare(self, kind: LogType) -> list[Minute]:
         """Do what can be done with the parsed records before the transaction; return the minutes that they are of."""
         if kind is DNS:
             self._summarize()
@@ -279,7 +279,7 @@ class Collector:
             {**self._addresses, **{address: address for address in self._servers.shown}},
         )
 
-    def _add(self, kind: Kind) -> None:
+    def _add(self, kind: LogType) -> None:
         """Put the records of the batch into the store."""
         if kind is DNS:
             self._add_summaries()
@@ -304,12 +304,12 @@ class Collector:
         self._store.put_labels(kind, labels.shown, labels.weights)
         self._shown[kind] = list(labels.shown)
 
-    def _count_records(self, kind: Kind, ingested: int, skipped: Counter[str]) -> None:
+    def _count_records(self, kind: LogType, ingested: int, skipped: Counter[str]) -> None:
         # What was read is the sum of both, so that the two can never disagree.
         self._store.count_values("records_ingested", kind.source, {"": ingested})
         self._store.count_values("records_skipped", kind.source, dict(skipped))
 
-    def _pass_time(self, newest: datetime) -> None:
+    def _advance(self, newest: datetime) -> None:
         """Do what is due as event time moves on: by minute merge and count, by hour forget."""
         before = self._newest or datetime.min
         if newest > before:
@@ -323,7 +323,7 @@ class Collector:
         if _minute(newest) == _minute(before):
             return
         if self._detection:
-            self._detection.pass_time(before, self._newest)
+            self._detection.advance(before, self._newest)
         closed = {minute for minute in self._open_minutes if minute < self._newest - LATE}
         if closed:
             self._store.merge_minutes(closed, SKETCH_SIZE)
@@ -332,9 +332,9 @@ class Collector:
         self._open_resolvers = self._count_open_resolvers()
         new_hour = self._newest.replace(minute=0, second=0, microsecond=0) > before
         for kind, labels in (("zone", self._zones), ("server", self._servers)):
-            labels.renew()
+            labels.rebalance()
             if new_hour:
-                labels.fade()
+                labels.decay()
             self._put_labels(kind, labels)
         if new_hour:
             self._forget(self._newest)
@@ -376,8 +376,8 @@ class Collector:
         return {server: estimate_distinct(found) for server, found in sketches.items()}
 
 
-def _remarks(kind: Kind, batch: Batch, loaded: Loaded) -> list[str]:
-    headers = [piece.header for piece in batch.pieces if piece.header]
+def _remarks(kind: LogType, batch: Batch, loaded: Loaded) -> list[str]:
+    headers = [chunk.header for chunk in batch.chunks if chunk.header]
     found = [remark for header in headers for remark in kind.unknown(header.fields)]
     found += [_UNNAMED_CODES] if loaded.unnamed else []
     found += [_RELATIVE_TIMES] if loaded.relative else []

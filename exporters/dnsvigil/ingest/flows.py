@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from dnsvigil.config.collector import Config
-from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, Judgement, judge
+from dnsvigil.features.baseline import EVALUATED_ANOMALIES, HISTORY_SLOTS, Evaluation, evaluate
 from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.ingest.event_time import NEAR, EventTime, Minute, newest_of
@@ -138,19 +138,19 @@ class FlowCollector:
         """Return the files that were read, as they were."""
         return self._tables.known_files()
 
-    def handed(self) -> dict[Path, str | None]:
+    def submitted(self) -> dict[Path, str | None]:
         """Return the files that were handed over and are still to be read, with their exporters."""
-        return self._tables.handed()
+        return self._tables.submitted()
 
-    def hand_over(self, files: Sequence[tuple[Path, str | None]]) -> None:
+    def submit_files(self, files: Sequence[tuple[Path, str | None]]) -> None:
         """Keep in the store that files are to be read. Raises :class:`dnsvigil.store.store.StoreError`."""
         with self._store.transaction():
-            self._tables.put_handed(files)
+            self._tables.put_submitted(files)
 
     def give_up(self, path: Path) -> None:
         """Forget a file that was handed over. Raises :class:`dnsvigil.store.store.StoreError`."""
         with self._store.transaction():
-            self._tables.drop_handed(path)
+            self._tables.drop_submitted(path)
 
     def ingest(self, file: PendingFlows) -> Ingested:
         """Put what a file adds, and that it was read, into the store, in one transaction.
@@ -166,7 +166,7 @@ class FlowCollector:
         if self._tables.has_digest(digest, file.path):
             return self._pass_over(file)
         with self._store.errors():
-            check = self._check if file.path in self._tables.handed() else None
+            check = self._check if file.path in self._tables.submitted() else None
             loaded = self._reader.load(file.path, check, self._times(), file.begin)
             if loaded.damage and not file.settled:
                 raise UnfinishedFileError(f"{file.path} may still be written: {loaded.damage}")
@@ -175,7 +175,7 @@ class FlowCollector:
         if number is not None:
             with self._store.transaction():
                 self._tables.put_file(number, found)
-                self._tables.drop_handed(file.path)
+                self._tables.drop_submitted(file.path)
             return Ingested(known=True)
         former = self._tables.former_file(found) if file.begin else None
         with self._store.errors():
@@ -185,7 +185,7 @@ class FlowCollector:
         with self._store.transaction():
             flows_before, skipped_before = self._tables.counted_of(former)
             self._add(found, former)
-            self._tables.drop_handed(file.path)
+            self._tables.drop_submitted(file.path)
             newest = min(found.slot + _SLOT, utc_now()) if found.flows else None
             self._store.put_sensor(SOURCE, found.exporter, newest)
             flows = max(found.flows - flows_before, 0)
@@ -195,7 +195,7 @@ class FlowCollector:
             # A file without flows, or of the future, does not move the time of others.
             if found.flows and found.slot <= utc_now() + NEAR:
                 self._time.read(found.exporter, [Minute(found.slot, _FILE_COUNTS)], utc_now())
-                self._pass_time(self._time.newest or found.slot)
+                self._advance(self._time.newest or found.slot)
         return Ingested(flows, skipped, loaded.damage)
 
     def close_findings(self, now: datetime) -> int:
@@ -203,19 +203,19 @@ class FlowCollector:
         with self._store.transaction():
             return self._findings.close_quiet(now)
 
-    def settle(self) -> bool:
+    def flush(self) -> bool:
         """Judge every series of each exporter whose newest complete slot has not been judged.
 
         Returns whether there was one. Raises :class:`dnsvigil.store.store.StoreError`.
         """
-        judged = self._tables.judged_slots()
+        evaluated = self._tables.evaluated_slots()
         anything = False
         for exporter, newest in self._current().items():
             slot = self._tables.complete_slot(exporter)
-            if slot is None or slot > newest or slot <= judged.get(exporter, datetime.min):
+            if slot is None or slot > newest or slot <= evaluated.get(exporter, datetime.min):
                 continue
             with self._store.errors():
-                verdicts = [*self._judge_services(exporter, slot), *self._judge_resolvers(exporter, slot)]
+                verdicts = [*self._evaluate_services(exporter, slot), *self._evaluate_resolvers(exporter, slot)]
             with self._store.transaction():
                 self._tables.put_verdicts(exporter, slot, verdicts)
             anything = anything or bool(verdicts)
@@ -227,7 +227,7 @@ class FlowCollector:
         newest = self._current()
         # Whoever is silent for long is left out, whoever misses a file is not.
         now = {exporter: slot for exporter, slot in newest.items() if slot + CURRENT >= (self._newest or slot)}
-        judged = {exporter: slot for exporter, slot in tables.judged_slots().items() if exporter in now}
+        evaluated = {exporter: slot for exporter, slot in tables.evaluated_slots().items() if exporter in now}
         offsets = tables.clock_offsets(newest)
         return FlowSnapshot(
             counters=tables.counters(),
@@ -237,7 +237,7 @@ class FlowCollector:
                 for protocol, service in tables.services(exporter, self._since())
             ),
             resolvers=frozenset({*self._servers.pinned, *self._servers.shown, OTHER}),
-            verdicts=tables.verdicts(judged),
+            verdicts=tables.verdicts(evaluated),
             clients=tables.clients(now),
             hosts=tables.hosts(now, SHOWN_HOSTS),
             talkers=tables.talkers(now, SHOWN_TALKERS),
@@ -275,7 +275,7 @@ class FlowCollector:
         return {exporter: slot for exporter, slot in self._tables.exporters().items() if slot >= self._since()}
 
     def _pass_over(self, file: PendingFlows) -> Ingested:
-        if file.path in self._tables.handed():
+        if file.path in self._tables.submitted():
             self.give_up(file.path)
         return Ingested(known=True)
 
@@ -334,15 +334,15 @@ class FlowCollector:
         self._store.count_values("flow_sequence_failures", found.exporter, {"": failures})
         self._drop("size", self._tables.shrink())
 
-    def _pass_time(self, slot: datetime) -> None:
+    def _advance(self, slot: datetime) -> None:
         """Do what is due as event time moves on: by slot look for new servers, by hour forget."""
         before = self._newest or datetime.min
         self._newest = max(slot, before)
         if self._newest == before:
             return
-        self._servers.renew()
+        self._servers.rebalance()
         if self._newest.replace(minute=0) > before:
-            self._servers.fade()
+            self._servers.decay()
             self._forget(self._newest)
         self._store.put_labels("flow_server", self._servers.shown, self._servers.weights)
 
@@ -363,7 +363,7 @@ class FlowCollector:
 
     # Judging
 
-    def _judge_services(self, exporter: str, slot: datetime) -> list[Verdict]:
+    def _evaluate_services(self, exporter: str, slot: datetime) -> list[Verdict]:
         series = self._tables.services(exporter, self._since())
         columns = len(FLOW_MEASURES)
 
@@ -371,14 +371,14 @@ class FlowCollector:
             return self._tables.service_history(exporter, part, slot, HISTORY_SLOTS + 1)
 
         found: list[Verdict] = []
-        for part, judgement in _judged(series, history, FLOW_MEASURES, slot):
+        for part, evaluation in _evaluated(series, history, FLOW_MEASURES, slot):
             for number, (protocol, service) in enumerate(part):
                 for column, measure in enumerate(FLOW_MEASURES):
-                    verdict = _verdict(judgement, number * columns + column, exporter, measure)
+                    verdict = _verdict(evaluation, number * columns + column, exporter, measure)
                     found.append(self._with_thresholds(replace(verdict, protocol=protocol, service=service)))
         return found
 
-    def _judge_resolvers(self, exporter: str, slot: datetime) -> list[Verdict]:
+    def _evaluate_resolvers(self, exporter: str, slot: datetime) -> list[Verdict]:
         shown = {*self._servers.pinned, *self._servers.shown, OTHER}
         series = [resolver for resolver in self._tables.resolvers(exporter, self._since()) if resolver in shown]
         columns = len(RESOLVER_MEASURES)
@@ -387,8 +387,8 @@ class FlowCollector:
             return self._tables.resolver_history(exporter, part, slot, HISTORY_SLOTS + 1)
 
         return [
-            replace(_verdict(judgement, number * columns + column, exporter, measure), resolver=resolver)
-            for part, judgement in _judged(series, history, RESOLVER_MEASURES, slot)
+            replace(_verdict(evaluation, number * columns + column, exporter, measure), resolver=resolver)
+            for part, evaluation in _evaluated(series, history, RESOLVER_MEASURES, slot)
             for number, resolver in enumerate(part)
             for column, measure in enumerate(RESOLVER_MEASURES)
         ]
@@ -424,9 +424,9 @@ def _newest(loaded: Loaded) -> datetime | None:
 _Series = TypeVar("_Series")
 
 
-def _judged(
+def _evaluated(
     series: Sequence[_Series], history: Callable[[Sequence[_Series]], Array], measures: Sequence[str], slot: datetime
-) -> Iterator[tuple[Sequence[_Series], Judgement]]:
+) -> Iterator[tuple[Sequence[_Series], Evaluation]]:
     """Judge all measures of each series, a part of them at a time, so that memory has a bound."""
     at_once = _AT_ONCE // len(measures)
     units = [_UNITS.get(measure, 1.0) for measure in measures]
@@ -434,12 +434,12 @@ def _judged(
     for first in range(0, len(series), at_once):
         part = series[first : first + at_once]
         past = history(part).reshape(len(part) * len(measures), -1)
-        yield part, judge(past, when, units * len(part))
+        yield part, evaluate(past, when, units * len(part))
 
 
-def _verdict(judgement: Judgement, row: int, exporter: str, measure: str) -> Verdict:
-    numbers = (judgement.value, judgement.baseline, judgement.spread, judgement.deviation)
+def _verdict(evaluation: Evaluation, row: int, exporter: str, measure: str) -> Verdict:
+    numbers = (evaluation.value, evaluation.baseline, evaluation.spread, evaluation.deviation)
     value, baseline, spread, deviation = (float(array[row]) if math.isfinite(array[row]) else None for array in numbers)
-    anomalies = tuple(name for name, is_so in zip(JUDGED_ANOMALIES, judgement.anomalies[row], strict=True) if is_so)
-    history_seconds = float(judgement.history_seconds[row])
+    anomalies = tuple(name for name, is_so in zip(EVALUATED_ANOMALIES, evaluation.anomalies[row], strict=True) if is_so)
+    history_seconds = float(evaluation.history_seconds[row])
     return Verdict(exporter, None, None, None, measure, value, baseline, spread, deviation, history_seconds, anomalies)

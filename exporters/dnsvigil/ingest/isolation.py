@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from dnsvigil.ingest.dns import Collector, Ingested
-from dnsvigil.sources.zeek.lines import Piece
+from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.parser import Parser
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.store import Store, StoreError
@@ -33,12 +33,12 @@ def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error
     afterwards. Raises the error again where the records are not to blame, and
     :class:`dnsvigil.store.store.StoreError`.
     """
-    lines = [(number, line) for number, piece in enumerate(batch.pieces) for line in _lines(piece)]
+    lines = [(number, line) for number, chunk in enumerate(batch.chunks) for line in _lines(chunk)]
 
     def parse(some: Sequence[_Line]) -> None:
         with store.errors(), closing(Parser(store.connection)) as parser:
             if some:
-                parser.load(batch.kind, _with(batch, some).pieces, batch.cursor.sensor, options=batch.options)
+                parser.load(batch.kind, _with(batch, some).chunks, batch.cursor.sensor, options=batch.options)
 
     def put(some: Sequence[_Line]) -> None:
         with store.rehearsal(), closing(make()) as collector:
@@ -104,10 +104,10 @@ def _with(batch: Batch, lines: Collection[_Line]) -> Batch:
     for number, line in lines:
         bodies.setdefault(number, []).append(line)
     return replace(
-        batch, pieces=[replace(batch.pieces[number], body=b"".join(body)) for number, body in bodies.items()]
+        batch, chunks=[replace(batch.chunks[number], body=b"".join(body)) for number, body in bodies.items()]
     )
 
 
-def _lines(piece: Piece) -> list[bytes]:
+def _lines(chunk: Chunk) -> list[bytes]:
     """Return the lines with their ends; nothing but a line feed ends one."""
-    return list(io.BytesIO(piece.body))
+    return list(io.BytesIO(chunk.body))

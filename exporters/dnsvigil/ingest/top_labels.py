@@ -36,7 +36,7 @@ class TopLabels:
             free = self._top - len(self.shown)
             self.shown += [label for label in self._heaviest() if label not in self.shown][:free]
 
-    def renew(self) -> None:
+    def rebalance(self) -> None:
         """Give the places of light labels to clearly heavier ones."""
         challengers = [label for label in self._heaviest() if label not in self.shown]
         incumbents = sorted(self.shown, key=lambda label: (self.weights.get(label, 0), label))
@@ -45,7 +45,7 @@ class TopLabels:
                 break
             self.shown[self.shown.index(light)] = heavy
 
-    def fade(self) -> None:
+    def decay(self) -> None:
         """Halve all weights, so that what was heavy long ago makes room."""
         self.weights = {label: weight / 2 for label, weight in self.weights.items() if weight >= 1}
 

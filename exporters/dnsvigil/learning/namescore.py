@@ -39,14 +39,14 @@ HELD_OUT_SEEDS: Final = range(1000, 1010)
 """Seeds of the generators that no model is trained on."""
 
 _PER_SEED: Final = 60
-_MOST_LISTED: Final = len(TRAINING_SEEDS) * _PER_SEED  # of one family's list, as many as of a generator
+_MAX_LISTED: Final = len(TRAINING_SEEDS) * _PER_SEED  # of one family's list, as many as of a generator
 _NEIGHBOURS: Final = 3000  # of each class
-_MOST_POPULAR: Final = 1000  # of the operator's own, beside those
+_MAX_POPULAR: Final = 1000  # of the operator's own, beside those
 _NETWORKS: Final = 3
 _HIDDEN: Final = (64, 8)
 _ROUNDS: Final = ((2e-3, 9), (2e-4, 3))  # learning rate, and how often all names are seen with it
 _BESIDE: Final = 0.3  # how much the other axes count beside that of the class
-_MOST_TEACHERS: Final = 150_000  # benign names for the projection
+_MAX_TEACHERS: Final = 150_000  # benign names for the projection
 _FARTHEST: Final = 5  # standard deviations; larger values carry no more information
 _NEAREST: Final = np.float32(1e-2)  # distances below are taken as this: more is not sure in single precision
 STEPS: Final = (
@@ -132,10 +132,10 @@ class NameModel:
         draw = np.random.default_rng(seed)
         listed = listed or {}
         for family, domains in listed.items():
-            some = draw.permutation(len(domains))[:_MOST_LISTED]
+            some = draw.permutation(len(domains))[:_MAX_LISTED]
             made[family] = made.get(family, []) + [domains[i] for i in some]
         progress("features")
-        taught = [benign.neighbours[i] for i in draw.permutation(len(benign.neighbours))[:_MOST_TEACHERS]]
+        taught = [benign.neighbours[i] for i in draw.permutation(len(benign.neighbours))[:_MAX_TEACHERS]]
         good = features.of([label_of(domain) for domain in taught])
         names = [name for family in made.values() for name in family]
         whose = [name for name, family in made.items() for _ in family]
@@ -143,7 +143,7 @@ class NameModel:
         arrays = _arrays_of(language) | _learn_projection(good, bad, seed, progress)
         progress("neighbours")
         project = _Projection(arrays)
-        extra = [*dismissed, *popular[:_MOST_POPULAR]]
+        extra = [*dismissed, *popular[:_MAX_POPULAR]]
         chosen = draw.permutation(len(taught))[:_NEIGHBOURS]
         arrays["benign_names"] = _texts([*extra, *(taught[i] for i in chosen)])
         arrays["benign_points"] = project(

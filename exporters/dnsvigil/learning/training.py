@@ -15,7 +15,7 @@ STEPS: Final = ("names", *namescore.STEPS, "figures")
 """The steps of training, in order."""
 
 _TAUGHT: Final = 0.75  # of the names of a list
-_MOST_TESTED: Final = 20_000  # benign names for the figures
+_MAX_TESTED: Final = 20_000  # benign names for the figures
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def train(lessons: Lessons, seed: int = 0, progress: Progress = lambda step: Non
         progress=progress,
     )
     progress("figures")
-    tested = benign.test[:: len(benign.test) // _MOST_TESTED + 1]
+    tested = benign.test[:: len(benign.test) // _MAX_TESTED + 1]
     figures = evaluate(model, generated(model, benign, prose, FAMILIES), tested)
     model.facts["figures"] = {"generated": figures.record()}
     if held_out := parted(lessons.listed, taught=False):

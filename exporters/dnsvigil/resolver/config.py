@@ -18,10 +18,10 @@ from dnsvigil.records import RCODES
 
 DEFAULT_PATH: Final = Path("/etc/dnsvigil/resolver.yml")
 
-MOST_PORTS: Final = 64
+MAX_PORTS: Final = 64
 """Ports that serve DNS; the kernel is asked for each of them."""
 
-MOST_QUESTIONS: Final = 64
+MAX_QUESTIONS: Final = 64
 """Each has a thread of its own."""
 
 
@@ -80,8 +80,8 @@ class Sockets:
             raise Invalid("ports", f"expected ports from 1 to 65535, found {self.ports}")
         if len(set(self.ports)) < len(self.ports):
             raise Invalid("ports", "a port is given twice")
-        if len(self.ports) > MOST_PORTS:
-            raise Invalid("ports", f"expected at most {MOST_PORTS}, found {len(self.ports)}")
+        if len(self.ports) > MAX_PORTS:
+            raise Invalid("ports", f"expected at most {MAX_PORTS}, found {len(self.ports)}")
         if not 1 <= self.listeners <= 1000:
             raise Invalid("listeners", f"expected 1 to 1000, found {self.listeners}")
 
@@ -165,8 +165,8 @@ class Probe:
             raise Invalid("interval", "expected more than 0")
         if not 0 < self.timeout <= self.interval:
             raise Invalid("timeout", "expected more than 0 and at most the interval")
-        if len(self.questions) > MOST_QUESTIONS:
-            raise Invalid("questions", f"expected at most {MOST_QUESTIONS}, found {len(self.questions)}")
+        if len(self.questions) > MAX_QUESTIONS:
+            raise Invalid("questions", f"expected at most {MAX_QUESTIONS}, found {len(self.questions)}")
         asked = [(self.address_of(one), one.protocol, one.qname, one.rdtype) for one in self.questions]
         for number, question in enumerate(self.questions):
             if asked[number] in asked[:number]:

@@ -39,7 +39,7 @@ _VERDICTS: Final = """
         history_seconds
     FROM flow_verdicts
 """
-_JUDGED: Final = f"""
+_EVALUATED: Final = f"""
     {_VERDICTS} WHERE slot > $1 AND ($2 IS NULL OR exporter = $2) AND ($3 IS NULL OR measure = $3) AND {{kind}}
 """
 _OF_SERVICE: Final = "($4 IS NULL OR protocol = $4) AND ($5 IS NULL OR service = $5) AND resolver IS NULL"
@@ -80,15 +80,17 @@ def series(
     columns = [(name, i) for i, name in enumerate(measures) if measure in (None, name)]
     if sum(len(slots[key[0]]) for key in values) * len(columns) > MAX_POINTS:
         raise ValueError(f"more than {MAX_POINTS:,} points; ask for less time, or for one exporter, service or measure")
-    judged: dict[_Series, dict[datetime, dict[str, Any]]] = defaultdict(dict)
-    for row in read(_JUDGED.format(kind=_OF_RESOLVER if resolver else _OF_SERVICE), first, exporter, measure, *asked):
-        judged[row[:5]][row[5]] = _verdict(row)
+    evaluated: dict[_Series, dict[datetime, dict[str, Any]]] = defaultdict(dict)
+    for row in read(
+        _EVALUATED.format(kind=_OF_RESOLVER if resolver else _OF_SERVICE), first, exporter, measure, *asked
+    ):
+        evaluated[row[:5]][row[5]] = _verdict(row)
     found = []
     for key, given in values.items():
         # A resolver that was not seen yet was one of the others, and not silent.
         begin = min(given) if resolver else first
         for name, column in columns:
-            verdicts = judged.get((*key, name), {})
+            verdicts = evaluated.get((*key, name), {})
             nothing = [None if each == "tcp_ratio" else 0 for each in measures]
             points = [
                 {"slot": iso(slot), "value": given.get(slot, nothing)[column]} | _short(verdicts.get(slot))

@@ -242,16 +242,16 @@ class FlowTables:
         ((number,),) = self._store.rows("SELECT coalesce(max(id), 0) + 1 FROM flow_files")
         return int(number)
 
-    def handed(self) -> dict[Path, str | None]:
+    def submitted(self) -> dict[Path, str | None]:
         """Return the submitted files that are not read yet, with their exporters."""
         return {Path(path): exporter for path, exporter in self._store.rows("FROM flow_handed ORDER BY path")}
 
-    def put_handed(self, files: Iterable[tuple[Path, str | None]]) -> None:
+    def put_submitted(self, files: Iterable[tuple[Path, str | None]]) -> None:
         """Keep submitted files until they are read."""
         for path, exporter in files:
             self._run("INSERT OR REPLACE INTO flow_handed VALUES (?, ?)", path_text(path), exporter)
 
-    def drop_handed(self, path: Path) -> None:
+    def drop_submitted(self, path: Path) -> None:
         """Forget a submitted file."""
         self._run("DELETE FROM flow_handed WHERE path = ?", path_text(path))
 
@@ -509,7 +509,7 @@ class FlowTables:
             {"slot": slot, "exporter": exporter, **bound},
         )
 
-    def judged_slots(self) -> dict[str, datetime]:
+    def evaluated_slots(self) -> dict[str, datetime]:
         """Return the newest slot of each exporter that has a verdict."""
         return dict(self._store.rows("SELECT exporter, max(slot) FROM flow_verdicts GROUP BY ALL"))
 

@@ -14,7 +14,7 @@ from dnsvigil.store.store import Store
 KEPT_FOR: Final = timedelta(hours=25)
 """The hours that begin longer ago are dropped: a day, and the hour that it is."""
 
-MOST_ROWS: Final = 8_000_000
+MAX_ROWS: Final = 8_000_000
 """The maximum number of rows of a day; beyond it, the oldest hours are dropped."""
 
 SAMPLES: Final = 8
@@ -139,7 +139,7 @@ class UnusualTables:
         by_hour = self._store.rows("SELECT hour, count(*) FROM unusual GROUP BY hour ORDER BY hour")
         rows = sum(count for _, count in by_hour)
         for hour, count in by_hour:
-            if rows - dropped <= MOST_ROWS:
+            if rows - dropped <= MAX_ROWS:
                 break
             self._store.rows("DELETE FROM unusual WHERE hour = ?", hour)
             dropped += count

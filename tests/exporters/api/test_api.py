@@ -25,7 +25,7 @@ from dnsvigil.api.api import Api
 from dnsvigil.config.collector import Config, ConfiguredServer, NetflowSource, ServerAddress, Servers
 from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.httpd.server import MAX_BODY, Server, routes
-from dnsvigil.sources.netflow.follower import resolve_handed
+from dnsvigil.sources.netflow.follower import resolve_submitted
 from dnsvigil.store import flow_series
 from dnsvigil.store.findings import Findings, findings_in
 from dnsvigil.store.flows import FlowTables
@@ -53,7 +53,7 @@ class Behind:
         Findings(self.store)
         FlowTables(self.store, 10**9)
         self.worker = ThreadPoolExecutor(1)
-        self.handed: list[tuple[Path, str | None]] = []
+        self.submitted: list[tuple[Path, str | None]] = []
 
     def read(self, query, *bound):
         with self.store.errors(), closing(self.store.connection.cursor()) as cursor:
@@ -62,8 +62,8 @@ class Behind:
     def submit(self, task) -> Future:
         return self.worker.submit(task, self.store)
 
-    def hand_over(self, files) -> Future[None]:
-        return self.worker.submit(self.handed.extend, files)
+    def submit_files(self, files) -> Future[None]:
+        return self.worker.submit(self.submitted.extend, files)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def empty(tmp_path_factory) -> Iterator[Server]:
     with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
         yield server
     assert findings_in(behind.read, "open") == []
-    assert behind.handed == []
+    assert behind.submitted == []
     behind.worker.shutdown()
     behind.store.close()
 
@@ -300,7 +300,7 @@ def test_a_store_that_fails_is_said(server, behind, caplog):
     def fail(*_: object) -> None:
         raise StoreError("dnsvigil.duckdb: no space left")
 
-    behind.hand_over = lambda _: behind.worker.submit(fail)
+    behind.submit_files = lambda _: behind.worker.submit(fail)
     assert ask(server, "/api/flows/files", {"files": []}) == (503, {"error": "the store cannot be read or written now"})
     assert "no space left" in caplog.text
     behind.read = fail
@@ -314,7 +314,7 @@ def test_a_store_that_fails_is_said(server, behind, caplog):
 def test_files_are_handed_over(server, behind):
     files = [{"path": "/flows/nfcapd.202603011200", "exporter": "upstream 1"}, {"path": "/flows/ü", "exporter": None}]
     assert ask(server, "/api/flows/files", {"files": [*files, {"path": "/x"}]}) == (202, {"accepted": 3})
-    assert behind.handed == [
+    assert behind.submitted == [
         (Path("/flows/nfcapd.202603011200"), "upstream 1"),
         (Path("/flows/ü"), None),
         (Path("/x"), None),
@@ -569,9 +569,9 @@ def test_a_collector_reads_what_is_handed_over_and_answers(tmp_path):
             )
         )
         assert [point["value"] for point in found["points"]] == [3 * (60 + 120)] * 3
-        judged = eventually(lambda: (got := ask(daemon.server, "/api/flows/verdicts"))[0] == 200 and got[1])
-        assert judged["slot"] == found["points"][-1]["slot"]
-        assert ("dns", "bytes", 540) in {(v.get("service"), v["measure"], v["value"]) for v in judged["verdicts"]}
+        evaluated = eventually(lambda: (got := ask(daemon.server, "/api/flows/verdicts"))[0] == 200 and got[1])
+        assert evaluated["slot"] == found["points"][-1]["slot"]
+        assert ("dns", "bytes", 540) in {(v.get("service"), v["measure"], v["value"]) for v in evaluated["verdicts"]}
         assert ask(daemon.server, "/api/flows/verdicts", slot=int(begin) + 900)[0] == 404
         (top, *_) = ask(daemon.server, "/api/flows/talkers", token=token, element="srcip")[1]["talkers"]
         assert (top["exporter"], top["talker"], top["bytes"]) == ("upstream", "192.0.2.53", 360)
@@ -595,8 +595,8 @@ def handing(tmp_path, behind) -> Iterator[Server]:
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "out").symlink_to(tmp_path)
     sources = [NetflowSource(tmp_path / "fl*s")]
-    behind.hand_over = lambda files: behind.worker.submit(
-        behind.handed.extend, [(resolve_handed(path, sources), name) for path, name in files]
+    behind.submit_files = lambda files: behind.worker.submit(
+        behind.submitted.extend, [(resolve_submitted(path, sources), name) for path, name in files]
     )
     with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
         yield server
@@ -623,7 +623,7 @@ def test_only_regular_files_below_the_folders_of_the_configuration_are_taken(tmp
     status, answer = ask(handing, "/api/flows/files", {"files": [{"path": str(tmp_path / path)}]})
     assert status == 400
     assert says in answer["error"]
-    assert behind.handed == []
+    assert behind.submitted == []
 
 
 def test_a_file_below_them_is_taken_by_its_real_path_and_may_come_later(tmp_path, handing, behind):
@@ -631,7 +631,7 @@ def test_a_file_below_them_is_taken_by_its_real_path_and_may_come_later(tmp_path
     (tmp_path / "link").symlink_to(tmp_path / "flows")
     given = [{"path": str(tmp_path / "link" / name)} for name in ("there", "later")]
     assert ask(handing, "/api/flows/files", {"files": given}) == (202, {"accepted": 2})
-    assert behind.handed == [(tmp_path / "flows" / name, None) for name in ("there", "later")]
+    assert behind.submitted == [(tmp_path / "flows" / name, None) for name in ("there", "later")]
 
 
 def test_a_number_that_json_does_not_have_is_null(behind):

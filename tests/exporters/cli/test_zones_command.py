@@ -53,9 +53,9 @@ BUSY = {
 
 def fill(config: Path, state: Path, *lines: bytes) -> None:
     body = b"".join(lines)
-    pieces, _, skipped = split(HEADER + body, None, DNS)
+    chunks, _, skipped = split(HEADER + body, None, DNS)
     with Store(state) as store, closing(Collector(store, load_config(config))) as collector:
-        collector.ingest(Batch(pieces, count_lines(body), skipped, Cursor("1", "zeek", 0, "", 0, b"", ""), 0))
+        collector.ingest(Batch(chunks, count_lines(body), skipped, Cursor("1", "zeek", 0, "", 0, b"", ""), 0))
 
 
 def zones(config: Path, state: Path, *options: str) -> int:

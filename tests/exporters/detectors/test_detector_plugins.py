@@ -23,7 +23,7 @@ class Unmade(Detector):
     def __init__(self, context):
         raise FileNotFoundError("there is no model")
 
-    def judge(self, read, now):
+    def evaluate(self, read, now):
         return ()
 
 
@@ -33,14 +33,14 @@ class Raising(Unmade):
     def __init__(self, context):
         pass
 
-    def judge(self, read, now):
+    def evaluate(self, read, now):
         read("SELECT * FROM nothing_of_that_name")
 
 
 class Lying(Raising):
     name = "lying"
 
-    def judge(self, read, now):
+    def evaluate(self, read, now):
         from dnsvigil.detectors.detector import Anomaly
         return [Anomaly("planet", "Mars", 7, "bad", now, now, {})]
 
@@ -48,7 +48,7 @@ class Lying(Raising):
 class Speechless(Raising):
     name = "speechless"
 
-    def judge(self, read, now):
+    def evaluate(self, read, now):
         return ()
 
     def problems(self):

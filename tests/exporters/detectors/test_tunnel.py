@@ -33,22 +33,24 @@ Judge = Callable[..., list[Anomaly]]
 
 
 @pytest.fixture
-def judge(tmp_path: Path) -> Iterator[Judge]:
+def evaluate(tmp_path: Path) -> Iterator[Judge]:
     """Judge a table of these rows, each with the columns that matter."""
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE unusual ({', '.join(f'{name} {kind}' for name, kind in UNUSUAL.items())})")
 
-        def judged(rows: Iterable[dict[str, Any]], now: datetime = NOW) -> list[Anomaly]:
+        def evaluated(rows: Iterable[dict[str, Any]], now: datetime = NOW) -> list[Anomaly]:
             filled = [list((_row() | row).values()) for row in rows]
             if filled:
                 connection.executemany(f"INSERT INTO unusual VALUES ({', '.join('?' * len(UNUSUAL))})", filled)
             detector = Tunnel(Context(tmp_path, Config()))
-            found = list(detector.judge(lambda query, *bound: connection.execute(query, list(bound)).fetchall(), now))
+            found = list(
+                detector.evaluate(lambda query, *bound: connection.execute(query, list(bound)).fetchall(), now)
+            )
             for each in found:
                 Finding("tunnel", *_values(each))  # raises where it cannot be one
             return found
 
-        yield judged
+        yield evaluated
 
 
 def _values(each: Anomaly) -> tuple[Any, ...]:
@@ -151,35 +153,35 @@ class TestFinds:
             assert all(set(one.evidence["clients"]) <= set(leak.clients) for one in named)
             assert all(one.subject in (*leak.clients, *leak.domains) for one in named)
 
-    def test_what_only_comes_down(self, judge: Judge) -> None:
+    def test_what_only_comes_down(self, evaluate: Judge) -> None:
         rows = carrying(60, octets=4, text_names=60, answer_bytes=60 * 200)
-        (found,) = judge([rows])
+        (found,) = evaluate([rows])
         assert found.score > 0.5
         assert found.evidence["bytes_down_per_second"] > 10 * found.evidence["bytes_up_per_second"]
 
-    def test_a_client_among_many_that_ask_there(self, judge: Judge) -> None:
+    def test_a_client_among_many_that_ask_there(self, evaluate: Judge) -> None:
         crowd = [carrying(2, client=f"10.0.0.{number}") for number in range(1, 40)]
-        (found,) = judge([*crowd, carrying(400)])
+        (found,) = evaluate([*crowd, carrying(400)])
         assert (found.subject_type, found.subject) == ("client", "198.51.100.7")
         assert found.evidence["clients_asking"] == 40
 
-    def test_a_group_is_one_finding(self, judge: Judge) -> None:
+    def test_a_group_is_one_finding(self, evaluate: Judge) -> None:
         rows = [
             carrying(40, client=f"10.0.0.{client}", domain=f"leaky{domain}-x.com")
             for client in range(4)
             for domain in range(3)
         ]
-        (found,) = judge(rows)
+        (found,) = evaluate(rows)
         assert found.subject_type == "domain" and found.severity == "critical"
         assert len(found.evidence["domains"]) == 3 and len(found.evidence["clients"]) == 4
 
-    def test_many_clients_that_carry_little_each(self, judge: Judge) -> None:
-        (found,) = judge(carrying(60, client=f"10.0.{number // 256}.{number % 256}") for number in range(1000))
+    def test_many_clients_that_carry_little_each(self, evaluate: Judge) -> None:
+        (found,) = evaluate(carrying(60, client=f"10.0.{number // 256}.{number % 256}") for number in range(1000))
         assert (found.subject_type, found.subject) == ("domain", "leaky-x.com")
         assert found.evidence["clients_asking"] == 1000 and len(found.evidence["clients"]) == 20
 
-    def test_what_is_only_counted_is_no_tunnel(self, judge: Judge) -> None:
-        assert judge([{"domain": "*", "queries": 950_000, "failures": 950_000, "names": 950_000}]) == []
+    def test_what_is_only_counted_is_no_tunnel(self, evaluate: Judge) -> None:
+        assert evaluate([{"domain": "*", "queries": 950_000, "failures": 950_000, "names": 950_000}]) == []
 
 
 class TestTellsApart:
@@ -201,14 +203,14 @@ class TestTellsApart:
         log = shared_data / "zeek-logs" / "from-pcap" / name / "dns.log.xz"
         assert not watch(of_logs([log]), config=CONFIG, seconds=300).found
 
-    def test_answers_of_block_lists_weigh_little_not_nothing(self, judge: Judge) -> None:
+    def test_answers_of_block_lists_weigh_little_not_nothing(self, evaluate: Judge) -> None:
         asked = carrying(2000, failed_names=1400, design_names=600)
-        assert not [one for one in judge([asked]) if one.score >= 0.5]
+        assert not [one for one in evaluate([asked]) if one.score >= 0.5]
         more = {
             name: 1000 * asked[name]
             for name in ("queries", "names", "labels", "label_bytes", "failed_names", "design_names")
         }
-        (found,) = judge([asked | more])
+        (found,) = evaluate([asked | more])
         assert found.score > 0.5
         assert found.evidence["weighed_down"] == ["answers of a block list, a reputation service or mail policy"]
 
@@ -216,54 +218,54 @@ class TestTellsApart:
         ("domain", "found"),
         [("spamhaus.org", False), ("google.com", False), ("ddns.net", True), ("2.ip6.arpa", True)],
     )
-    def test_domains_that_are_known(self, domain: str, found: bool, judge: Judge) -> None:
-        assert any(one.score >= 0.5 for one in judge([carrying(100, domain=domain)])) is found
+    def test_domains_that_are_known(self, domain: str, found: bool, evaluate: Judge) -> None:
+        assert any(one.score >= 0.5 for one in evaluate([carrying(100, domain=domain)])) is found
 
-    def test_names_below_no_top_level_domain_that_fail(self, judge: Judge) -> None:
-        assert not judge([carrying(500, domain="office.nosuchtld", failed_names=500)])
-        assert judge([carrying(500, domain="office.othertld", failed_names=100)])
+    def test_names_below_no_top_level_domain_that_fail(self, evaluate: Judge) -> None:
+        assert not evaluate([carrying(500, domain="office.nosuchtld", failed_names=500)])
+        assert evaluate([carrying(500, domain="office.othertld", failed_names=100)])
 
-    def test_uuids_and_popular_names_behind_a_suffix(self, judge: Judge) -> None:
+    def test_uuids_and_popular_names_behind_a_suffix(self, evaluate: Judge) -> None:
         uuids = [f"{number:08x}-1234-4abc-8def-{number * 7919:012x}.leaky-x.com" for number in range(8)]
         searched = [f"{host}.google.com.leaky-y.com" for host in ("www", "mail", "api", "docs", "maps", "drive")]
         rows = [
             carrying(60, octets=36, samples=uuids),
             carrying(200, octets=12, domain="leaky-y.com", samples=searched),
         ]
-        assert all(one.score < 0.5 for one in judge(rows))
+        assert all(one.score < 0.5 for one in evaluate(rows))
 
-    def test_many_domains_with_few_new_names_each(self, judge: Judge) -> None:
-        assert not judge(carrying(2, octets=8, domain=f"shop{number}-x.com") for number in range(3000))
+    def test_many_domains_with_few_new_names_each(self, evaluate: Judge) -> None:
+        assert not evaluate(carrying(2, octets=8, domain=f"shop{number}-x.com") for number in range(3000))
 
 
 class TestBadInput:
-    def test_nothing(self, judge: Judge) -> None:
-        assert judge([]) == []
+    def test_nothing(self, evaluate: Judge) -> None:
+        assert evaluate([]) == []
 
-    def test_what_has_ended_is_no_finding(self, judge: Judge) -> None:
+    def test_what_has_ended_is_no_finding(self, evaluate: Judge) -> None:
         seen = {"first_seen": NOW - timedelta(hours=3), "last_seen": NOW - timedelta(hours=2)}
         row = carrying(500, hour=NOW.replace(hour=10, minute=0), **seen)
-        assert judge([row], NOW - timedelta(hours=1, minutes=30))
-        assert not judge([])
+        assert evaluate([row], NOW - timedelta(hours=1, minutes=30))
+        assert not evaluate([])
 
-    def test_names_of_any_octets(self, judge: Judge) -> None:
+    def test_names_of_any_octets(self, evaluate: Judge) -> None:
         domain = r"a'\x22;--\x00-x.com"
         odd = [rf"\xff\x00\x27'%s\x5c{number}.{domain}" for number in range(8)]
-        (found,) = judge([carrying(500, domain=domain, samples=[*odd, domain, "", "x" * 1020 + f".{domain}"])])
+        (found,) = evaluate([carrying(500, domain=domain, samples=[*odd, domain, "", "x" * 1020 + f".{domain}"])])
         assert found.evidence["domains"] == [domain]
-        (found,) = [one for one in judge([carrying(900, domain="none-x.com", samples=None)]) if one.score > 0.9]
+        (found,) = [one for one in evaluate([carrying(900, domain="none-x.com", samples=None)]) if one.score > 0.9]
         assert found.evidence["domains"][0] == "none-x.com"
 
-    def test_names_as_long_as_can_be_fit_in_a_finding(self, judge: Judge) -> None:
+    def test_names_as_long_as_can_be_fit_in_a_finding(self, evaluate: Judge) -> None:
         label = r"\xff" * 63
         samples = [f"{label}.{label}.{number}{label}"[:1000] + ".leaky-x.com" for number in range(200)]
-        assert judge([carrying(500, samples=samples)])
+        assert evaluate([carrying(500, samples=samples)])
 
-    def test_a_row_by_parts_is_as_one(self, judge: Judge) -> None:
+    def test_a_row_by_parts_is_as_one(self, evaluate: Judge) -> None:
         whole = carrying(300)
         part = carrying(100)
-        (one,) = judge([part, part, part])
-        (other,) = judge([whole | {"client": "198.51.100.8", "domain": "leaky-z.com"}])[1:] or [one]
+        (one,) = evaluate([part, part, part])
+        (other,) = evaluate([whole | {"client": "198.51.100.8", "domain": "leaky-z.com"}])[1:] or [one]
         assert one.score == pytest.approx(other.score, abs=0.05)
         assert one.evidence["names"] == 300 and one.evidence["minutes_active"] == 30
 
@@ -367,13 +369,13 @@ class TestFloods:
         found = watch(of_parts([rows]), config=config, seconds=60).found
         assert {(one.finding.detector, one.finding.subject) for one in found} == {("flood", "10.1.0.1")}
 
-    def test_reversed_addresses_and_block_lists_are_none(self, judge: Judge) -> None:
+    def test_reversed_addresses_and_block_lists_are_none(self, evaluate: Judge) -> None:
         addresses = [f"{number}.{number + 7}.0.10.dnsbl-x.com" for number in range(8)]
         rows = failing(2000, octets=8, domain="dnsbl-x.com", samples=addresses, labels=2000)
-        assert not [one for one in judge([rows, failing(5000, domain="spamhaus.org")]) if one.score >= 0.5]
+        assert not [one for one in evaluate([rows, failing(5000, domain="spamhaus.org")]) if one.score >= 0.5]
 
-    def test_a_finding_of_one_kind_does_not_hide_the_other(self, judge: Judge) -> None:
-        found = judge([carrying(500, answered_names=500), failing(5000, domain="victim-x.com")])
+    def test_a_finding_of_one_kind_does_not_hide_the_other(self, evaluate: Judge) -> None:
+        found = evaluate([carrying(500, answered_names=500), failing(5000, domain="victim-x.com")])
         assert {(one.detector, one.subject) for one in found} == {(None, "198.51.100.7"), ("flood", "198.51.100.7")}
 
     def test_a_flood_from_an_old_store_is_one(self, tmp_path: Path) -> None:

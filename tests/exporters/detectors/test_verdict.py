@@ -8,19 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.sources.zeek.lines import MAX_LINE, split
-from dnsvigil.sources.zeek.log_types import DNS, KINDS, Kind
+from dnsvigil.sources.zeek.log_types import DNS, KINDS, LogType
 from exporters.zeeklogs import HEADER, NEWLINE, Taker, as_json, package_header, package_json, package_line, tsv
 
 FORMS = ["tsv", "json"]
 
 
-def header_of(kind: Kind, form: str) -> bytes:
+def header_of(kind: LogType, form: str) -> bytes:
     if form == "json":
         return b""
     return HEADER if kind is DNS else package_header(kind.path)
 
 
-def good_line(kind: Kind, form: str) -> bytes:
+def good_line(kind: LogType, form: str) -> bytes:
     if kind is DNS:
         return tsv() if form == "tsv" else as_json(tsv())
     return (package_line if form == "tsv" else package_json)(kind.path)
@@ -71,7 +71,7 @@ def bent(line: bytes) -> list[bytes]:
     ]
 
 
-def verdicts(taker: Taker, kind: Kind, header: bytes, lines: list[bytes]) -> tuple[Counter[Any], Counter[str]]:
+def verdicts(taker: Taker, kind: LogType, header: bytes, lines: list[bytes]) -> tuple[Counter[Any], Counter[str]]:
     """The records, as often as they are there, and the skipped lines by reason."""
     taken = taker.take(header + b"".join(lines), kind)
     return Counter(map(repr, taken.rows)), taken.skipped
@@ -80,7 +80,7 @@ def verdicts(taker: Taker, kind: Kind, header: bytes, lines: list[bytes]) -> tup
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
 class TestOwn:
-    def test_alone_beside_others_and_at_every_cut(self, taker: Taker, kind: Kind, form: str) -> None:
+    def test_alone_beside_others_and_at_every_cut(self, taker: Taker, kind: LogType, form: str) -> None:
         header, good = header_of(kind, form), good_line(kind, form)
         lines = bent(good)
         alone_good = verdicts(taker, kind, header, [good])[0]
@@ -112,7 +112,7 @@ class TestOwn:
     ),
 )
 def test_of_damaged_lines_is_the_same_on_the_fast_way_and_on_the_slow(
-    taker: Taker, kind: Kind, form: str, damages: list[tuple[int, bytes]]
+    taker: Taker, kind: LogType, form: str, damages: list[tuple[int, bytes]]
 ) -> None:
     header, good = header_of(kind, form), good_line(kind, form)
     text = good.rstrip()

@@ -25,7 +25,7 @@ class Curious(Detector):
     def __init__(self, context: Context) -> None:
         pass
 
-    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+    def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         for client, domains, first_seen, last_seen, some in read(QUERY, now - timedelta(hours=2), now):
             evidence = {"young_domains": domains, "domains": some}
             score = domains / (domains + 100)

@@ -32,7 +32,7 @@ class Fussy(Detector):
     def __init__(self, context):
         pass
 
-    def judge(self, read, now):
+    def evaluate(self, read, now):
         return [Anomaly("client", "192.0.2.1", 0.1, "info", now, now, {})]
 
     def problems(self):

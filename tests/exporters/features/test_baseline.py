@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dnsvigil.features.baseline import HISTORY_SLOTS, JUDGED_ANOMALIES, WEEK_SLOTS, Judgement, judge
+from dnsvigil.features.baseline import EVALUATED_ANOMALIES, HISTORY_SLOTS, WEEK_SLOTS, Evaluation, evaluate
 
 Floats = NDArray[np.float64]
 
@@ -35,32 +35,32 @@ def usual(weekend: float = 1.0, series: int = SERIES) -> Floats:
     return rng.poisson(20_000 * shape * np.exp(rng.normal(0, 0.03, (series, len(slots))))).astype(np.float64)
 
 
-def anomalies(judgement: Judgement, series: int = 0) -> list[str]:
-    return [name for name, found in zip(JUDGED_ANOMALIES, judgement.anomalies[series], strict=True) if found]
+def anomalies(evaluation: Evaluation, series: int = 0) -> list[str]:
+    return [name for name, found in zip(EVALUATED_ANOMALIES, evaluation.anomalies[series], strict=True) if found]
 
 
-def share(judgement: Judgement, name: str) -> float:
-    return float(judgement.anomalies[:, JUDGED_ANOMALIES.index(name)].mean())
+def share(evaluation: Evaluation, name: str) -> float:
+    return float(evaluation.anomalies[:, EVALUATED_ANOMALIES.index(name)].mean())
 
 
-def judge_at(history: Floats, back: int) -> Judgement:
+def evaluate_at(history: Floats, back: int) -> Evaluation:
     """Judge the slot so many before the last, with what would have been known then."""
     known = np.full_like(history, np.nan)
     known[:, back:] = history[:, : history.shape[1] - back]
-    return judge(known, NOW - 300 * back)
+    return evaluate(known, NOW - 300 * back)
 
 
 def test_usual_values_are_near_the_baseline_and_no_anomaly():
     history = usual(series=200)
-    judgement = judge(history, NOW)
-    assert not judgement.anomalies.any()
+    evaluation = evaluate(history, NOW)
+    assert not evaluation.anomalies.any()
     expected = 20_000 * (1 - 0.6 * np.cos(2 * np.pi * (NOW // 300 % DAY) / DAY))
-    assert np.abs(np.median(judgement.baseline) / expected - 1) < 0.01
-    assert np.abs(judgement.baseline / expected - 1).max() < 0.05
-    assert np.median(judgement.spread / expected) == pytest.approx(0.03, abs=0.015)
-    assert (judgement.value == history[:, -1]).all()
-    assert (judgement.history_seconds == HISTORY_SLOTS * 300).all()
-    np.testing.assert_allclose(judgement.deviation, (judgement.value - judgement.baseline) / judgement.spread)
+    assert np.abs(np.median(evaluation.baseline) / expected - 1) < 0.01
+    assert np.abs(evaluation.baseline / expected - 1).max() < 0.05
+    assert np.median(evaluation.spread / expected) == pytest.approx(0.03, abs=0.015)
+    assert (evaluation.value == history[:, -1]).all()
+    assert (evaluation.history_seconds == HISTORY_SLOTS * 300).all()
+    np.testing.assert_allclose(evaluation.deviation, (evaluation.value - evaluation.baseline) / evaluation.spread)
 
 
 @pytest.mark.parametrize(
@@ -69,44 +69,44 @@ def test_usual_values_are_near_the_baseline_and_no_anomaly():
 def test_one_slot_is_enough(times, name):
     history = usual()
     history[:, -1] *= times
-    judgement = judge(history, NOW)
-    assert share(judgement, name) == 1
-    assert judgement.anomalies.sum() == SERIES
-    assert (np.sign(judgement.deviation) == np.sign(times - 1)).all()
+    evaluation = evaluate(history, NOW)
+    assert share(evaluation, name) == 1
+    assert evaluation.anomalies.sum() == SERIES
+    assert (np.sign(evaluation.deviation) == np.sign(times - 1)).all()
 
 
 def test_the_night_has_a_scale_of_its_own():
     history = usual()
     midnight = np.roll(history, 3 * 12, axis=1)
     midnight[:, -1] *= 2  # still less than half of what the day has
-    assert share(judge(midnight, NOW + 3 * 3600), "spike") == 1
+    assert share(evaluate(midnight, NOW + 3 * 3600), "spike") == 1
 
 
 def test_a_level_that_lasts_is_a_shift_within_the_hour_and_later_the_baseline():
     history = usual()
     up, three_days = history.copy(), history.copy()
     up[:, -12:] *= 1.5
-    assert share(judge(up, NOW), "shift_up") == 1
-    assert share(judge(up, NOW), "spike") == 0
+    assert share(evaluate(up, NOW), "shift_up") == 1
+    assert share(evaluate(up, NOW), "spike") == 0
     early = history.copy()
     early[:, -3:] *= 1.5
-    assert share(judge(early, NOW), "shift_up") == 0
-    assert share(judge(early, NOW), "spike") == 1
+    assert share(evaluate(early, NOW), "shift_up") == 0
+    assert share(evaluate(early, NOW), "spike") == 1
     down = history.copy()
     down[:, -12:] *= 0.6
-    assert share(judge(down, NOW), "shift_down") == 1
+    assert share(evaluate(down, NOW), "shift_down") == 1
     three_days[:, -3 * DAY :] *= 2
-    followed = judge(three_days, NOW)
+    followed = evaluate(three_days, NOW)
     assert not followed.anomalies.any()
-    np.testing.assert_allclose(followed.baseline, 2 * judge(history, NOW).baseline, rtol=0.1)
+    np.testing.assert_allclose(followed.baseline, 2 * evaluate(history, NOW).baseline, rtol=0.1)
     three_days[:, -1] *= 2
-    assert share(judge(three_days, NOW), "spike") == 1
+    assert share(evaluate(three_days, NOW), "spike") == 1
 
 
 def test_a_spike_that_is_over_says_nothing_more():
     history = usual()
     history[:, -13:-1] *= 5
-    assert not judge(history, NOW).anomalies.any()
+    assert not evaluate(history, NOW).anomalies.any()
 
 
 def wandering() -> Floats:
@@ -119,60 +119,60 @@ def wandering() -> Floats:
 
 def test_where_days_differ_the_last_hour_tells_what_is_sudden():
     history = wandering()
-    judgement = judge(history, NOW)
-    assert not judgement.anomalies.any()
-    as_before = np.abs(judgement.value / judgement.baseline - 1) < 0.15
+    evaluation = evaluate(history, NOW)
+    assert not evaluation.anomalies.any()
+    as_before = np.abs(evaluation.value / evaluation.baseline - 1) < 0.15
     assert as_before.sum() >= 5
     for times, name in ((2.5, "spike"), (0.3, "drop")):
         changed = history.copy()
         changed[:, -1] *= times
-        assert share(judge(changed[as_before], NOW), name) == 1
+        assert share(evaluate(changed[as_before], NOW), name) == 1
 
 
 def test_where_the_last_hour_lies_off_going_back_is_not_sudden():
     history = wandering()
-    history[:, -1] = judge(history, NOW).baseline
+    history[:, -1] = evaluate(history, NOW).baseline
     for times in (0.8, 1.25):
         for off in (0.3, 3.0):
             back = history.copy()
             back[:, -13:-1] *= off
             back[:, -1] *= times
-            assert not judge(back, NOW).anomalies.any(), (times, off)
+            assert not evaluate(back, NOW).anomalies.any(), (times, off)
 
 
 def test_the_day_of_the_week_counts():
     history = usual(weekend=0.3)
     sunday = 3 * DAY  # before NOW
-    assert not judge_at(history, sunday).anomalies.any()
+    assert not evaluate_at(history, sunday).anomalies.any()
     like_a_weekday = history.copy()
     like_a_weekday[:, -sunday - 1] /= 0.3
-    assert share(judge_at(like_a_weekday, sunday), "spike") == 1
+    assert share(evaluate_at(like_a_weekday, sunday), "spike") == 1
     like_a_sunday = history.copy()
     like_a_sunday[:, -1] *= 0.3
-    assert share(judge(like_a_sunday, NOW), "drop") == 1
+    assert share(evaluate(like_a_sunday, NOW), "drop") == 1
 
 
 def test_weekdays_borrow_from_each_other():
     history = usual(weekend=0.3)
     history[:, : -1 - 9 * DAY] = np.nan  # one Wednesday, one weekend
-    judgement = judge(history, NOW)
-    assert not judgement.anomalies.any()
+    evaluation = evaluate(history, NOW)
+    assert not evaluation.anomalies.any()
     history[:, -1] *= 4
-    assert share(judge(history, NOW), "spike") == 1
+    assert share(evaluate(history, NOW), "spike") == 1
 
 
 def test_slow_growth_is_no_anomaly():
     weeks = np.arange(-HISTORY_SLOTS, 1) / WEEK_SLOTS
     for growth in (1.08, 0.92):
         history = np.round(usual() * growth**weeks)
-        judgement = judge(history, NOW)
-        assert not judgement.anomalies.any()
-        assert np.median(judgement.value / judgement.baseline) == pytest.approx(1, abs=0.04)
+        evaluation = evaluate(history, NOW)
+        assert not evaluation.anomalies.any()
+        assert np.median(evaluation.value / evaluation.baseline) == pytest.approx(1, abs=0.04)
 
 
 def test_what_went_wrong_before_neither_moves_nor_widens():
     history = usual()
-    clean = judge(history, NOW)
+    clean = evaluate(history, NOW)
     for begin, slots, times in (
         (DAY, 12, 10),
         (DAY, 1, 1000),
@@ -181,12 +181,12 @@ def test_what_went_wrong_before_neither_moves_nor_widens():
         (13 * DAY + 10, 16, 4),
     ):
         history[:, -begin - slots // 2 : -begin + slots // 2 + 1] *= times
-    judgement = judge(history, NOW)
-    assert not judgement.anomalies.any()
-    np.testing.assert_allclose(judgement.baseline, clean.baseline, rtol=0.05)
-    assert np.median(judgement.spread / clean.spread) < 1.5
+    evaluation = evaluate(history, NOW)
+    assert not evaluation.anomalies.any()
+    np.testing.assert_allclose(evaluation.baseline, clean.baseline, rtol=0.05)
+    assert np.median(evaluation.spread / clean.spread) < 1.5
     history[:, -1] *= 2
-    assert share(judge(history, NOW), "spike") == 1
+    assert share(evaluate(history, NOW), "spike") == 1
 
 
 def test_silence_is_no_value_and_holes_are_left_out():
@@ -195,17 +195,17 @@ def test_silence_is_no_value_and_holes_are_left_out():
     history[1, -5 * DAY : -1] = np.nan
     history[2, np.random.default_rng(3).random(history.shape[1] - 1).argsort()[:4000]] = np.nan
     history[3] = np.nan
-    judgement = judge(history, NOW)
-    assert not judgement.anomalies.any()
-    assert np.isnan(judgement.value[0])
-    assert np.isnan(judgement.deviation[0])
-    assert judgement.baseline[0] > 0
-    assert np.isnan([judgement.baseline[3], judgement.spread[3], judgement.deviation[3]]).all()
-    assert judgement.history_seconds[3] == 0
-    assert judgement.history_seconds[2] == (HISTORY_SLOTS - 4000) * 300
+    evaluation = evaluate(history, NOW)
+    assert not evaluation.anomalies.any()
+    assert np.isnan(evaluation.value[0])
+    assert np.isnan(evaluation.deviation[0])
+    assert evaluation.baseline[0] > 0
+    assert np.isnan([evaluation.baseline[3], evaluation.spread[3], evaluation.deviation[3]]).all()
+    assert evaluation.history_seconds[3] == 0
+    assert evaluation.history_seconds[2] == (HISTORY_SLOTS - 4000) * 300
     history[1:3, -1] *= 2
-    assert anomalies(judge(history, NOW), 1) == ["spike"]
-    assert anomalies(judge(history, NOW), 2) == ["spike"]
+    assert anomalies(evaluate(history, NOW), 1) == ["spike"]
+    assert anomalies(evaluate(history, NOW), 2) == ["spike"]
 
 
 def test_there_is_no_verdict_before_two_days_and_a_wider_one_in_the_first_week():
@@ -221,98 +221,98 @@ def test_there_is_no_verdict_before_two_days_and_a_wider_one_in_the_first_week()
     ):
         young = history.copy()
         young[:, : -1 - slots] = np.nan
-        judgement = judge(young, NOW)
-        assert np.isfinite(judgement.deviation).all() == verdict, slots
-        assert np.isnan(judgement.deviation).all() != verdict, slots
-        assert share(judgement, "spike") == verdict, slots
+        evaluation = evaluate(young, NOW)
+        assert np.isfinite(evaluation.deviation).all() == verdict, slots
+        assert np.isnan(evaluation.deviation).all() != verdict, slots
+        assert share(evaluation, "spike") == verdict, slots
     dropped = usual()
     dropped[:, -1] *= 0.3
     dropped[:, : -1 - 6 * DAY] = np.nan
-    assert not judge(dropped, NOW).anomalies.any()
+    assert not evaluate(dropped, NOW).anomalies.any()
 
 
 def test_the_first_weekend_and_the_first_monday_are_no_anomaly():
     history = usual(weekend=0.2)
     first = history.copy()
     first[:, : -8 * DAY] = np.nan  # from the Tuesday on
-    assert not judge_at(first, 4 * DAY).anomalies.any()  # Saturday
+    assert not evaluate_at(first, 4 * DAY).anomalies.any()  # Saturday
     first[:, : -5 * DAY] = np.nan  # from Friday evening on
     for back in (2 * DAY, DAY):
-        assert np.isnan(judge_at(first, back).deviation).all()
+        assert np.isnan(evaluate_at(first, back).deviation).all()
 
 
 def test_small_counts_have_the_room_that_chance_needs():
     rng = np.random.default_rng(5)
     history = rng.poisson(0.75, (300, HISTORY_SLOTS + 1)).astype(np.float64)
     history[:, -1] = 3
-    assert not judge(history, NOW).anomalies.any()
+    assert not evaluate(history, NOW).anomalies.any()
     history[:, -1] = 45
-    assert share(judge(history, NOW), "spike") == 1
+    assert share(evaluate(history, NOW), "spike") == 1
     history = rng.poisson(0.75, history.shape) * 1500.0  # of bytes, one event is many
     history[:, -1] = 4500
-    assert not judge(history, NOW, unit=1500).anomalies.any()
+    assert not evaluate(history, NOW, unit=1500).anomalies.any()
     history[:, -1] = 67_500
-    assert share(judge(history, NOW, unit=1500), "spike") == 1
+    assert share(evaluate(history, NOW, unit=1500), "spike") == 1
 
 
 def test_what_comes_now_and_then_is_no_spike_but_ten_times_as_much_is():
     history = np.zeros((1, HISTORY_SLOTS + 1))
     history[0, [500, 1900, 3333, 5000, 6100, 7777, -1]] = 1000
-    assert not judge(history, NOW).anomalies.any()
+    assert not evaluate(history, NOW).anomalies.any()
     history[0, -1] *= 10
-    assert anomalies(judge(history, NOW)) == ["spike"]
+    assert anomalies(evaluate(history, NOW)) == ["spike"]
 
 
 def test_a_series_of_zeros_takes_a_few_events():
     history = np.zeros((3, HISTORY_SLOTS + 1))
     history[:, -1] = 3, 3 * 1500, 100
-    judgement = judge(history, NOW, unit=[1, 1500, 1])
-    assert [anomalies(judgement, series) for series in range(3)] == [[], [], ["spike"]]
+    evaluation = evaluate(history, NOW, unit=[1, 1500, 1])
+    assert [anomalies(evaluation, series) for series in range(3)] == [[], [], ["spike"]]
 
 
 def test_a_constant_series():
     history = np.full((3, HISTORY_SLOTS + 1), 1e6)
     history[:, -1] = 1.05e6, 2e6, 0
-    judgement = judge(history, NOW)
-    assert [anomalies(judgement, series) for series in range(3)] == [[], ["spike"], ["drop"]]
-    assert np.isfinite(judgement.deviation).all()
+    evaluation = evaluate(history, NOW)
+    assert [anomalies(evaluation, series) for series in range(3)] == [[], ["spike"], ["drop"]]
+    assert np.isfinite(evaluation.deviation).all()
 
 
 def test_ratios():
     rng = np.random.default_rng(7)
     history = rng.binomial(2000, 0.02, (SERIES, HISTORY_SLOTS + 1)) / 2000
-    assert not judge(history, NOW).anomalies.any()
+    assert not evaluate(history, NOW).anomalies.any()
     history[:, -1] = 0.3
-    assert share(judge(history, NOW), "spike") == 1
+    assert share(evaluate(history, NOW), "spike") == 1
 
 
 def test_jobs_at_night_are_usual_also_when_they_are_a_slot_late():
     history = usual()
     history[:, ::-DAY] *= 5  # the judged slot's time, each day
-    assert not judge(history, NOW).anomalies.any()
+    assert not evaluate(history, NOW).anomalies.any()
     late = np.roll(history, 1, axis=1)
     late[:, -1] = history[:, -1]
-    assert not judge(late, NOW).anomalies.any()
+    assert not evaluate(late, NOW).anomalies.any()
     history[:, -1] /= 5
-    assert not judge(history, NOW).anomalies.any()
+    assert not evaluate(history, NOW).anomalies.any()
     history[:, -1] *= 20
-    assert share(judge(history, NOW), "spike") == 1
+    assert share(evaluate(history, NOW), "spike") == 1
 
 
 def test_a_service_that_ended_or_began_is_told_and_then_usual():
     history = usual()
     history[:, -6 * DAY :] = 0
-    judgement = judge(history, NOW)
-    assert not judgement.anomalies.any()
-    assert (judgement.baseline == 0).all()
+    evaluation = evaluate(history, NOW)
+    assert not evaluation.anomalies.any()
+    assert (evaluation.baseline == 0).all()
     history = usual()
-    expected = judge(history, NOW).baseline
+    expected = evaluate(history, NOW).baseline
     history[:, : -5 * DAY] = 0
-    judgement = judge(history, NOW)
-    assert not judgement.anomalies.any()
-    np.testing.assert_allclose(judgement.baseline, expected, rtol=0.1)
+    evaluation = evaluate(history, NOW)
+    assert not evaluation.anomalies.any()
+    np.testing.assert_allclose(evaluation.baseline, expected, rtol=0.1)
     history[:, -1] *= 10
-    assert share(judge(history, NOW), "spike") == 1
+    assert share(evaluate(history, NOW), "spike") == 1
 
 
 def test_summer_time_moves_the_day_with_the_clock(monkeypatch):
@@ -325,9 +325,9 @@ def test_summer_time_moves_the_day_with_the_clock(monkeypatch):
     rng = np.random.default_rng(11)
     steep = 1000 * np.exp(2 * np.sin(2 * np.pi * local / 86400 - 1.5))
     history = rng.poisson(steep, (SERIES, len(slots))).astype(np.float64)
-    judgement = judge(history, now)
-    assert not judgement.anomalies.any()
-    np.testing.assert_allclose(judgement.baseline, steep[-1], rtol=0.08)
+    evaluation = evaluate(history, now)
+    assert not evaluation.anomalies.any()
+    np.testing.assert_allclose(evaluation.baseline, steep[-1], rtol=0.08)
 
 
 def test_every_series_is_judged_for_itself():
@@ -335,9 +335,9 @@ def test_every_series_is_judged_for_itself():
     history[1, -1] *= 4
     history[2] /= 1000
     history[3] = np.nan
-    together = judge(history, NOW)
+    together = evaluate(history, NOW)
     for series in range(6):
-        alone = judge(history[series : series + 1], NOW)
+        alone = evaluate(history[series : series + 1], NOW)
         np.testing.assert_allclose(alone.deviation[0], together.deviation[series])
         assert (alone.anomalies[0] == together.anomalies[series]).all()
 
@@ -345,26 +345,26 @@ def test_every_series_is_judged_for_itself():
 def test_the_history_is_left_as_it_was_and_must_have_its_length():
     history = usual(series=2)
     before = history.copy()
-    judge(history, NOW)
+    evaluate(history, NOW)
     np.testing.assert_array_equal(history, before)
-    assert judge(np.empty((0, HISTORY_SLOTS + 1)), NOW).anomalies.shape == (0, 4)
+    assert evaluate(np.empty((0, HISTORY_SLOTS + 1)), NOW).anomalies.shape == (0, 4)
     with pytest.raises(ValueError, match=rf"\[series, {HISTORY_SLOTS + 1}\]"):
-        judge(history[:, 1:], NOW)
+        evaluate(history[:, 1:], NOW)
 
 
 def test_three_hundred_series_take_no_time_and_little_memory():
     import tracemalloc
 
     history = np.tile(usual(series=30), (10, 1))
-    judge(history[:2], NOW)
+    evaluate(history[:2], NOW)
     took = []
     for _ in range(3):
         started = time.process_time()
-        judge(history, NOW)
+        evaluate(history, NOW)
         took.append(time.process_time() - started)
     assert min(took) < 0.3
     tracemalloc.start()
-    judge(history, NOW)
+    evaluate(history, NOW)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * history.nbytes

@@ -191,7 +191,7 @@ def test_own_hosts_that_answer_the_outside(connection, monkeypatch):
     assert {row["host"]: list(row.values())[3:] for row in rows(connection, "sum_flow_hosts")} == {
         host: [*values, len(peers)] for host, (*values, peers) in expected.items()
     }
-    monkeypatch.setattr(features, "MOST_HOSTS", 2)
+    monkeypatch.setattr(features, "MAX_HOSTS", 2)
     FlowSummarizer(connection, OWN).summarize(SLOT, "edge", {})
     kept = sorted(expected, key=lambda host: -expected[host][2])[:2]
     assert {row["host"] for row in rows(connection, "sum_flow_hosts")} == set(kept)

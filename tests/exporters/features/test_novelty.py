@@ -70,7 +70,7 @@ def test_domains_are_young_for_a_day_and_for_few_clients() -> None:
 
 
 def test_domains_beyond_the_bound_are_refused() -> None:
-    novelty_most = novelty.MOST_YOUNG
+    novelty_most = novelty.MAX_YOUNG
     young = YoungDomains(
         np.arange(novelty_most - 1, dtype=np.uint64), np.zeros(novelty_most - 1, np.int64), u8([0] * (novelty_most - 1))
     )

@@ -25,26 +25,26 @@ class Watching(Detector):
 
     name = "watching"
     reads = ("unusual",)
-    judged: ClassVar[list[datetime]] = []
+    evaluated: ClassVar[list[datetime]] = []
 
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
-        self.judged.append(now)
+    def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+        self.evaluated.append(now)
         query = "SELECT client, sum(names), min(first_seen), max(last_seen) FROM unusual WHERE hour < ? GROUP BY client"
         for client, names, first, last in read(query, now):
             evidence = {"domains": ["rare.com"], "names": int(names)}
             yield Anomaly("client", client, min(int(names) / 10, 1), "warning", first, last, evidence)
 
     def counts(self) -> dict[str, int]:
-        return {"names_scored": len(self.judged)}
+        return {"names_scored": len(self.evaluated)}
 
 
 class Hourly(Watching):
     name = "hourly"
     every = timedelta(hours=1)
-    judged: ClassVar[list[datetime]] = []
+    evaluated: ClassVar[list[datetime]] = []
 
 
 class Unmade(Watching):
@@ -53,12 +53,12 @@ class Unmade(Watching):
 
 
 class Raising(Watching):
-    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+    def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         return read("SELECT nothing FROM nowhere")
 
 
 class Odd(Watching):
-    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+    def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         yield Anomaly("client", CLIENT, 0.9, "warning", now, now, {})
         yield Anomaly("nobody", CLIENT, 7.0, "dreadful", now, now, {})
 
@@ -84,7 +84,7 @@ def _detectors(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
     ]
     monkeypatch.setattr(runner, "entry_points", lambda group: entries if group == runner.GROUP else [])
     for cls in DETECTORS.values():
-        cls.judged.clear()
+        cls.evaluated.clear()
 
 
 @pytest.fixture
@@ -104,25 +104,25 @@ def opened(taking: Taking) -> list[tuple[Any, ...]]:
 def test_each_minute_of_event_time_is_judged_once(taking: Taking) -> None:
     for second in (0, 20, 59, 61, 70, 200):
         taking.take(*names(1, second))
-    assert Watching.judged == [at(0), at(61), at(200)]
+    assert Watching.evaluated == [at(0), at(61), at(200)]
     taking.restart()
     taking.take(*names(1, 220))
-    assert Watching.judged == [at(0), at(61), at(200)]
+    assert Watching.evaluated == [at(0), at(61), at(200)]
     taking.take(*names(1, 30), *names(1, 241))
-    assert Watching.judged[3:] == [at(241)]
+    assert Watching.evaluated[3:] == [at(241)]
 
 
 @pytest.mark.parametrize("detectors", [["hourly", "watching"]])
 def test_a_detector_is_asked_as_often_as_it_wants(taking: Taking, detectors: list[str]) -> None:
     for minute in range(0, 180, 10):
         taking.take(*names(1, minute * 60))
-    assert Hourly.judged == [at(0), at(HOUR), at(2 * HOUR)]
-    assert len(Watching.judged) == 18
+    assert Hourly.evaluated == [at(0), at(HOUR), at(2 * HOUR)]
+    assert len(Watching.evaluated) == 18
 
 
 def test_in_a_batch_of_hours_the_end_of_each_is_judged(taking: Taking) -> None:
     taking.take(*names(6, 100), *names(1, HOUR + 5, OTHER), *names(5, 3 * HOUR + 7, OTHER))
-    assert Watching.judged == [at(HOUR), at(2 * HOUR), at(3 * HOUR + 7)]
+    assert Watching.evaluated == [at(HOUR), at(2 * HOUR), at(3 * HOUR + 7)]
     found = {(each.subject, each.first_seen, each.last_seen) for each in findings_in(taking.store.rows, "open")}
     assert found == {(CLIENT, at(100), at(100)), (OTHER, at(HOUR + 5), at(3 * HOUR + 7))}
 
@@ -133,7 +133,10 @@ def test_one_record_far_ahead_leaves_what_follows_to_be_judged(taking: Taking) -
     taking.take(asked("ahead.c-rare.com", 20 * HOUR, OTHER))
     for minute in range(1, 4):
         taking.take(*names(4, 60 * minute, "10.0.0.1"))
-    assert [now for now in Watching.judged if now < at(HOUR)] == [at(0), *(at(60 * minute) for minute in range(1, 4))]
+    assert [now for now in Watching.evaluated if now < at(HOUR)] == [
+        at(0),
+        *(at(60 * minute) for minute in range(1, 4)),
+    ]
     assert ("watching", "10.0.0.1", 1.0) in opened(taking)
 
 
@@ -146,7 +149,7 @@ def test_one_sensor_whose_clock_is_wrong_hides_nothing(taking: Taking, wrong: st
             shift = offset * HOUR if sensor == wrong else 0
             client, second = f"10.0.0.{ord(sensor)}", 50 * HOUR + 60 * minute + 600 + shift
             taking.take(*(asked(f"{sensor}{minute}x{n}.b-rare.com", second, client) for n in range(4)), sensor=sensor)
-    taking.settle()
+    taking.flush()
     assert {found[1] for found in opened(taking)} == {f"10.0.0.{ord(sensor)}" for sensor in "abcde"}
     assert all(score == 1.0 for _, _, score in opened(taking))
 
@@ -165,7 +168,7 @@ def test_scores_from_the_threshold_on_are_findings_and_the_highest_are_shown(tak
     assert shown.scores == (("watching", "client", CLIENT, 0.5), ("watching", "client", OTHER, 0.4))
     (health,) = shown.detectors
     assert health.healthy
-    assert (health.runs, health.failures, health.judged, health.counts) == (1, 0, at(1), {"names_scored": 1})
+    assert (health.runs, health.failures, health.evaluated, health.counts) == (1, 0, at(1), {"names_scored": 1})
     assert dict(zip(runner.SCORE_BOUNDS, health.histogram, strict=False)) == {
         bound: int(bound in (0.1, 0.4, 0.5)) for bound in runner.SCORE_BOUNDS
     }
@@ -225,5 +228,5 @@ def test_a_disabled_detector_is_not_asked(tmp_path: Path) -> None:
     config = Config(detectors=Detectors(disabled=["watching"]))
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
         taking.take(*names(9, 1))
-        assert not Watching.judged
+        assert not Watching.evaluated
         assert taking.snapshot == detection.DetectionSnapshot()

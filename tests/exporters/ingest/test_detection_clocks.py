@@ -47,8 +47,8 @@ CLOCKS: dict[str, Shift] = {
 def batch(part: Transactions, sensor: str) -> Batch:
     head = zeeklog.header(part.ts[0] / MICROSECONDS)
     body = lines(part)
-    pieces, _, skipped = split(head + body, None, DNS)
-    return Batch(pieces, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)
+    chunks, _, skipped = split(head + body, None, DNS)
+    return Batch(chunks, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_is_found_does_not_depend_on_one_clock(tmp_path: Path, clock: str, 
                 found = collector.ingest(batch(part, sensor))
                 records += found.records + found.skipped.total()
                 assert found.skipped.keys() <= ({"timestamp"} if live and sensor == wrong else set())
-        collector.settle()
+        collector.flush()
         opened = {(each.detector, each.subject) for each in findings_in(store.rows, "open")}
     assert records == len(rows)
     assert {("malware", bot), ("tunnel", leaky)} <= opened

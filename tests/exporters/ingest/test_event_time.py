@@ -92,9 +92,9 @@ class TestTooOld:
 
     def take(self, collector: Collector, *seconds: float) -> dict[str, int]:
         body = b"".join(tsv(ts=f"{START + second:.6f}", uid=f"C{second}") for second in seconds)
-        pieces, _, skipped = split(HEADER + body, None, DNS)
+        chunks, _, skipped = split(HEADER + body, None, DNS)
         cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
-        return dict(collector.ingest(Batch(pieces, count_lines(body), skipped, cursor, 0, DNS)).skipped)
+        return dict(collector.ingest(Batch(chunks, count_lines(body), skipped, cursor, 0, DNS)).skipped)
 
     def test_and_nothing_else_is_forgotten(self, tmp_path: Path) -> None:
         day = 86400.0

@@ -481,8 +481,8 @@ def test_records_that_are_older_than_sums_may_be_are_dropped_and_counted(tmp_pat
 
 def test_series_are_judged_when_their_slot_is_complete(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path, BEGIN, dialogues(5)))
-    assert one.collector.settle()
-    assert not one.collector.settle()
+    assert one.collector.flush()
+    assert not one.collector.flush()
     verdicts = one.snapshot().verdicts
     of_services = {verdict.measure: verdict for verdict in verdicts if verdict.service}
     assert of_services.keys() == {"flows", "packets", "bytes"}
@@ -499,7 +499,7 @@ def test_series_are_judged_when_their_slot_is_complete(one: Ingesting, tmp_path:
     }
     one.again()
     assert one.snapshot().verdicts == verdicts
-    assert not one.collector.settle()
+    assert not one.collector.flush()
 
 
 def test_a_spike_against_four_weeks(tmp_path: Path) -> None:
@@ -511,7 +511,7 @@ def test_a_spike_against_four_weeks(tmp_path: Path) -> None:
     with ingesting(tmp_path / "state", Config(flows=Flows(thresholds=limits))) as one:
         write_past(one.store, BEGIN)
         one.read(write_flows(tmp_path, BEGIN, [asking("198.51.100.1", count=5000)]))
-        assert one.collector.settle()
+        assert one.collector.flush()
         found = one.snapshot().verdicts
     verdicts = {verdict.measure: verdict for verdict in found if verdict.service == "dns"}
     resolver = {verdict.measure: verdict for verdict in found if verdict.resolver == RESOLVER}
@@ -531,14 +531,14 @@ def test_a_spike_against_four_weeks(tmp_path: Path) -> None:
 def test_a_silent_exporter_has_no_value_and_no_drop(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path, BEGIN, dialogues(5)))
     one.read(shared_empty(tmp_path, BEGIN + SLOT))
-    assert one.collector.settle()
+    assert one.collector.flush()
     assert {(verdict.value, verdict.anomalies) for verdict in one.snapshot().verdicts} == {(None, ())}
 
 
 def test_what_was_said_of_an_exporter_that_is_gone_is_not_shown(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path / "a", BEGIN - 4 * SLOT, dialogues(5), ident="gone"))
     one.read(write_flows(tmp_path / "b", BEGIN, dialogues(5)))
-    one.collector.settle()
+    one.collector.flush()
     snapshot = one.snapshot()
     assert {verdict.exporter for verdict in snapshot.verdicts} == {"edge"}
     assert {row[0] for row in snapshot.talkers} == {"edge"}
@@ -554,16 +554,16 @@ def test_files_that_are_handed_over_are_kept(tmp_path: Path) -> None:
 
 def handing_over(one: Ingesting, tmp_path: Path) -> None:
     path = write_flows(tmp_path, BEGIN, dialogues(5))
-    one.collector.hand_over([(path, "name"), (tmp_path / "nothing", None)])
+    one.collector.submit_files([(path, "name"), (tmp_path / "nothing", None)])
     one.again()
-    assert one.collector.handed() == {path: "name", tmp_path / "nothing": None}
+    assert one.collector.submitted() == {path: "name", tmp_path / "nothing": None}
     one.read(path, "name")
-    assert one.collector.handed() == {tmp_path / "nothing": None}
+    assert one.collector.submitted() == {tmp_path / "nothing": None}
     one.collector.give_up(tmp_path / "nothing")
-    assert one.collector.handed() == {}
-    one.collector.hand_over([(path, None)])
+    assert one.collector.submitted() == {}
+    one.collector.submit_files([(path, None)])
     assert one.read(path) == Ingested(known=True)
-    assert one.collector.handed() == {}
+    assert one.collector.submitted() == {}
 
 
 # dns_flow logs

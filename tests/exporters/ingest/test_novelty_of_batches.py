@@ -46,13 +46,13 @@ class Taking:
 
     def take(self, *lines: bytes, sensor: str = "zeek") -> None:
         body = b"".join(lines)
-        pieces, _, skipped = split(HEADER + body, None, DNS)
+        chunks, _, skipped = split(HEADER + body, None, DNS)
         self._collector.ingest(
-            Batch(pieces, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)
+            Batch(chunks, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)
         )
 
-    def settle(self) -> None:
-        self._collector.settle()
+    def flush(self) -> None:
+        self._collector.flush()
 
     def rows(self, what: str) -> list[tuple[Any, ...]]:
         return self.store.rows(f"SELECT {what} FROM unusual {'GROUP BY ALL' if '(' in what else ''} ORDER BY ALL")
@@ -264,7 +264,7 @@ def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Pat
 
 
 def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "MOST_DOMAINS", 100)
+    monkeypatch.setattr(detection, "MAX_DOMAINS", 100)
     taking.take(*(asked(f"x.b{n}-flood.com", n / 10) for n in range(150)))
     before = taking.store.rows("SELECT count(*) FROM seen_names")
     taking.take(*(asked(f"x.d{n}-flood.com", 62 + n / 10, rcode="NXDOMAIN") for n in range(500)))
@@ -280,7 +280,7 @@ def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeyp
 def test_a_client_that_asks_for_the_same_again_and_again_is_not_busy(
     taking: Taking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detection, "MOST_DOMAINS", 3)
+    monkeypatch.setattr(detection, "MAX_DOMAINS", 3)
     for minute in range(6):
         taking.take(*(asked(f"x{minute}.b{n}-rare.com", 61 * minute + n) for n in range(3)))
     assert {domain for (domain,) in taking.rows("domain")} == {f"b{n}-rare.com" for n in range(3)}
@@ -291,7 +291,7 @@ def test_what_is_too_old_or_too_much_is_dropped_and_counted(taking: Taking, monk
         taking.take(*(asked(f"h{hour}x{n}.b-rare.com", hour * HOUR + n) for n in range(3)))
     assert taking.rows("min(hour), max(hour)") == [(at(5 * HOUR), at(29 * HOUR))]
     assert taking.store.rows("SELECT * FROM counters WHERE metric = 'unusual_dropped'") == []  # it was their time
-    monkeypatch.setattr(kept, "MOST_ROWS", 10)
+    monkeypatch.setattr(kept, "MAX_ROWS", 10)
     taking.take(asked("x.b-rare.com", 30 * HOUR))
     ((left,),) = taking.rows("count(*)")
     assert left <= 10
@@ -301,7 +301,7 @@ def test_what_is_too_old_or_too_much_is_dropped_and_counted(taking: Taking, monk
 
 
 def test_young_domains_have_a_bound(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(novelty, "MOST_YOUNG", 10)
+    monkeypatch.setattr(novelty, "MAX_YOUNG", 10)
     taking.take(*(asked(f"b{n}-rare.com", n) for n in range(15)))
     assert taking.rows("young, count(*)") == [(False, 5), (True, 10)]
     assert taking.store.rows("SELECT value FROM counters WHERE metric = 'unusual_dropped' AND a = 'domains'") == [(5,)]

@@ -52,9 +52,9 @@ class Taking:
         """Take lines of one log as one batch."""
         body = b"".join(lines)
         kind = BY_PATH[path]
-        pieces, _, skipped = split((HEADER if kind is DNS else package_header(path)) + body, None, kind)
+        chunks, _, skipped = split((HEADER if kind is DNS else package_header(path)) + body, None, kind)
         cursor = Cursor("1", sensor, 0, "", 0, b"", "")
-        self.collector.ingest(Batch(pieces, count_lines(body), skipped, cursor, 0, kind))
+        self.collector.ingest(Batch(chunks, count_lines(body), skipped, cursor, 0, kind))
 
     @property
     def tuples(self) -> list[tuple[Any, ...]]:
@@ -146,7 +146,7 @@ def test_any_order_any_batches_and_restarts_give_the_same(tmp_path: Path, monkey
                     taking.restart()
             before = taking.tuples
             taking.restart()
-            taking.collector.settle()
+            taking.collector.flush()
             assert taking.tuples == before
             assert taking.value("dnsvigil_passive_dns_tuples") == len(before)
             assert store.rows("FROM passive_dns_new") == []
@@ -159,9 +159,9 @@ def test_any_order_any_batches_and_restarts_give_the_same(tmp_path: Path, monkey
 def test_no_count_is_too_large_to_be_added(taking: Taking) -> None:
     most = 2**63 - 1
     taking.take(PDNS, row(0, count=most), row(1, count=most))
-    taking.collector.settle()
+    taking.collector.flush()
     taking.take(PDNS, row(2, count=most))
-    taking.collector.settle()
+    taking.collector.flush()
     assert [tuple_[10] for tuple_ in taking.tuples] == [most]
     for _ in range(2):
         taking.take(CAPTURE, package_line(CAPTURE, packets=str(most)), package_line(CAPTURE, packets=str(most)))

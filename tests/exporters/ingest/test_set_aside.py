@@ -97,9 +97,9 @@ def failing_on_poison(monkeypatch):
     """A collector in which a record of a certain name causes an error that nobody thought of."""
     load = Parser.load
 
-    def loading(self, kind, pieces, *rest, **named):
-        found = load(self, kind, pieces, *rest, **named)
-        if any(b"poison" in piece.body for piece in pieces):
+    def loading(self, kind, chunks, *rest, **named):
+        found = load(self, kind, chunks, *rest, **named)
+        if any(b"poison" in chunk.body for chunk in chunks):
             raise KeyError("nobody thought of this")
         return found
 
@@ -130,10 +130,10 @@ def test_a_record_that_fails_is_set_aside_and_its_neighbours_count(tmp_path, fai
 def test_where_no_record_is_to_blame_the_log_is_left_and_the_others_are_read(tmp_path, monkeypatch):
     load = Parser.load
 
-    def loading(self, kind, pieces, *rest, **named):
+    def loading(self, kind, chunks, *rest, **named):
         if kind.path != "dns":
             raise KeyError("whatever is in it")
-        return load(self, kind, pieces, *rest, **named)
+        return load(self, kind, chunks, *rest, **named)
 
     monkeypatch.setattr(Parser, "load", loading)
     config, state = write_config(tmp_path), tmp_path / "state"
@@ -154,11 +154,11 @@ def test_a_log_on_which_the_engine_fails_is_set_aside_at_the_second_time(tmp_pat
     load = Parser.load
     failures: list[str] = []
 
-    def loading(self, kind, pieces, *rest, **named):
+    def loading(self, kind, chunks, *rest, **named):
         if kind.path != "dns":
             failures.append(kind.path)
             raise duckdb.InternalException("a mistake of the engine")
-        return load(self, kind, pieces, *rest, **named)
+        return load(self, kind, chunks, *rest, **named)
 
     monkeypatch.setattr(Parser, "load", loading)
     config, state = write_config(tmp_path), tmp_path / "state"
@@ -435,8 +435,8 @@ def test_flow_files_of_all_old_poisons_stop_nothing(tmp_path, monkeypatch):
 def test_a_list_that_fails_leaves_the_others_in_use(tmp_path, monkeypatch):
     names = lists._names
 
-    def failing(pieces, skipped):
-        for name in names(pieces, skipped):
+    def failing(chunks, skipped):
+        for name in names(chunks, skipped):
             if name == b"poison.example":
                 raise KeyError("nobody thought of this")
             yield name

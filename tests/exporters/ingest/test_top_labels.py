@@ -24,7 +24,7 @@ def test_places_do_not_change_hands_before_renewal() -> None:
     labels.offer([("a", 1)])
     labels.offer([("b", 1000)])
     assert labels.shown == ["a"]
-    labels.renew()
+    labels.rebalance()
     assert labels.shown == ["b"]
 
 
@@ -32,10 +32,10 @@ def test_places_do_not_change_hands_for_a_little_more() -> None:
     labels = top(1)
     labels.offer([("a", 100)])
     labels.offer([("b", 150)])
-    labels.renew()
+    labels.rebalance()
     assert labels.shown == ["a"]
     labels.offer([("b", 1)])
-    labels.renew()
+    labels.rebalance()
     assert labels.shown == ["b"]
 
 
@@ -43,7 +43,7 @@ def test_several_places_change_hands_lightest_first() -> None:
     labels = top(3)
     labels.offer([("a", 1), ("b", 2), ("c", 100)])
     labels.offer([("x", 50), ("y", 60), ("z", 70)])
-    labels.renew()
+    labels.rebalance()
     assert sorted(labels.shown) == ["c", "y", "z"]
 
 
@@ -51,7 +51,7 @@ def test_pinned_labels_take_no_place() -> None:
     labels = top(1, pinned=("p",), shown=("p", "a"))
     assert labels.shown == ["a"]
     labels.offer([("p", 1000), ("b", 2)])
-    labels.renew()
+    labels.rebalance()
     assert labels.shown == ["b"]
     assert "p" in labels.known()
 
@@ -61,16 +61,16 @@ def test_what_was_heavy_long_ago_makes_room() -> None:
     labels.offer([("old", 1000)])
     for _ in range(12):
         labels.offer([("new", 10)])
-        labels.fade()
-        labels.renew()
+        labels.decay()
+        labels.rebalance()
     assert labels.shown == ["new"]
 
 
 def test_no_places_no_labels() -> None:
     labels = top(0, pinned=("p",))
     labels.offer([("a", 5), ("b", 7)])
-    labels.renew()
-    labels.fade()
+    labels.rebalance()
+    labels.decay()
     assert (labels.shown, labels.weights) == ([], {})
 
 
@@ -83,7 +83,7 @@ def test_never_more_than_its_bounds(batches: list[list[tuple[str, int]]]) -> Non
     labels = top(2, pinned=("z",))
     for batch in batches:
         labels.offer(Counter(dict(batch)).items())
-        labels.renew()
+        labels.rebalance()
         assert len(labels.shown) == len(set(labels.shown)) <= 2
         assert len(labels.weights) <= labels.capacity == 20
         assert len(labels.known()) <= 20 + 2 + 1 + 1
@@ -97,5 +97,5 @@ def test_the_heavy_ones_are_found_among_very_many() -> None:
     for _ in range(200):
         tail = Counter(f"rare{dice.randrange(100_000)}" for _ in range(60))
         labels.offer([*tail.items(), ("a", 30), ("b", 20), ("c", 10)])
-        labels.renew()
+        labels.rebalance()
     assert sorted(labels.shown) == ["a", "b", "c"]

@@ -267,7 +267,7 @@ class Sees(Detector):
     def __init__(self, context: Context) -> None:
         NameModel.load(trained_model(context.state))
 
-    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+    def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         rows = read("SELECT client, min(first_seen), max(last_seen) FROM unusual GROUP BY client")
         return [Anomaly("client", who, 0.75, "critical", *times, {"domains": ["\x1b[2J"]}) for who, *times in rows]
 

@@ -22,7 +22,7 @@ from dnsvigil.config.collector import Store as Bounds
 from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
 from dnsvigil.ingest.dns import Collector
 from dnsvigil.records import Cursor
-from dnsvigil.sources.zeek.lines import Header, Piece
+from dnsvigil.sources.zeek.lines import Chunk, Header
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def batch(*lines: bytes, offset: int = 1) -> Batch:
-    return Batch([Piece(b"".join(lines), HEADER)], len(lines), Counter(), replace(CURSOR, offset=offset), offset)
+    return Batch([Chunk(b"".join(lines), HEADER)], len(lines), Counter(), replace(CURSOR, offset=offset), offset)
 
 
 def minute(number: int) -> datetime:

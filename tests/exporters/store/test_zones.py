@@ -33,9 +33,9 @@ class Collecting:
     def take(self, *lines: bytes, header: bytes = HEADER) -> None:
         """Take lines as one batch."""
         body = b"".join(lines)
-        pieces, _, skipped = split(header + body, None, DNS)
+        chunks, _, skipped = split(header + body, None, DNS)
         cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
-        self._collector.ingest(Batch(pieces, count_lines(body), skipped, cursor, 0))
+        self._collector.ingest(Batch(chunks, count_lines(body), skipped, cursor, 0))
 
     @property
     def metrics(self) -> Samples:

@@ -43,12 +43,12 @@ WINDOWS: Final = (
 _TEXT: Final = 3.0  # times as much weighs what is asked for with types that can carry anything, beside once
 _DOWN: Final = 0.5  # of the octets of answers are data: the rest is framing, or text for fewer bytes
 _SHARED: Final = 0.2  # more is needed for each further client, or domain: what many use is a service
-_MOST_LINKED: Final = 8  # clients of a domain that may join it with others
+_MAX_LINKED: Final = 8  # clients of a domain that may join it with others
 _LINK: Final = 0.05  # of what makes one half; a client and a domain with less are not joined
-_LEAST_NAMES: Final = 4
+_MIN_NAMES: Final = 4
 _SUSPECT: Final = 0.2  # of what makes one half; a domain with less is not looked at closely
-_LEAST_SCORE: Final = 0.1  # that is reported
-_MOST_TOLD: Final = 200
+_MIN_SCORE: Final = 0.1  # that is reported
+_MAX_TOLD: Final = 200
 _LED: Final = 2 / 3  # of all, that make the finding one client's own
 
 _SERVICE: Final = 0.001
@@ -119,7 +119,7 @@ class Tunnel(Detector):
         self._now = datetime.min
         self._counts: Counter[str] = Counter(domains_judged=0)
 
-    def judge(self, read: Read, now: datetime) -> Iterable[Anomaly]:
+    def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return the clients, and the domains of several clients, that carry data."""
         if now <= self._now:  # asked again of a time, it may have got more rows
             self._said.clear()
@@ -127,7 +127,7 @@ class Tunnel(Detector):
         for window in WINDOWS:
             step = (now - datetime.min) // window.every
             if window not in self._said or self._said[window][0] != step:
-                self._said[window] = step, self._judge(read, now, window)
+                self._said[window] = step, self._evaluate(read, now, window)
         worst: dict[tuple[str | None, str, str], Anomaly] = {}
         for _, said in self._said.values():
             for anomaly in said:
@@ -135,26 +135,26 @@ class Tunnel(Detector):
                 if anomaly.last_seen > now - QUIET:
                     key = anomaly.detector, anomaly.subject_type, anomaly.subject
                     worst[key] = max(worst.get(key, anomaly), anomaly, key=lambda one: one.score)
-        return sorted(worst.values(), key=lambda one: -one.score)[:_MOST_TOLD]
+        return sorted(worst.values(), key=lambda one: -one.score)[:_MAX_TOLD]
 
     def counts(self) -> Mapping[str, int]:
         """Return how many domains were looked at closely."""
         return self._counts
 
-    def _judge(self, read: Read, now: datetime, window: Window) -> list[Anomaly]:
+    def _evaluate(self, read: Read, now: datetime, window: Window) -> list[Anomaly]:
         since = now - window.length
         least = _SUSPECT * window.half
         domains = {
             row["domain"]: row
             for row in self._leaks.carriers(read, since, now, least)
-            if row["names"] >= _LEAST_NAMES and _octets(row) * _standing(row)[0] >= least
+            if row["names"] >= _MIN_NAMES and _octets(row) * _standing(row)[0] >= least
         }
         self._counts["domains_judged"] += len(domains)
         pairs, flooding, left = _apart(self._leaks.carried(read, since, now, list(domains)), domains)
         told = [one for group in _groups(pairs, domains, left, window) for one in group.anomalies()]
         others = {name: row["names"] for name, row in left.items()}
         told += floods.anomalies(flooding, domains, others, window.length.total_seconds() / 3600, window.flood_half)
-        return [anomaly for anomaly in told if anomaly.score >= _LEAST_SCORE]
+        return [anomaly for anomaly in told if anomaly.score >= _MIN_SCORE]
 
 
 def _apart(pairs: Sequence[Row], domains: Mapping[str, Row]) -> tuple[list[Row], list[Flood], dict[str, Row]]:
@@ -249,7 +249,7 @@ class _Group:
 
     def anomalies(self) -> list[Anomaly]:
         """Return the group as an anomaly, or its clients where they stand out by themselves."""
-        if _score(self.bytes, self.window.half) < _LEAST_SCORE:
+        if _score(self.bytes, self.window.half) < _MIN_SCORE:
             return []
         by_client: defaultdict[str, list[_Pair]] = defaultdict(list)
         for pair in self.pairs:
@@ -333,7 +333,7 @@ def _groups(pairs: Iterable[Row], domains: Mapping[str, Row], left: Mapping[str,
         client, domain = ("client", pair.client), ("domain", pair.domain)
         linked.add(client)
         linked.add(domain)
-        few = pair.row["clients"] <= _MOST_LINKED and pair.share >= _PROBE
+        few = pair.row["clients"] <= _MAX_LINKED and pair.share >= _PROBE
         if few and pair.bytes >= _LINK * window.half:
             linked.merge(client, domain)
     joined: defaultdict[tuple[str, str], list[_Pair]] = defaultdict(list)

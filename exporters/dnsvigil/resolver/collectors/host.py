@@ -15,7 +15,7 @@ from dnsvigil.resolver.config import Resolver
 from dnsvigil.resolver.kernel.procfs import ProcFs
 from dnsvigil.resolver.scrape import Parts
 
-MOST_DEVICES: Final = 64
+MAX_DEVICES: Final = 64
 """How many disks, and network devices, have metrics: the first ones in the kernel's order."""
 
 FOLDERS: Final = tuple(
@@ -141,7 +141,7 @@ class HostCollector:
         busy = _counter("disk_io_time_seconds", "Time for which the disk was busy.", ["device"])
         disks = {name.replace("!", "/") for name in self._fs.names_sys("block")}  # partitions are not among them
         lines = [line.split() for line in self._text("diskstats").splitlines()]
-        for fields in [fields for fields in lines if _is_disk(fields[2], disks)][:MOST_DEVICES]:
+        for fields in [fields for fields in lines if _is_disk(fields[2], disks)][:MAX_DEVICES]:
             device = [fields[2]]
             read.add_metric(device, int(fields[5]) * _SECTOR)
             written.add_metric(device, int(fields[9]) * _SECTOR)
@@ -181,7 +181,7 @@ class HostCollector:
     def _network(self) -> Iterator[Metric]:
         lines = (line.partition(":") for line in self._text("net/dev").splitlines()[2:])
         devices = [(name.strip(), fields.split()) for name, _, fields in lines]
-        shown = [(name, fields) for name, fields in devices if not _OF_CONTAINERS.match(name)][:MOST_DEVICES]
+        shown = [(name, fields) for name, fields in devices if not _OF_CONTAINERS.match(name)][:MAX_DEVICES]
         for first, direction, done in ((0, "receive", "received"), (8, "transmit", "sent")):
             for column, (what, text) in enumerate(
                 (

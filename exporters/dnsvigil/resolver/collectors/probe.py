@@ -35,7 +35,7 @@ REASONS: Final = ("timeout", "rcode", "answer", "dnssec", "malformed", "refused"
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration histogram, in seconds."""
 
-MOST_CHARACTERS: Final = 64
+MAX_CHARACTERS: Final = 64
 """Maximum length of a server's identity and version."""
 
 _PAYLOAD: Final = 1232  # bytes; what a datagram can carry on any path
@@ -226,11 +226,11 @@ def ask(
 
 
 def escaped(raw: bytes) -> str:
-    """Return ``raw`` with all but printable ASCII as ``\\xNN``, cut before it has more than :data:`MOST_CHARACTERS`."""
+    """Return ``raw`` with all but printable ASCII as ``\\xNN``, cut before it has more than :data:`MAX_CHARACTERS`."""
     text = ""
     for byte in raw:
         piece = chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}"
-        if len(text) + len(piece) > MOST_CHARACTERS:
+        if len(text) + len(piece) > MAX_CHARACTERS:
             break
         text += piece
     return text

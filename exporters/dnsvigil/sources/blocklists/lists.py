@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _PIECE: Final = 2**20  # bytes, uncompressed
 _LONGEST_LINE: Final = 2**16
 _AT_ONCE: Final = 2**18  # names
-_MOST_NAMES: Final = 20_000_000
+_MAX_NAMES: Final = 20_000_000
 _NAME: Final = rb"(?:[a-z0-9_][a-z0-9_-]{0,62}\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _WHOLE_NAME: Final = re.compile(_NAME)
 # Ordinary lines are found by one expression, in its first group; all others are looked at one by one.
@@ -75,7 +75,7 @@ class ListFile:
 class DomainLists:
     """The lists of one directory. :meth:`reload` and :meth:`match` may run in threads of their own."""
 
-    def __init__(self, directory: Path, most_names: int = _MOST_NAMES, set_aside: Aside | None = None) -> None:
+    def __init__(self, directory: Path, most_names: int = _MAX_NAMES, set_aside: Aside | None = None) -> None:
         """Hold up to ``most_names`` entries of the files below ``directory``; nothing is read yet.
 
         A list that fails unexpectedly goes to ``set_aside``.

@@ -120,7 +120,7 @@ def below_sources(path: Path, sources: Iterable[NetflowSource]) -> bool:
     return any(path.is_relative_to(os.path.realpath(folder)) for folder in folders)
 
 
-def resolve_handed(path: Path, sources: Iterable[NetflowSource]) -> Path:
+def resolve_submitted(path: Path, sources: Iterable[NetflowSource]) -> Path:
     """Return the path of a file that is handed over, without symbolic links. One that is not there yet may come.
 
     Raises ``OSError`` for one that is no regular file, or lies below no folder that is followed.
@@ -144,7 +144,7 @@ class FlowFollower:
         self._since = since
         self._folders: dict[Path, _Folder] = {}
         self._waiting: dict[Path, PendingFlows] = {}
-        self._handed: dict[Path, str | None] = {}
+        self._submitted: dict[Path, str | None] = {}
         self._missing: dict[Path, float] = {}  # of those that waited: when each was first not there
         self._said: set[Path] = set()
         self._looked = float("-inf")
@@ -152,9 +152,9 @@ class FlowFollower:
         for path, stamp in known.items():
             self._known.setdefault(path.parent, {})[path.name] = stamp
 
-    def hand_over(self, path: Path, exporter: str | None) -> None:
+    def submit_files(self, path: Path, exporter: str | None) -> None:
         """Have a file read wherever it lies."""
-        self._handed[path] = exporter
+        self._submitted[path] = exporter
         self._looked = float("-inf")
 
     def pending(self) -> list[PendingFlows]:
@@ -170,7 +170,7 @@ class FlowFollower:
         if file.path.parent in self._folders:
             self._known.setdefault(file.path.parent, {})[file.path.name] = file.stamp
         self._waiting.pop(file.path, None)
-        self._handed.pop(file.path, None)
+        self._submitted.pop(file.path, None)
         # It may have been seen elsewhere before somebody moved it.
         for path in [path for path in self._missing if path.name == file.path.name]:
             if _owner(self._waiting[path]) == _owner(file):
@@ -186,13 +186,15 @@ class FlowFollower:
         return gone
 
     def _drop(self, path: Path) -> None:
-        for kept in (self._missing, self._waiting, self._handed):
+        for kept in (self._missing, self._waiting, self._submitted):
             kept.pop(path, None)
 
     def _look(self) -> None:
         oldest = max(self._since - FIRST_SECONDS, time.time() - OLD_SECONDS)
         before = datetime.fromtimestamp(oldest, UTC).replace(tzinfo=None)
-        found: dict[Path, tuple[str | None, str | None]] = {path: (name, None) for path, name in self._handed.items()}
+        found: dict[Path, tuple[str | None, str | None]] = {
+            path: (name, None) for path, name in self._submitted.items()
+        }
         for path, file in self._waiting.items():
             found.setdefault(path, (file.exporter, file.folder))
         visited: set[Path] = set()
@@ -212,14 +214,14 @@ class FlowFollower:
         try:
             file = pending_file(path, exporter, part)
         except OSError as error:
-            if path in self._waiting or path in self._handed:
+            if path in self._waiting or path in self._submitted:
                 if path not in self._waiting:
                     self._waiting[path] = PendingFlows(path, exporter, exporter_of(path), None, (0, 0), False)
                 self._missing.setdefault(path, time.monotonic())
             log.debug("%s: %s", path, error)
             return
         self._missing.pop(path, None)
-        if path not in self._handed and self._known.get(path.parent, {}).get(path.name) == file.stamp:
+        if path not in self._submitted and self._known.get(path.parent, {}).get(path.name) == file.stamp:
             self._waiting.pop(path, None)
         else:
             self._waiting[path] = file

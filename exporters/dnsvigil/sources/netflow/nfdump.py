@@ -522,7 +522,7 @@ class _Run:
                 watch.join()  # so that it kills nobody who gets the same number later
             _kill(process)
             process.wait()
-        self._judge(status)
+        self._evaluate(status)
 
     def says(self, text: str) -> None:
         """Take in a message."""
@@ -545,7 +545,7 @@ class _Run:
             for line in stream:
                 self.says(line.decode("utf-8", "replace").strip())
 
-    def _judge(self, status: int) -> None:
+    def _evaluate(self, status: int) -> None:
         messages = [*self._damage.items(), *self._failures.items(), *self._notes.items()]
         said = [f"{text} ({count} times)" if count > 1 else text for text, count in messages]
         program = f"nfdump on {self._host}" if self._host else "nfdump"

@@ -142,7 +142,7 @@ _MINUTE: Final = 60_000  # milliseconds
 _FEW_MINUTES: Final = 1 << 16
 _ROWS_AT_ONCE: Final = 1 << 15  # that are printed
 _AT_ONCE: Final = 4 << 20  # bytes of records
-_MOST_SIZES: Final = 16  # of records that are recognised
+_MAX_SIZES: Final = 16  # of records that are recognised
 # Of a record; more is a mistake of the exporter. 400 Gbit/s carry as much in 90 seconds.
 _MOST: Final = np.uint64(1 << 42)
 _LARGEST: Final = 2**63 - 1024  # sum; the next double is too large for a BIGINT
@@ -530,7 +530,7 @@ def _starts(block: memoryview, count: int, sizes: set[int]) -> NDArray[Any]:
     if at != len(block):
         raise _UnknownFormError("a block whose records are not as long as it")
     starts = np.array(found, int)
-    if len(sizes) < _MOST_SIZES:
+    if len(sizes) < _MAX_SIZES:
         sizes.update(np.diff(starts, append=at).tolist())
     return starts
 

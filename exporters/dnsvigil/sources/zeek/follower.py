@@ -16,9 +16,9 @@ from dnsvigil.config.collector import ZeekSource
 from dnsvigil.records import Cursor
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.lines import MAX_LINE, Header, describe, first_kind
+from dnsvigil.sources.zeek.lines import MAX_LINE, Header, describe, first_log_type
 from dnsvigil.sources.zeek.log_file import BrokenFileError, Head, LogFile
-from dnsvigil.sources.zeek.log_types import BY_PATH, DNS, Kind
+from dnsvigil.sources.zeek.log_types import BY_PATH, DNS, LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.system.files import NotAFileError, path_text
 
@@ -37,7 +37,7 @@ _COMPRESSED = re.compile(r"\.(gz|xz|zst)$")
 _EPOCH = re.compile(rb"(?<![\w.-])(\d{10}\d{0,9})(?![\w:-])")
 _ISO = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_MOST_NAMED: Final = 1000  # files that are not read, in the log
+_MAX_NAMED: Final = 1000  # files that are not read, in the log
 _NOT_A_SENSOR = {"", "/", "current", "logs", "log", "spool", "zeek", "bro"}
 
 
@@ -46,7 +46,7 @@ class Pending:
     """A file that has something to read."""
 
     path: Path
-    kind: Kind
+    kind: LogType
     cursor: Cursor
     size: int  # bytes on disk
     finished: bool
@@ -117,7 +117,7 @@ def met_in(path: Path, options: LogOptions = STOCK) -> str:
     return _first_lines(path, options)[1]
 
 
-def _first_lines(path: Path, options: LogOptions) -> tuple[Kind | None, str]:
+def _first_lines(path: Path, options: LogOptions) -> tuple[LogType | None, str]:
     """Return which log a file is by its first lines, and in words what these are."""
     try:
         with LogFile(path) as content:
@@ -125,7 +125,7 @@ def _first_lines(path: Path, options: LogOptions) -> tuple[Kind | None, str]:
             head = content.read(2 * MAX_LINE)
     except BrokenFileError:
         return None, "compressed data of which nothing can be read"
-    return first_kind(head, options), describe(head, options)
+    return first_log_type(head, options), describe(head, options)
 
 
 def pending_log(
@@ -321,11 +321,11 @@ class Follower:
             if not path.is_file() or not path.stat().st_size:
                 return path.exists()
             with LogFile(path) as content:
-                kind = first_kind(content.read(2 * MAX_LINE))
+                kind = first_log_type(content.read(2 * MAX_LINE))
         except (OSError, BrokenFileError):
             return False
         alike = re.sub(r"\d+", "#", str(path))
-        if kind and alike not in self._named and len(self._named) < _MOST_NAMED:
+        if kind and alike not in self._named and len(self._named) < _MAX_NAMED:
             self._named.add(alike)
             log.warning(
                 "%s is a %s log that is not read, because of its name: see sources.zeek[].files", path, kind.path
@@ -354,7 +354,7 @@ def _is_live(name: str) -> bool:
     return bool(_LIVE.fullmatch(name)) or not (_LOG.fullmatch(name) or re.search(r"\d", _COMPRESSED.sub("", name)))
 
 
-def _kind(head: Head, cursor: Cursor, options: LogOptions) -> Kind | None:
+def _kind(head: Head, cursor: Cursor, options: LogOptions) -> LogType | None:
     """Return which log a file is; one without a header of its own goes on under that of its cursor."""
     header = Header.parse(cursor.header, options) if cursor.header else None
     return head.kind or (header.kind if header else None)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final, Self
 
 from dnsvigil.sources.zeek.fields import stock_names
-from dnsvigil.sources.zeek.log_types import Kind, kind_of
+from dnsvigil.sources.zeek.log_types import LogType, kind_of
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.times import relative_seconds
 from dnsvigil.sources.zeek.unwrap import is_wrapped, records_in, unwrap
@@ -84,13 +84,13 @@ class Header:
         )
 
     @cached_property
-    def kind(self) -> Kind | None:
+    def kind(self) -> LogType | None:
         """The log that the records below are of; None for one that is not read."""
         return kind_of(self.path, self.fields)
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Whole lines of one form: ``header`` says the columns of TSV, None means JSON."""
 
     body: bytes
@@ -103,8 +103,8 @@ class Piece:
 
 
 def split(
-    data: bytes, header: Header | None, kind: Kind, options: LogOptions = STOCK
-) -> tuple[list[Piece], Header | None, Counter[str]]:
+    data: bytes, header: Header | None, kind: LogType, options: LogOptions = STOCK
+) -> tuple[list[Chunk], Header | None, Counter[str]]:
     """Cut whole lines of a log of one kind at the header lines among them.
 
     ``header`` is the one in force where ``data`` begins; without one, all lines are taken for JSON. Returns the pieces,
@@ -126,8 +126,8 @@ def split(
             bodies.setdefault(header, []).append(tsv)
         elif tsv:
             skipped["other_log"] += count_lines(tsv)
-    pieces = [Piece(body, form) for form, parts in bodies.items() if (body := b"".join(parts))]
-    return pieces, header, skipped
+    chunks = [Chunk(body, form) for form, parts in bodies.items() if (body := b"".join(parts))]
+    return chunks, header, skipped
 
 
 def _sections(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -169,7 +169,7 @@ def is_whole(line: bytes, header: Header | None) -> bool:
     return not _line_reason(line.removesuffix(b"\r"), header)
 
 
-def first_kind(head: bytes, options: LogOptions = STOCK) -> Kind | None:
+def first_log_type(head: bytes, options: LogOptions = STOCK) -> LogType | None:
     """Tell from a file's first lines which log it is, in either form; None where they are of none that is read."""
     for comment, body in _sections(head.lstrip(b"\0")):
         header = Header.parse(comment, options)
@@ -231,26 +231,26 @@ def has_long_line(body: bytes) -> bool:
     return False
 
 
-def is_clean(piece: Piece) -> bool:
+def is_clean(chunk: Chunk) -> bool:
     """Tell, by a quick look, whether there is no line that :func:`sieve` would drop and the parser would take."""
-    body = piece.body
+    body = chunk.body
     if b"\r" in body or has_long_line(body):
         return False
-    if piece.header is None:
+    if chunk.header is None:
         # The parser takes a line that breaks off before a value, such as {"a": or [, and the next for one.
-        return body.count(b"}\n") + body.endswith(b"}") == piece.lines
-    separators = piece.lines * (len(piece.header.fields) - 1)
-    return _is_utf8(body) and body.count(piece.header.separator.encode()) == separators
+        return body.count(b"}\n") + body.endswith(b"}") == chunk.lines
+    separators = chunk.lines * (len(chunk.header.fields) - 1)
+    return _is_utf8(body) and body.count(chunk.header.separator.encode()) == separators
 
 
-def sieve(piece: Piece, options: LogOptions = STOCK) -> tuple[list[bytes], Counter[str]]:
+def filter_lines(chunk: Chunk, options: LogOptions = STOCK) -> tuple[list[bytes], Counter[str]]:
     """Look at every line; return those that can be parsed, and how many of the others there are by reason."""
     kept: list[bytes] = []
     skipped: Counter[str] = Counter()
-    for line in piece.body.removesuffix(b"\n").split(b"\n"):
+    for line in chunk.body.removesuffix(b"\n").split(b"\n"):
         text = line.removesuffix(b"\r")
-        reason = _line_reason(text, piece.header)
-        if piece.header is None and reason in (None, "too_long") and (reason or not _is_object(text)):
+        reason = _line_reason(text, chunk.header)
+        if chunk.header is None and reason in (None, "too_long") and (reason or not _is_object(text)):
             records = unwrap(text, options.renamed)
             skipped[reason or why_no_record(text, "json", options)] += not records
             skipped["too_long"] += sum(len(record) >= MAX_LINE for record in records)

@@ -11,8 +11,8 @@ from typing import BinaryIO, Final, Self, cast
 
 import zstandard
 
-from dnsvigil.sources.zeek.lines import first_kind, starts_relative
-from dnsvigil.sources.zeek.log_types import Kind
+from dnsvigil.sources.zeek.lines import first_log_type, starts_relative
+from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.unwrap import is_complete
 from dnsvigil.system.files import open_file
@@ -188,7 +188,7 @@ class Head:
     start: int
     header: bytes
     records: bytes
-    kind: Kind | None = field(default=None, compare=False)
+    kind: LogType | None = field(default=None, compare=False)
     moved: bytes = field(default=b"", compare=False)  # the start of the capture, where times count from it
 
     @classmethod
@@ -214,7 +214,7 @@ class Head:
         records = data[end : end + HEAD_SIZE]
         told = b"\n" in records or len(records) == HEAD_SIZE or is_complete(records)
         moved = str(options.start).encode() if options.start and starts_relative(data, options) is not None else b""
-        return cls(start + end, data[:end], records if told else b"", first_kind(data, options), moved)
+        return cls(start + end, data[:end], records if told else b"", first_log_type(data, options), moved)
 
     @property
     def is_unique(self) -> bool:

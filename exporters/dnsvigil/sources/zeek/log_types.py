@@ -15,7 +15,7 @@ _WORD: Final = "[0-9A-Za-z_-]{1,32}"
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class LogType:
     """One log: how it is known, and how its records are read.
 
     ``reasons`` is the body of an SQL ``CASE`` over the columns in ``checked``, and over ``raw_`` and the name, which is
@@ -67,7 +67,7 @@ def _bad_name(column: str) -> str:
     return f"(strlen({column}) > 255 AND {octets} > 255)"
 
 
-DNS: Final = Kind(
+DNS: Final = LogType(
     path="dns",
     source="zeek",
     view="dns_records",
@@ -128,7 +128,7 @@ def _kind(
     words: Collection[str] = (),
     texts: Collection[str] = (),
     fields: Mapping[str, str] | None = None,
-) -> Kind:
+) -> LogType:
     """Return a log of the package. ``needed`` are the columns, beside the time, that no record can do without."""
     times = [column for column, kind in record.items() if kind == "TIMESTAMP"]
     numbers = {column: LIMITS[kind] for column, kind in record.items() if kind in LIMITS}
@@ -152,7 +152,7 @@ def _kind(
         + any_of([f"NOT coalesce(regexp_full_match({name}, '{_WORD}'), {unset(name)})" for name in words], "word")
     )
     checked = [*times, *addresses, *numbers, *names, *words]
-    return Kind(
+    return LogType(
         path=path,
         source=source,
         view="package_records",
@@ -222,7 +222,7 @@ KINDS: Final = (DNS, PDNS, OPEN_RESOLVERS, POISONINGS, CAPTURES)
 BY_PATH: Final = {kind.path: kind for kind in KINDS}
 
 
-def kind_of(path: str, fields: Collection[str]) -> Kind | None:
+def kind_of(path: str, fields: Collection[str]) -> LogType | None:
     """Return the log that has this path or, where that is empty, these fields; None for one that is not read."""
     if path:
         return BY_PATH.get(path)

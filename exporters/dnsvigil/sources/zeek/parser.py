@@ -17,8 +17,8 @@ import duckdb
 
 from dnsvigil.records import UNKNOWN_RCODE, UNNAMED_RCODE
 from dnsvigil.sources.zeek import times
-from dnsvigil.sources.zeek.lines import MAX_LINE, Header, Piece, is_clean, sieve, why_no_record
-from dnsvigil.sources.zeek.log_types import Kind
+from dnsvigil.sources.zeek.lines import MAX_LINE, Chunk, Header, filter_lines, is_clean, why_no_record
+from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.mnemonics import number_of
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.unwrap import is_complete, unwrap
@@ -50,8 +50,8 @@ class Parser:
 
     def load(
         self,
-        kind: Kind,
-        pieces: list[Piece],
+        kind: LogType,
+        chunks: list[Chunk],
         sensor: str,
         columns: Collection[str] | None = None,
         *,
@@ -67,23 +67,23 @@ class Parser:
         skipped: Counter[str] = Counter()
 
         def parse(body: bytes, header: Header | None) -> int:
-            return self._parse(tables[-1], Piece(body, header), kind, columns, start=options.start)
+            return self._parse(tables[-1], Chunk(body, header), kind, columns, start=options.start)
 
-        for number, piece in enumerate(pieces):
+        for number, chunk in enumerate(chunks):
             tables.append(f"parsed_{number}")
-            body, lines = piece.body, piece.lines
-            if not is_clean(piece) or (rows := parse(body, piece.header)) != lines:
-                kept, reasons = sieve(piece, options)
+            body, lines = chunk.body, chunk.lines
+            if not is_clean(chunk) or (rows := parse(body, chunk.header)) != lines:
+                kept, reasons = filter_lines(chunk, options)
                 skipped += reasons
                 body, lines = b"".join(line + b"\n" for line in kept), len(kept)
-                rows = parse(body, piece.header)
+                rows = parse(body, chunk.header)
                 if rows < 0:
                     whole = [line for line in kept if is_complete(line)]
                     skipped["json"] += lines - len(whole)
                     body, lines = b"".join(line + b"\n" for line in whole), len(whole)
                     rows = parse(body, None)
-                skipped["columns" if piece.header else "json"] += lines - rows
-            if piece.header is None and rows == lines:
+                skipped["columns" if chunk.header else "json"] += lines - rows
+            if chunk.header is None and rows == lines:
                 records, reasons = self._look_inside(tables[-1], body, options)
                 skipped += reasons
                 if records:
@@ -134,28 +134,30 @@ class Parser:
             self._connection.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest(?))", [taken])
         return records, skipped
 
-    def _parse(self, table: str, piece: Piece, kind: Kind, columns: Collection[str], *, start: datetime | None) -> int:
+    def _parse(
+        self, table: str, chunk: Chunk, kind: LogType, columns: Collection[str], *, start: datetime | None
+    ) -> int:
         """Return the number of rows; -1 for JSON that the parser gives up at, as it does at an object over lines."""
         with open(self._memory, "wb", closefd=False) as memory:
             memory.seek(0)
-            memory.write(piece.body)
+            memory.write(chunk.body)
             memory.truncate()
         columns = [name for name in kind.record if name != "sensor" and (name in columns or name in kind.checked)]
         query = (
-            _tsv_query(self._path, kind, piece.header, columns, start)
-            if piece.header
+            _tsv_query(self._path, kind, chunk.header, columns, start)
+            if chunk.header
             else _json_query(self._path, kind, columns, start)
         )
         try:
             result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
         except duckdb.InvalidInputException:
-            if piece.header:
+            if chunk.header:
                 raise
             return -1
         return int(result[0]) if result else 0
 
 
-def _tsv_query(path: str, kind: Kind, header: Header, columns: list[str], start: datetime | None) -> str:
+def _tsv_query(path: str, kind: LogType, header: Header, columns: list[str], start: datetime | None) -> str:
     # A broken header may name a field twice, and DuckDB takes no column name twice.
     names = [f"c{i}" for i in range(len(header.fields))]
     raw = {
@@ -188,7 +190,7 @@ def _tsv_query(path: str, kind: Kind, header: Header, columns: list[str], start:
     return _record_query(kind, source, raw, casts, columns, codes=codes, start=start)
 
 
-def _json_query(path: str, kind: Kind, columns: list[str], start: datetime | None) -> str:
+def _json_query(path: str, kind: LogType, columns: list[str], start: datetime | None) -> str:
     fields = {kind.field_of(name): "VARCHAR[]" if kind.record[name].endswith("[]") else "VARCHAR" for name in columns}
     named = {column: each for column, each in kind.named.items() if column in columns}
     fields |= dict.fromkeys(("_path", *kind.telling, *(field for field, _ in named.values())), "VARCHAR")
@@ -227,7 +229,7 @@ def _json_query(path: str, kind: Kind, columns: list[str], start: datetime | Non
 
 
 def _record_query(
-    kind: Kind,
+    kind: LogType,
     source: str,
     raw: dict[str, str],
     casts: dict[str, str],

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dnsvigil.records import Cursor
-from dnsvigil.sources.zeek.lines import Header, Piece, is_whole, split
+from dnsvigil.sources.zeek.lines import Chunk, Header, is_whole, split
 from dnsvigil.sources.zeek.log_file import BrokenFileError, Head, LogFile
-from dnsvigil.sources.zeek.log_types import DNS, Kind
+from dnsvigil.sources.zeek.log_types import DNS, LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.unwrap import is_complete
 
@@ -25,17 +25,17 @@ T = TypeVar("T")
 class Batch:
     """Whole lines of one file, with the cursor that stands behind them."""
 
-    pieces: list[Piece]
+    chunks: list[Chunk]
     read: int  # records in the batch, the skipped ones included
     skipped: Counter[str]  # by reason, those that nothing can be parsed of
     cursor: Cursor
     stored_offset: int  # bytes on disk read so far
-    kind: Kind = DNS
+    kind: LogType = DNS
     options: LogOptions = STOCK
 
 
 def read_batches(
-    path: Path, cursor: Cursor, finished: bool, kind: Kind = DNS, options: LogOptions = STOCK
+    path: Path, cursor: Cursor, finished: bool, kind: LogType = DNS, options: LogOptions = STOCK
 ) -> Iterator[Batch]:
     """Yield what the file, a log of this kind, has behind the cursor.
 
@@ -63,7 +63,7 @@ def read_batches(
             at_end = len(data) < BATCH_BYTES
             cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
             lines, rest = data[:cut], data[cut:]
-            pieces, header, skipped = split(lines, header, kind, options)
+            chunks, header, skipped = split(lines, header, kind, options)
             if not at_end and len(rest) >= BATCH_BYTES:
                 skipped["too_long"] += 1
                 rest = b""
@@ -75,13 +75,13 @@ def read_batches(
             if at_end and complete and (rest or file.broken):
                 if not file.broken and is_whole(rest, header):
                     last, header, reasons = split(rest, header, kind, options)
-                    pieces += last
+                    chunks += last
                     skipped += reasons
                     offset = file.offset
                 elif rest or offset > start or not start:
                     skipped["truncated"] += 1
                     offset = max(file.offset, 1)  # above 0, so that it is counted once
-            read = sum(piece.lines for piece in pieces) + skipped.total()
+            read = sum(chunk.lines for chunk in chunks) + skipped.total()
             # Noted, so that a compressed file need not be read through once more to find nothing new in it.
             whole_size = file.size if at_end and complete and file.compressed else 0
             if offset <= cursor.offset and not read and whole_size in (0, cursor.whole_size):
@@ -92,7 +92,7 @@ def read_batches(
                 header=header.text if header else b"",
                 whole_size=whole_size,
             )
-            yield Batch(pieces, read, skipped, cursor, file.stored_offset if file.compressed else offset, kind, options)
+            yield Batch(chunks, read, skipped, cursor, file.stored_offset if file.compressed else offset, kind, options)
 
 
 def _go_to(file: LogFile, offset: int) -> None:

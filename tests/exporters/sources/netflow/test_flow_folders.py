@@ -242,9 +242,9 @@ def test_files_are_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     old = flow_file(tmp_path / "upstream", name_at(-100_000))
     untimed = flow_file(tmp_path, "a-file")
     following = follower()
-    following.hand_over(old, "edge")
-    following.hand_over(untimed, None)
-    following.hand_over(tmp_path / "nothing", None)
+    following.submit_files(old, "edge")
+    following.submit_files(untimed, None)
+    following.submit_files(tmp_path / "nothing", None)
     pending = following.pending()
     assert [(file.path, file.exporter, file.folder) for file in pending] == [
         (untimed, None, tmp_path.name),

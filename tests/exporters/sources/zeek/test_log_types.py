@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from dnsvigil.records import CAPTURE, OPEN_RESOLVER, PASSIVE_DNS, POISONING, SIGNALS
 from dnsvigil.sources.zeek import reader
 from dnsvigil.sources.zeek.follower import given_logs
-from dnsvigil.sources.zeek.lines import MAX_LINE, SKIP_REASONS, Header, first_kind
-from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, KINDS, OPEN_RESOLVERS, PDNS, POISONINGS, Kind
+from dnsvigil.sources.zeek.lines import MAX_LINE, SKIP_REASONS, Header, first_log_type
+from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, KINDS, OPEN_RESOLVERS, PDNS, POISONINGS, LogType
 from exporters.zeeklogs import (
     COMPRESS,
     HEADER,
@@ -36,7 +36,7 @@ FORMS = ["tsv", "json"]
 BEGIN = datetime(2023, 11, 14, 22, 13, 20)
 
 
-def log_of(kind: Kind, form: str, /, **values: Any) -> bytes:
+def log_of(kind: LogType, form: str, /, **values: Any) -> bytes:
     """A log of one record."""
     if form == "json":
         return package_json(kind.path, **values)
@@ -51,7 +51,7 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def only(taken: Taken, kind: Kind) -> dict[str, Any]:
+def only(taken: Taken, kind: LogType) -> dict[str, Any]:
     """The one record, by column."""
     (row,) = taken.rows
     return dict(zip(kind.record, row, strict=True))
@@ -125,10 +125,10 @@ class TestRecord:
             (POISONINGS, [name for name in POISONING if name not in ("ts", "sensor", "resolver", "wrong_id")]),
             (CAPTURES, ["node", *list(CAPTURE)[5:]]),
         ],
-        ids=lambda value: value.path if isinstance(value, Kind) else "",
+        ids=lambda value: value.path if isinstance(value, LogType) else "",
     )
     def test_columns_that_are_missing_or_unset_are_null(
-        self, taker: Taker, form: str, kind: Kind, optional: list[str]
+        self, taker: Taker, form: str, kind: LogType, optional: list[str]
     ) -> None:
         keep = {PDNS: "count", OPEN_RESOLVERS: "askers", CAPTURES: "dns_queries"}.get(kind)
         optional = [name for name in optional if name != keep]
@@ -152,9 +152,9 @@ class TestRecord:
         (POISONINGS, ["ts:timestamp", "resolver:address"]),
         (CAPTURES, ["ts:timestamp", "interval:number", "packets:number"]),
     ],
-    ids=lambda value: value.path if isinstance(value, Kind) else "",
+    ids=lambda value: value.path if isinstance(value, LogType) else "",
 )
-def test_without_a_needed_column_every_record_is_skipped(taker: Taker, kind: Kind, needed: list[str]) -> None:
+def test_without_a_needed_column_every_record_is_skipped(taker: Taker, kind: LogType, needed: list[str]) -> None:
     for field, reason in (each.split(":") for each in needed):
         fields = [name for name in package_fields(kind) if name != field]
         whole = dict(zip(package_fields(kind), package_line(kind.path).decode().rstrip().split("\t"), strict=True))
@@ -163,7 +163,7 @@ def test_without_a_needed_column_every_record_is_skipped(taker: Taker, kind: Kin
         assert (taken.rows, taken.skipped) == ([], {reason: 2}), field
 
 
-def package_fields(kind: Kind) -> tuple[str, ...]:
+def package_fields(kind: LogType) -> tuple[str, ...]:
     header = Header.parse(package_header(kind.path))
     assert header
     return header.fields
@@ -208,7 +208,7 @@ def test_names_are_in_the_form_of_query_names(taker: Taker) -> None:
 _TIMES = [None, "soon", 12, 4294967295, 1e300, "nan"]
 _TTLS = [-1, 2**32, "long"]
 _COUNTS = [-1, 2**63, "x"]
-BAD: list[tuple[Kind, str, dict[str, list[Any]]]] = [
+BAD: list[tuple[LogType, str, dict[str, list[Any]]]] = [
     (PDNS, "timestamp", {"ts": _TIMES, "time_first": _TIMES, "time_last": _TIMES}),
     (PDNS, "timestamp", {"time_first": [START + 1]}),
     (PDNS, "number", {"count": [None, -1, "many", 2**63, 10**400, "nan"]}),
@@ -245,7 +245,7 @@ def test_bad_values_are_skipped_and_the_rest_is_read(taker: Taker, form: str) ->
 
 
 @pytest.mark.parametrize("kind", PACKAGE, ids=lambda kind: kind.path)
-def test_bad_lines_are_skipped_and_the_rest_is_read(taker: Taker, kind: Kind) -> None:
+def test_bad_lines_are_skipped_and_the_rest_is_read(taker: Taker, kind: LogType) -> None:
     good = package_line(kind.path)
     lines = [good, b"\n", b"\xff\xfe\n", good[: len(good) // 2] + NEWLINE, good.rstrip() + b"\t1\n", b"x" * MAX_LINE]
     taken = taker.take(package_header(kind.path) + b"\n".join(lines[:5]) + NEWLINE + lines[5] + NEWLINE + good, kind)
@@ -257,7 +257,7 @@ def test_bad_lines_are_skipped_and_the_rest_is_read(taker: Taker, kind: Kind) ->
     assert (len(taken.rows), taken.skipped) == (2, {"json": 3, "other_log": len(others)})
 
 
-def tsv_as_json(kind: Kind) -> bytes:
+def tsv_as_json(kind: LogType) -> bytes:
     return as_json(tsv()) if kind is DNS else package_json(kind.path)
 
 
@@ -280,7 +280,7 @@ def tsv_as_json(kind: Kind) -> bytes:
     ),
     st.booleans(),
 )
-def test_any_lines_are_counted(taker: Taker, kind: Kind, mix: list[bytes | None], in_json: bool) -> None:
+def test_any_lines_are_counted(taker: Taker, kind: LogType, mix: list[bytes | None], in_json: bool) -> None:
     good = package_json(kind.path) if in_json else package_line(kind.path)
     data = b"".join(good if part is None else part + NEWLINE for part in mix)
     taken = taker.take(data if in_json else package_header(kind.path) + data, kind)
@@ -292,7 +292,7 @@ def test_any_lines_are_counted(taker: Taker, kind: Kind, mix: list[bytes | None]
 
 class TestFile:
     @pytest.mark.parametrize("kind", PACKAGE, ids=lambda kind: kind.path)
-    def test_is_known_by_its_content(self, taker: Taker, tmp_path: Path, kind: Kind) -> None:
+    def test_is_known_by_its_content(self, taker: Taker, tmp_path: Path, kind: LogType) -> None:
         forms = {
             "header": package_header(kind.path) + package_line(kind.path),
             "header without path": package_header(kind.path).replace(b"#path\t" + kind.path.encode() + NEWLINE, b"")
@@ -310,13 +310,13 @@ class TestFile:
             path = tmp_path / "logs" / f"{name}.{form}"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(COMPRESS[form](content))
-            assert first_kind(content) is kind, name
+            assert first_log_type(content) is kind, name
             assert len(taker.file(path).rows) == 1, name
         assert [what for _, what in given_logs(tmp_path / "logs")] == [""] * len(forms) * len(COMPRESS)
 
     @pytest.mark.parametrize("content", [package_json("dnsvigil_pdns", _path="other"), b'{"rrname":"a"}\n', b"{\n"])
     def test_of_another_kind_is_not(self, content: bytes) -> None:
-        assert first_kind(content) is None
+        assert first_log_type(content) is None
 
     @pytest.mark.parametrize("form", FORMS)
     def test_records_of_another_log_are_counted(self, taker: Taker, tmp_path: Path, form: str) -> None:
@@ -346,14 +346,14 @@ class TestFile:
 
 def test_dns_logs_are_told_from_all_others() -> None:
     logs = {DNS: HEADER + log_lines(1)[0]} | {kind: log_of(kind, "tsv") for kind in PACKAGE}
-    assert Counter(first_kind(log) for log in logs.values()) == Counter(KINDS)
+    assert Counter(first_log_type(log) for log in logs.values()) == Counter(KINDS)
 
 
 SAMPLES = Path(__file__).parents[3] / "lab" / "samples" / "zeek-package"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
-def test_what_the_package_wrote_is_read(taker: Taker, kind: Kind) -> None:
+def test_what_the_package_wrote_is_read(taker: Taker, kind: LogType) -> None:
     """The recorded logs have the columns that are read, each record is good, and both forms say the same."""
     in_tsv, in_json = (SAMPLES / f"{kind.path}.{suffix}" for suffix in ("log", "json"))
     header = Header.parse(b"".join(line for line in in_tsv.open("rb") if line.startswith(b"#")))
@@ -367,7 +367,7 @@ def test_what_the_package_wrote_is_read(taker: Taker, kind: Kind) -> None:
     assert comparable(again, kind) == comparable(taken, kind)
 
 
-def comparable(taken: Taken, kind: Kind) -> list[str]:
+def comparable(taken: Taken, kind: LogType) -> list[str]:
     """The records without what differs between two runs of Zeek: the uid, and the order within a set."""
     records = [dict(zip(kind.record, row, strict=True)) for row in taken.rows]
     for record in records:

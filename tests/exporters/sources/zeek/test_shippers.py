@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dnsvigil.sources.zeek.lines import MAX_LINE, Header, describe, first_kind
-from dnsvigil.sources.zeek.log_types import DNS, KINDS, PDNS, Kind
+from dnsvigil.sources.zeek.lines import MAX_LINE, Header, describe, first_log_type
+from dnsvigil.sources.zeek.log_types import DNS, KINDS, PDNS, LogType
 from dnsvigil.sources.zeek.options import LogOptions
 from exporters.zeeklogs import (
     FIELDS,
@@ -109,14 +109,14 @@ class TestOne:
 
     @pytest.mark.parametrize("case", ONE)
     def test_says_which_log_it_is(self, case: str) -> None:
-        assert first_kind(ONE[case]) is DNS
+        assert first_log_type(ONE[case]) is DNS
 
     @pytest.mark.parametrize("kind", KINDS[1:], ids=lambda kind: kind.path)
-    def test_of_the_package(self, taker: Taker, kind: Kind) -> None:
+    def test_of_the_package(self, taker: Taker, kind: LogType) -> None:
         line = package_json(kind.path)
         alone = taker.take(line, kind)
         wrapped = dump({"message": line.decode()})
-        assert len(alone.rows) == 1 and first_kind(wrapped) is kind
+        assert len(alone.rows) == 1 and first_log_type(wrapped) is kind
         for log in (wrapped, b"[" + line.rstrip() + b"]\n", b"Nov 29 08:00:00 sensor zeek: " + line):
             assert taker.take(log, kind).rows == alone.rows
 
@@ -125,7 +125,7 @@ class TestOne:
 def test_several_are_all_read(taker: Taker, case: str) -> None:
     taken = taker.take(SEVERAL[case])
     assert taken.names == [f"h{i}.example.com" for i in range(3)]
-    assert first_kind(SEVERAL[case]) is DNS
+    assert first_log_type(SEVERAL[case]) is DNS
     assert taken.skipped.total() == (2 if case == "list over lines" else 0)
 
 
@@ -154,14 +154,14 @@ def test_objects_over_several_lines_are_skipped_line_by_line(taker: Taker, text:
 def test_what_is_not_sure_is_skipped_as_such(taker: Taker, case: str) -> None:
     taken = taker.take(LINES[1] + NEWLINE + WRAPPED[case])
     assert (taken.names, taken.skipped) == (["h1.example.com"], {"wrapped": 1})
-    assert first_kind(WRAPPED[case]) is None
+    assert first_log_type(WRAPPED[case]) is None
 
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_what_strangers_wrote_is_no_record(taker: Taker, case: str) -> None:
     taken = taker.take(HOSTILE[case])
     assert taken.rows == [] and set(taken.skipped) <= {"other_log", "json", "wrapped"}
-    assert first_kind(HOSTILE[case]) is None
+    assert first_log_type(HOSTILE[case]) is None
 
 
 RENAMED = {"query": "dns.question.name", "id.orig_h": "src_ip", "id.resp_h": "dest_ip", "ts": "@timestamp"}
@@ -175,7 +175,7 @@ class TestNames:
         parsed = Header.parse(header)
         assert parsed and parsed.kind is DNS and parsed.fields == tuple(FIELDS)
         assert taker.take(header + tsv()).rows == taker.take(HEADER + tsv()).rows
-        assert first_kind(header_of(*fields, path="")) is DNS
+        assert first_log_type(header_of(*fields, path="")) is DNS
 
     def test_as_configured(self, taker: Taker) -> None:
         options = LogOptions(RENAMED)
@@ -186,7 +186,7 @@ class TestNames:
         nested = record | {"dns": {"question": {"name": record.pop("dns.question.name")}}}
         for each in (nested, {"message": json.dumps(nested)}):
             assert taker.take(dump(each), options=options).rows == alone
-            assert first_kind(dump(each), options) is DNS
+            assert first_log_type(dump(each), options) is DNS
 
     def test_of_the_package_as_configured(self, taker: Taker) -> None:
         options = LogOptions({"rrname": "name", "rrtype": "type"})

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.sources.zeek import times
-from dnsvigil.sources.zeek.log_types import DNS, KINDS, Kind
+from dnsvigil.sources.zeek.log_types import DNS, KINDS, LogType
 from exporters.zeeklogs import HEADER, Taker, as_json, package_header, package_json, package_line, tsv
 
 NOON = datetime(2024, 2, 29, 12, 0, 0)
@@ -133,11 +133,11 @@ def read() -> Iterator[Any]:
         yield lambda text: connection.execute(query, [text]).fetchone()[0]
 
 
-def times_of(kind: Kind) -> list[str]:
+def times_of(kind: LogType) -> list[str]:
     return [column for column, form in kind.record.items() if form == "TIMESTAMP"]
 
 
-def log_with(kind: Kind, form: str, times: Iterable[Any]) -> bytes:
+def log_with(kind: LogType, form: str, times: Iterable[Any]) -> bytes:
     """A log with a record for each of these times, which stands in all of its columns."""
     lines = []
     for time in times:
@@ -153,14 +153,14 @@ def log_with(kind: Kind, form: str, times: Iterable[Any]) -> bytes:
 @pytest.mark.parametrize("form", ["tsv", "json"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
 class TestForms:
-    def test_that_are_read(self, taker: Taker, kind: Kind, form: str) -> None:
+    def test_that_are_read(self, taker: Taker, kind: LogType, form: str) -> None:
         taken = taker.take(log_with(kind, form, GOOD), kind)
         assert taken.skipped == {}
         for column in times_of(kind):
             position = list(kind.record).index(column)
             assert sorted(row[position] for row in taken.rows) == sorted(GOOD.values())
 
-    def test_that_are_not(self, taker: Taker, kind: Kind, form: str) -> None:
+    def test_that_are_not(self, taker: Taker, kind: LogType, form: str) -> None:
         bad = [text for text in BAD if text or form == "json"]
         assert taker.take(log_with(kind, form, bad), kind).skipped == {"timestamp": len(bad)}
 

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.records import TRANSACTION, UNKNOWN_RCODE
-from dnsvigil.sources.zeek.lines import MAX_LINE, SKIP_REASONS, Header, first_kind, split
+from dnsvigil.sources.zeek.lines import MAX_LINE, SKIP_REASONS, Header, first_log_type, split
 from dnsvigil.sources.zeek.log_types import DNS
 from exporters import pcap
 from exporters.zeeklogs import HEADER, NEWLINE, START, TAB, Taken, Taker, as_json, header_of, log_lines, tsv
@@ -159,10 +159,10 @@ class TestName:
     def test_of_any_bytes_from_zeek_itself(self, taker: Taker, tmp_path: Path) -> None:
         """Zeek's two forms keep different parts of UTF-8 as it is, and write a backslash differently."""
         dice = random.Random(7)
-        pieces = [bytes([byte]) for byte in range(256)]
-        pieces += [text.encode() for text in ("ü", "Ü", "\x85", "\xa0", "\u200b", "\ue000", "\ufffd", "\N{GHOST}")] * 8
-        pieces += [b"\\", b"\\x", b"\\x41", b"\\\\", b"-", b"(empty)", b",", b'"', b".", b"#"] * 8
-        wild = [[b"".join(dice.choices(pieces, k=dice.randint(1, 5))) for _ in range(3)] for _ in range(800)]
+        chunks = [bytes([byte]) for byte in range(256)]
+        chunks += [text.encode() for text in ("ü", "Ü", "\x85", "\xa0", "\u200b", "\ue000", "\ufffd", "\N{GHOST}")] * 8
+        chunks += [b"\\", b"\\x", b"\\x41", b"\\\\", b"-", b"(empty)", b",", b'"', b".", b"#"] * 8
+        wild = [[b"".join(dice.choices(chunks, k=dice.randint(1, 5))) for _ in range(3)] for _ in range(800)]
         names = [(), (b"-",), (b"(empty)",), (b"#",), *(question.labels for question in awkward()), *wild]
         pcap.write(tmp_path / "names.pcap", names, START)
         taken = []
@@ -480,8 +480,8 @@ class TestHeader:
 
     def test_again_and_again_costs_no_more_tables(self) -> None:
         """Garbage with many lines that begin with # must not become as many tables."""
-        pieces, _, _ = split(b"".join((HEADER, *(b"#\n" + line for line in GOOD * 100))), None, DNS)
-        assert len(pieces) == 1
+        chunks, _, _ = split(b"".join((HEADER, *(b"#\n" + line for line in GOOD * 100))), None, DNS)
+        assert len(chunks) == 1
 
 
 class TestFirstKind:
@@ -498,7 +498,7 @@ class TestFirstKind:
         ],
     )
     def test_yes(self, head: bytes) -> None:
-        assert first_kind(head) is DNS
+        assert first_log_type(head) is DNS
 
     @pytest.mark.parametrize(
         "head",
@@ -517,7 +517,7 @@ class TestFirstKind:
         ],
     )
     def test_no(self, head: bytes) -> None:
-        assert first_kind(head) is None
+        assert first_log_type(head) is None
 
 
 def plain_rows(path: Path) -> Iterator[tuple[Any, ...]]:
