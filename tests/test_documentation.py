@@ -65,7 +65,7 @@ def test_every_key_of_the_configuration_is_documented_with_its_default():
 
 
 def test_every_reason_to_skip_a_record_is_documented():
-    documented = rows("operate.md")
+    documented = rows("operate/counting.md")
     assert {name: documented[name][0] for name in SKIP_REASONS if name in documented} == SKIP_REASONS
 
 
@@ -97,11 +97,28 @@ def test_every_column_of_a_feature_table_is_documented():
 
 
 def test_every_reason_to_skip_a_line_of_a_list_is_documented():
-    section = (DOCS / "operate.md").read_text().partition("### Lists of domains")[2].partition("\n### ")[0]
+    section = (DOCS / "operate" / "detectors.md").read_text().partition("## Lists of domains")[2].partition("\n## ")[0]
     documented = {
         name for item in re.findall(r"^- (.*?):", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", item)
     }
     assert documented == set(re.findall(r"""skipped\["(\w+)"\]""", Path(lists.__file__).read_text()))
+
+
+def test_every_link_between_pages_leads_to_a_heading_that_there_is():
+    root = DOCS.parent
+    for page in [root / "README.md", *DOCS.rglob("*.md"), *(root / "rules").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            path, _, anchor = target.partition("#")
+            if "://" in path:
+                continue
+            linked = page.parent / path if path else page
+            assert linked.exists(), (page, target)
+            if anchor and linked.suffix == ".md":
+                headings = re.findall(r"^#+ (.*)", linked.read_text(), re.MULTILINE)
+                assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}, (
+                    page,
+                    target,
+                )
 
 
 @pytest.mark.parametrize(
