@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.config.collector import Config, Duration, Size
+from dnsvigil.config.collector import Config
+from dnsvigil.config.types import Duration, Size
 from dnsvigil.detectors.runner import GROUP
 from dnsvigil.records import LISTED, UNUSUAL
 from dnsvigil.sources.blocklists import lists

@@ -15,7 +15,8 @@ from statistics import median
 import psutil
 
 from bench.collector import peak_memory
-from dnsvigil.config.collector import Config, ConfiguredServer, Flows, Network, Servers
+from dnsvigil.config.collector import Config, ConfiguredServer, Flows, Servers
+from dnsvigil.config.types import Network
 from dnsvigil.ingest.flows import FlowCollector
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.store.store import Store

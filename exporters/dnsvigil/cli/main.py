@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from dnsvigil import __version__
 from dnsvigil.cli.ownership import OwnerError, require_owner
-from dnsvigil.config.collector import DEFAULT_PATH, Client, Config, Duration, Url, load_config
+from dnsvigil.config.collector import DEFAULT_PATH, Client, Config, load_config
+from dnsvigil.config.types import Duration, Url
 from dnsvigil.config.yaml_file import ConfigError, Invalid
 from dnsvigil.records import (
     FINDING_STATES,

@@ -12,7 +12,7 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 
-from dnsvigil.config.collector import Address, Duration, Listen
+from dnsvigil.config.types import Address, Duration, Listen
 from dnsvigil.config.yaml_file import Invalid, load_given
 from dnsvigil.records import RCODES
 

@@ -22,7 +22,8 @@ import pytest
 
 from dnsvigil.api import api as module
 from dnsvigil.api.api import Api
-from dnsvigil.config.collector import Config, ConfiguredServer, NetflowSource, ServerAddress, Servers
+from dnsvigil.config.collector import Config, ConfiguredServer, NetflowSource, Servers
+from dnsvigil.config.types import ServerAddress
 from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.httpd.server import MAX_BODY, Server, routes
 from dnsvigil.sources.netflow.follower import resolve_submitted

@@ -12,7 +12,8 @@ from typing import Literal
 import pytest
 
 from dnsvigil.cli.main import main
-from dnsvigil.config.collector import Address, Config, Duration, Listen, Size, ZeekSource, Zone, ZoneName, load_config
+from dnsvigil.config.collector import Config, ZeekSource, Zone, load_config
+from dnsvigil.config.types import Address, Duration, Listen, Size, ZoneName
 from dnsvigil.config.yaml_file import ConfigError, load
 
 FULL = """\

@@ -16,17 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.config.collector import (
-    Config,
-    ConfiguredServer,
-    Flows,
-    FlowThreshold,
-    NetflowSource,
-    Network,
-    ServerAddress,
-    Servers,
-    Sources,
-)
+from dnsvigil.config.collector import Config, ConfiguredServer, Flows, FlowThreshold, NetflowSource, Servers, Sources
+from dnsvigil.config.types import Network, ServerAddress
 from dnsvigil.ingest.flows import FlowCollector, FlowSnapshot, Ingested
 from dnsvigil.sources.netflow.follower import pending_file, slot_of
 from dnsvigil.sources.netflow.nfdump import NFDumpError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.config.collector import Config, Flows, Network, Servers
+from dnsvigil.config.collector import Config, Flows, Servers
+from dnsvigil.config.types import Network
 from dnsvigil.sources.zeek.lines import count_lines
 from dnsvigil.store.store import Store
 from exporters.running import Samples, sample

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from dnsvigil.config.collector import Config, Duration, Size
+from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
+from dnsvigil.config.types import Duration, Size
 from dnsvigil.exporter.dns import StoreMetrics
 from dnsvigil.ingest import dns as collecting
 from dnsvigil.ingest.dns import Collector

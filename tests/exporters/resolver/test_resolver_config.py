@@ -10,7 +10,7 @@ import dns.rdatatype
 import pytest
 import yaml
 
-from dnsvigil.config.collector import Duration
+from dnsvigil.config.types import Duration
 from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.resolver.config import DEFAULT_RESOLVERS, Config, Question, Resolver, load_config
 from dnsvigil.resolver.main import main

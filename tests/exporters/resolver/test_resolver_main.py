@@ -214,7 +214,7 @@ def test_the_base_install_is_enough() -> None:
     for name in ("process", "sockets", "host", "probe"):
         assert f'dnsvigil_resolver_collector_success{{collector="{name}"}} 1.0' in done.stdout
     assert done.stdout.splitlines()[-1] == (
-        "ours: dnsvigil.config dnsvigil.config.collector dnsvigil.config.yaml_file dnsvigil.records"
+        "ours: dnsvigil.config dnsvigil.config.types dnsvigil.config.yaml_file dnsvigil.records"
         " dnsvigil.system dnsvigil.system.files dnsvigil.system.terminal"
     )
 

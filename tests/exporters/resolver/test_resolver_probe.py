@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvigil.config.collector import Address, Duration
+from dnsvigil.config.types import Address, Duration
 from dnsvigil.resolver.collectors.probe import REASONS, Failed, ProbeCollector, Target, ask, escaped
 from dnsvigil.resolver.config import Probe, Question
 from exporters.httpd.support import Authority

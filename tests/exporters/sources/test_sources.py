@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.config.collector import Config, Detectors, NamePattern, NetflowSource, Sources, ZeekSource
+from dnsvigil.config.collector import Config, Detectors, NetflowSource, Sources, ZeekSource
+from dnsvigil.config.types import NamePattern
 from dnsvigil.sources.availability import Availability
 from exporters.running import collecting_here, eventually, get, sample, samples, write_config
 from exporters.sources.zeek.test_follower import Live

@@ -17,8 +17,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dnsvigil.config.collector import Config, Duration, Size
+from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
+from dnsvigil.config.types import Duration, Size
 from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
 from dnsvigil.ingest.dns import Collector
 from dnsvigil.records import Cursor

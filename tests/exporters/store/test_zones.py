@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from dnsvigil.config.collector import Config, ConfiguredServer, ServerAddress, Servers, Zone, ZoneName, Zones
+from dnsvigil.config.collector import Config, ConfiguredServer, Servers, Zone, Zones
+from dnsvigil.config.types import ServerAddress, ZoneName
 from dnsvigil.exporter.dns import StoreMetrics
 from dnsvigil.ingest.dns import Collector
 from dnsvigil.records import Cursor
