@@ -209,7 +209,7 @@ def test_killed_in_a_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
             store = Store(folder)
         except StoreError as error:
             # DuckDB 1.5 writes its blocks of metadata in place: a kill inside that one write, once in hundreds of
-            # kills when checkpoints follow each other without a pause, leaves half of it. docs/operate/store.md says so.
+            # kills when checkpoints follow each other without a pause, leaves half of it; see docs/operate/store.md.
             assert "computed checksum" in str(error)
             torn += 1
             assert torn <= 1
