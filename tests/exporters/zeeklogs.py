@@ -116,9 +116,9 @@ class Taker:
         self._parser.close()
         self._connection.close()
 
-    def parse(self, pieces: list[Chunk], kind: LogType = DNS, options: LogOptions = STOCK) -> Taken:
-        """Parse pieces."""
-        loaded = self._parser.load(kind, pieces, "zeek", options=options)
+    def parse(self, chunks: list[Chunk], kind: LogType = DNS, options: LogOptions = STOCK) -> Taken:
+        """Parse chunks."""
+        loaded = self._parser.load(kind, chunks, "zeek", options=options)
         columns = ", ".join(kind.record)
         rows = self._connection.execute(f"SELECT {columns} FROM {kind.view} ORDER BY ALL").fetchall()
         assert len(rows) == loaded.records
@@ -126,15 +126,15 @@ class Taker:
 
     def take(self, data: bytes, kind: LogType = DNS, options: LogOptions = STOCK) -> Taken:
         """Cut and parse the content of a log."""
-        pieces, _, skipped = split(data, None, kind, options)
-        parsed = self.parse(pieces, kind, options) if pieces else Taken()
+        chunks, _, skipped = split(data, None, kind, options)
+        parsed = self.parse(chunks, kind, options) if chunks else Taken()
         return Taken(parsed.rows, parsed.read + skipped.total(), parsed.skipped + skipped)
 
     def batches(self, batches: Iterable[Batch]) -> Taken:
         """Parse what a reader gives; its own count of what it read must be right."""
         taken = Taken()
         for batch in batches:
-            parsed = self.parse(batch.pieces, batch.kind, batch.options) if batch.pieces else Taken()
+            parsed = self.parse(batch.chunks, batch.kind, batch.options) if batch.chunks else Taken()
             assert batch.read <= parsed.read + batch.skipped.total()  # a line may have several records
             taken.rows += parsed.rows
             taken.read += parsed.read + batch.skipped.total()

@@ -52,8 +52,8 @@ class Reader:
 
     def read(self, log: bytes, columns: str = "qname, qtype, rcode, client, answers") -> list[tuple[Any, ...]]:
         """Return columns of the records in the order of their time; none may be skipped."""
-        pieces, _, skipped = split(log, None, DNS)
-        loaded = self._parser.load(DNS, pieces, "zeek")
+        chunks, _, skipped = split(log, None, DNS)
+        loaded = self._parser.load(DNS, chunks, "zeek")
         assert loaded.records == log.count(b"\n") - log.count(b"\n#") - log.startswith(b"#")
         assert not skipped + loaded.skipped
         return self._connection.execute(f"SELECT {columns} FROM {DNS.view} ORDER BY ts, uid").fetchall()

@@ -22,7 +22,7 @@ MAX_RECORDS: Final = 20
 
 _MAX_SHOWN: Final = 200  # bytes of a record
 
-_Line = tuple[int, bytes]  # of which piece
+_Line = tuple[int, bytes]  # of which chunk
 _Try = Callable[[Sequence[_Line]], Exception | None]
 
 

@@ -107,7 +107,7 @@ def split(
 ) -> tuple[list[Chunk], Header | None, Counter[str]]:
     """Cut whole lines of a log of one kind at the header lines among them.
 
-    ``header`` is the one in force where ``data`` begins; without one, all lines are taken for JSON. Returns the pieces,
+    ``header`` is the one in force where ``data`` begins; without one, all lines are taken for JSON. Returns the chunks,
     the header in force at the end, and the lines that nothing can be made of, by reason.
     """
     bodies: dict[Header | None, list[bytes]] = {}

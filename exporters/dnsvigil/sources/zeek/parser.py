@@ -37,7 +37,7 @@ class Loaded:
 
 
 class Parser:
-    """Turns pieces of a log into the view of its kind in one DuckDB connection."""
+    """Turns chunks of a log into the view of its kind in one DuckDB connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -58,7 +58,7 @@ class Parser:
         oldest: datetime | None = None,
         options: LogOptions = STOCK,
     ) -> Loaded:
-        """Make the view, with these columns of the record or all, from the good records of ``pieces``, at least one.
+        """Make the view, with these columns of the record or all, from the good records of ``chunks``, at least one.
 
         Records from before ``oldest`` are skipped. A line may have several records.
         """
