@@ -16,7 +16,8 @@ from wsgiref.types import WSGIEnvironment
 
 from dnsvigil.config.collector import Config
 from dnsvigil.features.popular import own_popular_domains
-from dnsvigil.httpd.server import RETRY_AFTER, BodyError, Handler, Response
+from dnsvigil.httpd.routes import RETRY_AFTER, Handler, Response
+from dnsvigil.httpd.server import BodyError
 from dnsvigil.records import (
     FLOW_MEASURES,
     FLOW_SLOT_SECONDS,
@@ -113,7 +114,7 @@ class StoreApi:
         self._config = config
 
     def handlers(self) -> Mapping[str, Handler]:
-        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
+        """Return the handlers, for :func:`dnsvigil.httpd.routes.routes`."""
         return {
             "/api/flows/series": _as_json(self._series),
             "/api/flows/verdicts": _as_json(self._verdicts),
@@ -277,7 +278,7 @@ class Api:
         self._config = config
 
     def handlers(self) -> Mapping[str, Handler]:
-        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
+        """Return the handlers, for :func:`dnsvigil.httpd.routes.routes`."""
         return {**StoreApi(self._back, self._config).handlers(), "POST /api/flows/files": _as_json(self._take_files)}
 
     def _take_files(self, environ: WSGIEnvironment) -> tuple[int, Any]:

@@ -20,7 +20,8 @@ from dnsvigil.collector.write_queue import Inbox
 from dnsvigil.config.collector import Config
 from dnsvigil.exporter.pages import Pages
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
-from dnsvigil.httpd.server import Server, routes
+from dnsvigil.httpd.routes import routes
+from dnsvigil.httpd.server import Server
 from dnsvigil.ingest.dns import SOURCE, Collector, Ingested, describe_skipped
 from dnsvigil.ingest.flows import SOURCE as FLOWS
 from dnsvigil.ingest.flows import FlowCollector

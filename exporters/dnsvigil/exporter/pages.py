@@ -16,8 +16,8 @@ from dnsvigil.exporter.dns import StoreMetrics
 from dnsvigil.exporter.findings import DetectionMetrics
 from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.exporter.sound import Report, Sound
+from dnsvigil.httpd.routes import RETRY_AFTER, Handler, Response
 from dnsvigil.httpd.runbooks import runbook_routes
-from dnsvigil.httpd.server import RETRY_AFTER, Handler, Response
 from dnsvigil.ingest.dns import SOURCE, Snapshot
 from dnsvigil.ingest.flows import FlowSnapshot
 
@@ -58,7 +58,7 @@ class Pages:
         self._shown = (snapshot, flows or self._shown[1])
 
     def handlers(self) -> Mapping[str, Handler]:
-        """Return the handlers, for :func:`dnsvigil.httpd.server.routes`."""
+        """Return the handlers, for :func:`dnsvigil.httpd.routes.routes`."""
         return {
             **runbook_routes(),
             "/": self._landing,

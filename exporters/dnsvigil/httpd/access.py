@@ -13,11 +13,13 @@ import socket
 import tempfile
 import urllib.parse
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 from wsgiref.types import WSGIEnvironment
 
-from dnsvigil.httpd.server import AUTHENTICATED, Handler, Response
+from dnsvigil.httpd.routes import Handler, Response
+from dnsvigil.httpd.server import AUTHENTICATED
 from dnsvigil.system.files import open_to_all, read_file
 
 log = logging.getLogger(__name__)
@@ -99,29 +101,31 @@ class Access:
         """Tell whether everybody may ask for a path, or ``METHOD path``, a key of the handlers."""
         return key in self._open or bool(self._begins and key.startswith(self._begins))
 
+    def refusal(self, environ: WSGIEnvironment) -> Response | None:
+        """Return the response to a request that may not have what it asks for, and None for one that may."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        anonymous = not environ.get(AUTHENTICATED)
+        everybody = self.is_open(path if method in ("GET", "HEAD") else f"{method} {path}")
+        if anonymous and not everybody:
+            return _refuse(
+                401,
+                f"this needs the token in {self._token_file}: send Authorization: Bearer TOKEN",
+                {"WWW-Authenticate": 'Bearer realm="dnsvigil"'},
+            )
+        if not _is_same_site(environ):
+            return _refuse(403, "this request comes from a page of another site")
+        if anonymous and self._loopback and path.startswith("/api/"):
+            host = _host(environ.get("HTTP_HOST", ""))
+            if not _is_here(host):
+                return _refuse(403, f"{host!a} is no name of this machine; ask for 127.0.0.1, or send the token")
+        return None
+
     def guard(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
         """Return handlers that ask these for whoever may."""
-        return {key: self._guarded(key, handler) for key, handler in handlers.items()}
+        return {key: partial(self._guarded, handler) for key, handler in handlers.items()}
 
-    def _guarded(self, key: str, handler: Handler) -> Handler:
-        everybody = self.is_open(key)
-
-        def handle(environ: WSGIEnvironment) -> Response:
-            if not (everybody or environ.get(AUTHENTICATED)):
-                return _refuse(
-                    401,
-                    f"this needs the token in {self._token_file}: send Authorization: Bearer TOKEN",
-                    {"WWW-Authenticate": 'Bearer realm="dnsvigil"'},
-                )
-            if not _is_same_site(environ):
-                return _refuse(403, "this request comes from a page of another site")
-            if everybody and key.startswith("/api/") and self._loopback and not environ.get(AUTHENTICATED):
-                host = _host(environ.get("HTTP_HOST", ""))
-                if not _is_here(host):
-                    return _refuse(403, f"{host!a} is no name of this machine; ask for 127.0.0.1, or send the token")
-            return handler(environ)
-
-        return handle
+    def _guarded(self, handler: Handler, environ: WSGIEnvironment) -> Response:
+        return self.refusal(environ) or handler(environ)
 
 
 def is_loopback(listen: str) -> bool:

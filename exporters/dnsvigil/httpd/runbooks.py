@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 
-from dnsvigil.httpd.server import Handler, Response
+from dnsvigil.httpd.routes import Handler, Response
 
 FOLDER = Path(__file__).parents[1] / "runbooks"
 """In a checkout a link to docs/runbooks, in an installed package a copy of it."""
@@ -28,7 +28,7 @@ th, td {{ padding: .2rem 1rem .2rem 0; text-align: left }}
 
 
 def runbook_routes() -> Mapping[str, Handler]:
-    """Return the handlers of ``/runbooks/`` and of each ``/runbooks/NAME``, for :func:`~dnsvigil.httpd.server.routes`.
+    """Return the handlers of ``/runbooks/`` and of each ``/runbooks/NAME``, for :func:`~dnsvigil.httpd.routes.routes`.
 
     Only files that are there now have a path, so no request can name another.
     """

@@ -5,7 +5,6 @@ number, requests in size, and every wait for a peer in time.
 """
 
 import contextlib
-import dataclasses
 import http.client
 import http.server
 import io
@@ -24,7 +23,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from dnsvigil.httpd.refusals import Refusals, handshake_failure, offered, quoted
 from dnsvigil.httpd.web_config import LiveWebConfig, WebConfig
@@ -47,38 +46,11 @@ STOP_TIMEOUT = 5.0
 AUTHENTICATED = "dnsvigil.authenticated"
 """The key of a request's environ that says whether it showed a password, a client certificate or the token."""
 
-RETRY_AFTER = "5"
-"""Seconds after which to ask again, where the answer is a 503."""
-
 _TLS_RECORD = b"\x16"
 _OURS = {"connection", "content-length", "date", "transfer-encoding"}
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 Headers = Iterable[tuple[str, str]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Response:
-    """What a handler answers: a status code, headers, and the whole body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @classmethod
-    def text(cls, body: str, status: int = 200) -> Self:
-        """Answer with plain text."""
-        return cls(status, dict([_TEXT]), body.encode())
-
-
-Handler = Callable[[WSGIEnvironment], Response]
-
-
-class Bearer(Protocol):
-    """What knows the token that requests may show."""
-
-    def proves(self, authorization: str | None) -> bool:
-        """Tell whether the value of an ``Authorization`` header has it."""
 
 
 class BodyError(Exception):
@@ -89,33 +61,11 @@ class BodyError(Exception):
         self.status = status
 
 
-def routes(handlers: Mapping[str, Handler]) -> WSGIApplication:
-    """A WSGI application that gives a request to the handler of exactly its path; other paths have 404.
+class Bearer(Protocol):
+    """What knows the token that requests may show."""
 
-    A key is a path, for GET, or another method and a path with a space between them.
-    """
-    table: dict[str, dict[str, Handler]] = {}
-    for key, handler in handlers.items():
-        method, path = ("GET", key) if key.startswith("/") else key.split(" ", 1)
-        table.setdefault(path, {})[method] = handler
-
-    def respond(environ: WSGIEnvironment) -> Response:
-        methods = table.get(environ["PATH_INFO"])
-        if methods is None:
-            return Response.text("Not Found\n", 404)
-        handler = methods.get(environ["REQUEST_METHOD"])
-        if handler is None:
-            allowed = [*methods, "HEAD"] if "GET" in methods else methods
-            return Response(405, {**dict([_TEXT]), "Allow": ", ".join(allowed)}, b"Method Not Allowed\n")
-        return handler(environ)
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        response = respond(environ)
-        status = HTTPStatus(response.status)
-        start_response(f"{status.value} {status.phrase}", list(response.headers.items()))
-        return [response.body]
-
-    return application
+    def proves(self, authorization: str | None) -> bool:
+        """Tell whether the value of an ``Authorization`` header has it."""
 
 
 class Server:

@@ -14,8 +14,9 @@ from prometheus_client.exposition import choose_encoder
 
 from dnsvigil import __version__
 from dnsvigil.config.yaml_file import ConfigError, examine
+from dnsvigil.httpd.routes import Response, routes
 from dnsvigil.httpd.runbooks import runbook_routes
-from dnsvigil.httpd.server import Response, Server, routes
+from dnsvigil.httpd.server import Server
 from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.resolver.collectors.host import HostCollector
 from dnsvigil.resolver.collectors.probe import ProbeCollector

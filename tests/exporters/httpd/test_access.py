@@ -23,7 +23,8 @@ from dnsvigil.collector.daemon import Daemon
 from dnsvigil.config.collector import load_config
 from dnsvigil.exporter.pages import Pages
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback, keep_token
-from dnsvigil.httpd.server import Response, Server, routes
+from dnsvigil.httpd.routes import Response, routes
+from dnsvigil.httpd.server import Server
 from dnsvigil.store.store import Store
 from exporters.httpd.support import Authority, hashed, write
 from exporters.running import collecting_here, eventually, write_config

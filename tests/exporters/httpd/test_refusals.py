@@ -16,7 +16,8 @@ from cryptography import x509
 from dnsvigil.httpd import refusals
 from dnsvigil.httpd import server as server_module
 from dnsvigil.httpd.refusals import MAX_LINES, Refusals
-from dnsvigil.httpd.server import Response, Server, routes
+from dnsvigil.httpd.routes import Response, routes
+from dnsvigil.httpd.server import Server
 from exporters.httpd.support import Authority, hashed, write
 from exporters.resolver.exporting import Exporter
 from exporters.running import CollectorProcess, eventually, write_config

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dnsvigil.httpd.routes import routes
 from dnsvigil.httpd.runbooks import runbook_routes
-from dnsvigil.httpd.server import Server, routes
+from dnsvigil.httpd.server import Server
 from exporters.httpd.support import hashed, write
 from exporters.resolver.exporting import Exporter
 from exporters.running import CollectorProcess, write_config

@@ -28,7 +28,8 @@ from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 
 from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd import server as module
-from dnsvigil.httpd.server import Response, Server, routes
+from dnsvigil.httpd.routes import Response, routes
+from dnsvigil.httpd.server import Server
 from exporters.httpd.support import Authority, hashed, write
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
