@@ -18,10 +18,7 @@ from dnsvigil.httpd.routes import Response, routes
 from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.httpd.server import Server
 from dnsvigil.httpd.web_config import load_web_config
-from dnsvigil.resolver.collectors.host import HostCollector
-from dnsvigil.resolver.collectors.probe import ProbeCollector
-from dnsvigil.resolver.collectors.processes import ProcessCollector
-from dnsvigil.resolver.collectors.sockets import SocketCollector
+from dnsvigil.resolver.collectors import enabled
 from dnsvigil.resolver.config import DEFAULT_PATH, Config, load_config
 from dnsvigil.resolver.scrape import Collector, Scrape
 from dnsvigil.system.files import reason_of
@@ -97,35 +94,20 @@ def serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-    probe = ProbeCollector(config.collectors.probe) if config.collectors.probe.enabled else None
-    with Server(application(collectors(config, probe)), config.listen, config.web_config_file):
-        if probe:
-            probe.start()
+    collectors = enabled(config)
+    with Server(application(collectors), config.listen, config.web_config_file):
+        for collector in collectors:
+            collector.start()
         stop.wait()
-    if probe:
-        probe.stop()
+    for collector in collectors:
+        collector.stop()
 
 
-def collectors(config: Config, probe: ProbeCollector | None) -> list[Collector]:
-    """Return the collectors that are switched on."""
-    chosen = config.collectors
-    found: list[Collector] = []
-    if chosen.process.enabled:
-        found.append(ProcessCollector(config.resolvers))
-    if chosen.sockets.enabled:
-        found.append(SocketCollector(chosen.sockets))
-    if chosen.host.enabled:
-        found.append(HostCollector(config.resolvers))
-    if probe:
-        found.append(probe)
-    return found
-
-
-def application(found: list[Collector]) -> WSGIApplication:
+def application(collectors: list[Collector]) -> WSGIApplication:
     """Return the WSGI application."""
     registry = CollectorRegistry()
     prometheus_client.ProcessCollector(registry=registry)
-    registry.register(Scrape(found))
+    registry.register(Scrape(collectors))
 
     def metrics(environ: WSGIEnvironment) -> Response:
         encoder, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))

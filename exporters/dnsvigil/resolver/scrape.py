@@ -4,14 +4,16 @@ import logging
 import platform
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import ClassVar, Self
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector as PrometheusCollector
 
 from dnsvigil import __version__
+from dnsvigil.resolver.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +43,29 @@ class Parts:
             yield part, why is None
 
 
-class Collector(Protocol):
+class Collector(ABC):
     """One collector. An exception is logged and reported, and affects only the collector's own metrics."""
 
-    @property
-    def name(self) -> str:
-        """The value of the label ``collector``, and its key in the configuration."""
+    name: ClassVar[str]
+    """The value of the label ``collector``, and its key in the configuration."""
 
-    @property
-    def parts(self) -> Parts:
-        """Which of its parts work; a part may be missing without the collector failing."""
+    parts: Parts
+    """Which of its parts work; a part may be missing without the collector failing."""
 
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Config) -> Self:
+        """Return the collector as the operator configured it."""
+
+    @abstractmethod
     def collect(self) -> Iterable[Metric]:
         """Return the metrics as they are now."""
+
+    def start(self) -> None:  # noqa: B027 (most have no such work)
+        """Begin the work that is done between scrapes."""
+
+    def stop(self) -> None:  # noqa: B027
+        """End the work that is done between scrapes."""
 
 
 class Scrape(PrometheusCollector):

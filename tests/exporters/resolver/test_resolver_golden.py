@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dnsvigil.resolver.collectors.host import Clock, HostCollector
-from dnsvigil.resolver.collectors.processes import ProcessCollector
+from dnsvigil.resolver.collectors.process import ProcessCollector
 from dnsvigil.resolver.collectors.sockets import SocketCollector
 from dnsvigil.resolver.config import Resolver, Sockets
 from dnsvigil.resolver.kernel.procfs import ProcFs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal
 import socket
@@ -20,8 +21,8 @@ import yaml
 from prometheus_client.metrics_core import Metric
 
 from dnsvigil import __version__
-from dnsvigil.resolver.config import Config
-from dnsvigil.resolver.main import collectors
+from dnsvigil.resolver.collectors import COLLECTORS, enabled
+from dnsvigil.resolver.config import Collectors, Config
 from dnsvigil.resolver.scrape import Parts, Scrape
 from exporters.httpd.support import Authority, hashed
 from exporters.resolver.exporting import PROGRAM, Exporter
@@ -167,12 +168,13 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 def test_each_collector_can_be_switched_off(tmp_path: Path, off: str) -> None:
     path = tmp_path / "resolver.yml"
     path.write_text(yaml.safe_dump({"collectors": {off: {"enabled": False}}}))
-    from dnsvigil.resolver.collectors.probe import ProbeCollector
     from dnsvigil.resolver.config import load_config
 
-    config = load_config(path)
-    probe = ProbeCollector(config.collectors.probe) if off != "probe" else None
-    assert {one.name for one in collectors(config, probe)} == {"process", "sockets", "host", "probe"} - {off}
+    assert {one.name for one in enabled(load_config(path))} == {"process", "sockets", "host", "probe"} - {off}
+
+
+def test_every_collector_is_configured_by_its_name() -> None:
+    assert [kind.name for kind in COLLECTORS] == [field.name for field in dataclasses.fields(Collectors)]
 
 
 def test_by_default_every_collector_is_on() -> None:
@@ -194,12 +196,11 @@ def test_the_base_install_is_enough() -> None:
                     raise ModuleNotFoundError(name)
 
         sys.meta_path.insert(0, Refuse())
-        from dnsvigil.resolver.main import application, collectors
+        from dnsvigil.resolver.main import application
         from dnsvigil.resolver.config import Config
-        from dnsvigil.resolver.collectors.probe import ProbeCollector
+        from dnsvigil.resolver.collectors import enabled
 
-        config = Config()
-        app = application(collectors(config, ProbeCollector(config.collectors.probe)))
+        app = application(enabled(Config()))
         (body,) = app({"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics"}, lambda status, headers: None)
         sys.stdout.buffer.write(body)
         assert "markdown_it" not in sys.modules  # only who reads a runbook pays for it

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dnsvigil.resolver.collectors.processes import ProcessCollector
+from dnsvigil.resolver.collectors.process import ProcessCollector
 from dnsvigil.resolver.config import Resolver
 from dnsvigil.resolver.kernel.procfs import ProcFs
 from exporters.resolver.collected import chosen, collected
@@ -438,7 +438,7 @@ def test_a_real_hidepid(hidepid: int) -> None:
         pytest.skip("mounting /proc with hidepid needs root")
     script = (
         "import ctypes, os\n"
-        "from dnsvigil.resolver.collectors.processes import ProcessCollector\n"
+        "from dnsvigil.resolver.collectors.process import ProcessCollector\n"
         "from dnsvigil.resolver.config import Resolver\n"
         "from exporters.resolver.collected import collected\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from dnsvigil.resolver.config import Resolver
+from dnsvigil.resolver.config import Config, Resolver
 from dnsvigil.resolver.kernel.procfs import ProcFs
-from dnsvigil.resolver.scrape import Parts
+from dnsvigil.resolver.scrape import Collector, Parts
 
 MAX_DEVICES: Final = 64
 """How many disks, and network devices, have metrics: the first ones in the kernel's order."""
@@ -60,7 +60,7 @@ class Clock(NamedTuple):
     estimated_error: float  # seconds
 
 
-class HostCollector:
+class HostCollector(Collector):
     """Collects host metrics. A part that cannot be read affects only its own metrics."""
 
     name = "host"
@@ -84,6 +84,11 @@ class HostCollector:
         self.parts = Parts(self.name, self._readers)
         self.statvfs: Callable[[str], os.statvfs_result] = os.statvfs
         self.read_clock: Callable[[], Clock] = read_clock
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Return the collector as the operator configured it."""
+        return cls(config.resolvers)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of every part that can be read, even if only partly."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import dns.exception
 import dns.flags
@@ -24,8 +24,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from dnsvigil.records import OTHER, RCODES
-from dnsvigil.resolver.config import Probe, Question
-from dnsvigil.resolver.scrape import Parts
+from dnsvigil.resolver.config import Config, Probe, Question
+from dnsvigil.resolver.scrape import Collector, Parts
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Target(NamedTuple):
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-class ProbeCollector:
+class ProbeCollector(Collector):
     """Sends probes from :meth:`start` to :meth:`stop`, and reports their results."""
 
     name = "probe"
@@ -96,6 +96,11 @@ class ProbeCollector:
             self._duration.labels(*labels)
             for reason in REASONS:
                 self._failures.labels(*labels, reason)
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Return the collector as the operator configured it."""
+        return cls(config.collectors.probe)
 
     def start(self) -> None:
         """Begin to send probes; returns at once."""

@@ -16,16 +16,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from dnsvigil.resolver import config
+from dnsvigil.resolver.config import Config, Sockets
 from dnsvigil.resolver.kernel import procnet, sockdiag
 from dnsvigil.resolver.kernel.procfs import ProcFs
 from dnsvigil.resolver.kernel.sockdiag import LISTEN, Batch, Socket
-from dnsvigil.resolver.scrape import Parts
+from dnsvigil.resolver.scrape import Collector, Parts
 
 _FAMILIES: Final[dict[int, str]] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _PROTOCOLS: Final[dict[int, str]] = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
@@ -59,7 +59,7 @@ class _Sums:
     used: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))  # local ports by family
 
 
-class SocketCollector:
+class SocketCollector(Collector):
     """Collects figures of the sockets on the DNS ports.
 
     ``ask`` is the way to the kernel's netlink; without it a tree that is not /proc speaks by its files alone.
@@ -67,9 +67,7 @@ class SocketCollector:
 
     name = "sockets"
 
-    def __init__(
-        self, settings: config.Sockets, fs: ProcFs = ProcFs(), *, ask: sockdiag.Exchange | None = None
-    ) -> None:
+    def __init__(self, settings: Sockets, fs: ProcFs = ProcFs(), *, ask: sockdiag.Exchange | None = None) -> None:
         self.parts = Parts(self.name, ["netlink"])
         self._ports = frozenset(settings.ports)
         self._listeners = settings.listeners
@@ -86,6 +84,11 @@ class SocketCollector:
         self._drops: defaultdict[tuple[str, int], int] = defaultdict(int)  # by address, port
         self._dropped: dict[int, tuple[int, int]] = {}  # by inode: drops of a socket, and the scrape that saw it
         self._scrape = 0
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Return the collector as the operator configured it."""
+        return cls(config.collectors.sockets)
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of the sockets. Raises ``OSError`` where there is neither netlink nor /proc/net."""

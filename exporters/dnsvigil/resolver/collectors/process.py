@@ -20,14 +20,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from dnsvigil.resolver.config import DEFAULT_RESOLVERS, Resolver
+from dnsvigil.resolver.config import DEFAULT_RESOLVERS, Config, Resolver
 from dnsvigil.resolver.kernel.procfs import ProcFs
-from dnsvigil.resolver.scrape import Parts
+from dnsvigil.resolver.scrape import Collector, Parts
 
 _THREADS: Final = 256  # whose context switches one scrape reads; where a process has more they take turns
 _COMM: Final = 15
@@ -98,7 +98,7 @@ class _Stat:
         return self.state not in "ZXx"
 
 
-class ProcessCollector:
+class ProcessCollector(Collector):
     """Collects figures of the processes of ``resolvers``; without any, of the usual resolvers once they are seen."""
 
     name = "process"
@@ -114,6 +114,11 @@ class ProcessCollector:
         self._counts_fds = _size(fs.proc) == 0
         self._why: dict[str, str] = {}  # why parts are missing
         self._had: set[str] = set()  # parts that some process gave
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Return the collector as the operator configured it."""
+        return cls(config.resolvers)
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of all resolvers."""
