@@ -50,7 +50,7 @@ class Reading:
         records = 0
         start = time.process_time()
         pending = pending_log(log, self.cursors)
-        for batch in read_batches(log, pending.cursor, False, pending.kind):
+        for batch in read_batches(log, pending.cursor, False, pending.log_type):
             self.collector.ingest(batch)
             self.collector.snapshot()
             self.cursors.put(batch.cursor)

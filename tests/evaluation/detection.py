@@ -162,7 +162,7 @@ def watch(
                 with log.open("ab") as file:
                     file.write(data)
                 pending = pending_log(log, cursors)
-                for batch in read_batches(log, pending.cursor, False, pending.kind):
+                for batch in read_batches(log, pending.cursor, False, pending.log_type):
                     watched.skipped += collector.ingest(batch).skipped.total()
                     watched.records += batch.read
                     cursors.put(batch.cursor)

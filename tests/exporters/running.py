@@ -23,7 +23,7 @@ from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.records import SIGNALS
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
-from dnsvigil.sources.zeek.log_types import KINDS, PDNS
+from dnsvigil.sources.zeek.log_types import LOG_TYPES, PDNS
 from dnsvigil.store.findings import STATES
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 from dnsvigil.store.store import Store
@@ -358,10 +358,10 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
 def truth_of_package(rows: int) -> Samples:
     """Work out what the package's :func:`totals` are after so many good rows of passive DNS."""
     found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-    for kind in KINDS[1:]:
-        found[sample("dnsvigil_records_read_total", source=kind.source)] = rows if kind is PDNS else 0
+    for log_type in LOG_TYPES[1:]:
+        found[sample("dnsvigil_records_read_total", source=log_type.source)] = rows if log_type is PDNS else 0
         for reason in SKIP_REASONS:
-            found[sample("dnsvigil_records_skipped_total", source=kind.source, reason=reason)] = 0
+            found[sample("dnsvigil_records_skipped_total", source=log_type.source, reason=reason)] = 0
     found[sample("dnsvigil_records_ingested_total", source=PDNS.source)] = rows
     found |= {sample("dnsvigil_poisoning_signals_total", signal=signal): 0 for signal in SIGNALS}
     return found | {sample("dnsvigil_passive_dns_dropped_total", reason=reason): 0 for reason in ("age", "size")}

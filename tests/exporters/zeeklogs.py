@@ -116,25 +116,25 @@ class Taker:
         self._parser.close()
         self._connection.close()
 
-    def parse(self, chunks: list[Chunk], kind: LogType = DNS, options: LogOptions = STOCK) -> Taken:
+    def parse(self, chunks: list[Chunk], log_type: LogType = DNS, options: LogOptions = STOCK) -> Taken:
         """Parse chunks."""
-        loaded = self._parser.load(kind, chunks, "zeek", options=options)
-        columns = ", ".join(kind.record)
-        rows = self._connection.execute(f"SELECT {columns} FROM {kind.view} ORDER BY ALL").fetchall()
+        loaded = self._parser.load(log_type, chunks, "zeek", options=options)
+        columns = ", ".join(log_type.record)
+        rows = self._connection.execute(f"SELECT {columns} FROM {log_type.view} ORDER BY ALL").fetchall()
         assert len(rows) == loaded.records
         return Taken(rows, loaded.records + loaded.skipped.total(), loaded.skipped)
 
-    def take(self, data: bytes, kind: LogType = DNS, options: LogOptions = STOCK) -> Taken:
+    def take(self, data: bytes, log_type: LogType = DNS, options: LogOptions = STOCK) -> Taken:
         """Cut and parse the content of a log."""
-        chunks, _, skipped = split(data, None, kind, options)
-        parsed = self.parse(chunks, kind, options) if chunks else Taken()
+        chunks, _, skipped = split(data, None, log_type, options)
+        parsed = self.parse(chunks, log_type, options) if chunks else Taken()
         return Taken(parsed.rows, parsed.read + skipped.total(), parsed.skipped + skipped)
 
     def batches(self, batches: Iterable[Batch]) -> Taken:
         """Parse what a reader gives; its own count of what it read must be right."""
         taken = Taken()
         for batch in batches:
-            parsed = self.parse(batch.chunks, batch.kind, batch.options) if batch.chunks else Taken()
+            parsed = self.parse(batch.chunks, batch.log_type, batch.options) if batch.chunks else Taken()
             assert batch.read <= parsed.read + batch.skipped.total()  # a line may have several records
             taken.rows += parsed.rows
             taken.read += parsed.read + batch.skipped.total()
@@ -147,7 +147,7 @@ class Taker:
         """Read a file from its cursor, and keep that."""
         cursors = cursors or Cursors([])
         pending = pending_log(path, cursors)
-        return self.batches(kept(read_batches(path, pending.cursor, finished, pending.kind), cursors))
+        return self.batches(kept(read_batches(path, pending.cursor, finished, pending.log_type), cursors))
 
 
 def kept(batches: Iterable[Batch], cursors: Cursors) -> Iterator[Batch]:

@@ -36,7 +36,7 @@ from dnsvigil.sources.netflow.follower import pending_file, resolve_submitted
 from dnsvigil.sources.netflow.nfdump import NFDumpError
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
-from dnsvigil.sources.zeek.log_types import KINDS
+from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.findings import Findings, findings_in
 from dnsvigil.store.flows import FlowTables
@@ -94,7 +94,7 @@ class _Logs(Door):
         """Return how many records went in."""
         file = pending_log(path, Cursors([]))
         found = 0
-        for batch in read_batches(path, file.cursor, True, file.kind):
+        for batch in read_batches(path, file.cursor, True, file.log_type):
             before = self._counted()
             skipped = self._collector.put(batch).skipped
             ingested, counted = (now - then for now, then in zip(self._counted(), before, strict=True))
@@ -138,8 +138,8 @@ class ZeekJson(_Logs):
 class PackageLogs(_Logs):
     seeds = tuple(
         text
-        for kind in KINDS[1:]
-        for text in (package_header(kind.path) + package_line(kind.path) * 3, package_json(kind.path) * 3)
+        for log_type in LOG_TYPES[1:]
+        for text in (package_header(log_type.path) + package_line(log_type.path) * 3, package_json(log_type.path) * 3)
     )
 
 

@@ -103,7 +103,7 @@ def _read_logs(
                 file = pending_log(path, cursors, config.sources.zeek, options)
                 cursor = file.cursor
                 with _progress(path, file.size) as bar:
-                    for batch in read_ahead(read_batches(path, cursor, file.finished, file.kind, options)):
+                    for batch in read_ahead(read_batches(path, cursor, file.finished, file.log_type, options)):
                         try:
                             found = collector.ingest(batch)
                         except StoreError:
@@ -119,7 +119,7 @@ def _read_logs(
                         skipped += found.skipped
                         bar.update(batch.stored_offset - bar.n)
                         for remark in found.remarks:
-                            if (key := (cursor.sensor, file.kind.path, remark)) not in remarks:
+                            if (key := (cursor.sensor, file.log_type.path, remark)) not in remarks:
                                 remarks.add(key)
                                 log.warning("%s: %s", path, remark)
             except StoreError:

@@ -286,7 +286,7 @@ class Daemon:
                     if reading := known.get(file.cursor.id):
                         reading.size = file.size
                     else:
-                        batches = read_batches(file.path, file.cursor, file.finished, file.kind, options)
+                        batches = read_batches(file.path, file.cursor, file.finished, file.log_type, options)
                         read = min(file.cursor.offset, file.size)  # the offset in compressed data is past its size
                         known[file.cursor.id] = _Reading(file, batches, file.size, read)
                         readings.append(known[file.cursor.id])
@@ -365,13 +365,13 @@ class Daemon:
 
     def _report(self, file: Pending, found: Ingested) -> None:
         """Say in the log when records of a sensor's log are skipped for a reason that was not met before."""
-        new = {(file.cursor.sensor, file.kind.path, reason) for reason in found.skipped} - self._reported
+        new = {(file.cursor.sensor, file.log_type.path, reason) for reason in found.skipped} - self._reported
         if new:
             skipped = describe_skipped(found.skipped)
             log.warning("%s: %s; the next for the same reason are only counted", file.path, skipped)
             self._reported |= new
         for remark in found.remarks:
-            if (key := (file.cursor.sensor, file.kind.path, remark)) not in self._reported:
+            if (key := (file.cursor.sensor, file.log_type.path, remark)) not in self._reported:
                 log.warning("%s: %s", file.path, remark)
                 self._reported.add(key)
 

@@ -18,7 +18,7 @@ from dnsvigil.ingest.dns import CAPTURE_COUNTS, SOURCE, Snapshot
 from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, UNKNOWN, failure_reason
 from dnsvigil.sources.netflow.tables import NO_TRAFFIC
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
-from dnsvigil.sources.zeek.log_types import KINDS
+from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 
 _ZONE_HELP = {
@@ -37,7 +37,7 @@ _CAPTURE_HELP = {
     "malformed": ("malformed", "Faults that Zeek found in DNS messages."),
 }
 _STATE = "dropped_"  # before the part of the package
-_PACKAGE = [kind.source for kind in KINDS if kind.source != SOURCE]
+_PACKAGE = [log_type.source for log_type in LOG_TYPES if log_type.source != SOURCE]
 
 
 def build_info() -> GaugeMetricFamily:

@@ -186,7 +186,7 @@ class Collector:
         store and collector must be made anew.
         """
         found = self.put(batch)
-        if batch.kind is DNS and self._detection and self._newest:
+        if batch.log_type is DNS and self._detection and self._newest:
             try:
                 self._detection.evaluate(self._newest)
             except StoreError:
@@ -197,7 +197,7 @@ class Collector:
 
     def put(self, batch: Batch) -> Ingested:
         """Do what :meth:`ingest` does, but do not ask the detectors."""
-        kind = batch.kind
+        log_type = batch.log_type
         ingested, skipped = 0, batch.skipped
         remarks: list[str] = []
         minutes: list[Minute] = []
@@ -205,26 +205,26 @@ class Collector:
         # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
         with self._store.errors():
             if batch.chunks:
-                columns = self._columns if kind is DNS else None
+                columns = self._columns if log_type is DNS else None
                 # Of the other logs the counters are what matters, and passive DNS forgets by itself.
-                keeps_time = self._newest if kind is DNS else None
+                keeps_time = self._newest if log_type is DNS else None
                 oldest = keeps_time and keeps_time - timedelta(seconds=self._bounds.retention)
                 loaded = self._parser.load(
-                    kind, batch.chunks, batch.cursor.sensor, columns, oldest=oldest, options=batch.options
+                    log_type, batch.chunks, batch.cursor.sensor, columns, oldest=oldest, options=batch.options
                 )
                 ingested, skipped = loaded.records, skipped + loaded.skipped
-                remarks = _remarks(kind, batch, loaded)
+                remarks = _remarks(log_type, batch, loaded)
             if ingested:
-                minutes = self._prepare(kind)
+                minutes = self._prepare(log_type)
         time = self._time.read(batch.cursor.sensor, minutes, utc_now()) if minutes else None
         with self._store.transaction():
-            self._count_records(kind, ingested, skipped)
+            self._count_records(log_type, ingested, skipped)
             if batch.read:
-                self._store.put_sensor(kind.source, batch.cursor.sensor, time)
+                self._store.put_sensor(log_type.source, batch.cursor.sensor, time)
             self._store.put_cursor(batch.cursor)
             if time and self._time.newest:
-                self._add(kind)
-                self._unmerged += sum(len(chunk.body) for chunk in batch.chunks) if kind is PDNS else 0
+                self._add(log_type)
+                self._unmerged += sum(len(chunk.body) for chunk in batch.chunks) if log_type is PDNS else 0
                 self._advance(self._time.newest)
         return Ingested(ingested, skipped, tuple(remarks))
 
@@ -258,15 +258,15 @@ class Collector:
         known = self._store.labels(kind)
         return TopLabels(top, pinned, known.shown, known.weights)
 
-    def _prepare(self, kind: LogType) -> list[Minute]:
+    def _prepare(self, log_type: LogType) -> list[Minute]:
         """Do what can be done with the parsed records before the transaction; return the minutes that they are of."""
-        if kind is DNS:
+        if log_type is DNS:
             self._summarize()
             if self._detection:
                 self._detection.gather()
-        elif kind is PDNS:
-            self._tuples.gather(kind.view)
-        query = f"SELECT max(ts), count(*) FROM {kind.view} GROUP BY date_trunc('minute', ts) ORDER BY ALL"
+        elif log_type is PDNS:
+            self._tuples.gather(log_type.view)
+        query = f"SELECT max(ts), count(*) FROM {log_type.view} GROUP BY date_trunc('minute', ts) ORDER BY ALL"
         return [Minute(*row) for row in self._store.rows(query)]
 
     def _summarize(self) -> None:
@@ -279,18 +279,18 @@ class Collector:
             {**self._addresses, **{address: address for address in self._servers.shown}},
         )
 
-    def _add(self, kind: LogType) -> None:
+    def _add(self, log_type: LogType) -> None:
         """Put the records of the batch into the store."""
-        if kind is DNS:
+        if log_type is DNS:
             self._add_summaries()
             if self._detection:
                 self._detection.add()
-        elif kind is PDNS:
+        elif log_type is PDNS:
             self._tuples.add()
         else:
-            self._store.add_rows(_TABLES[kind], kind.view)
-        if kind in _COUNTERS:
-            self._store.count(_COUNTERS[kind])
+            self._store.add_rows(_TABLES[log_type], log_type.view)
+        if log_type in _COUNTERS:
+            self._store.count(_COUNTERS[log_type])
 
     def _add_summaries(self) -> None:
         for kind, labels in (("zone", self._zones), ("server", self._servers)):
@@ -304,10 +304,10 @@ class Collector:
         self._store.put_labels(kind, labels.shown, labels.weights)
         self._shown[kind] = list(labels.shown)
 
-    def _count_records(self, kind: LogType, ingested: int, skipped: Counter[str]) -> None:
+    def _count_records(self, log_type: LogType, ingested: int, skipped: Counter[str]) -> None:
         # What was read is the sum of both, so that the two can never disagree.
-        self._store.count_values("records_ingested", kind.source, {"": ingested})
-        self._store.count_values("records_skipped", kind.source, dict(skipped))
+        self._store.count_values("records_ingested", log_type.source, {"": ingested})
+        self._store.count_values("records_skipped", log_type.source, dict(skipped))
 
     def _advance(self, newest: datetime) -> None:
         """Do what is due as event time moves on: by minute merge and count, by hour forget."""
@@ -376,9 +376,9 @@ class Collector:
         return {server: estimate_distinct(found) for server, found in sketches.items()}
 
 
-def _remarks(kind: LogType, batch: Batch, loaded: Loaded) -> list[str]:
+def _remarks(log_type: LogType, batch: Batch, loaded: Loaded) -> list[str]:
     headers = [chunk.header for chunk in batch.chunks if chunk.header]
-    found = [remark for header in headers for remark in kind.unknown(header.fields)]
+    found = [remark for header in headers for remark in log_type.unknown(header.fields)]
     found += [_UNNAMED_CODES] if loaded.unnamed else []
     found += [_RELATIVE_TIMES] if loaded.relative else []
     return list(dict.fromkeys(found))

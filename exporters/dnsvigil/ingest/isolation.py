@@ -38,7 +38,7 @@ def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error
     def parse(some: Sequence[_Line]) -> None:
         with store.errors(), closing(Parser(store.connection)) as parser:
             if some:
-                parser.load(batch.kind, _with(batch, some).chunks, batch.cursor.sensor, options=batch.options)
+                parser.load(batch.log_type, _with(batch, some).chunks, batch.cursor.sensor, options=batch.options)
 
     def put(some: Sequence[_Line]) -> None:
         with store.rehearsal(), closing(make()) as collector:
@@ -59,7 +59,7 @@ def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error
         found = collector.put(rest)
     for number, failure in failing.items():
         text = lines[number][1][:_MAX_SHOWN].decode("utf-8", "backslashreplace").rstrip("\n")
-        where = f"{batch.cursor.sensor}, {batch.kind.path}.log"
+        where = f"{batch.cursor.sensor}, {batch.log_type.path}.log"
         store.set_aside.put("record", f"{where}: {text}", failure)
     return found
 

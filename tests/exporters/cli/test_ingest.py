@@ -18,7 +18,7 @@ import pytest
 from dnsvigil.cli.main import main
 from dnsvigil.sources.zeek import reader
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
-from dnsvigil.sources.zeek.log_types import KINDS
+from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from exporters.running import Samples, sample, samples, totals
 from exporters.zeeklogs import (
     COMPRESS,
@@ -375,14 +375,16 @@ class TestPackage:
     def test_are_known_under_any_name(self, state: State, tmp_path: Path, form: str, in_json: bool) -> None:
         logs = tmp_path / "fra-1"
         logs.mkdir()
-        for number, kind in enumerate(KINDS[1:]):
-            lines = package_json(kind.path) if in_json else package_header(kind.path) + package_line(kind.path)
+        for number, log_type in enumerate(LOG_TYPES[1:]):
+            lines = (
+                package_json(log_type.path) if in_json else package_header(log_type.path) + package_line(log_type.path)
+            )
             (logs / f"log-{number}").write_bytes(COMPRESS[form](lines * (1 if in_json else 2)))
         state.ingest(logs).ingest(logs, *sorted(logs.iterdir()))
         found = state.metrics
-        for kind in KINDS[1:]:
-            assert found[sample("dnsvigil_records_ingested_total", source=kind.source)] == 1 + (not in_json)
-            assert found[sample("dnsvigil_records_read_total", source=kind.source)] == 1 + (not in_json)
+        for log_type in LOG_TYPES[1:]:
+            assert found[sample("dnsvigil_records_ingested_total", source=log_type.source)] == 1 + (not in_json)
+            assert found[sample("dnsvigil_records_read_total", source=log_type.source)] == 1 + (not in_json)
         assert found[sample("dnsvigil_passive_dns_tuples")] == 1
         assert found[sample("dnsvigil_capture_packets_total", sensor="fra-1")] == 1000 * (1 + (not in_json))
         assert state.counts == (0, 0, {})
@@ -393,8 +395,10 @@ class TestPackage:
         log.parent.mkdir()
         write_log(log)
         alone.ingest(log)
-        for kind in KINDS[1:]:
-            log.with_name(f"{kind.path}.log").write_bytes(package_header(kind.path) + package_line(kind.path))
+        for log_type in LOG_TYPES[1:]:
+            log.with_name(f"{log_type.path}.log").write_bytes(
+                package_header(log_type.path) + package_line(log_type.path)
+            )
         state.ingest(log.parent)
         assert alone.metrics.items() <= state.metrics.items()
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.flows import FlowCollector
-from dnsvigil.sources.zeek.log_types import KINDS
+from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
 from exporters.detector_packages import lay_out
@@ -21,7 +21,7 @@ from exporters.zeeklogs import package_header, package_line
 from lab.zeeklog import header
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
-PACKAGE = KINDS[1:]
+PACKAGE = LOG_TYPES[1:]
 DETECTOR = """
 from dnsvigil.detectors.detector import Anomaly, Detector
 
@@ -82,8 +82,8 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path, monkeypatch: pyte
     log.parent.mkdir(parents=True)
     records = [line(time.time(), "a.example"), line(time.time(), "b.example", rcode="-", rtt="-")]
     log.write_bytes(header(time.time()) + b"".join(records) + b"broken\n")
-    for kind in PACKAGE:
-        log.with_name(f"{kind.path}.log").write_bytes(package_header(kind.path) + package_line(kind.path))
+    for log_type in PACKAGE:
+        log.with_name(f"{log_type.path}.log").write_bytes(package_header(log_type.path) + package_line(log_type.path))
     begin = time.time() // SLOT * SLOT - SLOT
     write_flows(tmp_path / "flows", begin, dialogues(100))
     remember(tmp_path / "state", begin)
@@ -96,7 +96,7 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path, monkeypatch: pyte
         eventually(lambda: ingested(get(url), "netflow") == 200)
         eventually(lambda: sample("dnsvigil_flow_history_seconds", exporter="edge") in samples(get(url)))
         eventually(lambda: "dnsvigil_flow_resolver_deviation{" in get(url))
-        eventually(lambda: all(ingested(get(url), kind.source) == 1 for kind in PACKAGE))
+        eventually(lambda: all(ingested(get(url), log_type.source) == 1 for log_type in PACKAGE))
         eventually(lambda: "dnsvigil_anomaly_score{" in get(url))
         metrics = served(get(url))
     page = documented("Collector")

@@ -501,7 +501,7 @@ def test_an_endless_gzip_is_a_damaged_file(tmp_path, monkeypatch):
     path = tmp_path / "dns.log.gz"
     path.write_bytes(gzip.compress(bytes(2**23)))
     head = logfile.Head.of(path)
-    assert head.kind is None
+    assert head.log_type is None
     with logfile.LogFile(path) as file, pytest.raises(logfile.BrokenFileError, match="NUL bytes"):
         file.skip_hole()
 

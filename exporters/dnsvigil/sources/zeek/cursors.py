@@ -8,8 +8,8 @@ from typing import Final
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.log_file import Head
 
-_TELLING: Final = 32
-"""Bytes at the beginning of a log, a time and some of a uid, that no other log begins with."""
+_UNIQUE_PREFIX: Final = 32
+"""Bytes from the first record on that no other log begins with: a time and part of a uid."""
 
 
 class Cursors:
@@ -17,7 +17,7 @@ class Cursors:
 
     def __init__(self, cursors: Iterable[Cursor]) -> None:
         self._by_id: dict[str, Cursor] = {}
-        # Size of head, to hash of head, to ids: a growing file's head is short at first, as is that of an early copy.
+        # Size of head to hash of head to ids: the head of a growing file is short at first, and so is that of a copy.
         self._by_head: dict[int, dict[str, dict[str, None]]] = {}
         for cursor in cursors:
             self.put(cursor)
@@ -31,22 +31,22 @@ class Cursors:
     def find(
         self, sensor: str, head: Head, path: str, *, among: Collection[str] = (), apart: Collection[str] = ()
     ) -> Cursor:
-        """Return the cursor of the file that begins with ``head``, a new one at its start if it is not known.
+        """Return the cursor of the file that begins with ``head``; a new cursor at its start if none is known.
 
-        ``path`` is the file's, or that of the log in the folder that is followed; what is there may go on under each
-        other's header. ``among`` has the paths of other logs that the file may be a part of, ``apart`` those of logs
-        that it is not a part of, even if they begin with the same.
-        The cursor returned knows the file by all of ``head``.
+        ``path`` is the path of the file or, in a followed folder, of the current log: a file without a header goes on
+        under the last header seen at its path. ``among`` are paths of other logs that the file may be a part of,
+        ``apart`` paths of logs that the file is not a part of, even if both begin with the same bytes.
+        The returned cursor identifies the file by all of ``head``.
         """
         size = len(head.records)
         for known in sorted(self._by_head, reverse=True):
             if known > size or not (ids := self._by_head[known].get(head.hash(known))):
                 continue
-            # Many files may begin like a very short one; that one has the same path, too.
+            # Many files may begin like a very short one; a short head is matched at the same path only.
             same = [
                 cursor
                 for cursor in map(self._by_id.__getitem__, ids)
-                if (known >= _TELLING or (known == size and cursor.path == path))
+                if (known >= _UNIQUE_PREFIX or (known == size and cursor.path == path))
                 and (cursor.path == path or cursor.path in among or cursor.path not in apart)
                 and (cursor.path == path or cursor.path in among or cursor.sensor == sensor or head.is_unique)
             ]

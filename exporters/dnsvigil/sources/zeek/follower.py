@@ -46,7 +46,7 @@ class Pending:
     """A file that has something to read."""
 
     path: Path
-    kind: LogType
+    log_type: LogType
     cursor: Cursor
     size: int  # bytes on disk
     finished: bool
@@ -146,8 +146,8 @@ def pending_log(
     else:
         cursor = cursors.find(sensor_of(path.absolute()), head, path_text(path.resolve()))
     settled = time.time() - status.st_mtime > SETTLED_SECONDS
-    kind = _kind(head, cursor, options)
-    return Pending(path, kind or DNS, cursor, status.st_size, settled, _stamp(status), kind is not None)
+    log_type = _log_type(head, cursor, options)
+    return Pending(path, log_type or DNS, cursor, status.st_size, settled, _stamp(status), log_type is not None)
 
 
 class Follower:
@@ -272,8 +272,8 @@ class Follower:
         if path not in self._followed and (live or not cursor.offset):
             self._followed.add(path)
             log.info("reading %s, a %s log of sensor %s", path, "current" if live else "rotated", cursor.sensor)
-        kind = _kind(head, cursor, self._options) or BY_PATH[_log_of(path, head)]
-        return Pending(path, kind, cursor, status.st_size, settled, stamp)
+        log_type = _log_type(head, cursor, self._options) or BY_PATH[_log_of(path, head)]
+        return Pending(path, log_type, cursor, status.st_size, settled, stamp)
 
     def _refuse(self, path: Path, error: OSError) -> None:
         """Say once that a file cannot be read, where it is not that rotation was quicker."""
@@ -321,14 +321,14 @@ class Follower:
             if not path.is_file() or not path.stat().st_size:
                 return path.exists()
             with LogFile(path) as content:
-                kind = first_log_type(content.read(2 * MAX_LINE))
+                log_type = first_log_type(content.read(2 * MAX_LINE))
         except (OSError, BrokenFileError):
             return False
         alike = re.sub(r"\d+", "#", str(path))
-        if kind and alike not in self._named and len(self._named) < _MAX_NAMED:
+        if log_type and alike not in self._named and len(self._named) < _MAX_NAMED:
             self._named.add(alike)
             log.warning(
-                "%s is a %s log that is not read, because of its name: see sources.zeek[].files", path, kind.path
+                "%s is a %s log that is not read, because of its name: see sources.zeek[].files", path, log_type.path
             )
         return True
 
@@ -354,10 +354,10 @@ def _is_live(name: str) -> bool:
     return bool(_LIVE.fullmatch(name)) or not (_LOG.fullmatch(name) or re.search(r"\d", _COMPRESSED.sub("", name)))
 
 
-def _kind(head: Head, cursor: Cursor, options: LogOptions) -> LogType | None:
+def _log_type(head: Head, cursor: Cursor, options: LogOptions) -> LogType | None:
     """Return which log a file is; one without a header of its own goes on under that of its cursor."""
     header = Header.parse(cursor.header, options) if cursor.header else None
-    return head.kind or (header.kind if header else None)
+    return head.log_type or (header.log_type if header else None)
 
 
 def _writers(source: ZeekSource) -> Iterator[_Writer]:
@@ -417,7 +417,7 @@ def _named_in(name: str, candidates: Sequence[_Writer]) -> list[_Writer]:
 def _log_of(path: Path, head: Head) -> str:
     """Return which log a file is by its name, else by what it begins with."""
     match = _LOG.fullmatch(path.name)
-    return match[1] if match else (head.kind or DNS).path
+    return match[1] if match else (head.log_type or DNS).path
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

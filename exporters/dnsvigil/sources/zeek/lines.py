@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final, Self
 
 from dnsvigil.sources.zeek.fields import stock_names
-from dnsvigil.sources.zeek.log_types import LogType, kind_of
+from dnsvigil.sources.zeek.log_types import LogType, log_type_of
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.times import relative_seconds
 from dnsvigil.sources.zeek.unwrap import is_wrapped, records_in, unwrap
@@ -31,7 +31,7 @@ SKIP_REASONS: Final = {
     "number": "a query type or response code that is not a number of 16 bits, or a count or size that cannot be one",
     "rtt": "a round-trip time that is negative, longer than a day or cannot be read",
     "name": "a name of more than 255 octets, or none where the record is about a name",
-    "word": "a record type or a kind of open resolver that cannot be one",
+    "word": "a record type or a log_type of open resolver that cannot be one",
     "set_aside": "a record on which the collector failed; `dnsvigil set-aside` lists it",
     "truncated": "the end of a compressed file that breaks off, or the unfinished last line of a file",
 }
@@ -84,9 +84,9 @@ class Header:
         )
 
     @cached_property
-    def kind(self) -> LogType | None:
+    def log_type(self) -> LogType | None:
         """The log that the records below are of; None for one that is not read."""
-        return kind_of(self.path, self.fields)
+        return log_type_of(self.path, self.fields)
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class Chunk:
 
 
 def split(
-    data: bytes, header: Header | None, kind: LogType, options: LogOptions = STOCK
+    data: bytes, header: Header | None, log_type: LogType, options: LogOptions = STOCK
 ) -> tuple[list[Chunk], Header | None, Counter[str]]:
-    """Cut whole lines of a log of one kind at the header lines among them.
+    """Cut whole lines of a log of one type at the header lines among them.
 
     ``header`` is the one in force where ``data`` begins; without one, all lines are taken for JSON. Returns the chunks,
     the header in force at the end, and the lines that nothing can be made of, by reason.
@@ -122,7 +122,7 @@ def split(
         if has_json:
             bodies.setdefault(None, []).append(b"".join(_JSON_LINE.findall(body)))
         tsv = _JSON_LINE.sub(b"", body) if has_json else body
-        if header.kind is kind:
+        if header.log_type is log_type:
             bodies.setdefault(header, []).append(tsv)
         elif tsv:
             skipped["other_log"] += count_lines(tsv)
@@ -173,12 +173,12 @@ def first_log_type(head: bytes, options: LogOptions = STOCK) -> LogType | None:
     """Tell from a file's first lines which log it is, in either form; None where they are of none that is read."""
     for comment, body in _sections(head.lstrip(b"\0")):
         header = Header.parse(comment, options)
-        if header and header.kind:
-            return header.kind
+        if header and header.log_type:
+            return header.log_type
         for line in body.split(b"\n"):
             for record in records_in(line, options.renamed):
-                if kind := kind_of(str(record.get("_path", "")), record):
-                    return kind
+                if log_type := log_type_of(str(record.get("_path", "")), record):
+                    return log_type
     return None
 
 
@@ -221,7 +221,7 @@ def starts_relative(head: bytes, options: LogOptions = STOCK) -> float | None:
 
 
 def has_long_line(body: bytes) -> bool:
-    """Tell whether there is a line that ``sieve`` drops for its length."""
+    """Tell whether there is a line that :func:`filter_lines` drops for its length."""
     start = 0
     while len(body) - start > MAX_LINE:
         end = body.rfind(b"\n", start, start + MAX_LINE)
@@ -232,7 +232,7 @@ def has_long_line(body: bytes) -> bool:
 
 
 def is_clean(chunk: Chunk) -> bool:
-    """Tell, by a quick look, whether there is no line that :func:`sieve` would drop and the parser would take."""
+    """Return, after a quick look, whether the parser takes no line that :func:`filter_lines` would drop."""
     body = chunk.body
     if b"\r" in body or has_long_line(body):
         return False

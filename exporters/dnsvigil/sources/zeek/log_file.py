@@ -182,13 +182,14 @@ def _first_data(descriptor: int) -> int:
 class Head:
     """What a file begins with: where its first record starts, and up to ``HEAD_SIZE`` bytes from there.
 
-    ``kind`` is the log that it is, as far as that can be told. Compressed data that cannot be read is taken as it is.
+    ``log_type`` is None where the beginning does not identify a log that is read. The head of compressed data that
+    cannot be decompressed is the bytes on disk.
     """
 
     start: int
     header: bytes
     records: bytes
-    kind: LogType | None = field(default=None, compare=False)
+    log_type: LogType | None = field(default=None, compare=False)
     moved: bytes = field(default=b"", compare=False)  # the start of the capture, where times count from it
 
     @classmethod

@@ -26,8 +26,8 @@ class LogType:
     source: str  # the label of its counts
     view: str  # where the parser puts its records
     record: Mapping[str, str]  # column to DuckDB type
-    marks: Collection[str]  # Zeek's fields that all of its records have
-    telling: Collection[str]  # fields, with a single value each, of which all of its records have one
+    required: Collection[str]  # Zeek's fields that every record has
+    identifying: Collection[str]  # scalar fields of which every record has at least one
     reasons: str
     checked: Collection[str]
     raw: Collection[str]
@@ -52,9 +52,9 @@ class LogType:
             if not any(name in fields for name in names)
         ]
 
-    def is_told_by(self, fields: Collection[str]) -> bool:
-        """Tell whether a record, or a header, of these fields and without a path is of this log."""
-        return all(name in fields for name in self.marks) and any(name in fields for name in self.telling)
+    def matches(self, fields: Collection[str]) -> bool:
+        """Return whether a record or header with these fields, and without a path, belongs to this log."""
+        return all(name in fields for name in self.required) and any(name in fields for name in self.identifying)
 
 
 def _bad_time(column: str, unset: str = "false") -> str:
@@ -72,8 +72,8 @@ DNS: Final = LogType(
     source="zeek",
     view="dns_records",
     record=TRANSACTION,
-    marks=("ts", "id.orig_h", "id.resp_h"),
-    telling=("query", "qtype", "rcode", "trans_id", "rejected", "AA", "qtype_name", "rcode_name"),
+    required=("ts", "id.orig_h", "id.resp_h"),
+    identifying=("query", "qtype", "rcode", "trans_id", "rejected", "AA", "qtype_name", "rcode_name"),
     fields={
         "client": "id.orig_h",
         "client_port": "id.orig_p",
@@ -115,13 +115,13 @@ DNS: Final = LogType(
 """Zeek's dns.log, with the columns that the package adds to it."""
 
 
-def _kind(
+def _package_log(
     path: str,
     source: str,
     record: Mapping[str, str],
     *,
-    marks: Collection[str],
-    telling: Collection[str],
+    required: Collection[str],
+    identifying: Collection[str],
     needed: Collection[str],
     addresses: Collection[str] = (),
     names: Collection[str] = (),
@@ -130,8 +130,8 @@ def _kind(
     fields: Mapping[str, str] | None = None,
 ) -> LogType:
     """Return a log of the package. ``needed`` are the columns, beside the time, that no record can do without."""
-    times = [column for column, kind in record.items() if kind == "TIMESTAMP"]
-    numbers = {column: LIMITS[kind] for column, kind in record.items() if kind in LIMITS}
+    times = [column for column, form in record.items() if form == "TIMESTAMP"]
+    numbers = {column: LIMITS[form] for column, form in record.items() if form in LIMITS}
 
     def unset(column: str) -> str:
         return "false" if column in needed or column == "ts" else f"raw_{column} IS NULL"
@@ -157,8 +157,8 @@ def _kind(
         source=source,
         view="package_records",
         record=record,
-        marks=marks,
-        telling=telling,
+        required=required,
+        identifying=identifying,
         reasons=reasons,
         checked=checked,
         raw=checked,
@@ -173,57 +173,57 @@ def _kind(
     )
 
 
-PDNS: Final = _kind(
+PDNS: Final = _package_log(
     "dnsvigil_pdns",
     "zeek_pdns",
     PASSIVE_DNS,
-    marks=("rrname", "rrtype"),
-    telling=("rdata", "bailiwick", "ttl_min", "count"),
+    required=("rrname", "rrtype"),
+    identifying=("rdata", "bailiwick", "ttl_min", "count"),
     needed=("rrname", "rrtype", "count", "time_first", "time_last"),
     names=("rrname", "bailiwick"),
     words=("rrtype",),
     texts=("rdata",),
 )
 
-OPEN_RESOLVERS: Final = _kind(
+OPEN_RESOLVERS: Final = _package_log(
     "dnsvigil_open_resolver",
     "zeek_open_resolver",
     OPEN_RESOLVER,
-    marks=("host", "kind"),
-    telling=("askers", "answered_from"),
+    required=("host", "kind"),
+    identifying=("askers", "answered_from"),
     needed=("host", "kind"),
     addresses=("host", "answered_from"),
     words=("kind",),
 )
 
-POISONINGS: Final = _kind(
+POISONINGS: Final = _package_log(
     "dnsvigil_poisoning",
     "zeek_poisoning",
     POISONING,
-    marks=("resolver",),
-    telling=("wrong_id", "wrong_port", "unsolicited"),
+    required=("resolver",),
+    identifying=("wrong_id", "wrong_port", "unsolicited"),
     needed=("resolver",),
     addresses=("resolver",),
     names=("zone",),
 )
 
-CAPTURES: Final = _kind(
+CAPTURES: Final = _package_log(
     "dnsvigil_capture",
     "zeek_capture",
     CAPTURE,
-    marks=("packets", "interval"),
-    telling=("packets_dropped", "dns_queries", "dns_responses"),
+    required=("packets", "interval"),
+    identifying=("packets_dropped", "dns_queries", "dns_responses"),
     needed=("interval_seconds", "packets"),
     fields={"interval_seconds": "interval"},
 )
 
-KINDS: Final = (DNS, PDNS, OPEN_RESOLVERS, POISONINGS, CAPTURES)
+LOG_TYPES: Final = (DNS, PDNS, OPEN_RESOLVERS, POISONINGS, CAPTURES)
 
-BY_PATH: Final = {kind.path: kind for kind in KINDS}
+BY_PATH: Final = {log_type.path: log_type for log_type in LOG_TYPES}
 
 
-def kind_of(path: str, fields: Collection[str]) -> LogType | None:
-    """Return the log that has this path or, where that is empty, these fields; None for one that is not read."""
+def log_type_of(path: str, fields: Collection[str]) -> LogType | None:
+    """Return the log with this path or, where that is empty, with these fields; None for a log that is not read."""
     if path:
         return BY_PATH.get(path)
-    return next((kind for kind in KINDS if kind.is_told_by(fields)), None)
+    return next((log_type for log_type in LOG_TYPES if log_type.matches(fields)), None)

@@ -37,7 +37,7 @@ class Loaded:
 
 
 class Parser:
-    """Turns chunks of a log into the view of its kind in one DuckDB connection."""
+    """Turns chunks of a log into the view of its type in one DuckDB connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -50,7 +50,7 @@ class Parser:
 
     def load(
         self,
-        kind: LogType,
+        log_type: LogType,
         chunks: list[Chunk],
         sensor: str,
         columns: Collection[str] | None = None,
@@ -62,12 +62,12 @@ class Parser:
 
         Records from before ``oldest`` are skipped. A line may have several records.
         """
-        columns = columns or kind.record
+        columns = columns or log_type.record
         tables: list[str] = []
         skipped: Counter[str] = Counter()
 
         def parse(body: bytes, header: Header | None) -> int:
-            return self._parse(tables[-1], Chunk(body, header), kind, columns, start=options.start)
+            return self._parse(tables[-1], Chunk(body, header), log_type, columns, start=options.start)
 
         for number, chunk in enumerate(chunks):
             tables.append(f"parsed_{number}")
@@ -95,9 +95,9 @@ class Parser:
             every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
         names = ", ".join(f"{_literal(sensor)} AS sensor" if name == "sensor" else name for name in columns)
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {kind.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
+            f"CREATE OR REPLACE TEMP VIEW {log_type.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
         )
-        unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in kind.named else "false"
+        unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in log_type.named else "false"
         counts = self._connection.execute(
             f"SELECT reason, count(*), count(*) FILTER ({times.is_relative('ts')}), count(*) FILTER ({unnamed})"
             f" FROM ({every}) GROUP BY reason"
@@ -135,18 +135,20 @@ class Parser:
         return records, skipped
 
     def _parse(
-        self, table: str, chunk: Chunk, kind: LogType, columns: Collection[str], *, start: datetime | None
+        self, table: str, chunk: Chunk, log_type: LogType, columns: Collection[str], *, start: datetime | None
     ) -> int:
         """Return the number of rows; -1 for JSON that the parser gives up at, as it does at an object over lines."""
         with open(self._memory, "wb", closefd=False) as memory:
             memory.seek(0)
             memory.write(chunk.body)
             memory.truncate()
-        columns = [name for name in kind.record if name != "sensor" and (name in columns or name in kind.checked)]
+        columns = [
+            name for name in log_type.record if name != "sensor" and (name in columns or name in log_type.checked)
+        ]
         query = (
-            _tsv_query(self._path, kind, chunk.header, columns, start)
+            _tsv_query(self._path, log_type, chunk.header, columns, start)
             if chunk.header
-            else _json_query(self._path, kind, columns, start)
+            else _json_query(self._path, log_type, columns, start)
         )
         try:
             result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
@@ -157,13 +159,13 @@ class Parser:
         return int(result[0]) if result else 0
 
 
-def _tsv_query(path: str, kind: LogType, header: Header, columns: list[str], start: datetime | None) -> str:
+def _tsv_query(path: str, log_type: LogType, header: Header, columns: list[str], start: datetime | None) -> str:
     # A broken header may name a field twice, and DuckDB takes no column name twice.
     names = [f"c{i}" for i in range(len(header.fields))]
     raw = {
-        column: names[header.fields.index(kind.field_of(column))]
+        column: names[header.fields.index(log_type.field_of(column))]
         for column in columns
-        if kind.field_of(column) in header.fields
+        if log_type.field_of(column) in header.fields
     }
     types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
     source = (
@@ -180,21 +182,23 @@ def _tsv_query(path: str, kind: LogType, header: Header, columns: list[str], sta
         "flag": "{0} = 'T'",
     }
     codes = {}
-    for column, (field, numbers) in kind.named.items():
+    for column, (field, numbers) in log_type.named.items():
         if column in raw:
             continue
         if field in header.fields:
             codes[column] = _code(column, "NULL", names[header.fields.index(field)], numbers)
         elif column == "rcode":
             codes[column] = f"{UNKNOWN_RCODE}::USMALLINT"
-    return _record_query(kind, source, raw, casts, columns, codes=codes, start=start)
+    return _record_query(log_type, source, raw, casts, columns, codes=codes, start=start)
 
 
-def _json_query(path: str, kind: LogType, columns: list[str], start: datetime | None) -> str:
-    fields = {kind.field_of(name): "VARCHAR[]" if kind.record[name].endswith("[]") else "VARCHAR" for name in columns}
-    named = {column: each for column, each in kind.named.items() if column in columns}
-    fields |= dict.fromkeys(("_path", *kind.telling, *(field for field, _ in named.values())), "VARCHAR")
-    for field in kind.answered:
+def _json_query(path: str, log_type: LogType, columns: list[str], start: datetime | None) -> str:
+    fields = {
+        log_type.field_of(name): "VARCHAR[]" if log_type.record[name].endswith("[]") else "VARCHAR" for name in columns
+    }
+    named = {column: each for column, each in log_type.named.items() if column in columns}
+    fields |= dict.fromkeys(("_path", *log_type.identifying, *(field for field, _ in named.values())), "VARCHAR")
+    for field in log_type.answered:
         fields.setdefault(field, "VARCHAR[]" if field == "answers" else "VARCHAR")
     types = ", ".join(f"{_literal(field)}: '{form}'" for field, form in fields.items())
     source = (
@@ -208,28 +212,28 @@ def _json_query(path: str, kind: LogType, columns: list[str], start: datetime | 
         "flag": "TRY_CAST({0} AS BOOLEAN)",
     }
     nothing = " AND ".join(f"{_identifier(field)} IS NULL" for field in fields)
-    told = f"coalesce({', '.join(map(_identifier, kind.telling))})"
+    told = f"coalesce({', '.join(map(_identifier, log_type.identifying))})"
     # A field that is unset is not there either, so that only its other fields show that a record has an answer.
-    shown_by = [f"coalesce({_identifier(field)}::VARCHAR <> '[]', false)" for field in kind.answered]
+    shown_by = [f"coalesce({_identifier(field)}::VARCHAR <> '[]', false)" for field in log_type.answered]
     answered = f"({' OR '.join(shown_by)})"
     return _record_query(
-        kind,
+        log_type,
         source,
-        {name: _identifier(kind.field_of(name)) for name in columns},
+        {name: _identifier(log_type.field_of(name)) for name in columns},
         casts,
         columns,
         start=start,
         codes={
-            column: _code(column, _identifier(kind.field_of(column)), _identifier(field), numbers, answered)
+            column: _code(column, _identifier(log_type.field_of(column)), _identifier(field), numbers, answered)
             for column, (field, numbers) in named.items()
         },
         checks=f"WHEN {nothing} THEN 'json'"
-        f" WHEN _path <> {_literal(kind.path)} OR (_path IS NULL AND {told} IS NULL) THEN 'other_log'",
+        f" WHEN _path <> {_literal(log_type.path)} OR (_path IS NULL AND {told} IS NULL) THEN 'other_log'",
     )
 
 
 def _record_query(
-    kind: LogType,
+    log_type: LogType,
     source: str,
     raw: dict[str, str],
     casts: dict[str, str],
@@ -246,7 +250,7 @@ def _record_query(
     """
 
     def read(column: str) -> str:
-        form = kind.record[column]
+        form = log_type.record[column]
         if column in codes:
             return codes[column]
         if column not in raw:
@@ -255,9 +259,9 @@ def _record_query(
         if form == "TIMESTAMP":
             return times.time(text, f"number_{column}", start)
         cast = "flag" if form == "BOOLEAN" else None
-        if column in kind.names:
+        if column in log_type.names:
             cast = "name"
-        elif column in kind.texts:
+        elif column in log_type.texts:
             cast = "text"
         if cast:
             return casts[cast].format(text)
@@ -270,12 +274,12 @@ def _record_query(
         return f"TRY_CAST({text} AS {form})"
 
     reads = ", ".join(f"{read(name)} AS {name}" for name in columns)
-    texts = ", ".join(f"{raw.get(name, 'NULL')} AS raw_{name}" for name in kind.raw)
+    texts = ", ".join(f"{raw.get(name, 'NULL')} AS raw_{name}" for name in log_type.raw)
     first = f"CASE {checks} END" if checks else "NULL"
-    numbers = [f"{times.number(raw[name])} AS number_{name}" for name in raw if kind.record[name] == "TIMESTAMP"]
+    numbers = [f"{times.number(raw[name])} AS number_{name}" for name in raw if log_type.record[name] == "TIMESTAMP"]
     numbered = f"SELECT {', '.join(['*', *numbers])} FROM {source}"
     return (
-        f"SELECT {', '.join(columns)}, coalesce(form_reason, CASE {kind.reasons} END) AS reason"
+        f"SELECT {', '.join(columns)}, coalesce(form_reason, CASE {log_type.reasons} END) AS reason"
         f" FROM (SELECT {reads}, {texts}, {first} AS form_reason FROM ({numbered}))"
     )
 

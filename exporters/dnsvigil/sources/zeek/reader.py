@@ -30,14 +30,14 @@ class Batch:
     skipped: Counter[str]  # by reason, those that nothing can be parsed of
     cursor: Cursor
     stored_offset: int  # bytes on disk read so far
-    kind: LogType = DNS
+    log_type: LogType = DNS
     options: LogOptions = STOCK
 
 
 def read_batches(
-    path: Path, cursor: Cursor, finished: bool, kind: LogType = DNS, options: LogOptions = STOCK
+    path: Path, cursor: Cursor, finished: bool, log_type: LogType = DNS, options: LogOptions = STOCK
 ) -> Iterator[Batch]:
-    """Yield what the file, a log of this kind, has behind the cursor.
+    """Yield what the file, a log of this type, has behind the cursor.
 
     ``finished`` says that nobody writes the file any more: a last line without an end is then read if it is
     whole, and else counted. Before that it is left for the next time, and so is a compressed file that breaks off.
@@ -63,7 +63,7 @@ def read_batches(
             at_end = len(data) < BATCH_BYTES
             cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
             lines, rest = data[:cut], data[cut:]
-            chunks, header, skipped = split(lines, header, kind, options)
+            chunks, header, skipped = split(lines, header, log_type, options)
             if not at_end and len(rest) >= BATCH_BYTES:
                 skipped["too_long"] += 1
                 rest = b""
@@ -74,7 +74,7 @@ def read_batches(
             complete = complete or (header is None and not file.broken and is_complete(rest))
             if at_end and complete and (rest or file.broken):
                 if not file.broken and is_whole(rest, header):
-                    last, header, reasons = split(rest, header, kind, options)
+                    last, header, reasons = split(rest, header, log_type, options)
                     chunks += last
                     skipped += reasons
                     offset = file.offset
@@ -92,7 +92,9 @@ def read_batches(
                 header=header.text if header else b"",
                 whole_size=whole_size,
             )
-            yield Batch(chunks, read, skipped, cursor, file.stored_offset if file.compressed else offset, kind, options)
+            yield Batch(
+                chunks, read, skipped, cursor, file.stored_offset if file.compressed else offset, log_type, options
+            )
 
 
 def _go_to(file: LogFile, offset: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from dnsvigil.sources.zeek.fields import in_stock_names
-from dnsvigil.sources.zeek.log_types import BY_PATH, kind_of
+from dnsvigil.sources.zeek.log_types import BY_PATH, log_type_of
 
 # Where Filebeat, Logstash, Fluentd, Vector, Promtail, journald, Splunk, Elasticsearch, Docker and Kafka put it.
 _CONTENT: Final = (
@@ -95,7 +95,7 @@ def _objects(text: str) -> Iterator[tuple[dict[str, Any], str]]:
 def _record_in(found: dict[str, Any], renamed: Mapping[str, str], depth: int) -> dict[str, Any] | None:
     """Return the one record that an object is, or that is in it, under Zeek's names; None where nothing is sure."""
     record = in_stock_names(found, renamed)
-    if kind_of(str(record.get("_path", "")), record):
+    if log_type_of(str(record.get("_path", "")), record):
         return record
     if "ts" in record or not depth:
         return None  # another log of Zeek's; anybody may have written what its fields hold

@@ -257,7 +257,7 @@ class TestIngest:
     def given(self, taker: Taker, path: Path, cursors: Cursors, *sources: ZeekSource) -> Counter[str]:
         file = pending_log(path, cursors, sources)
         found: Counter[str] = Counter()
-        for batch in read_batches(file.path, file.cursor, True, file.kind):
+        for batch in read_batches(file.path, file.cursor, True, file.log_type):
             found[batch.cursor.sensor] += len(taker.batches([batch]).rows)
             cursors.put(batch.cursor)
         return found

@@ -136,9 +136,9 @@ class Live:
         for _ in range(times):
             given = {file.cursor.id: file for file in reversed(self.follower.pending())}
             for file in reversed(given.values()):
-                for batch in read_batches(file.path, file.cursor, file.finished, file.kind):
+                for batch in read_batches(file.path, file.cursor, file.finished, file.log_type):
                     part = self._taker.batches([batch])
-                    self.by_log[batch.kind.path] += len(part.rows)
+                    self.by_log[batch.log_type.path] += len(part.rows)
                     self._cursors.put(batch.cursor)
                     self._stored.pop(batch.cursor.id, None)
                     self._stored[batch.cursor.id] = batch.cursor

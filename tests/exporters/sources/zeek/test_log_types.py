@@ -14,7 +14,7 @@ from dnsvigil.records import CAPTURE, OPEN_RESOLVER, PASSIVE_DNS, POISONING, SIG
 from dnsvigil.sources.zeek import reader
 from dnsvigil.sources.zeek.follower import given_logs
 from dnsvigil.sources.zeek.lines import MAX_LINE, SKIP_REASONS, Header, first_log_type
-from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, KINDS, OPEN_RESOLVERS, PDNS, POISONINGS, LogType
+from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, LOG_TYPES, OPEN_RESOLVERS, PDNS, POISONINGS, LogType
 from exporters.zeeklogs import (
     COMPRESS,
     HEADER,
@@ -31,16 +31,18 @@ from exporters.zeeklogs import (
     tsv,
 )
 
-PACKAGE = KINDS[1:]
+PACKAGE = LOG_TYPES[1:]
 FORMS = ["tsv", "json"]
 BEGIN = datetime(2023, 11, 14, 22, 13, 20)
 
 
-def log_of(kind: LogType, form: str, /, **values: Any) -> bytes:
+def log_of(log_type: LogType, form: str, /, **values: Any) -> bytes:
     """A log of one record."""
     if form == "json":
-        return package_json(kind.path, **values)
-    return package_header(kind.path) + package_line(kind.path, **{name: text_of(v) for name, v in values.items()})
+        return package_json(log_type.path, **values)
+    return package_header(log_type.path) + package_line(
+        log_type.path, **{name: text_of(v) for name, v in values.items()}
+    )
 
 
 def text_of(value: Any) -> str:
@@ -51,10 +53,10 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def only(taken: Taken, kind: LogType) -> dict[str, Any]:
+def only(taken: Taken, log_type: LogType) -> dict[str, Any]:
     """The one record, by column."""
     (row,) = taken.rows
-    return dict(zip(kind.record, row, strict=True))
+    return dict(zip(log_type.record, row, strict=True))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -118,7 +120,7 @@ class TestRecord:
         assert {name: record["dnssec_ok" if name == "do" else name] for name in values} == values
 
     @pytest.mark.parametrize(
-        ("kind", "optional"),
+        ("log_type", "optional"),
         [
             (PDNS, ["node", "rdata", "section", "bailiwick", "ttl_min", "ttl_max"]),
             (OPEN_RESOLVERS, [name for name in OPEN_RESOLVER if name not in ("ts", "sensor", "host", "kind")]),
@@ -128,24 +130,26 @@ class TestRecord:
         ids=lambda value: value.path if isinstance(value, LogType) else "",
     )
     def test_columns_that_are_missing_or_unset_are_null(
-        self, taker: Taker, form: str, kind: LogType, optional: list[str]
+        self, taker: Taker, form: str, log_type: LogType, optional: list[str]
     ) -> None:
-        keep = {PDNS: "count", OPEN_RESOLVERS: "askers", CAPTURES: "dns_queries"}.get(kind)
+        keep = {PDNS: "count", OPEN_RESOLVERS: "askers", CAPTURES: "dns_queries"}.get(log_type)
         optional = [name for name in optional if name != keep]
-        unset = taker.take(log_of(kind, form, **dict.fromkeys(optional)), kind)
-        record = only(unset, kind)
+        unset = taker.take(log_of(log_type, form, **dict.fromkeys(optional)), log_type)
+        record = only(unset, log_type)
         assert [name for name in optional if record[name] is not None] == []
         if form == "tsv":
-            present = [name for name in kind.record if name not in ("sensor", *optional)]
-            fields = [kind.field_of(name) for name in reversed(present)]
-            whole = dict(zip(package_fields(kind), package_line(kind.path).decode().rstrip().split("\t"), strict=True))
+            present = [name for name in log_type.record if name not in ("sensor", *optional)]
+            fields = [log_type.field_of(name) for name in reversed(present)]
+            whole = dict(
+                zip(package_fields(log_type), package_line(log_type.path).decode().rstrip().split("\t"), strict=True)
+            )
             line = "\t".join(["new", *(whole[name] for name in fields)])
-            older = taker.take(header_of("later", *fields, path=kind.path) + line.encode() + NEWLINE, kind)
-            assert only(older, kind) == record
+            older = taker.take(header_of("later", *fields, path=log_type.path) + line.encode() + NEWLINE, log_type)
+            assert only(older, log_type) == record
 
 
 @pytest.mark.parametrize(
-    ("kind", "needed"),
+    ("log_type", "needed"),
     [
         (PDNS, ["rrname:name", "rrtype:word", "count:number", "time_first:timestamp", "time_last:timestamp"]),
         (OPEN_RESOLVERS, ["ts:timestamp", "host:address", "kind:word"]),
@@ -154,24 +158,26 @@ class TestRecord:
     ],
     ids=lambda value: value.path if isinstance(value, LogType) else "",
 )
-def test_without_a_needed_column_every_record_is_skipped(taker: Taker, kind: LogType, needed: list[str]) -> None:
+def test_without_a_needed_column_every_record_is_skipped(taker: Taker, log_type: LogType, needed: list[str]) -> None:
     for field, reason in (each.split(":") for each in needed):
-        fields = [name for name in package_fields(kind) if name != field]
-        whole = dict(zip(package_fields(kind), package_line(kind.path).decode().rstrip().split("\t"), strict=True))
+        fields = [name for name in package_fields(log_type) if name != field]
+        whole = dict(
+            zip(package_fields(log_type), package_line(log_type.path).decode().rstrip().split("\t"), strict=True)
+        )
         line = "\t".join(whole[name] for name in fields).encode() + NEWLINE
-        taken = taker.take(header_of(*fields, path=kind.path) + line * 2, kind)
+        taken = taker.take(header_of(*fields, path=log_type.path) + line * 2, log_type)
         assert (taken.rows, taken.skipped) == ([], {reason: 2}), field
 
 
-def package_fields(kind: LogType) -> tuple[str, ...]:
-    header = Header.parse(package_header(kind.path))
+def package_fields(log_type: LogType) -> tuple[str, ...]:
+    header = Header.parse(package_header(log_type.path))
     assert header
     return header.fields
 
 
 def test_the_record_has_every_column_of_its_log_and_no_other() -> None:
-    for kind in PACKAGE:
-        assert {kind.field_of(name) for name in kind.record} - {"sensor"} == set(package_fields(kind))
+    for log_type in PACKAGE:
+        assert {log_type.field_of(name) for name in log_type.record} - {"sensor"} == set(package_fields(log_type))
 
 
 RDATA = {
@@ -230,35 +236,40 @@ BAD: list[tuple[LogType, str, dict[str, list[Any]]]] = [
     (CAPTURES, "timestamp", {"ts": [None, 0]}),
 ]
 BAD_VALUES = [
-    (kind, reason, column, value) for kind, reason, values in BAD for column, each in values.items() for value in each
+    (log_type, reason, column, value)
+    for log_type, reason, values in BAD
+    for column, each in values.items()
+    for value in each
 ]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_bad_values_are_skipped_and_the_rest_is_read(taker: Taker, form: str) -> None:
-    for kind, reason, column, value in BAD_VALUES:
+    for log_type, reason, column, value in BAD_VALUES:
         if form == "tsv" and value == "":
             continue  # which is not what Zeek writes
-        good = log_of(kind, form)
-        taken = taker.take(good + log_of(kind, form, **{column: value}) + good, kind)
-        assert (len(taken.rows), taken.skipped) == (2, {reason: 1}), (kind.path, column, value)
+        good = log_of(log_type, form)
+        taken = taker.take(good + log_of(log_type, form, **{column: value}) + good, log_type)
+        assert (len(taken.rows), taken.skipped) == (2, {reason: 1}), (log_type.path, column, value)
 
 
-@pytest.mark.parametrize("kind", PACKAGE, ids=lambda kind: kind.path)
-def test_bad_lines_are_skipped_and_the_rest_is_read(taker: Taker, kind: LogType) -> None:
-    good = package_line(kind.path)
+@pytest.mark.parametrize("log_type", PACKAGE, ids=lambda log_type: log_type.path)
+def test_bad_lines_are_skipped_and_the_rest_is_read(taker: Taker, log_type: LogType) -> None:
+    good = package_line(log_type.path)
     lines = [good, b"\n", b"\xff\xfe\n", good[: len(good) // 2] + NEWLINE, good.rstrip() + b"\t1\n", b"x" * MAX_LINE]
-    taken = taker.take(package_header(kind.path) + b"\n".join(lines[:5]) + NEWLINE + lines[5] + NEWLINE + good, kind)
+    taken = taker.take(
+        package_header(log_type.path) + b"\n".join(lines[:5]) + NEWLINE + lines[5] + NEWLINE + good, log_type
+    )
     assert len(taken.rows) == 2
     assert taken.skipped["encoding"] == taken.skipped["too_long"] == 1
-    good = package_json(kind.path)
-    others = [tsv_as_json(other) for other in KINDS if other is not kind]
-    taken = taker.take(b"".join([good, b"{}\n", b"[1]\n", good[:40] + NEWLINE, *others, good]), kind)
+    good = package_json(log_type.path)
+    others = [tsv_as_json(other) for other in LOG_TYPES if other is not log_type]
+    taken = taker.take(b"".join([good, b"{}\n", b"[1]\n", good[:40] + NEWLINE, *others, good]), log_type)
     assert (len(taken.rows), taken.skipped) == (2, {"json": 3, "other_log": len(others)})
 
 
-def tsv_as_json(kind: LogType) -> bytes:
-    return as_json(tsv()) if kind is DNS else package_json(kind.path)
+def tsv_as_json(log_type: LogType) -> bytes:
+    return as_json(tsv()) if log_type is DNS else package_json(log_type.path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -280,10 +291,10 @@ def tsv_as_json(kind: LogType) -> bytes:
     ),
     st.booleans(),
 )
-def test_any_lines_are_counted(taker: Taker, kind: LogType, mix: list[bytes | None], in_json: bool) -> None:
-    good = package_json(kind.path) if in_json else package_line(kind.path)
+def test_any_lines_are_counted(taker: Taker, log_type: LogType, mix: list[bytes | None], in_json: bool) -> None:
+    good = package_json(log_type.path) if in_json else package_line(log_type.path)
     data = b"".join(good if part is None else part + NEWLINE for part in mix)
-    taken = taker.take(data if in_json else package_header(kind.path) + data, kind)
+    taken = taker.take(data if in_json else package_header(log_type.path) + data, log_type)
     lines = sum(not line.startswith(b"#") for line in data.removesuffix(NEWLINE).split(NEWLINE)) if data else 0
     assert taken.read == len(taken.rows) + taken.skipped.total() == lines
     assert len(taken.rows) >= mix.count(None)
@@ -291,26 +302,28 @@ def test_any_lines_are_counted(taker: Taker, kind: LogType, mix: list[bytes | No
 
 
 class TestFile:
-    @pytest.mark.parametrize("kind", PACKAGE, ids=lambda kind: kind.path)
-    def test_is_known_by_its_content(self, taker: Taker, tmp_path: Path, kind: LogType) -> None:
+    @pytest.mark.parametrize("log_type", PACKAGE, ids=lambda log_type: log_type.path)
+    def test_is_known_by_its_content(self, taker: Taker, tmp_path: Path, log_type: LogType) -> None:
         forms = {
-            "header": package_header(kind.path) + package_line(kind.path),
-            "header without path": package_header(kind.path).replace(b"#path\t" + kind.path.encode() + NEWLINE, b"")
-            + package_line(kind.path),
-            "json": package_json(kind.path),
-            "json with path": package_json(kind.path, _path=kind.path),
-            "behind garbage": b"half of a line\n{}\n" + package_json(kind.path),
+            "header": package_header(log_type.path) + package_line(log_type.path),
+            "header without path": package_header(log_type.path).replace(
+                b"#path\t" + log_type.path.encode() + NEWLINE, b""
+            )
+            + package_line(log_type.path),
+            "json": package_json(log_type.path),
+            "json with path": package_json(log_type.path, _path=log_type.path),
+            "behind garbage": b"half of a line\n{}\n" + package_json(log_type.path),
             "behind another header": header_of("ts", path="conn")
             + b"1\n"
-            + package_header(kind.path)
-            + package_line(kind.path),
-            "long": package_json(kind.path, sample_names=["x" * 50_000], rdata="y" * 6000),
+            + package_header(log_type.path)
+            + package_line(log_type.path),
+            "long": package_json(log_type.path, sample_names=["x" * 50_000], rdata="y" * 6000),
         }
         for (name, content), form in itertools.product(forms.items(), COMPRESS):
             path = tmp_path / "logs" / f"{name}.{form}"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(COMPRESS[form](content))
-            assert first_log_type(content) is kind, name
+            assert first_log_type(content) is log_type, name
             assert len(taker.file(path).rows) == 1, name
         assert [what for _, what in given_logs(tmp_path / "logs")] == [""] * len(forms) * len(COMPRESS)
 
@@ -345,31 +358,31 @@ class TestFile:
 
 
 def test_dns_logs_are_told_from_all_others() -> None:
-    logs = {DNS: HEADER + log_lines(1)[0]} | {kind: log_of(kind, "tsv") for kind in PACKAGE}
-    assert Counter(first_log_type(log) for log in logs.values()) == Counter(KINDS)
+    logs = {DNS: HEADER + log_lines(1)[0]} | {log_type: log_of(log_type, "tsv") for log_type in PACKAGE}
+    assert Counter(first_log_type(log) for log in logs.values()) == Counter(LOG_TYPES)
 
 
 SAMPLES = Path(__file__).parents[3] / "lab" / "samples" / "zeek-package"
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
-def test_what_the_package_wrote_is_read(taker: Taker, kind: LogType) -> None:
+@pytest.mark.parametrize("log_type", LOG_TYPES, ids=lambda log_type: log_type.path)
+def test_what_the_package_wrote_is_read(taker: Taker, log_type: LogType) -> None:
     """The recorded logs have the columns that are read, each record is good, and both forms say the same."""
-    in_tsv, in_json = (SAMPLES / f"{kind.path}.{suffix}" for suffix in ("log", "json"))
+    in_tsv, in_json = (SAMPLES / f"{log_type.path}.{suffix}" for suffix in ("log", "json"))
     header = Header.parse(b"".join(line for line in in_tsv.open("rb") if line.startswith(b"#")))
     assert header
     named = set(header.fields)
-    known = {kind.field_of(name) for name in kind.record} - {"sensor"}
-    assert named >= known if kind is DNS else named == known
+    known = {log_type.field_of(name) for name in log_type.record} - {"sensor"}
+    assert named >= known if log_type is DNS else named == known
     taken, again = taker.file(in_tsv), taker.file(in_json)
     assert taken.rows
     assert not taken.skipped + again.skipped
-    assert comparable(again, kind) == comparable(taken, kind)
+    assert comparable(again, log_type) == comparable(taken, log_type)
 
 
-def comparable(taken: Taken, kind: LogType) -> list[str]:
+def comparable(taken: Taken, log_type: LogType) -> list[str]:
     """The records without what differs between two runs of Zeek: the uid, and the order within a set."""
-    records = [dict(zip(kind.record, row, strict=True)) for row in taken.rows]
+    records = [dict(zip(log_type.record, row, strict=True)) for row in taken.rows]
     for record in records:
         record |= {"section": sorted(record.get("section") or []), "uid": ""}
     return sorted(map(repr, records))

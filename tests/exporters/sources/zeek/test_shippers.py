@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dnsvigil.sources.zeek.lines import MAX_LINE, Header, describe, first_log_type
-from dnsvigil.sources.zeek.log_types import DNS, KINDS, PDNS, LogType
+from dnsvigil.sources.zeek.log_types import DNS, LOG_TYPES, PDNS, LogType
 from dnsvigil.sources.zeek.options import LogOptions
 from exporters.zeeklogs import (
     FIELDS,
@@ -111,14 +111,14 @@ class TestOne:
     def test_says_which_log_it_is(self, case: str) -> None:
         assert first_log_type(ONE[case]) is DNS
 
-    @pytest.mark.parametrize("kind", KINDS[1:], ids=lambda kind: kind.path)
-    def test_of_the_package(self, taker: Taker, kind: LogType) -> None:
-        line = package_json(kind.path)
-        alone = taker.take(line, kind)
+    @pytest.mark.parametrize("log_type", LOG_TYPES[1:], ids=lambda log_type: log_type.path)
+    def test_of_the_package(self, taker: Taker, log_type: LogType) -> None:
+        line = package_json(log_type.path)
+        alone = taker.take(line, log_type)
         wrapped = dump({"message": line.decode()})
-        assert len(alone.rows) == 1 and first_log_type(wrapped) is kind
+        assert len(alone.rows) == 1 and first_log_type(wrapped) is log_type
         for log in (wrapped, b"[" + line.rstrip() + b"]\n", b"Nov 29 08:00:00 sensor zeek: " + line):
-            assert taker.take(log, kind).rows == alone.rows
+            assert taker.take(log, log_type).rows == alone.rows
 
 
 @pytest.mark.parametrize("case", SEVERAL)
@@ -173,7 +173,7 @@ class TestNames:
         fields = [name.replace("id.", f"id{separator}") for name in FIELDS]
         header = header_of(*fields)
         parsed = Header.parse(header)
-        assert parsed and parsed.kind is DNS and parsed.fields == tuple(FIELDS)
+        assert parsed and parsed.log_type is DNS and parsed.fields == tuple(FIELDS)
         assert taker.take(header + tsv()).rows == taker.take(HEADER + tsv()).rows
         assert first_log_type(header_of(*fields, path="")) is DNS
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.sources.zeek import times
-from dnsvigil.sources.zeek.log_types import DNS, KINDS, LogType
+from dnsvigil.sources.zeek.log_types import DNS, LOG_TYPES, LogType
 from exporters.zeeklogs import HEADER, Taker, as_json, package_header, package_json, package_line, tsv
 
 NOON = datetime(2024, 2, 29, 12, 0, 0)
@@ -133,42 +133,42 @@ def read() -> Iterator[Any]:
         yield lambda text: connection.execute(query, [text]).fetchone()[0]
 
 
-def times_of(kind: LogType) -> list[str]:
-    return [column for column, form in kind.record.items() if form == "TIMESTAMP"]
+def times_of(log_type: LogType) -> list[str]:
+    return [column for column, form in log_type.record.items() if form == "TIMESTAMP"]
 
 
-def log_with(kind: LogType, form: str, times: Iterable[Any]) -> bytes:
+def log_with(log_type: LogType, form: str, times: Iterable[Any]) -> bytes:
     """A log with a record for each of these times, which stands in all of its columns."""
     lines = []
     for time in times:
-        values = dict.fromkeys(times_of(kind), time if form == "json" else str(time))
-        if kind is DNS:
+        values = dict.fromkeys(times_of(log_type), time if form == "json" else str(time))
+        if log_type is DNS:
             lines.append(as_json(tsv(), **values) if form == "json" else tsv(**values))
         else:
-            lines.append((package_json if form == "json" else package_line)(kind.path, **values))
-    header = HEADER if kind is DNS else package_header(kind.path)
+            lines.append((package_json if form == "json" else package_line)(log_type.path, **values))
+    header = HEADER if log_type is DNS else package_header(log_type.path)
     return b"".join([header * (form == "tsv"), *lines])
 
 
 @pytest.mark.parametrize("form", ["tsv", "json"])
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
+@pytest.mark.parametrize("log_type", LOG_TYPES, ids=lambda log_type: log_type.path)
 class TestForms:
-    def test_that_are_read(self, taker: Taker, kind: LogType, form: str) -> None:
-        taken = taker.take(log_with(kind, form, GOOD), kind)
+    def test_that_are_read(self, taker: Taker, log_type: LogType, form: str) -> None:
+        taken = taker.take(log_with(log_type, form, GOOD), log_type)
         assert taken.skipped == {}
-        for column in times_of(kind):
-            position = list(kind.record).index(column)
+        for column in times_of(log_type):
+            position = list(log_type.record).index(column)
             assert sorted(row[position] for row in taken.rows) == sorted(GOOD.values())
 
-    def test_that_are_not(self, taker: Taker, kind: LogType, form: str) -> None:
+    def test_that_are_not(self, taker: Taker, log_type: LogType, form: str) -> None:
         bad = [text for text in BAD if text or form == "json"]
-        assert taker.take(log_with(kind, form, bad), kind).skipped == {"timestamp": len(bad)}
+        assert taker.take(log_with(log_type, form, bad), log_type).skipped == {"timestamp": len(bad)}
 
 
 def test_a_later_time_column_that_is_bad_skips_its_record(taker: Taker) -> None:
-    for kind in KINDS[1:]:
-        lines = [package_json(kind.path, **{column: "2024-02-29T24:00:00Z"}) for column in times_of(kind)]
-        assert taker.take(b"".join(lines), kind).skipped == {"timestamp": len(lines)}
+    for log_type in LOG_TYPES[1:]:
+        lines = [package_json(log_type.path, **{column: "2024-02-29T24:00:00Z"}) for column in times_of(log_type)]
+        assert taker.take(b"".join(lines), log_type).skipped == {"timestamp": len(lines)}
 
 
 MOMENTS = st.datetimes(datetime(1990, 1, 2), datetime(2099, 12, 30))

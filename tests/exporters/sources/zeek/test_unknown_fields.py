@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dnsvigil.records import QTYPES, RCODES, UNKNOWN_RCODE, UNNAMED_RCODE
-from dnsvigil.sources.zeek.log_types import DNS, KINDS
+from dnsvigil.sources.zeek.log_types import DNS, LOG_TYPES
 from exporters.cli.test_ingest import State
 from exporters.running import sample, samples, totals
 from exporters.zeeklogs import FIELDS, START, Taker, as_json, header_of, log_lines, package_header, package_line, tsv
@@ -110,10 +110,10 @@ class TestMetrics:
 
 
 def test_what_a_header_lacks_is_said_in_words() -> None:
-    for kind in KINDS:
-        fields = [kind.field_of(name) for name in kind.record]
-        assert kind.unknown(fields) == []
-        assert len(kind.unknown([])) == len(kind.without)
+    for log_type in LOG_TYPES:
+        fields = [log_type.field_of(name) for name in log_type.record]
+        assert log_type.unknown(fields) == []
+        assert len(log_type.unknown([])) == len(log_type.without)
     assert DNS.unknown([*FIELDS, "rcode"]) == []
     (said,) = DNS.unknown([name for name in FIELDS if name != "rtt"])
     assert said == "its header has no rtt: response times are not known"

@@ -403,7 +403,7 @@ class TestAnyLines:
 class TestHeader:
     def test_says_all(self) -> None:
         header = Header.parse(HEADER)
-        assert header is not None and header.kind is DNS
+        assert header is not None and header.log_type is DNS
         assert (header.separator, header.set_separator, header.empty, header.unset) == ("\t", ",", "(empty)", "-")
         assert header.fields == tuple(name for name, _ in zeeklog.DNS_COLUMNS)
 

@@ -8,22 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.sources.zeek.lines import MAX_LINE, split
-from dnsvigil.sources.zeek.log_types import DNS, KINDS, LogType
+from dnsvigil.sources.zeek.log_types import DNS, LOG_TYPES, LogType
 from exporters.zeeklogs import HEADER, NEWLINE, Taker, as_json, package_header, package_json, package_line, tsv
 
 FORMS = ["tsv", "json"]
 
 
-def header_of(kind: LogType, form: str) -> bytes:
+def header_of(log_type: LogType, form: str) -> bytes:
     if form == "json":
         return b""
-    return HEADER if kind is DNS else package_header(kind.path)
+    return HEADER if log_type is DNS else package_header(log_type.path)
 
 
-def good_line(kind: LogType, form: str) -> bytes:
-    if kind is DNS:
+def good_line(log_type: LogType, form: str) -> bytes:
+    if log_type is DNS:
         return tsv() if form == "tsv" else as_json(tsv())
-    return (package_line if form == "tsv" else package_json)(kind.path)
+    return (package_line if form == "tsv" else package_json)(log_type.path)
 
 
 def bent(line: bytes) -> list[bytes]:
@@ -71,37 +71,37 @@ def bent(line: bytes) -> list[bytes]:
     ]
 
 
-def verdicts(taker: Taker, kind: LogType, header: bytes, lines: list[bytes]) -> tuple[Counter[Any], Counter[str]]:
+def verdicts(taker: Taker, log_type: LogType, header: bytes, lines: list[bytes]) -> tuple[Counter[Any], Counter[str]]:
     """The records, as often as they are there, and the skipped lines by reason."""
-    taken = taker.take(header + b"".join(lines), kind)
+    taken = taker.take(header + b"".join(lines), log_type)
     return Counter(map(repr, taken.rows)), taken.skipped
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.path)
+@pytest.mark.parametrize("log_type", LOG_TYPES, ids=lambda log_type: log_type.path)
 class TestOwn:
-    def test_alone_beside_others_and_at_every_cut(self, taker: Taker, kind: LogType, form: str) -> None:
-        header, good = header_of(kind, form), good_line(kind, form)
+    def test_alone_beside_others_and_at_every_cut(self, taker: Taker, log_type: LogType, form: str) -> None:
+        header, good = header_of(log_type, form), good_line(log_type, form)
         lines = bent(good)
-        alone_good = verdicts(taker, kind, header, [good])[0]
+        alone_good = verdicts(taker, log_type, header, [good])[0]
         records: Counter[Any] = Counter()
         reasons: Counter[str] = Counter()
         for line in lines:
-            alone = verdicts(taker, kind, header, [line])
-            if kind is DNS:
-                beside = verdicts(taker, kind, header, [good, line, good])
+            alone = verdicts(taker, log_type, header, [line])
+            if log_type is DNS:
+                beside = verdicts(taker, log_type, header, [good, line, good])
                 assert beside[0] - Counter(dict.fromkeys(alone_good, 2)) == alone[0], line[:80]
                 assert beside[1] == alone[1], line[:80]
             records += alone[0]
             reasons += alone[1]
-        for cut in range(0, len(lines) + 1, 4 if kind is DNS else 11):
-            first, second = (verdicts(taker, kind, header, part) for part in (lines[:cut], lines[cut:]))
+        for cut in range(0, len(lines) + 1, 4 if log_type is DNS else 11):
+            first, second = (verdicts(taker, log_type, header, part) for part in (lines[:cut], lines[cut:]))
             assert (first[0] + second[0], first[1] + second[1]) == (records, reasons), cut
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from(KINDS),
+    st.sampled_from(LOG_TYPES),
     st.sampled_from(FORMS),
     st.lists(
         st.tuples(
@@ -112,20 +112,20 @@ class TestOwn:
     ),
 )
 def test_of_damaged_lines_is_the_same_on_the_fast_way_and_on_the_slow(
-    taker: Taker, kind: LogType, form: str, damages: list[tuple[int, bytes]]
+    taker: Taker, log_type: LogType, form: str, damages: list[tuple[int, bytes]]
 ) -> None:
-    header, good = header_of(kind, form), good_line(kind, form)
+    header, good = header_of(log_type, form), good_line(log_type, form)
     text = good.rstrip()
     lines = [text[: at % len(text)] + data + text[at % len(text) :] + NEWLINE for at, data in damages]
     records: Counter[Any] = Counter()
     reasons: Counter[str] = Counter()
     for line in lines:
-        alone = verdicts(taker, kind, header, [line])
+        alone = verdicts(taker, log_type, header, [line])
         records += alone[0]
         reasons += alone[1]
-    assert verdicts(taker, kind, header, lines) == (records, reasons)
+    assert verdicts(taker, log_type, header, lines) == (records, reasons)
     # A line that is too long has every other looked at.
-    slow = verdicts(taker, kind, header, [*lines, b"x" * MAX_LINE + NEWLINE])
+    slow = verdicts(taker, log_type, header, [*lines, b"x" * MAX_LINE + NEWLINE])
     assert slow == (records, reasons + Counter(too_long=1))
 
 
