@@ -148,11 +148,11 @@ DNS_FLOW: Final[dict[str, str]] = {
 }
 """Columns of a DNS flow record: what flows between a client and a DNS server there were in five minutes."""
 
-UNUSUAL: Final[dict[str, str]] = {
+NOVEL: Final[dict[str, str]] = {
     "hour": "TIMESTAMP",  # its begin
     "client": "VARCHAR",
     "domain": "VARCHAR",  # registered; "." for all names of one label
-    "young": "BOOLEAN",  # few clients have asked for the domain, and none longer than a day ago
+    "newly_observed": "BOOLEAN",  # few clients have asked for the domain, and none longer than a day ago
     "minutes": "UBIGINT",  # bit n is set when there was something in minute n of the hour
     "first_seen": "TIMESTAMP",
     "last_seen": "TIMESTAMP",
@@ -169,9 +169,9 @@ UNUSUAL: Final[dict[str, str]] = {
     "samples": "VARCHAR[]",  # some of the new names, whatever their order
     "addresses": "VARCHAR[]",  # some of those in the answers, if the domain is newly observed
 }
-"""Columns of an unusual traffic row: what a client asked for in an hour that is new, or in a domain that is.
+"""Columns of a novel traffic row: what a client asked for in an hour that is new, or in a domain that is.
 
-A key (hour, client, domain, young) may have several rows, which add up: counts by sum, ``minutes`` by or.
+A key (hour, client, domain, newly_observed) may have several rows, which add up: counts by sum, ``minutes`` by or.
 """
 
 LISTED: Final[dict[str, str]] = {
@@ -179,7 +179,7 @@ LISTED: Final[dict[str, str]] = {
     "client": "VARCHAR",
     "entry": "VARCHAR",  # of the list: the name that was asked for, or one that it lies in
     "lists": "VARCHAR[]",
-    "minutes": "UBIGINT",  # as in UNUSUAL
+    "minutes": "UBIGINT",  # as in NOVEL
     "first_seen": "TIMESTAMP",
     "last_seen": "TIMESTAMP",
     "queries": "BIGINT",
@@ -241,7 +241,7 @@ def failure_reason(rcode: str) -> str:
 
 
 OTHER: Final = "other"
-"""The label of everything that is not shown by itself."""
+"""The label of everything that has no label of its own."""
 
 
 @dataclass(frozen=True)

@@ -100,26 +100,26 @@ def bench_share(folder: Path) -> None:
             with log.open("ab") as file:
                 file.write(data)
             if measured and not records:
-                ((before,),) = readings[1].store.rows("SELECT sum(names) FROM unusual")
+                ((before,),) = readings[1].store.rows("SELECT sum(names) FROM novel")
                 for reading in readings:
                     reading.seconds = 0.0
             found = [reading.read(log) for reading in readings]
             records += found[0] if measured else 0
         without, within = (reading.seconds for reading in readings)
-        ((new,),) = readings[1].store.rows("SELECT sum(names) FROM unusual")
+        ((new,),) = readings[1].store.rows("SELECT sum(names) FROM novel")
         snapshot = readings[1].collector.snapshot()
     # What the population makes is near the rate, but not that; the time is for the rate.
     core = RATE / records
     print(f"{records:,} records in steps of {STEP} s, {(new - before) / records:.1%} of them with a new name")
     print(f"ingestion alone: {without * core:.1%} of one core")
     print(f"detection beside it: {(within - without) * core:.1%}")
-    print(f"findings: {snapshot.findings}; {snapshot.detection.rows:,} rows of unusual traffic")
+    print(f"findings: {snapshot.findings}; {snapshot.detection.rows:,} rows of novel traffic")
     for health in snapshot.detection.detectors:
         print(f"{health.name}: {health.runs} judgements, {health.seconds / max(health.runs, 1) * 1e3:.0f} ms each")
 
 
 def make_day(path: Path, names: int, clients: int) -> None:
-    """Write the log of a day in which every name is new, one in five in a young domain, and one in 25 fails.
+    """Write the log of a day in which every name is new, one in five in a newly observed domain, and one in 25 fails.
 
     The other domains are popular ones, each with as many names as its rank leads to expect.
     """
@@ -128,7 +128,7 @@ def make_day(path: Path, names: int, clients: int) -> None:
         "'C' || n",
         "format('10.{}.{}.{}', c // 65536, c // 256 % 256, c % 256)",
         "'40000\t192.0.2.53\t53\tudp\t1\t0.01'",
-        "format('{:x}.{}', hash(n), CASE WHEN n % 5 = 0 THEN 'young' || n // 50 || '.com' ELSE domain END)",
+        "format('{:x}.{}', hash(n), CASE WHEN n % 5 = 0 THEN 'newly' || n // 50 || '.com' ELSE domain END)",
         "'1\tC_INTERNET\t1\tA'",
         "CASE WHEN n % 25 = 0 THEN '3\tNXDOMAIN' ELSE '0\tNOERROR' END",
         "'F\tF\tT\tT\t0'",

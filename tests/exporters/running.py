@@ -350,7 +350,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in ("malware", "tunnel")},
         **{sample("dnsvigil_local_name_queries_total", kind=kind): 0 for kind in LOCAL_KINDS},
         **{sample("dnsvigil_set_aside_total", kind=kind): 0 for kind in KINDS_SET_ASIDE},
-        **{sample("dnsvigil_unusual_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
+        **{sample("dnsvigil_novel_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
     }
     return {**found, **durations, **nothing_odd, sample("dnsvigil_records_read_total", source="zeek"): read}
 

@@ -30,7 +30,6 @@ _LABELS: Final = {
     "seconds": "failing within",
     "slot": "slot of five minutes from",
     "weighed_down": "counted less, being",
-    "young": "newly observed",
 }
 """What a person reads instead of a key; for others the key, with spaces."""
 

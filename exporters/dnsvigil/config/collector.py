@@ -49,7 +49,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone that is always shown by itself."""
+    """A zone that always has a label of its own."""
 
     name: ZoneName
     failure_ratio_threshold: float | None = None
@@ -202,7 +202,7 @@ class Detectors:
     disabled: list[str] = field(default_factory=list)  # detectors, by name
     lists: Path | None = None  # the folder with lists of domains
     thresholds: dict[str, float] = field(default_factory=dict)  # scores from which on there is a finding, by detector
-    top: int = 20  # how many scores are shown by themselves
+    top: int = 20  # how many scores have a series of their own
 
     def __post_init__(self) -> None:
         _check_top(self.top, "top")

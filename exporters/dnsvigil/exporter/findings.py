@@ -15,7 +15,7 @@ from dnsvigil.sources.blocklists.lists import ListFile
 from dnsvigil.store.findings import STATES, Finding
 
 SHOWN_LISTS = 100
-"""Lists that stand by themselves; the rest together are ``other``."""
+"""Lists that have a label of their own; the rest together are ``other``."""
 
 _MAX_PROBLEMS = 10  # of a detector
 _LONGEST_LABEL = 255  # characters
@@ -36,7 +36,7 @@ class DetectionMetrics(PrometheusCollector):
         if self._snapshot.detection.detectors:
             yield from self._scores()
             yield from self._detectors()
-            yield from self._unusual()
+            yield from self._novel()
         if self._snapshot.detection.lists:
             yield from self._lists()
 
@@ -137,13 +137,13 @@ class DetectionMetrics(PrometheusCollector):
             (([each.name], each.counts["names_scored"]) for each in detectors if "names_scored" in each.counts),
         )
 
-    def _unusual(self) -> Iterator[Metric]:
+    def _novel(self) -> Iterator[Metric]:
         rows = self._snapshot.detection.rows
-        yield GaugeMetricFamily("dnsvigil_unusual_rows", "Rows of unusual traffic in the store.", rows)
-        dropped = {"domains": 0, "rows": 0} | self._values["unusual_dropped"]
+        yield GaugeMetricFamily("dnsvigil_novel_rows", "Rows of novel traffic in the store.", rows)
+        dropped = {"domains": 0, "rows": 0} | self._values["novel_dropped"]
         yield counter(
-            "dnsvigil_unusual_dropped",
-            "Unusual traffic dropped for lack of room.",
+            "dnsvigil_novel_dropped",
+            "Novel traffic dropped for lack of room.",
             ["reason"],
             (([reason], value) for reason, value in dropped.items()),
         )

@@ -26,14 +26,14 @@ def public_suffixes() -> list[tuple[str, str]]:
     return [(rule.lstrip("*!").removeprefix(".").encode("idna").decode(), kind) for rule, kind in rules]
 
 
-def deep_suffixes() -> set[str]:
-    """Return the last two labels (one, for ``*.tld``) of all names whose last two labels do not tell the domain."""
-    deep = set()
+def ambiguous_suffixes() -> set[str]:
+    """Return the last two labels (one, for ``*.tld``) of all names whose last two labels leave the domain open."""
+    ambiguous = set()
     for name, kind in public_suffixes():
         labels = name.split(".")
         if len(labels) > 1 or kind == "wildcard":
-            deep.add(".".join(labels[-2:]))
-    return deep
+            ambiguous.add(".".join(labels[-2:]))
+    return ambiguous
 
 
 def tails(names: ir.Table, most_labels: int) -> ir.Table:

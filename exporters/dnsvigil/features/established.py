@@ -7,30 +7,41 @@ from functools import cache
 import duckdb
 import ibis
 import numpy as np
+from numpy.typing import NDArray
 
-from dnsvigil.features import unusual
-from dnsvigil.features.novelty import Hashes, within
+from dnsvigil.features import novelty
 from dnsvigil.features.warninglists import warning_list
+
+Hashes = NDArray[np.uint64]
 
 
 @cache
-def never_young() -> Hashes:
-    """Return, ascending, the hashes of the domains that are not young whenever they are first asked for.
+def established() -> Hashes:
+    """Return, ascending, the hashes of the domains that are never newly observed, whenever they are first asked for.
 
     These are the million of the Tranco list of pymispwarninglists, reverse zones and names of one label.
     """
-    return _hashes([*warning_list("tranco"), "in-addr.arpa", "ip6.arpa", unusual.SINGLE_LABEL])
+    return _hashes([*warning_list("tranco"), "in-addr.arpa", "ip6.arpa", novelty.SINGLE_LABEL])
 
 
-def is_never_young(domain: str) -> bool:
-    """Return whether a domain is one of :func:`never_young`."""
-    # As unusual.domain_hash has it.
+def is_established(domain: str) -> bool:
+    """Return whether a domain is one of :func:`established`."""
+    # As novelty.domain_hash has it.
     digest = hashlib.md5(b"d" + domain.encode(), usedforsecurity=False).digest()
-    return bool(within(np.frombuffer(digest, "<u8", 1, 8), never_young())[0])
+    return bool(within(np.frombuffer(digest, "<u8", 1, 8), established())[0])
+
+
+def within(asked: Hashes, ascending: Hashes) -> NDArray[np.bool_]:
+    """Return which hashes are among those that are ascending."""
+    if not len(ascending):
+        return np.zeros(len(asked), np.bool_)
+    places = np.minimum(np.searchsorted(ascending, asked), len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[places] == asked
+    return found
 
 
 def _hashes(domains: Collection[str]) -> Hashes:
-    expression = unusual.domain_hash(ibis.table({"domain": "string"}, name="known").domain)
+    expression = novelty.domain_hash(ibis.table({"domain": "string"}, name="known").domain)
     query = ibis.to_sql(expression.name("hash").as_table().order_by("hash"), dialect="duckdb")
     with duckdb.connect() as connection:
         connection.register("known", {"domain": np.array(domains, object)})

@@ -1,11 +1,11 @@
-"""Queries of clients that may be infected, from the rows of unusual and listed traffic of some hours.
+"""Queries of clients that may be infected, from the rows of novel and listed traffic of some hours.
 
-    unusual ─(hours)─ recent ─┬─ bursts ──── clients with several young domains in a row that fail
-                              ├─ visits ──── of those: the newly observed domains of each, when, and with what success
-                              ├─ askers ──── how many clients ask for each of some domains
-                              ├─ habits ──── hours in which a client has domains that fail
-                              └─ meetings ── young domains that answer clients of which each has some that fail
-    listed ───────────────────── hits ────── entries of the operator's lists, by client
+    novel ─(hours)─ recent ─┬─ bursts ──── clients with several newly observed domains in a row that fail
+                            ├─ visits ──── of those: the newly observed domains of each, when, and with what success
+                            ├─ askers ──── how many clients ask for each of some domains
+                            ├─ habits ──── hours in which a client has domains that fail
+                            └─ meetings ── newly observed domains that answer clients of which each has some that fail
+    listed ─────────────────── hits ────── entries of the operator's lists, by client
 A domain *fails* when most of its queries are answered NXDOMAIN.
 """
 
@@ -17,7 +17,7 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, listed_table, recent_hours, unusual_table
+from dnsvigil.features.novelty import FLOOD, SINGLE_LABEL, listed_table, novel_table, recent_hours
 from dnsvigil.store.findings import Read
 
 LEAST: Final = 4
@@ -34,13 +34,13 @@ MAX_DOMAINS: Final = 300
 
 _NEARLY: Final = 0.8
 _SLOT: Final = 900  # seconds; two of them are "in a row"
-_RECENT: Final = recent_hours("unusual", since=">=")
+_RECENT: Final = recent_hours("novel", since=">=")
 _RECENT_LISTED: Final = recent_hours("listed", since=">=")
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One client's queries to one young domain."""
+    """One client's queries to one newly observed domain."""
 
     domain: str
     queries: int
@@ -86,13 +86,13 @@ class Flood:
     domain: str | None = None  # in which most of the names are that are kept
 
 
-def _young(recent: ir.Table) -> ir.Table:
-    return recent.filter(recent.young & recent.domain.notin([FLOOD, SINGLE_LABEL]))
+def _newly_observed(recent: ir.Table) -> ir.Table:
+    return recent.filter(recent.newly_observed & recent.domain.notin([FLOOD, SINGLE_LABEL]))
 
 
 def bursts(recent: ir.Table) -> ir.Table:
     """Return clients with ``LEAST`` failing domains within half an hour, and when their ``last`` query was."""
-    t = _young(recent)
+    t = _newly_observed(recent)
     t = t.filter(2 * t.failures > t.queries)
     t = t.group_by("client", "domain").agg(first=t.first_seen.min(), last=t.last_seen.max())
     slot = t.first.epoch_seconds() // _SLOT
@@ -105,7 +105,7 @@ def bursts(recent: ir.Table) -> ir.Table:
 
 def visits(recent: ir.Table, chosen: ir.Table) -> ir.Table:
     """Return the newly observed domains of each of ``chosen.client``, as :class:`Visit` has them."""
-    t = _young(recent).semi_join(chosen, "client")
+    t = _newly_observed(recent).semi_join(chosen, "client")
     active = ibis.struct({"hour": t.hour, "minutes": t.minutes})
     t = t.group_by("client", "domain").agg(
         queries=t.queries.sum(),
@@ -134,7 +134,7 @@ def askers(recent: ir.Table, chosen: ir.Table) -> ir.Table:
 
 def habits(recent: ir.Table) -> ir.Table:
     """Return for each ``client`` how many domains failed in each hour where there were two and more, ascending."""
-    t = _young(recent)
+    t = _newly_observed(recent)
     t = t.filter(2 * t.failures > t.queries)
     t = t.group_by("client", "hour").agg(domains=t.count())
     t = t.filter(t.domains > 1)
@@ -142,12 +142,12 @@ def habits(recent: ir.Table) -> ir.Table:
 
 
 def meetings(recent: ir.Table) -> ir.Table:
-    """Return young domains that answer ``clients`` of which each has two and more that fail, three clients at least.
+    """Return newly observed domains that answer ``clients`` of which each has two or more that fail.
 
-    They are nearly ``all`` that ask for the domain. Those come first of whose clients more have that than of all
-    clients; the measure is the logarithm of a likelihood ratio, of the share among theirs and among all.
+    These are three clients at least, and nearly ``all`` that ask for the domain. The domains are in order of a
+    log-likelihood ratio: how much more frequent such clients are among those of the domain than among all.
     """
-    t = _young(recent)
+    t = _newly_observed(recent)
     t = t.mutate(fails=2 * t.failures > t.queries)
     failing = t.filter(t.fails).group_by("client").agg(failing=t.domain.nunique())
     failing = failing.filter(failing.failing >= 2).select("client", failing=ibis.literal(True))
@@ -203,7 +203,7 @@ class Infections:
     """Asks the store for these tables; ``since`` and ``now`` are begin and end of the hours that count."""
 
     def __init__(self) -> None:
-        recent = unusual_table("recent")
+        recent = novel_table("recent")
         clients, domains = ibis.table({"client": "string"}, "chosen"), ibis.table({"domain": "string"}, "chosen")
         expressions = {
             "bursts": bursts(recent),
@@ -218,7 +218,7 @@ class Infections:
 
     def begun(self, read: Read) -> datetime | None:
         """Return when the first of what there is was asked for."""
-        query = "SELECT min(first_seen) FROM unusual WHERE hour = (SELECT min(hour) FROM unusual)"
+        query = "SELECT min(first_seen) FROM novel WHERE hour = (SELECT min(hour) FROM novel)"
         begun: list[tuple[datetime | None]] = read(query)
         return begun[0][0]
 

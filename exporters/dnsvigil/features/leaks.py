@@ -1,6 +1,6 @@
-"""What new labels and new answers carry below each domain, from unusual traffic rows of a window of hours.
+"""What new labels and new answers carry below each domain, from novel traffic rows of a window of hours.
 
-    unusual ─(hours of the window)─ recent ─┬─ carriers ── domains that carry much, as sums
+    novel ─(hours of the window)─ recent ─┬─ carriers ── domains that carry much, as sums
                                             └─ carried ─── of those: by client, with when and samples
 
 A name that is new has labels that are, or it would not be; what repeats in names carries nothing. Counting the octets
@@ -15,14 +15,14 @@ from typing import Any, Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.unusual import FLOOD, SINGLE_LABEL, recent_hours, unusual_table
+from dnsvigil.features.novelty import FLOOD, SINGLE_LABEL, novel_table, recent_hours
 from dnsvigil.store.findings import Read
 
 COUNTS: Final = (
     "queries", "failures", "names", "failed_names", "answered_names", "text_names", "design_names", "labels",
     "label_bytes", "answer_bytes",
 )  # fmt: skip
-"""What is summed up, as records.UNUSUAL has it."""
+"""What is summed up, as records.NOVEL has it."""
 
 MAX_DOMAINS: Final = 2000
 """How many domains are returned: those that carry most."""
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 _MIN_ROW: Final = 8  # octets of labels, or more of answers; most rows, a few short labels each, have less
 _MIN_ANSWERS: Final = 64
 
-_RECENT: Final = recent_hours("unusual", since=">")
+_RECENT: Final = recent_hours("novel", since=">")
 
 
 @ibis.udf.scalar.builtin(signature=(("uint64",), "int8"))
@@ -61,7 +61,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     """Return the sums of each ``client`` in each of ``domains.domain``, of the ``MAX_CLIENTS`` that carry most.
 
     Beside the sums: ``clients``, all that asked for new names in the domain; ``active``, the minutes in which there
-    was something; ``young`` as records.UNUSUAL; ``first_seen``, ``last_seen``; ``samples``, of every hour.
+    was something; ``newly_observed`` as records.NOVEL; ``first_seen``, ``last_seen``; ``samples``, of every hour.
     """
     t = recent.filter(recent.names > 0).semi_join(domains, "domain")
     # First who they are, without what takes memory for each of those that are many.
@@ -73,7 +73,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     hourly = t.group_by("hour", "client", "domain", "clients").agg(
         **{name: t[name].sum() for name in COUNTS},
         minutes=t.minutes.bit_or(),
-        young=t.young.any(),
+        newly_observed=t.newly_observed.any(),
         first_seen=t.first_seen.min(),
         last_seen=t.last_seen.max(),
         samples=t.samples.collect().flatten(),
@@ -81,7 +81,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     return hourly.group_by("client", "domain", "clients").agg(
         **{name: hourly[name].sum() for name in COUNTS},
         active=bit_count(hourly.minutes).cast("int64").sum(),
-        young=hourly.young.any(),
+        newly_observed=hourly.newly_observed.any(),
         first_seen=hourly.first_seen.min(),
         last_seen=hourly.last_seen.max(),
         samples=hourly.samples.collect().flatten(),
@@ -89,13 +89,13 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
 
 
 class Leaks:
-    """Asks the table ``unusual`` of a store, between two hours, the first of them left out, and ``now``.
+    """Asks the table ``novel`` of a store, between two hours, the first of them left out, and ``now``.
 
     ``read`` is as :meth:`dnsvigil.store.store.Store.rows`, and raises what that does.
     """
 
     def __init__(self) -> None:
-        recent = unusual_table("recent")
+        recent = novel_table("recent")
         chosen = ibis.table({"domain": "string"}, name="chosen")
         self._carriers = _Query(
             carriers(recent), order=f"WHERE carried >= $3 ORDER BY carried DESC, domain LIMIT {MAX_DOMAINS}"

@@ -1,140 +1,283 @@
-"""What was never seen before: hashes in bounded memory, and the domains first asked for not long ago."""
+"""Novel traffic: queries for names that nobody queried before, or in newly observed domains.
 
-from collections.abc import Mapping
+    transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ novel
+                                                  └──────────┴─────────────────────────┘
+Between the steps :mod:`dnsvigil.ingest.novelty` finds what is new. Rows add up, as those of records.NOVEL.
+"""
+
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+import ibis
+import ibis.expr.types as ir
 
-Hashes = NDArray[np.uint64]
-Times = NDArray[np.int64]  # microseconds since the epoch, UTC
+from dnsvigil.features.summaries import md5_number_lower
+from dnsvigil.records import LISTED, NOVEL
+from dnsvigil.store.novelty import SAMPLES
 
-YOUNG_FOR: Final = 24 * 3600 * 10**6
-"""How long a domain counts as newly observed after its first query, in microseconds."""
+ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
+"""Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
 
-MAX_YOUNG: Final = 1_000_000
-"""How many newly observed domains are remembered, in 24 bytes each."""
+FLOOD: Final = "*"
+"""Stands for all domains of a client that queries more new names than are kept."""
 
-POPULAR_BITS: Final = 40
-"""A domain that set so many of 64 bits, one for each client, is asked for by many: by linear counting (Whang et al.
-1990, "A linear-time probabilistic counting algorithm for database applications") by -64 ln(24/64), some 63."""
+SINGLE_LABEL: Final = "."
+"""Stands for the domain of names of one label."""
 
-_RECENT: Final = 1 << 16
+COLUMNS: Final = ["ts", "client", "qname", "qtype", "rcode", "answers"]
+"""The columns of the transaction record that are needed."""
+
+_MAX_ADDRESSES: Final = 4
+_ADDRESS: Final = r"^([0-9.]{7,15}|[0-9a-f:]*:[0-9a-f:.]*)$"
+_NXDOMAIN: Final = 3
+_MAIL_POLICY: Final = (
+    r"(?i)^TXT \d+ (v=(spf1|DKIM1|DKIM2|DMARC1|STSv1|TLSRPTv1|BIMI1)\b|(k=(rsa|ed25519); ?)?p=)"  # RFC 7208, 6376...
+)
+_REVERSE: Final = ("in-addr.arpa", "ip6.arpa")
+_TYPES: Final = {
+    "TIMESTAMP": "timestamp",
+    "VARCHAR": "string",
+    "VARCHAR[]": "array<string>",
+    "BOOLEAN": "boolean",
+    "UBIGINT": "uint64",
+    "BIGINT": "int64",
+}
 
 
-class Novelty:
-    """Which hashes were never met before.
+@ibis.udf.agg.builtin(name="arg_min", signature=(("string", "uint64", "int64"), "array<string>"))
+def texts_of_least(text, value, count):  # type: ignore[no-untyped-def]
+    """Return the texts that go with the ``count`` least values."""
 
-    There are two generations of up to ``capacity`` each, in eight bytes a hash. What is met again in the older one
-    counts as met in the newer, too; when that is full the older is forgotten. So what is met often is never new again.
+
+def transactions_table(name: str) -> ir.Table:
+    """Return the transactions view, or a part of it, as the expressions here see it."""
+    types = ["timestamp", "string", "string", "uint16", "uint16", "array<string>"]
+    return ibis.table(dict(zip(COLUMNS, types, strict=True)), name=name)
+
+
+def novel_table(name: str = "novel") -> ir.Table:
+    """Return a table of novel traffic rows."""
+    return ibis.table({column: _TYPES[kind] for column, kind in NOVEL.items()}, name=name)
+
+
+def listed_table(name: str = "listed") -> ir.Table:
+    """Return a table of listed traffic rows."""
+    return ibis.table({column: _TYPES[kind] for column, kind in LISTED.items()}, name=name)
+
+
+def recent_hours(table: str, since: str) -> str:
+    """Return the definition of the common table ``recent``: rows of hours that are ``since`` (> or >=) $1, and < $2."""
+    # Where one query reads it twice it would be copied aside first, with all that it has.
+    return f"recent AS NOT MATERIALIZED (FROM {table} WHERE hour {since} $1 AND hour < $2)"
+
+
+def without(transactions: ir.Table, clients: ir.Table) -> ir.Table:
+    """Return the transactions with a name and a client, without those of some ``clients.client``."""
+    t = transactions.filter(transactions.qname.notnull() & transactions.client.notnull())
+    return t.anti_join(clients, "client")
+
+
+def asked(transactions: ir.Table, names: ir.Table, ambiguous: ir.Table, top_level: list[str]) -> ir.Table:
+    """Return each ``qname`` with its ``domain``, the ``hash`` of both, and when it was asked for ``first``.
+
+    ``names``, ``ambiguous`` and ``top_level`` are those of :func:`dnsvigil.features.summaries.names`. The ``domain`` of
+    a name of one label is ``SINGLE_LABEL``, all of each reverse zone are one.
     """
-
-    def __init__(self, capacity: int, known: Mapping[int, Hashes]) -> None:
-        """Go on with the generations that are ``known``, each with its hashes in any order."""
-        self._capacity = capacity
-        self.generation = max(known, default=0)
-        self._main = np.sort(known.get(self.generation, np.zeros(0, np.uint64)))
-        self._recent = np.zeros(0, np.uint64)
-        self._older = np.sort(known.get(self.generation - 1, np.zeros(0, np.uint64)))
-        self._added: list[tuple[int, Hashes]] = []
-
-    def __len__(self) -> int:
-        return len(self._main) + len(self._recent)
-
-    def unseen(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Return which of the hashes are new, each of them as often as it is there; from now on none is."""
-        if not len(hashes):
-            return np.zeros(0, np.bool_)
-        asked, places = np.unique(hashes, return_inverse=True)
-        here = within(asked, self._main) | within(asked, self._recent)
-        new = ~here & ~within(asked, self._older)
-        if not here.all():
-            self._add(asked[~here])
-        return np.asarray(new[places.reshape(-1)])
-
-    def drain(self) -> list[tuple[int, Hashes]]:
-        """Return what was added since the last call, each with its generation."""
-        added, self._added = self._added, []
-        return added
-
-    def _add(self, hashes: Hashes) -> None:
-        if len(self) + len(hashes) > self._capacity and len(self):
-            self._older = _merged(self._main, self._recent)
-            self._main = self._recent = np.zeros(0, np.uint64)
-            self.generation += 1
-        self._recent = _merged(self._recent, hashes)
-        self._added.append((self.generation, hashes))
-        if len(self._recent) > _RECENT:
-            self._main, self._recent = _merged(self._main, self._recent), np.zeros(0, np.uint64)
+    t = transactions.group_by("qname").agg(first=transactions.ts.min())
+    parts = t.qname.split(".")
+    t = t.mutate(two=parts[-2:].join("."), top=parts[-1], labels=parts.length())
+    t = t.left_join(ambiguous, t.two == ambiguous.tail)
+    whole = t.tail.notnull() | t.top.isin(top_level)
+    t = t.mutate(key=ibis.ifelse(whole, t.qname, t.two)).drop("tail")
+    t = t.inner_join(names.select("key", "domain"), "key")
+    domain = ibis.cases(
+        (t.labels == 1, SINGLE_LABEL), *((t.qname.endswith(zone), zone) for zone in _REVERSE), else_=t.domain
+    )
+    t = t.select("qname", "first", domain=domain)
+    return t.mutate(hash=_hash("n", t.qname), domain_hash=domain_hash(t.domain))
 
 
-class YoungDomains:
-    """The domains that were first asked for not long ago, and by how many clients."""
-
-    def __init__(self, hashes: Hashes, first_seen: Times, clients: Hashes) -> None:
-        """Go on with those known: ``clients`` has one bit for each client that asked, of 64."""
-        order = np.argsort(hashes)
-        self._hashes, self._first_seen, self._clients = hashes[order], first_seen[order], clients[order]
-
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def add(self, hashes: Hashes, first_seen: Times) -> int:
-        """Take new domains, ascending and none that is there, while there is room; return how many of the first."""
-        room = max(MAX_YOUNG - len(self), 0)
-        taken, since = hashes[:room], first_seen[:room]
-        places = np.searchsorted(self._hashes, taken)
-        self._hashes = np.insert(self._hashes, places, taken)
-        self._first_seen = np.insert(self._first_seen, places, since)
-        self._clients = np.insert(self._clients, places, np.zeros(len(taken), np.uint64))
-        return len(taken)
-
-    def are_young(self, hashes: Hashes, at: Times) -> NDArray[np.bool_]:
-        """Return which of the domains are newly observed at these times."""
-        if not len(self):
-            return np.zeros(len(hashes), np.bool_)
-        places = self._places(hashes)
-        young: NDArray[np.bool_] = (self._hashes[places] == hashes) & (at - self._first_seen[places] < YOUNG_FOR)
-        return young
-
-    def meet(self, hashes: Hashes, clients: Hashes) -> Hashes:
-        """Note the clients of domains, each once, by their bits; return, and forget, the domains that many ask for."""
-        if not len(self):
-            return np.zeros(0, np.uint64)
-        places = self._places(hashes)
-        known = self._hashes[places] == hashes
-        self._clients[places[known]] |= clients[known]
-        bits = np.unpackbits(self._clients[places[known]].view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
-        popular = places[known][bits >= POPULAR_BITS]
-        gone: Hashes = self._hashes[popular]
-        self._keep(np.delete(np.arange(len(self)), popular))
-        return gone
-
-    def forget(self, before: int) -> None:
-        """Drop the domains first asked for before a time."""
-        self._keep(np.flatnonzero(self._first_seen >= before))
-
-    def _keep(self, places: NDArray[np.intp]) -> None:
-        if len(places) < len(self):
-            self._hashes, self._first_seen = self._hashes[places], self._first_seen[places]
-            self._clients = self._clients[places]
-
-    def _places(self, hashes: Hashes) -> NDArray[np.intp]:
-        places: NDArray[np.intp] = np.searchsorted(self._hashes, hashes)
-        return np.minimum(places, len(self) - 1)
+def domain_hash(domain: ir.StringValue) -> ir.IntegerValue:
+    """Return the hash that identifies a newly observed domain."""
+    return _hash("d", domain)
 
 
-def within(asked: Hashes, ascending: Hashes) -> NDArray[np.bool_]:
-    """Return which hashes are among those that are ascending."""
-    if not len(ascending):
-        return np.zeros(len(asked), np.bool_)
-    places = np.minimum(np.searchsorted(ascending, asked), len(ascending) - 1)
-    found: NDArray[np.bool_] = ascending[places] == asked
-    return found
+def domain_clients(rows: ir.Table) -> ir.Table:
+    """Return the ``hash`` of each newly observed domain in novel rows, and the ``bits``, of 64, of its clients."""
+    t = rows.filter(rows.newly_observed)
+    t = t.select(hash=domain_hash(t.domain), bit=_bit((_hash("c", t.client) % 64).cast("uint64")))
+    return t.group_by("hash").agg(bits=t.bit.bit_or())
 
 
-def _merged(one: Hashes, other: Hashes) -> Hashes:
-    """Return both, which are ascending and have nothing in common, ascending."""
-    if len(one) < len(other):
-        one, other = other, one
-    return np.insert(one, np.searchsorted(one, other), other)
+def noted(transactions: ir.Table, interesting: ir.Table) -> ir.Table:
+    """Return the records of ``interesting`` names, with ``domain``, ``new`` and ``newly_observed``."""
+    t = transactions.inner_join(interesting, "qname")
+    return t.select(*COLUMNS, "hash", "domain", "new", "newly_observed", failed=(t.rcode == _NXDOMAIN).fill_null(False))
+
+
+def firsts(noted: ir.Table) -> ir.Table:
+    """Return for each new name who asked first, when, and what, and the first ``answers``."""
+    t = noted.filter(noted.new)
+    text = t.qtype.notin(ORDINARY_TYPES).fill_null(False)
+    grouped = t.group_by("hash").agg(
+        qname=t.qname.arbitrary(),
+        domain=t.domain.arbitrary(),
+        newly_observed=t.newly_observed.argmin(t.ts),
+        client=t.client.argmin(t.ts),
+        ts=t.ts.min(),
+        failed=t.failed.any(),
+        text=text.any(),
+        answers=t.answers.argmin(t.ts, where=t.answers.notnull()),
+    )
+    block_list = grouped.answers.filter(lambda answer: ~answer.startswith("127.")).length() == 0
+    policy = grouped.answers.filter(lambda answer: answer.re_search(_MAIL_POLICY)).length() > 0
+    design = ((grouped.answers.length() > 0) & (block_list | policy)).fill_null(False)
+    return grouped.mutate(design=design, answered=(grouped.answers.length() > 0).fill_null(False))
+
+
+def parts(firsts: ir.Table) -> ir.Table:
+    """Return each label of the new names below their ``domain``, and each ``answer``, by its ``hash``.
+
+    With it goes who asked first.
+    """
+    single = firsts.domain == SINGLE_LABEL
+    below = firsts.qname.substr(0, firsts.qname.length() - firsts.domain.length() - 1)
+    labels = ibis.ifelse(single, firsts.qname, below).split(".")
+    t = ibis.union(
+        _texts(firsts.filter(single | (firsts.qname.length() > firsts.domain.length())), labels, answer=False),
+        _texts(firsts.filter(firsts.answers.length() > 0), firsts.answers, answer=True),
+    )
+    t = t.filter(t.text != "")
+    t = t.mutate(hash=_hash(ibis.ifelse(t.answer, "a", "l"), t.domain + " " + t.text), octets=_octets(t.text))
+    return t.group_by("hash").agg(
+        client=t.client.argmin(t.ts),
+        domain=t.domain.arbitrary(),
+        newly_observed=t.newly_observed.argmin(t.ts),
+        ts=t.ts.min(),
+        answer=t.answer.arbitrary(),
+        octets=t.octets.arbitrary(),
+    )
+
+
+def _texts(rows: ir.Table, texts: ir.ArrayColumn, answer: bool) -> ir.Table:
+    # Unnested as a column: a table's unnest() joins it to what it was made from, which takes twice the time.
+    return rows.select("client", "ts", "domain", "newly_observed", answer=ibis.literal(answer), text=texts.unnest())
+
+
+def of_hashes(rows: ir.Table, hashes: ir.Table) -> ir.Table:
+    """Return those of the rows whose ``hash`` is one of ``hashes.hash``."""
+    return rows.semi_join(hashes, "hash")
+
+
+def novel(noted: ir.Table, firsts: ir.Table, parts: ir.Table) -> ir.Table:
+    """Return novel traffic rows; ``parts`` are only those that are new."""
+    one = ibis.literal(1, "int64")
+    return _summed(
+        _part(
+            noted,
+            queries=one,
+            failures=noted.failed.cast("int64"),
+            answers=ibis.ifelse(noted.newly_observed, noted.answers, ibis.null("array<string>")),
+        ),
+        _part(
+            firsts,
+            names=one,
+            failed_names=firsts.failed.cast("int64"),
+            answered_names=firsts.answered.cast("int64"),
+            text_names=firsts.text.cast("int64"),
+            design_names=firsts.design.cast("int64"),
+            sample=firsts.qname,
+            hash=firsts.hash,
+        ),
+        _part(
+            parts,
+            labels=(~parts.answer).cast("int64"),
+            label_bytes=ibis.ifelse(parts.answer, 0, parts.octets),
+            answer_bytes=ibis.ifelse(parts.answer, parts.octets, 0),
+        ),
+    )
+
+
+def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
+    """Return novel traffic rows of what some ``clients.client`` asked for in each minute, as sums alone."""
+    t = transactions.filter(transactions.qname.notnull())
+    t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"))
+    t = t.group_by("at", "client").agg(
+        ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0), names=t.qname.nunique()
+    )
+    t = t.mutate(domain=ibis.literal(FLOOD), newly_observed=ibis.literal(False))
+    return _summed(_part(t, queries=t.queries, failures=t.failures, names=t.names))
+
+
+def _summed(*parts: ir.Table) -> ir.Table:
+    t = ibis.union(*parts)
+    sums = {name: t[name].sum() for name in _COUNTS}
+    return (
+        t.group_by("hour", "client", "domain", "newly_observed")
+        .agg(
+            minutes=_bit(t.minute).bit_or(),
+            first_seen=t.ts.min(),
+            last_seen=t.ts.max(),
+            **sums,
+            samples=texts_of_least(t["sample"], t["hash"], SAMPLES),
+            addresses=_addresses(t.answers),
+        )
+        .select(*NOVEL)
+    )
+
+
+def listed(transactions: ir.Table, hits: ir.Table) -> ir.Table:
+    """Return listed traffic rows; ``hits`` has the ``qname``, ``entry`` and ``lists`` of names that are on lists."""
+    t = transactions.filter(transactions.client.notnull()).inner_join(hits, "qname")
+    t = t.mutate(hour=t.ts.truncate("h"), failed=(t.rcode == _NXDOMAIN).fill_null(False))
+    return (
+        t.group_by("hour", "client", "entry", "lists")
+        .agg(
+            minutes=_bit(t.ts.minute().cast("uint64")).bit_or(),
+            first_seen=t.ts.min(),
+            last_seen=t.ts.max(),
+            queries=t.count(),
+            failures=t.failed.sum(),
+            samples=texts_of_least(t.qname, _hash("n", t.qname), SAMPLES),
+            addresses=_addresses(t.answers),
+        )
+        .select(*LISTED)
+    )
+
+
+_COUNTS: Final = [name for name, kind in NOVEL.items() if kind == "BIGINT"]
+
+
+def _part(rows: ir.Table, **values: ir.Value) -> ir.Table:
+    """Return one part of novel rows: what it does not count is 0."""
+    counts = {name: values.get(name, ibis.literal(0, "int64")).cast("int64") for name in _COUNTS}
+    return rows.select(
+        "client",
+        "domain",
+        "newly_observed",
+        "ts",
+        hour=rows.ts.truncate("h"),
+        minute=rows.ts.minute().cast("uint64"),
+        sample=values.get("sample", ibis.null("string")),
+        hash=values.get("hash", ibis.null("uint64")),
+        answers=values.get("answers", ibis.null("array<string>")),
+        **counts,
+    )
+
+
+def _addresses(answers: ir.ArrayColumn) -> ir.ArrayValue:
+    """Return the addresses of one of the records with answers."""
+    found = answers.arbitrary().filter(lambda answer: answer.re_search(_ADDRESS))
+    return found[:_MAX_ADDRESSES]
+
+
+def _hash(kind: str | ir.StringValue, text: ir.StringValue) -> ir.IntegerValue:
+    return md5_number_lower(kind + text).cast("uint64")
+
+
+def _bit(number: ir.IntegerValue) -> ir.IntegerValue:
+    return ibis.literal(1, "uint64") << number
+
+
+def _octets(text: ir.StringValue) -> ir.IntegerValue:
+    # An octet that is not printable stands there as \xNN.
+    return (text.length() - 3 * (text.length() - text.replace("\\x", "").length()) // 2).cast("int64")

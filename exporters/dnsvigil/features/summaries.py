@@ -3,8 +3,8 @@
 Each is a table of sums, minima, maxima or sketches, so that the summaries of two batches, sensors or hours
 add up to those of both together. The steps:
 
-    transactions ─ cells ─┬─ names ── domain of each name ── which zones are shown
-                          └───────────── tally ── types, zones, latencies, clients, counters
+    transactions ─ groups ─┬─ names ── domain of each name ── which zones are shown
+                           └───────────── tally ── types, zones, latencies, clients, counters
 """
 
 from collections.abc import Sequence
@@ -50,12 +50,13 @@ def transactions_table(name: str = "transactions") -> ir.Table:
     return ibis.table({column: _IBIS_TYPES[TRANSACTION[column]] for column in COLUMNS}, name=name)
 
 
-def cells(transactions: ir.Table, deep: ir.Table, top_level: Sequence[str]) -> ir.Table:
+def groups(transactions: ir.Table, ambiguous: ir.Table, top_level: Sequence[str]) -> ir.Table:
     """Count the records that are alike in ``minute``, ``server``, ``key``, ``qtype``, ``rcode`` and ``bucket``.
 
-    ``key`` is the name's last two labels where these tell its zone, and else (``whole``) the whole name: ``deep.tail``
-    lists the last two labels for which they do not, ``top_level`` the top-level labels. ``bucket`` is the index
-    of the response duration in ``LATENCY_BOUNDS``, NULL without one. Sums: ``records``, ``rtt`` (microseconds).
+    ``key`` is the name's last two labels where these are its domain, else (``whole``) the whole name.
+    ``ambiguous.tail`` lists the last two labels of names where they may not be, ``top_level`` such top-level labels.
+    ``bucket`` is the index of the response duration in ``LATENCY_BOUNDS``, NULL without one. Sums: ``records``, ``rtt``
+    (microseconds).
     """
     rtt = (transactions.rtt_seconds * 1e6).round().cast("int64")
     bucket = ibis.cases(
@@ -68,48 +69,48 @@ def cells(transactions: ir.Table, deep: ir.Table, top_level: Sequence[str]) -> i
     )
     parts = narrow.qname.split(".")
     two = narrow.mutate(two=parts[-2:].join("."), top=parts[-1])
-    joined = two.left_join(deep, two.two == deep.tail)
+    joined = two.left_join(ambiguous, two.two == ambiguous.tail)
     joined = joined.mutate(whole=joined.tail.notnull() | joined.top.isin(top_level))
     return joined.group_by(
         "minute", "server", "qtype", "rcode", "bucket", "whole", key=ibis.ifelse(joined.whole, joined.qname, joined.two)
     ).agg(records=joined.count(), rtt=joined.rtt.sum())
 
 
-def names(cells: ir.Table, suffixes: ir.Table, zones: ir.Table, most_labels: int) -> ir.Table:
+def names(groups: ir.Table, suffixes: ir.Table, zones: ir.Table, most_labels: int) -> ir.Table:
     """Return for each ``key`` its registered ``domain`` and the configured ``zone`` that it lies in, or NULL.
 
     ``most_labels`` is the number of labels of the longest zone, 0 where none is configured.
     """
-    keys = cells.filter(cells.key.notnull()).select("key", "whole").distinct()
-    told = keys.filter(~keys.whole).select("key", domain=keys.key)
+    keys = groups.filter(groups.key.notnull()).select("key", "whole").distinct()
+    plain = keys.filter(~keys.whole).select("key", domain=keys.key)
     looked_up = registered_domains(keys.filter(keys.whole).select("key"), suffixes)
-    domains = ibis.union(told, looked_up)
+    domains = ibis.union(plain, looked_up)
     if not most_labels:
         return domains.mutate(zone=ibis.null("string"))
     inside = longest_zones(keys.select("key"), zones, most_labels)
     return domains.left_join(inside, "key").select("key", "domain", "zone")
 
 
-def domain_counts(cells: ir.Table, names: ir.Table) -> ir.Table:
+def domain_counts(groups: ir.Table, names: ir.Table) -> ir.Table:
     """Return how many ``records`` each ``label`` (registered domain outside the configured zones) has."""
-    joined = cells.inner_join(names.filter(names.zone.isnull()), "key")
+    joined = groups.inner_join(names.filter(names.zone.isnull()), "key")
     return joined.group_by(label=joined.domain).agg(records=joined.records.sum())
 
 
-def server_counts(cells: ir.Table) -> ir.Table:
+def server_counts(groups: ir.Table) -> ir.Table:
     """Return how many ``records`` each ``label`` (server) has."""
-    return cells.group_by(label=cells.server).agg(records=cells.records.sum())
+    return groups.group_by(label=groups.server).agg(records=groups.records.sum())
 
 
-def tally(cells: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, rcodes: ir.Table) -> ir.Table:
-    """Return the cells under the labels that are shown: ``server``, ``zone``, ``qtype``, ``rcode``.
+def tally(groups: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, rcodes: ir.Table) -> ir.Table:
+    """Return the groups under the labels that are shown: ``server``, ``zone``, ``qtype``, ``rcode``.
 
     ``shown`` has the ``kind`` (server, zone) of what has a label of its own, its ``key`` (address, registered domain)
     and its ``label``; ``qtypes`` and ``rcodes`` have the ``code`` and ``label``. A query without an answer has the
     rcode ``unanswered``, one of which the log does not say whether it has an answer ``unknown``.
     """
     zones = shown.filter(shown.kind == "zone").select(shown_zone="label", zone_key="key")
-    t = cells.left_join(names, "key").drop("key_right")
+    t = groups.left_join(names, "key").drop("key_right")
     t = t.left_join(zones, t.domain == zones.zone_key)
     t = _with_shown_server(t, shown)
     t = t.left_join(qtypes.rename(qtype_label="label"), t.qtype == qtypes.code).drop("code")

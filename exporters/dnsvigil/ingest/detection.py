@@ -1,4 +1,4 @@
-"""Detection in logs: notes what is unusual in each batch, and as time passes lets the detectors judge."""
+"""Detection in logs: notes what is novel in each batch, and as time passes lets the detectors judge."""
 
 import logging
 import threading
@@ -12,12 +12,12 @@ from typing import Any, Final, Self
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.detector import Context
 from dnsvigil.detectors.runner import DetectorHealth, Runner, Score, enabled
-from dnsvigil.features.novelty import Novelty
-from dnsvigil.ingest.novelty import Watcher, young_domains
+from dnsvigil.ingest.novelty import Watcher, newly_observed_domains
+from dnsvigil.ingest.seen import Novelty
 from dnsvigil.records import utc_now
 from dnsvigil.sources.blocklists.lists import DomainLists, ListFile
 from dnsvigil.store.findings import Findings
-from dnsvigil.store.novelty import KEPT_FOR, UnusualTables
+from dnsvigil.store.novelty import KEPT_FOR, NovelTables
 from dnsvigil.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class DetectionSnapshot:
     detectors: tuple[DetectorHealth, ...] = ()
     scores: tuple[Score, ...] = ()  # the highest
     lists: tuple[ListFile, ...] = ()
-    rows: int = 0  # of unusual traffic
+    rows: int = 0  # of novel traffic
 
 
 class Detection:
@@ -64,7 +64,7 @@ class Detection:
         self._config = config
         self._detectors = detectors
         self._findings = Findings(store)
-        self._tables = UnusualTables(store, config.store.max_size)
+        self._tables = NovelTables(store, config.store.max_size)
         store.create(_SCORES)
         with store.transaction():
             self._evaluated = datetime.fromisoformat(store.meta("judged", datetime.min.isoformat()))
@@ -79,18 +79,18 @@ class Detection:
             self._reload_lists(self._lists)
         self._reloading: threading.Thread | None = None
         with store.errors():
-            young = self._tables.young()
+            newly_observed = self._tables.newly_observed()
             self._watcher = Watcher(
                 store.connection,
                 Novelty(self._tables.capacity, self._tables.seen()),
-                young_domains(store.connection, young["hash"], young["first_seen"]),
+                newly_observed_domains(store.connection, newly_observed["hash"], newly_observed["first_seen"]),
                 self._lists,
             )
         self._runner: Runner | None = None
         self._state = store.path.parent
         self._touched: set[datetime] = set()
         # Those before are merged already.
-        late = "SELECT DISTINCT hour FROM unusual WHERE hour >= (SELECT max(hour) - INTERVAL 1 HOUR FROM unusual)"
+        late = "SELECT DISTINCT hour FROM novel WHERE hour >= (SELECT max(hour) - INTERVAL 1 HOUR FROM novel)"
         self._open_hours = {hour for (hour,) in store.rows(late)}
         self._unmerged = self._merged = 0
         self._busy: list[str] = []
@@ -105,19 +105,19 @@ class Detection:
             self._reloading.join()
 
     def gather(self) -> None:
-        """Find what is unusual or listed in the batch that was summarized, before the transaction."""
+        """Find what is novel or listed in the batch that was summarized, before the transaction."""
         self._watcher.watch()
 
     def add(self) -> None:
         """Put what was gathered into the store, in the batch's transaction."""
-        self._tables.add("unusual", "listed")
+        self._tables.add("novel", "listed")
         self._tables.add_seen(self._watcher.drain())
         for hashes, first_seen in self._watcher.new_domains:
-            self._tables.add_young(hashes, first_seen)
+            self._tables.add_newly_observed(hashes, first_seen)
         for hashes in self._watcher.popular:
-            self._tables.drop_young(hashes)
+            self._tables.drop_newly_observed(hashes)
         self._drop("domains", self._watcher.refused)
-        both = "(SELECT hour FROM sum_unusual UNION ALL SELECT hour FROM sum_listed)"
+        both = "(SELECT hour FROM sum_novel UNION ALL SELECT hour FROM sum_listed)"
         rows = dict(self._store.rows(f"SELECT hour, count(*) FROM {both} GROUP BY ALL"))
         self._touched = set(rows)
         self._unevaluated = self._unevaluated or bool(rows)
@@ -206,7 +206,7 @@ class Detection:
         return self._store.connection.execute(query, list(bound)).fetchall()
 
     def _drop(self, reason: str, dropped: int) -> None:
-        self._store.count_values("unusual_dropped", reason, {"": dropped})
+        self._store.count_values("novel_dropped", reason, {"": dropped})
 
     def _reload(self) -> None:
         """Read the lists that have changed, beside all else, if it is time to."""

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Final
 
 from dnsvigil.config.collector import Config
+from dnsvigil.features.novelty import COLUMNS as NOVELTY_COLUMNS
 from dnsvigil.features.servers import broadcast_addresses
 from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
-from dnsvigil.features.unusual import COLUMNS as UNUSUAL_COLUMNS
 from dnsvigil.ingest.detection import Detection, DetectionSnapshot
 from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.summaries import SUMMARIES, Summarizer
@@ -110,7 +110,7 @@ class Snapshot:
 
     counters: list[tuple[str, str, str, int]]  # metric, a, b, value
     sensors: list[tuple[str, str, datetime | None, datetime]]  # source, sensor, newest event, last read; UTC
-    zones: frozenset[str]  # those shown by themselves
+    zones: frozenset[str]  # those that have a label of their own
     servers: frozenset[str]
     clients: dict[str, float]  # by server
     store_size: int  # bytes
@@ -163,7 +163,7 @@ class Collector:
             )
         Findings(store)  # they are asked for even if nothing here makes any
         self._detection = Detection.start(store, config)
-        self._columns = list(dict.fromkeys([*COLUMNS, *(UNUSUAL_COLUMNS if self._detection else ())]))
+        self._columns = list(dict.fromkeys([*COLUMNS, *(NOVELTY_COLUMNS if self._detection else ())]))
         self._shown = {"zone": list(self._zones.shown), "server": list(self._servers.shown)}  # as the store has it
         self._time = EventTime(store.newest_event())
         self._newest = self._time.newest

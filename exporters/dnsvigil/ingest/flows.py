@@ -89,7 +89,7 @@ class FlowSnapshot:
 
     counters: list[tuple[str, str, str, int]] = field(default_factory=list)  # metric, a, b, value
     services: frozenset[tuple[str, str, str]] = frozenset()  # exporter, protocol and service that are shown
-    resolvers: frozenset[str] = frozenset()  # shown by themselves
+    resolvers: frozenset[str] = frozenset()  # those that have a label of their own
     verdicts: list[Verdict] = field(default_factory=list)  # this and the next of each exporter's newest slot
     clients: list[tuple[str, str, int]] = field(default_factory=list)  # exporter, resolver, clients
     hosts: list[tuple[Any, ...]] = field(default_factory=list)  # as FlowTables.hosts

@@ -1,4 +1,4 @@
-"""Watches batches for what is unusual or listed: runs the expressions of :mod:`dnsvigil.features.unusual`."""
+"""Watches batches for what is novel or listed: runs the expressions of :mod:`dnsvigil.features.novelty`."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -12,29 +12,33 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.features import unusual
-from dnsvigil.features.domains import deep_suffixes
-from dnsvigil.features.established import never_young
-from dnsvigil.features.novelty import Hashes, Novelty, Times, YoungDomains, within
-from dnsvigil.records import UNUSUAL
+from dnsvigil.features import novelty
+from dnsvigil.features.domains import ambiguous_suffixes
+from dnsvigil.features.established import Hashes, established, within
+from dnsvigil.ingest.seen import NewlyObserved, Novelty, Times
+from dnsvigil.records import NOVEL
 from dnsvigil.sources.blocklists.lists import DomainLists
 
 _SPAN: Final = 100_000  # records
-_UNUSUAL: Final = ", ".join(f"{name} {kind}" for name, kind in UNUSUAL.items())
+_NOVEL: Final = ", ".join(f"{name} {kind}" for name, kind in NOVEL.items())
 
 
 class Watcher:
-    """Finds what is unusual in the batches that :class:`dnsvigil.ingest.summaries.Summarizer` summarizes.
+    """Finds what is novel in the batches that :class:`dnsvigil.ingest.summaries.Summarizer` summarizes.
 
     It needs the tables that the summarizer leaves on the same connection. ``lists`` are those that the operator keeps.
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, novelty: Novelty, young: YoungDomains, lists: DomainLists | None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        novelty: Novelty,
+        newly_observed: NewlyObserved,
+        lists: DomainLists | None,
     ) -> None:
         self._connection = connection
         self._novelty = novelty
-        self._young = young
+        self._newly_observed = newly_observed
         self._lists = lists
         self._begin()
         connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
@@ -46,7 +50,7 @@ class Watcher:
         return self._novelty.drain()
 
     def watch(self) -> None:
-        """Fill the tables ``sum_unusual`` and ``sum_listed`` from the batch."""
+        """Fill the tables ``sum_novel`` and ``sum_listed`` from the batch."""
         self._begin()
         for span in self._spans():
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW watched AS FROM transactions WHERE {span}")
@@ -55,12 +59,12 @@ class Watcher:
 
     def _begin(self) -> None:
         self.new_domains: list[tuple[Hashes, Times]] = []
-        """The domains that the batch made young, and since when, in microseconds."""
+        """The domains that the batch made newly observed, and since when, in microseconds."""
         self.popular: list[Hashes] = []
         """The domains that are no longer newly observed after the batch."""
         self.refused = 0
         """The domains that were new, and had no room."""
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE sum_unusual ({_UNUSUAL})")
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE sum_novel ({_NOVEL})")
 
     def _spans(self) -> Iterator[str]:
         """Yield conditions that cut the batch by time into spans of some ``_SPAN`` records each.
@@ -83,20 +87,20 @@ class Watcher:
 
     def _watch(self) -> None:
         self._run("asked")
-        self._tell(*self._columns("asked", "hash", "domain_hash", "first"))
+        self._find_new(*self._columns("asked", "hash", "domain_hash", "first"))
         self._run("noted", "firsts", "parts")
         (hashes,) = self._columns("parts", "hash")
         self._connection.register("new_parts", {"hash": hashes[self._novelty.unseen(hashes)]})
-        self._run("unusual_part")
-        self._connection.execute("INSERT INTO sum_unusual FROM unusual_part")
+        self._run("novel_part")
+        self._connection.execute("INSERT INTO sum_novel FROM novel_part")
         if self._busy:
-            self._connection.execute(f"INSERT INTO sum_unusual {_steps()['floods']}")
+            self._connection.execute(f"INSERT INTO sum_novel {_steps()['floods']}")
         clients = self._connection.execute(_steps()["domain_clients"]).fetchnumpy()
-        self.popular.append(self._young.meet(clients["hash"], clients["bits"]))
+        self.popular.append(self._newly_observed.meet(clients["hash"], clients["bits"]))
 
     def forget(self, before: datetime) -> None:
         """Drop the domains that were first asked for before a time."""
-        self._young.forget(int(np.datetime64(before, "us").astype(np.int64)))
+        self._newly_observed.forget(int(np.datetime64(before, "us").astype(np.int64)))
 
     def set_busy(self, clients: Sequence[str]) -> None:
         """Count the requests of these clients as sums alone, from the next batch on."""
@@ -105,20 +109,22 @@ class Watcher:
             "CREATE OR REPLACE TEMP TABLE busy_clients AS SELECT unnest($1::VARCHAR[]) AS client", [list(clients)]
         )
 
-    def _tell(self, hashes: Hashes, domains: Hashes, first: NDArray[Any]) -> None:
+    def _find_new(self, hashes: Hashes, domains: Hashes, first: NDArray[Any]) -> None:
         """Find which names of the table ``asked`` are new, and which are in newly observed domains."""
         new = self._novelty.unseen(hashes)
         at: Times = first.astype("M8[us]").astype(np.int64)
         order = np.argsort(at, kind="stable")
         distinct, places = np.unique(domains[order], return_index=True)
         since = at[order][places]
-        fresh = self._novelty.unseen(distinct) & ~within(distinct, never_young())
-        taken = self._young.add(distinct[fresh], since[fresh])
+        fresh = self._novelty.unseen(distinct) & ~within(distinct, established())
+        taken = self._newly_observed.add(distinct[fresh], since[fresh])
         self.new_domains.append((distinct[fresh][:taken], since[fresh][:taken]))
         self.refused += int(fresh.sum()) - taken
-        young = self._young.are_young(domains, at)
-        told = new | young
-        self._connection.register("told", {"hash": hashes[told], "new": new[told], "young": young[told]})
+        newly_observed = self._newly_observed.contains(domains, at)
+        chosen = new | newly_observed
+        self._connection.register(
+            "interesting", {"hash": hashes[chosen], "new": new[chosen], "newly_observed": newly_observed[chosen]}
+        )
 
     def _match(self) -> None:
         """Fill the table ``sum_listed``."""
@@ -145,13 +151,17 @@ class Watcher:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {step} AS {_steps()[step]}")
 
 
-def young_domains(connection: duckdb.DuckDBPyConnection, hashes: Hashes, first_seen: NDArray[Any]) -> YoungDomains:
-    """Return those known to be young, with the clients that the table ``unusual`` has of them."""
-    young = YoungDomains(hashes, first_seen.astype("M8[us]").astype(np.int64), np.zeros(len(hashes), np.uint64))
-    query = str(ibis.to_sql(unusual.domain_clients(unusual.unusual_table()), dialect="duckdb"))
+def newly_observed_domains(
+    connection: duckdb.DuckDBPyConnection, hashes: Hashes, first_seen: NDArray[Any]
+) -> NewlyObserved:
+    """Return those known to be newly observed, with the clients that the table ``novel`` has of them."""
+    newly_observed = NewlyObserved(
+        hashes, first_seen.astype("M8[us]").astype(np.int64), np.zeros(len(hashes), np.uint64)
+    )
+    query = str(ibis.to_sql(novelty.domain_clients(novelty.novel_table()), dialect="duckdb"))
     found = connection.execute(query).fetchnumpy()
-    young.meet(found["hash"], found["bits"])
-    return young
+    newly_observed.meet(found["hash"], found["bits"])
+    return newly_observed
 
 
 @cache
@@ -163,21 +173,21 @@ def _steps() -> dict[str, str]:
         queries[name] = str(ibis.to_sql(expression, dialect="duckdb"))
         return ibis.table(expression.schema(), name=name)
 
-    transactions, watched = (unusual.transactions_table(name) for name in ("transactions", "watched"))
+    transactions, watched = (novelty.transactions_table(name) for name in ("transactions", "watched"))
     busy = ibis.table({"client": "string"}, name="busy_clients")
     names = ibis.table({"key": "string", "domain": "string", "zone": "string"}, name="names")
-    deep = ibis.table({"tail": "string"}, name="deep")
-    top_level = sorted(tail for tail in deep_suffixes() if "." not in tail)
-    rest = unusual.without(watched, busy)
-    asked = step("asked", unusual.asked(rest, names, deep, top_level))
-    told = ibis.table({"hash": "uint64", "new": "boolean", "young": "boolean"}, name="told")
-    interesting = asked.inner_join(told, "hash").select("qname", "hash", "domain", "new", "young")
-    noted = step("noted", unusual.noted(rest, interesting))
-    firsts = step("firsts", unusual.firsts(noted))
-    parts = unusual.of_hashes(step("parts", unusual.parts(firsts)), ibis.table({"hash": "uint64"}, name="new_parts"))
-    rows = step("unusual_part", unusual.unusual(noted, firsts, parts))
-    step("floods", unusual.floods(watched, busy))
-    step("domain_clients", unusual.domain_clients(rows))
+    ambiguous = ibis.table({"tail": "string"}, name="ambiguous")
+    top_level = sorted(tail for tail in ambiguous_suffixes() if "." not in tail)
+    rest = novelty.without(watched, busy)
+    asked = step("asked", novelty.asked(rest, names, ambiguous, top_level))
+    found = ibis.table({"hash": "uint64", "new": "boolean", "newly_observed": "boolean"}, name="interesting")
+    interesting = asked.inner_join(found, "hash").select("qname", "hash", "domain", "new", "newly_observed")
+    noted = step("noted", novelty.noted(rest, interesting))
+    firsts = step("firsts", novelty.firsts(noted))
+    parts = novelty.of_hashes(step("parts", novelty.parts(firsts)), ibis.table({"hash": "uint64"}, name="new_parts"))
+    rows = step("novel_part", novelty.novel(noted, firsts, parts))
+    step("floods", novelty.floods(watched, busy))
+    step("domain_clients", novelty.domain_clients(rows))
     hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
-    step("sum_listed", unusual.listed(transactions, hits))
+    step("sum_listed", novelty.listed(transactions, hits))
     return queries

@@ -37,9 +37,11 @@ class Summarizer:
     ) -> None:
         self._connection = connection
         suffixes = domains.public_suffixes()
-        deep = domains.deep_suffixes() | {".".join(zone.split(".")[-2:]) for zone in zones if zone.count(".") > 1}
+        ambiguous = domains.ambiguous_suffixes() | {
+            ".".join(zone.split(".")[-2:]) for zone in zones if zone.count(".") > 1
+        }
         lookups = {
-            "deep": self._table("deep", tail=sorted(deep)),
+            "ambiguous": self._table("ambiguous", tail=sorted(ambiguous)),
             "suffixes": self._table(
                 "suffixes", suffix=[name for name, _ in suffixes], kind=[kind for _, kind in suffixes]
             ),
@@ -48,18 +50,18 @@ class Summarizer:
             "qtypes": self._table("qtypes", code=list(QTYPES), label=list(QTYPES.values())),
             "rcodes": self._table("rcodes", code=[*RCODES, UNKNOWN_RCODE], label=[*RCODES.values(), UNKNOWN]),
         }
-        top_level = sorted(tail for tail in deep if "." not in tail)
+        top_level = sorted(tail for tail in ambiguous if "." not in tail)
         most_labels = max((zone.count(".") + 1 for zone in zones), default=0)
         transactions = summaries.transactions_table()
         self._steps: dict[str, str] = {}
         records = summaries.transactions_table("dns_records")
         self._step("local_names", servers.local_names(records, ports, broadcast))
-        cells = self._step("cells", summaries.cells(transactions, lookups["deep"], top_level))
-        names = self._step("names", summaries.names(cells, lookups["suffixes"], lookups["zones"], most_labels))
-        self._step("domain_counts", summaries.domain_counts(cells, names))
-        self._step("server_counts", summaries.server_counts(cells))
+        groups = self._step("groups", summaries.groups(transactions, lookups["ambiguous"], top_level))
+        names = self._step("names", summaries.names(groups, lookups["suffixes"], lookups["zones"], most_labels))
+        self._step("domain_counts", summaries.domain_counts(groups, names))
+        self._step("server_counts", summaries.server_counts(groups))
         tally = self._step(
-            "tally", summaries.tally(cells, names, lookups["shown"], lookups["qtypes"], lookups["rcodes"])
+            "tally", summaries.tally(groups, names, lookups["shown"], lookups["qtypes"], lookups["rcodes"])
         )
         self._step("sum_types", summaries.types(tally))
         self._step("sum_zones", summaries.zones(tally))
@@ -74,7 +76,7 @@ class Summarizer:
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW transactions AS {_OF_DNS if local else 'FROM dns_records'}"
         )
-        self._run("cells", "names", "domain_counts", "server_counts")
+        self._run("groups", "names", "domain_counts", "server_counts")
         query = "SELECT label, records FROM {} ORDER BY records DESC, label LIMIT {}"
         return (
             self._connection.execute(query.format("domain_counts", most)).fetchall(),

@@ -1,4 +1,4 @@
-"""Unusual and listed traffic in the store, by the hour, and what is known not to be new."""
+"""Novel and listed traffic in the store, by the hour, and what is known not to be new."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.records import LISTED, UNUSUAL
+from dnsvigil.records import LISTED, NOVEL
 from dnsvigil.store.store import Store
 
 KEPT_FOR: Final = timedelta(hours=25)
@@ -20,8 +20,8 @@ MAX_ROWS: Final = 8_000_000
 SAMPLES: Final = 8
 """Names that a row has as samples."""
 
-_TABLES: Final = {"unusual": UNUSUAL, "listed": LISTED}
-_KEYS: Final = {"unusual": ("hour", "client", "domain", "young"), "listed": ("hour", "client", "entry", "lists")}
+_TABLES: Final = {"novel": NOVEL, "listed": LISTED}
+_KEYS: Final = {"novel": ("hour", "client", "domain", "newly_observed"), "listed": ("hour", "client", "entry", "lists")}
 _MERGED_AT_ONCE: Final = 100_000  # rows
 _BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
 
@@ -30,10 +30,10 @@ _SCHEMA: Final = "".join(
     for table, columns in _TABLES.items()
 ) + (
     "CREATE TABLE IF NOT EXISTS seen_names (generation BIGINT, hash UBIGINT);\n"
-    "CREATE TABLE IF NOT EXISTS young_domains (hash UBIGINT, first_seen TIMESTAMP);\n"
+    "CREATE TABLE IF NOT EXISTS newly_observed_domains (hash UBIGINT, first_seen TIMESTAMP);\n"
     # Older stores do not have it.
-    "ALTER TABLE unusual ADD COLUMN IF NOT EXISTS answered_names BIGINT;\n"
-    "UPDATE unusual SET answered_names = names - failed_names WHERE answered_names IS NULL;\n"
+    "ALTER TABLE novel ADD COLUMN IF NOT EXISTS answered_names BIGINT;\n"
+    "UPDATE novel SET answered_names = names - failed_names WHERE answered_names IS NULL;\n"
 )
 
 
@@ -54,7 +54,7 @@ def _merged(table: str) -> str:
     return f"SELECT {', '.join(columns)} FROM {{rows}} GROUP BY {', '.join(_KEYS[table])}"
 
 
-class UnusualTables:
+class NovelTables:
     """The tables in one store. Callers that change them must have begun a transaction."""
 
     def __init__(self, store: Store, max_size: int) -> None:
@@ -71,12 +71,12 @@ class UnusualTables:
         query = "SELECT hash FROM seen_names WHERE generation = ?"
         return {number: self._numbers(query, number)["hash"] for (number,) in generations}
 
-    def young(self) -> dict[str, NDArray[Any]]:
+    def newly_observed(self) -> dict[str, NDArray[Any]]:
         """Return the columns ``hash`` and ``first_seen`` of the newly observed domains."""
-        return self._numbers("SELECT hash, first_seen FROM young_domains")
+        return self._numbers("SELECT hash, first_seen FROM newly_observed_domains")
 
     def add(self, *tables: str) -> None:
-        """Append the rows of the temporary tables ``sum_unusual`` and ``sum_listed``."""
+        """Append the rows of the temporary tables ``sum_novel`` and ``sum_listed``."""
         for table in tables:
             self._store.connection.execute(f"INSERT INTO {table} BY NAME FROM sum_{table}")
 
@@ -90,23 +90,23 @@ class UnusualTables:
             self._generation = added[-1][0]
             self._store.rows("DELETE FROM seen_names WHERE generation < ?", self._generation - 1)
 
-    def add_young(self, hashes: NDArray[np.uint64], first_seen: NDArray[np.int64]) -> None:
-        """Append young domains, with times in microseconds since the epoch."""
+    def add_newly_observed(self, hashes: NDArray[np.uint64], first_seen: NDArray[np.int64]) -> None:
+        """Append newly observed domains, with times in microseconds since the epoch."""
         if len(hashes):
-            self._insert("young_domains", {"hash": hashes, "first_seen": first_seen.astype("M8[us]")})
+            self._insert("newly_observed_domains", {"hash": hashes, "first_seen": first_seen.astype("M8[us]")})
 
-    def drop_young(self, hashes: NDArray[np.uint64]) -> None:
-        """Drop domains that are not young any more."""
+    def drop_newly_observed(self, hashes: NDArray[np.uint64]) -> None:
+        """Drop domains that are no longer newly observed."""
         if len(hashes):
-            self._store.rows("DELETE FROM young_domains WHERE list_contains(?, hash)", hashes.tolist())
+            self._store.rows("DELETE FROM newly_observed_domains WHERE list_contains(?, hash)", hashes.tolist())
 
     def busiest(self, hour: datetime, most_domains: int, most_names: int) -> list[str]:
         """Return the clients that have more domains or names than these in an hour."""
         many = "count({}) > $2 OR sum(names) > $3"
         # To count what is distinct takes four times as long as to count.
-        some = f"SELECT client FROM unusual WHERE hour = $1 GROUP BY client HAVING {many.format('*')}"
+        some = f"SELECT client FROM novel WHERE hour = $1 GROUP BY client HAVING {many.format('*')}"
         query = (
-            f"SELECT client FROM unusual SEMI JOIN ({some}) USING (client) WHERE hour = $1"
+            f"SELECT client FROM novel SEMI JOIN ({some}) USING (client) WHERE hour = $1"
             f" GROUP BY client HAVING {many.format('DISTINCT domain')} ORDER BY client"
         )
         return [client for (client,) in self._store.rows(query, hour, most_domains, most_names)]
@@ -134,20 +134,20 @@ class UnusualTables:
         """Drop what is too old, and the oldest hours where there are too many rows; return how many rows those had."""
         for table in _TABLES:
             self._store.rows(f"DELETE FROM {table} WHERE hour < ?", now - KEPT_FOR)
-        self._store.rows("DELETE FROM young_domains WHERE first_seen < ?", now - KEPT_FOR)
+        self._store.rows("DELETE FROM newly_observed_domains WHERE first_seen < ?", now - KEPT_FOR)
         dropped = 0
-        by_hour = self._store.rows("SELECT hour, count(*) FROM unusual GROUP BY hour ORDER BY hour")
+        by_hour = self._store.rows("SELECT hour, count(*) FROM novel GROUP BY hour ORDER BY hour")
         rows = sum(count for _, count in by_hour)
         for hour, count in by_hour:
             if rows - dropped <= MAX_ROWS:
                 break
-            self._store.rows("DELETE FROM unusual WHERE hour = ?", hour)
+            self._store.rows("DELETE FROM novel WHERE hour = ?", hour)
             dropped += count
         return dropped
 
     def count(self) -> int:
-        """Return the number of rows of unusual traffic."""
-        ((rows,),) = self._store.rows("SELECT count(*) FROM unusual")
+        """Return the number of rows of novel traffic."""
+        ((rows,),) = self._store.rows("SELECT count(*) FROM novel")
         return int(rows)
 
     def _numbers(self, query: str, *bound: Any) -> dict[str, NDArray[Any]]:

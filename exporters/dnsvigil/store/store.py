@@ -26,7 +26,7 @@ LARGEST: Final = 2**63 - 1
 ROWS: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}
 """Table to its columns, of the records that are kept as they are."""
 
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 
 _MIGRATIONS: Final = {
     # Failures had no reason.
@@ -37,6 +37,13 @@ _MIGRATIONS: Final = {
         INSERT INTO counters
             SELECT 'zone_failure_reasons', a, 'unknown ' || b, value FROM counters WHERE metric = 'zone_failures';
         DELETE FROM counters WHERE metric = 'zone_failures';
+    """,
+    # Novel traffic and newly observed domains had other names; there is none where nothing was ever detected.
+    "2": """
+        ALTER TABLE IF EXISTS unusual RENAME COLUMN young TO newly_observed;
+        ALTER TABLE IF EXISTS unusual RENAME TO novel;
+        ALTER TABLE IF EXISTS young_domains RENAME TO newly_observed_domains;
+        UPDATE counters SET metric = 'novel_dropped' WHERE metric = 'unusual_dropped';
     """,
 }
 """Layout to what makes the next one of it; the tables that are new are there by then."""

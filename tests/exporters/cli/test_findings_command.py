@@ -249,8 +249,8 @@ VERDICT = {"exporter": "edge", "protocol": "udp", "service": "dns", "measure": "
             "NfSen's alert dns fired: 100 flows, 2,000 bytes in five minutes.",
         ),
         (
-            record("curious", "client", "192.0.2.7", young_domains=[1, 2, 3], share=0.123456),
-            "The detector curious reports the client 192.0.2.7: young domains 1, 2, … (3); share 0.123.",
+            record("curious", "client", "192.0.2.7", newly_observed_domains=[1, 2, 3], share=0.123456),
+            "The detector curious reports the client 192.0.2.7: newly observed domains 1, 2, … (3); share 0.123.",
         ),
         (record("curious", "client", "192.0.2.7"), "The detector curious reports the client 192.0.2.7."),
         (record("flood", "domain", "x.example", what="300 clients flood x.example."), "300 clients flood x.example."),

@@ -15,9 +15,9 @@ import pytest
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.detectors.detector import Anomaly, Context
 from dnsvigil.detectors.tunnel.detector import Tunnel, resembles
-from dnsvigil.records import UNUSUAL
+from dnsvigil.records import NOVEL
 from dnsvigil.store.findings import Finding
-from dnsvigil.store.novelty import UnusualTables
+from dnsvigil.store.novelty import NovelTables
 from dnsvigil.store.store import Store
 from evaluation.detection import of_logs, of_parts, watch
 from lab import evasions, floods, lookalikes, tunnels
@@ -36,12 +36,12 @@ Judge = Callable[..., list[Anomaly]]
 def evaluate(tmp_path: Path) -> Iterator[Judge]:
     """Judge a table of these rows, each with the columns that matter."""
     with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE unusual ({', '.join(f'{name} {kind}' for name, kind in UNUSUAL.items())})")
+        connection.execute(f"CREATE TABLE novel ({', '.join(f'{name} {kind}' for name, kind in NOVEL.items())})")
 
         def evaluated(rows: Iterable[dict[str, Any]], now: datetime = NOW) -> list[Anomaly]:
             filled = [list((_row() | row).values()) for row in rows]
             if filled:
-                connection.executemany(f"INSERT INTO unusual VALUES ({', '.join('?' * len(UNUSUAL))})", filled)
+                connection.executemany(f"INSERT INTO novel VALUES ({', '.join('?' * len(NOVEL))})", filled)
             detector = Tunnel(Context(tmp_path, Config()))
             found = list(
                 detector.evaluate(lambda query, *bound: connection.execute(query, list(bound)).fetchall(), now)
@@ -61,12 +61,12 @@ def _values(each: Anomaly) -> tuple[Any, ...]:
 
 
 def _row() -> dict[str, Any]:
-    empty: dict[str, Any] = {name: 0 if kind == "BIGINT" else None for name, kind in UNUSUAL.items()}
+    empty: dict[str, Any] = {name: 0 if kind == "BIGINT" else None for name, kind in NOVEL.items()}
     return empty | {
         "hour": NOW.replace(minute=0),
         "client": "198.51.100.7",
         "domain": "leaky-x.com",
-        "young": True,
+        "newly_observed": True,
         "minutes": (1 << 30) - 1,
         "first_seen": NOW - timedelta(minutes=29),
         "last_seen": NOW - timedelta(minutes=1),
@@ -380,9 +380,9 @@ class TestFloods:
 
     def test_a_flood_from_an_old_store_is_one(self, tmp_path: Path) -> None:
         with Store(tmp_path) as store:
-            UnusualTables(store, 10**9)
-            store.rows("ALTER TABLE unusual DROP COLUMN answered_names")
-            store.rows("INSERT INTO unusual BY NAME SELECT 'a' AS client, 7 AS names, 3 AS failed_names")
+            NovelTables(store, 10**9)
+            store.rows("ALTER TABLE novel DROP COLUMN answered_names")
+            store.rows("INSERT INTO novel BY NAME SELECT 'a' AS client, 7 AS names, 3 AS failed_names")
         with Store(tmp_path) as store:
-            UnusualTables(store, 10**9)
-            assert store.rows("SELECT answered_names FROM unusual") == [(4,)]
+            NovelTables(store, 10**9)
+            assert store.rows("SELECT answered_names FROM novel") == [(4,)]

@@ -8,8 +8,8 @@ from dnsvigil.store.findings import Read
 
 QUERY = """
     SELECT client, count(DISTINCT domain), min(first_seen), max(last_seen), list(DISTINCT domain)[:10]
-    FROM unusual
-    WHERE young AND hour >= $1 AND hour < $2
+    FROM novel
+    WHERE newly_observed AND hour >= $1 AND hour < $2
     GROUP BY client
     HAVING count(DISTINCT domain) >= 10
 """
@@ -19,7 +19,7 @@ class Curious(Detector):
     """Scores a client by the number of newly observed domains that it queried in about an hour; 100 score 0.5."""
 
     name = "curious"
-    reads = ("unusual",)
+    reads = ("novel",)
     every = timedelta(minutes=5)
 
     def __init__(self, context: Context) -> None:
@@ -27,6 +27,6 @@ class Curious(Detector):
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         for client, domains, first_seen, last_seen, some in read(QUERY, now - timedelta(hours=2), now):
-            evidence = {"young_domains": domains, "domains": some}
+            evidence = {"newly_observed_domains": domains, "domains": some}
             score = domains / (domains + 100)
             yield Anomaly("client", client, score, "warning", first_seen, last_seen, evidence)

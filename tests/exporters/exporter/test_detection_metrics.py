@@ -69,7 +69,7 @@ EVERYTHING = snapshot(
     counters=[
         ("findings_dropped", "", "closed", 3),
         ("findings_suppressed", "malware", "", 4),
-        ("unusual_dropped", "rows", "", 5),
+        ("novel_dropped", "rows", "", 5),
         ("queries", "192.0.2.53", "A", 6),
     ],
     findings={("malware", "critical"): 2, ("nfsen", "warning"): 1},

@@ -8,7 +8,7 @@ import ibis
 import pytest
 import tldextract
 
-from dnsvigil.features.domains import deep_suffixes, longest_zones, public_suffixes, registered_domains
+from dnsvigil.features.domains import ambiguous_suffixes, longest_zones, public_suffixes, registered_domains
 
 EXTRACT = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 
@@ -136,11 +136,11 @@ class TestRegisteredDomain:
         assert [n for n in names if found[n] != EXTRACT(n).top_domain_under_public_suffix] == []
 
     def test_is_known_from_the_last_two_labels_unless_they_are_deep(self) -> None:
-        deep = deep_suffixes()
+        ambiguous = ambiguous_suffixes()
         for name, _ in public_suffixes():
             for below in ("a.b.", "b.", ""):
                 last_two = ".".join((below + name).split(".")[-2:])
-                if not {last_two, last_two.split(".")[-1]} & deep:
+                if not {last_two, last_two.split(".")[-1]} & ambiguous:
                     assert by_the_algorithm(below + name) == last_two
 
 

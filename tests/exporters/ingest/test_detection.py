@@ -24,7 +24,7 @@ class Watching(Detector):
     """Scores each client by its new names, a tenth for each."""
 
     name = "watching"
-    reads = ("unusual",)
+    reads = ("novel",)
     evaluated: ClassVar[list[datetime]] = []
 
     def __init__(self, context: Context) -> None:
@@ -32,7 +32,7 @@ class Watching(Detector):
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         self.evaluated.append(now)
-        query = "SELECT client, sum(names), min(first_seen), max(last_seen) FROM unusual WHERE hour < ? GROUP BY client"
+        query = "SELECT client, sum(names), min(first_seen), max(last_seen) FROM novel WHERE hour < ? GROUP BY client"
         for client, names, first, last in read(query, now):
             evidence = {"domains": ["rare.com"], "names": int(names)}
             yield Anomaly("client", client, min(int(names) / 10, 1), "warning", first, last, evidence)

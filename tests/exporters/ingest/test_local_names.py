@@ -43,7 +43,7 @@ def test_a_local_network_beside_a_resolver(tmp_path: Path) -> None:
     assert values(found, "dns_zone") == {"example.com", "other"}
     assert sample("dnsvigil_unanswered_total", server=SERVER) not in found
     with Store(tmp_path) as store:  # nothing for the detectors
-        assert store.rows("SELECT DISTINCT domain FROM unusual WHERE domain <> 'example.com'") == []
+        assert store.rows("SELECT DISTINCT domain FROM novel WHERE domain <> 'example.com'") == []
         assert store.rows("SELECT DISTINCT zone FROM minute_zones") == [("example.com",)]
 
 

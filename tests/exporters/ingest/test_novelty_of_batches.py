@@ -1,4 +1,4 @@
-"""Unusual and listed traffic, through the collector."""
+"""Novel and listed traffic, through the collector."""
 
 import random
 from collections import Counter, defaultdict
@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from dnsvigil.config.collector import Config, Detectors
-from dnsvigil.features import novelty
-from dnsvigil.ingest import detection
+from dnsvigil.ingest import detection, seen
 from dnsvigil.ingest import novelty as watch
 from dnsvigil.ingest.dns import Collector
-from dnsvigil.records import UNUSUAL, Cursor
+from dnsvigil.records import NOVEL, Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.sources.zeek.reader import Batch
@@ -55,7 +54,7 @@ class Taking:
         self._collector.flush()
 
     def rows(self, what: str) -> list[tuple[Any, ...]]:
-        return self.store.rows(f"SELECT {what} FROM unusual {'GROUP BY ALL' if '(' in what else ''} ORDER BY ALL")
+        return self.store.rows(f"SELECT {what} FROM novel {'GROUP BY ALL' if '(' in what else ''} ORDER BY ALL")
 
     @property
     def snapshot(self) -> detection.DetectionSnapshot:
@@ -91,17 +90,17 @@ def taking(tmp_path: Path, config: Config) -> Iterator[Taking]:
 def test_a_name_is_new_once_and_for_who_asked_first(taking: Taking) -> None:
     taking.take(asked("a.b-rare.com", 5, OTHER), asked("a.b-rare.com", 4), asked("a.b-rare.com", 61))
     taking.take(asked("a.b-rare.com", 70, OTHER), asked("c.b-rare.com", 70, OTHER))
-    assert taking.rows("domain, client, young, minutes, first_seen, last_seen, queries, names, samples") == [
+    assert taking.rows("domain, client, newly_observed, minutes, first_seen, last_seen, queries, names, samples") == [
         ("b-rare.com", CLIENT, True, 0b11, at(4), at(61), 2, 1, ["a.b-rare.com"]),
         ("b-rare.com", OTHER, True, 0b1, at(5), at(5), 1, 0, None),
         ("b-rare.com", OTHER, True, 0b10, at(70), at(70), 2, 1, ["c.b-rare.com"]),
     ]
 
 
-def test_of_a_domain_that_is_not_young_only_new_names_are_noted(taking: Taking) -> None:
+def test_of_a_domain_that_is_not_newly_observed_only_new_names_are_noted(taking: Taking) -> None:
     taking.take(asked("www.google.com", 1), asked("x7.google.com", 2), asked("www.google.com", 3, OTHER))
     taking.take(asked("www.google.com", 4), asked("x8.google.com", 5, OTHER))
-    assert taking.rows("domain, client, young, queries, names") == [
+    assert taking.rows("domain, client, newly_observed, queries, names") == [
         ("google.com", CLIENT, False, 2, 2),
         ("google.com", OTHER, False, 1, 0),  # in the same batch as who asked first
         ("google.com", OTHER, False, 1, 1),
@@ -116,7 +115,7 @@ def test_only_labels_and_answers_that_were_never_there_carry_information(taking:
         asked("4.c-other.com"),
     )
     sums = "domain, sum(names), sum(labels), sum(label_bytes), sum(answer_bytes), sum(text_names), sum(design_names)"
-    assert taking.store.rows(f"SELECT {sums} FROM unusual GROUP BY ALL ORDER BY ALL") == [
+    assert taking.store.rows(f"SELECT {sums} FROM novel GROUP BY ALL ORDER BY ALL") == [
         ("b-list.com", 3, 5, 8, len("127.0.0.2") + len("TXT 5 hxllo"), 1, 2),
         ("c-other.com", 1, 1, 1, 0, 0, 0),
     ]
@@ -153,7 +152,7 @@ def test_answers_tell_look_ups_that_are_long_by_design(taking: Taking, answer: s
     assert taking.rows("design_names") == [(design,)]
 
 
-def test_addresses_of_young_domains_are_kept(taking: Taking) -> None:
+def test_addresses_of_newly_observed_domains_are_kept(taking: Taking) -> None:
     taking.take(
         asked("a.b-rare.com"),
         asked("b.b-rare.com", answers="c.b-rare.com,192.0.2.1,2001:db8::1"),
@@ -175,14 +174,14 @@ def test_names_of_one_label_and_of_reverse_zones_have_one_domain(taking: Taking)
         asked("8.b.d.0.1.0.0.2.ip6.arpa", qtype="12"),
         asked("."),
     )
-    assert taking.rows("domain, young, names, failed_names, labels, label_bytes") == [
+    assert taking.rows("domain, newly_observed, names, failed_names, labels, label_bytes") == [
         (".", False, 3, 2, 2, len("qwxzjkv") + len("wpad")),
         ("in-addr.arpa", False, 1, 1, 4, 4),
         ("ip6.arpa", False, 1, 0, 6, 6),
     ]
 
 
-def test_a_domain_that_many_ask_for_is_young_no_more(taking: Taking) -> None:
+def test_a_domain_that_many_ask_for_is_newly_observed_no_more(taking: Taking) -> None:
     for ten in range(0, 200, 10):
         taking.take(*(asked("www.b-new.com", number, f"10.0.0.{number}") for number in range(ten, ten + 10)))
     ((clients, last),) = taking.rows("count(*), max(last_seen)")
@@ -193,7 +192,7 @@ def test_a_domain_that_many_ask_for_is_young_no_more(taking: Taking) -> None:
     assert last < at(150)
 
 
-def test_after_a_day_a_domain_is_young_no_more(taking: Taking) -> None:
+def test_after_a_day_a_domain_is_newly_observed_no_more(taking: Taking) -> None:
     taking.take(asked("www.b-new.com", 0))
     taking.take(asked("www.b-new.com", 23 * HOUR))
     taking.restart()
@@ -232,22 +231,25 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
             done += size
             if dice.random() < 0.3:
                 taking.restart()
-        rows = store.rows("SELECT client, domain, sum(queries), sum(failures), sum(names) FROM unusual GROUP BY ALL")
+        rows = store.rows("SELECT client, domain, sum(queries), sum(failures), sum(names) FROM novel GROUP BY ALL")
         assert {(client, domain): tuple(sums) for client, domain, *sums in rows} == {
             key: (count["queries"], count["failures"], count["names"]) for key, count in truth.items()
         }
-        ((rows_kept, keys),) = store.rows("SELECT count(*), count(DISTINCT (hour, client, domain, young)) FROM unusual")
+        ((rows_kept, keys),) = store.rows(
+            "SELECT count(*), count(DISTINCT (hour, client, domain, newly_observed)) FROM novel"
+        )
         assert rows_kept <= keys + 200  # merged
 
 
 def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Path) -> None:
     rows = 400_000
     with Store(tmp_path, max_memory="150MB") as store:
-        tables = kept.UnusualTables(store, 10**9)
+        tables = kept.NovelTables(store, 10**9)
         hour = at(0)
         with store.transaction():
             store.rows(
-                "INSERT INTO unusual BY NAME SELECT ?::TIMESTAMP AS hour, 'c' || n % 100000 AS client, true AS young,"
+                "INSERT INTO novel BY NAME SELECT ?::TIMESTAMP AS hour, 'c' || n % 100000 AS client,"
+                " true AS newly_observed,"
                 " 'd' || n || '.com' AS domain, 1 AS queries, ['x' || hash(n) || '.com', 'y' || n] AS samples"
                 " FROM range(?) AS r(n)",
                 hour,
@@ -256,11 +258,11 @@ def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Pat
         with store.transaction():
             assert tables.merge([hour]) == rows
         with store.transaction():
-            store.rows("INSERT INTO unusual FROM unusual")
+            store.rows("INSERT INTO novel FROM novel")
         with store.transaction():
             assert tables.merge([hour]) == rows
         what = "sum(queries), min(len(samples)), max(len(samples))"
-        assert store.rows(f"SELECT {what} FROM unusual") == [(2 * rows, 2, 2)]
+        assert store.rows(f"SELECT {what} FROM novel") == [(2 * rows, 2, 2)]
 
 
 def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,22 +292,22 @@ def test_what_is_too_old_or_too_much_is_dropped_and_counted(taking: Taking, monk
     for hour in range(30):
         taking.take(*(asked(f"h{hour}x{n}.b-rare.com", hour * HOUR + n) for n in range(3)))
     assert taking.rows("min(hour), max(hour)") == [(at(5 * HOUR), at(29 * HOUR))]
-    assert taking.store.rows("SELECT * FROM counters WHERE metric = 'unusual_dropped'") == []  # it was their time
+    assert taking.store.rows("SELECT * FROM counters WHERE metric = 'novel_dropped'") == []  # it was their time
     monkeypatch.setattr(kept, "MAX_ROWS", 10)
     taking.take(asked("x.b-rare.com", 30 * HOUR))
     ((left,),) = taking.rows("count(*)")
     assert left <= 10
-    ((dropped,),) = taking.store.rows("SELECT value FROM counters WHERE metric = 'unusual_dropped' AND a = 'rows'")
+    ((dropped,),) = taking.store.rows("SELECT value FROM counters WHERE metric = 'novel_dropped' AND a = 'rows'")
     assert dropped > 0
     assert taking.snapshot.rows == left
 
 
-def test_young_domains_have_a_bound(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(novelty, "MAX_YOUNG", 10)
+def test_newly_observed_domains_have_a_bound(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen, "MAX_NEWLY_OBSERVED", 10)
     taking.take(*(asked(f"b{n}-rare.com", n) for n in range(15)))
-    assert taking.rows("young, count(*)") == [(False, 5), (True, 10)]
-    assert taking.store.rows("SELECT value FROM counters WHERE metric = 'unusual_dropped' AND a = 'domains'") == [(5,)]
-    assert taking.store.rows("SELECT count(*) FROM young_domains") == [(10,)]
+    assert taking.rows("newly_observed, count(*)") == [(False, 5), (True, 10)]
+    assert taking.store.rows("SELECT value FROM counters WHERE metric = 'novel_dropped' AND a = 'domains'") == [(5,)]
+    assert taking.store.rows("SELECT count(*) FROM newly_observed_domains") == [(10,)]
 
 
 def test_what_lists_have_is_noted(tmp_path: Path) -> None:
@@ -343,13 +345,13 @@ def test_without_detectors_nothing_is_noted(tmp_path: Path) -> None:
     config = Config(detectors=Detectors(disabled=["malware", "tunnel"]))
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
         taking.take(asked("x.b-rare.com"))
-        assert store.rows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'unusual'") == [(0,)]
+        assert store.rows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'novel'") == [(0,)]
         assert taking.snapshot == detection.DetectionSnapshot()
 
 
 def test_columns_are_those_of_the_record(taking: Taking) -> None:
-    query = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'unusual' ORDER BY column_index"
-    assert dict(taking.store.rows(query)) == UNUSUAL
+    query = "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'novel' ORDER BY column_index"
+    assert dict(taking.store.rows(query)) == NOVEL
 
 
 def at(second: float) -> datetime:

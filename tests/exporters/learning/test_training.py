@@ -262,13 +262,13 @@ class Sees(Detector):
     """Finds who asks, as soon as there is a model."""
 
     name = "sees"
-    reads = ("unusual",)
+    reads = ("novel",)
 
     def __init__(self, context: Context) -> None:
         NameModel.load(trained_model(context.state))
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
-        rows = read("SELECT client, min(first_seen), max(last_seen) FROM unusual GROUP BY client")
+        rows = read("SELECT client, min(first_seen), max(last_seen) FROM novel GROUP BY client")
         return [Anomaly("client", who, 0.75, "critical", *times, {"domains": ["\x1b[2J"]}) for who, *times in rows]
 
 

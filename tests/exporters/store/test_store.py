@@ -25,6 +25,7 @@ from dnsvigil.ingest.dns import Collector
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import Chunk, Header
 from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.store.novelty import NovelTables
 from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
 from lab.zeeklog import header
@@ -134,6 +135,35 @@ def test_a_store_whose_failures_have_no_reason_is_brought_up_to_date(tmp_path: P
     with Store(tmp_path) as store, closing(Collector(store, Config())) as collector:
         collector.ingest(batch(line(NOW, "www.b.example", rcode="2")))
         assert collector.snapshot().zone_failures[("192.0.2.53", "b.example")] == {"unknown": 2, "servfail": 1}
+
+
+def test_a_store_with_unusual_traffic_is_brought_up_to_date(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        NovelTables(store, 10**9)
+        with store.transaction():
+            store.connection.execute(
+                "INSERT INTO novel BY NAME SELECT 'a.example' AS domain, true AS newly_observed, 7 AS names;"
+                "INSERT INTO newly_observed_domains VALUES (5, '2026-01-02 03:04:05')"
+            )
+            store.count_values("unusual_dropped", "rows", {"": 9})
+        store.connection.execute(
+            "ALTER TABLE novel RENAME COLUMN newly_observed TO young; ALTER TABLE novel RENAME TO unusual;"
+            "ALTER TABLE newly_observed_domains RENAME TO young_domains;"
+            "UPDATE meta SET value = '2' WHERE key = 'version'"
+        )
+    for _ in range(2):
+        with Store(tmp_path) as store:
+            NovelTables(store, 10**9)
+            assert store.rows("SELECT domain, newly_observed, names FROM novel") == [("a.example", True, 7)]
+            assert store.rows("SELECT hash FROM newly_observed_domains") == [(5,)]
+            assert store.counters() == [("novel_dropped", "rows", "", 9)]
+
+
+def test_a_store_of_layout_2_without_unusual_traffic_is_brought_up_to_date(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.rows("UPDATE meta SET value = '2' WHERE key = 'version'")
+    with Store(tmp_path) as store:
+        assert store.meta("version", "") == "3"
 
 
 def test_a_store_that_is_none_is_an_error(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from scipy.cluster.hierarchy import DisjointSet
 from dnsvigil.detectors import floods
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.detectors.floods import Flood
-from dnsvigil.features.established import is_never_young
+from dnsvigil.features.established import is_established
 from dnsvigil.features.leaks import COUNTS, Leaks, Row
 from dnsvigil.features.warninglists import warning_list
 from dnsvigil.store.findings import QUIET, Read
@@ -111,7 +111,7 @@ class Tunnel(Detector):
     """Judges by client, domain, and groups of those, over two hours, seven and twenty-four."""
 
     name = "tunnel"
-    reads: ClassVar[Sequence[str]] = ("unusual",)
+    reads: ClassVar[Sequence[str]] = ("novel",)
 
     def __init__(self, context: Context) -> None:
         self._leaks = Leaks()
@@ -303,7 +303,7 @@ class _Group:
             "mean_name_octets": round(sums["label_bytes"] / max(sums["names"], 1), 1),
             "bits_per_octet": round(8 * pairs[0].density, 1),
             **sums,
-            "young": any(pair.row["young"] for pair in pairs),
+            "newly_observed": any(pair.row["newly_observed"] for pair in pairs),
             "samples": [_shown(f"{name}.{pair.domain}") for pair, name in samples[:_SHOWN]],
         }
         if alike := resembles([name for _, name in samples]):
@@ -381,7 +381,7 @@ def _standing(domain: Row) -> tuple[float, list[str]]:
     if name not in _dynamic():
         if name in _popular():
             shares["among the 10,000 most popular domains"] = _POPULAR
-        elif is_never_young(name):
+        elif is_established(name):
             shares["among the million most popular domains"] = _RANKED
     least = min(shares.values(), default=1.0)
     return least, [why for why, share in shares.items() if share == least]
@@ -413,7 +413,7 @@ def _before_mention(name: str) -> int | None:
     labels = name.split(".")
     for end in range(len(labels), max(len(labels) - _SUFFIX_LABELS, 1) - 1, -1):
         for begin in (end - 2, end - 3):
-            if begin >= 0 and is_never_young(".".join(labels[begin:end])):
+            if begin >= 0 and is_established(".".join(labels[begin:end])):
                 return len(".".join(labels[:begin]))
     return None
 

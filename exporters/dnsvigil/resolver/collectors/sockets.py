@@ -73,7 +73,7 @@ class SocketCollector(Collector):
         self._listeners = settings.listeners
         self._fs = fs
         self._ask = ask or (sockdiag.exchange if fs.proc == Path("/proc") else _no_netlink)
-        self._addresses: set[str] = set()  # shown by themselves
+        self._addresses: set[str] = set()  # those that have a label of their own
         self._states: set[tuple[int, int, int, int]] = {  # protocol, family, state, port: shown at 0 too
             (protocol, family, state, port)
             for protocol, families in _ANSWERS

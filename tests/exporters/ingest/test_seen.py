@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvigil.features import novelty
-from dnsvigil.features.novelty import YOUNG_FOR, Novelty, YoungDomains
+from dnsvigil.features.established import Hashes
+from dnsvigil.ingest.seen import MAX_NEWLY_OBSERVED, NEWLY_OBSERVED_FOR, NewlyObserved, Novelty
 
 HASHES = st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=30)
 
 
-def u8(numbers: object) -> novelty.Hashes:
+def u8(numbers: object) -> Hashes:
     return np.array(numbers, np.uint64)
 
 
@@ -55,24 +55,24 @@ def test_what_is_met_often_stays_known_and_memory_is_bounded() -> None:
     assert not made.unseen(u8([1_999_999]))[0]
 
 
-def test_domains_are_young_for_a_day_and_for_few_clients() -> None:
-    young = YoungDomains(u8([]), np.zeros(0, np.int64), u8([]))
-    assert young.add(u8([3, 9]), np.array([1000, 2000])) == 2
-    assert young.add(u8([5]), np.array([1500])) == 1
-    at = np.array([1500 + YOUNG_FOR] * 4)
-    assert young.are_young(u8([3, 5, 9, 4]), at).tolist() == [False, False, True, False]
+def test_domains_are_newly_observed_for_a_day_and_for_few_clients() -> None:
+    newly_observed = NewlyObserved(u8([]), np.zeros(0, np.int64), u8([]))
+    assert newly_observed.add(u8([3, 9]), np.array([1000, 2000])) == 2
+    assert newly_observed.add(u8([5]), np.array([1500])) == 1
+    at = np.array([1500 + NEWLY_OBSERVED_FOR] * 4)
+    assert newly_observed.contains(u8([3, 5, 9, 4]), at).tolist() == [False, False, True, False]
     few, many = (1 << 39) - 1, ((1 << 20) - 1) << 30
-    assert young.meet(u8([9, 5, 4]), u8([few, few, 1 << 63])).tolist() == []
-    assert young.meet(u8([5]), u8([many])).tolist() == [5]
-    assert not young.are_young(u8([5]), np.array([1500]))[0]
-    young.forget(1001)
-    assert len(young) == 1
+    assert newly_observed.meet(u8([9, 5, 4]), u8([few, few, 1 << 63])).tolist() == []
+    assert newly_observed.meet(u8([5]), u8([many])).tolist() == [5]
+    assert not newly_observed.contains(u8([5]), np.array([1500]))[0]
+    newly_observed.forget(1001)
+    assert len(newly_observed) == 1
 
 
 def test_domains_beyond_the_bound_are_refused() -> None:
-    novelty_most = novelty.MAX_YOUNG
-    young = YoungDomains(
-        np.arange(novelty_most - 1, dtype=np.uint64), np.zeros(novelty_most - 1, np.int64), u8([0] * (novelty_most - 1))
+    most = MAX_NEWLY_OBSERVED
+    newly_observed = NewlyObserved(
+        np.arange(most - 1, dtype=np.uint64), np.zeros(most - 1, np.int64), u8([0] * (most - 1))
     )
-    assert young.add(u8([novelty_most, novelty_most + 1]), np.array([1, 1])) == 1
-    assert len(young) == novelty_most
+    assert newly_observed.add(u8([most, most + 1]), np.array([1, 1])) == 1
+    assert len(newly_observed) == most
