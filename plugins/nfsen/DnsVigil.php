@@ -132,7 +132,7 @@ final class DnsVigil_Backend
         $answer = nfsend_query("DnsVigil::$command", array_map('rawurlencode', array_filter($arguments, 'strlen')));
         if (!is_array($answer)) {
             $this->trouble[] = "NfSen's backend does not answer DnsVigil::$command. Is the plugin loaded? nfsend logs this "
-                . 'when it starts. Run "dnsvigil check-nfsen" on nfsen.conf to find the cause.';
+                . 'when it starts. Run "check-nfsen" on nfsen.conf to find the cause.';
             return null;
         }
         if (isset($answer['error'])) {

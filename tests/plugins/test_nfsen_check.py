@@ -1,23 +1,29 @@
-"""What ``dnsvigil check-nfsen`` says of an installation of NfSen, made here with the nfdump that is installed."""
+"""What ``check-nfsen`` reports about an installation of NfSen, made here with the nfdump that is installed."""
 
 import http.server
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from dnsvigil.cli.main import main
-from dnsvigil.nfsen_check import MODULES, Problem, check, report
-
 PLUGINS = Path(__file__).parents[2] / "plugins" / "nfsen"
+MODULES = {
+    *("RRDs", "Mail::Header", "Mail::Internet", "Date::Format", "Socket6", "IPC::SysV", "Storable", "Sys::Syslog"),
+    "Time::Local",
+}
 NFPROFILE = shutil.which("nfprofile")
 USER = pwd.getpwuid(os.getuid()).pw_name
+PERL = shutil.which("perl")
+HAS_PPI = PERL and subprocess.run([PERL, "-MPPI", "-e1"], capture_output=True, check=False).returncode == 0
+pytestmark = pytest.mark.skipif(not HAS_PPI, reason="perl is not installed, or without PPI (Debian: libppi-perl)")
 CONF = """
 # NfSen's configuration
 $BASEDIR = "BASE";
@@ -50,6 +56,36 @@ Alert '@alert@' triggered at timeslot @timeslot@
 };
 1;
 """
+
+
+@dataclass(frozen=True)
+class Problem:
+    path: Path
+    line: int | None
+    what: str
+    remedy: str
+    remark: bool
+
+
+def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([PLUGINS / "check-nfsen", *arguments], capture_output=True, text=True, check=False)
+
+
+def check(path: Path) -> list[Problem]:
+    ended = run(path)
+    assert ended.stderr == ""
+    *lines, last = ended.stdout.splitlines()
+    problems = []
+    for what, remedy in zip(lines[::2], lines[1::2], strict=True):
+        found = re.fullmatch(r"(/[^:]+)(?::(\d+))?: (remark: )?(.*)", what)
+        assert found
+        assert remedy.startswith("    ")
+        line = int(found[2]) if found[2] else None
+        problems.append(Problem(Path(found[1]), line, found[4], remedy.strip(), bool(found[3])))
+    wrong = sum(not problem.remark for problem in problems)
+    assert ended.returncode == (1 if wrong else 0)
+    assert last.startswith(f"{path}: {wrong or 'no'} problem")
+    return problems
 
 
 class _Healthy(http.server.BaseHTTPRequestHandler):
@@ -388,7 +424,7 @@ def test_the_real_perl_is_asked(nfsen: Installation) -> None:
     (nfsen.base / "bin" / "nfsend").unlink()
     missing = {p.what.split()[4].rstrip(",") for p in nfsen.check()}
     assert "No::Such::Module" in missing
-    assert missing - {"No::Such::Module"} <= MODULES.keys()
+    assert missing - {"No::Such::Module"} <= MODULES
     for name in MODULES:
         there = subprocess.run(["perl", f"-M{name}", "-e", "1"], capture_output=True, check=False).returncode == 0
         assert (name in missing) != there
@@ -399,17 +435,46 @@ def test_a_broken_file_is_one_problem(nfsen: Installation) -> None:
     assert (problem.line, problem.what) == (nfsen.line("q{"), "the { here has no } that ends it")
 
 
-def test_the_report_ends_with_what_is_found(nfsen: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_ends_with_what_is_found(nfsen: Installation) -> None:
     nfsen.check("DnsVigil => {", "DnsVigi => {")
-    assert report(nfsen.path) == 0
-    printed = capsys.readouterr().out
+    ended = run(nfsen.path)
+    assert ended.returncode == 0
     assert (
-        f"{nfsen.path}:{nfsen.line('%PluginConf')}: remark: %PluginConf has no DnsVigil, so the plugin uses" in printed
+        f"{nfsen.path}:{nfsen.line('%PluginConf')}: remark: %PluginConf has no DnsVigil, so the plugin uses"
+        in ended.stdout
     )
-    assert "\n    add DnsVigil => { url => 'http://127.0.0.1:9953' } to set it\n" in printed
+    assert "\n    add DnsVigil => { url => 'http://127.0.0.1:9953' } to set it\n" in ended.stdout
     nfsen.check("@plugins", "@others")
-    assert main(["check-nfsen", str(nfsen.path)]) == 1
-    assert "@plugins has no entry" in capsys.readouterr().out
-    assert report(nfsen.base / "nothing.conf") == 2
-    assert report(nfsen.base) == 2
-    assert "cannot be read: " in capsys.readouterr().err
+    ended = run(nfsen.path)
+    assert ended.returncode == 1
+    assert "@plugins has no entry" in ended.stdout
+    for path in (nfsen.base / "nothing.conf", nfsen.base):
+        ended = run(path)
+        assert ended.returncode == 2
+        assert "cannot be read: " in ended.stderr
+    assert [run(*arguments).returncode for arguments in ((), ("a", "b"), ("--nothing",), ("--help",))] == [2, 2, 2, 0]
+
+
+def test_nothing_of_the_configuration_acts_on_a_terminal(nfsen: Installation) -> None:
+    nfsen.check('$BASEDIR = "', '$BASEDIR = "/z\u00fcrich\x1b[31m\t\u200b')
+    printed = run(nfsen.path).stdout
+    assert "there is no folder /z\u00fcrich\\x1b[31m\\t\\x{200b}/" in printed
+    assert "\x1b" not in printed
+
+
+def test_nothing_is_loaded_from_the_current_folder(nfsen: Installation, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    (here / "bin").mkdir(parents=True)
+    for module in ("PPI.pm", "ConfReader.pm", "strict.pm"):
+        (here / module).write_text(f'open F, ">", "{tmp_path}/ran"; 1;')
+    for name in ("perl", "id", "nfdump"):
+        program = here / "bin" / name
+        program.write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/ran\n")
+        program.chmod(0o755)
+    nfsen.check(f"'{nfsen.tools}'", "'bin'")
+    (nfsen.base / "bin" / "nfsend").unlink()
+    environment = os.environ | {"PERL_USE_UNSAFE_INC": "1", "PATH": f":bin:{os.environ['PATH']}"}
+    command = [PLUGINS / "check-nfsen", nfsen.path]
+    ended = subprocess.run(command, cwd=here, env=environment, check=False, capture_output=True, text=True)
+    assert "$PREFIX is bin, but it has no program nfdump" in ended.stdout
+    assert not (tmp_path / "ran").exists()

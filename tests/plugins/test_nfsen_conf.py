@@ -8,9 +8,27 @@ from typing import Any
 
 import pytest
 
-from dnsvigil.perlfile import UNKNOWN, Node, PerlError, Value, read_assignments
-
+PLUGINS = Path(__file__).parents[2] / "plugins" / "nfsen"
 PERL = shutil.which("perl")
+HAS_PPI = PERL and subprocess.run([PERL, "-MPPI", "-e1"], capture_output=True, check=False).returncode == 0
+pytestmark = pytest.mark.skipif(not HAS_PPI, reason="perl is not installed, or without PPI (Debian: libppi-perl)")
+READ = r"""
+use ConfReader qw(is_unknown read_assignments);
+use JSON::PP; local $/;
+sub plain {
+    my ($node) = @_;
+    my $value = $node->{value};
+    my $plain = is_unknown($value) ? JSON::PP::true : ref $value eq 'ARRAY' ? [map { plain($_) } @$value]
+        : ref $value ? { map { $_ => plain($value->{$_}) } keys %$value } : $value;
+    return [$plain, $node->{line}];
+}
+my @read = map {
+    my $found = eval { read_assignments($_, { '$PRESET' => 'before' }) };
+    $found ? { found => plain({ value => $found })->[0] } : ref $@ ? $@ : die $@;
+} @{ decode_json(<STDIN>) };
+print JSON::PP->new->ascii->encode(\@read);
+"""
+UNKNOWN = True
 DUMP = r"""
 use JSON::PP; our $PRESET = 'before'; our ($A, $B, $C, $D, @L, @M, %H, %I);
 (defined do './conf') or die $@;
@@ -45,7 +63,27 @@ UNDERSTOOD = {
 }
 
 
-def plain(value: Value) -> Any:
+class Node:
+    """A value, and the line on which it is written."""
+
+    def __init__(self, value: Any, line: int | None) -> None:
+        self.value: Any = value
+        self.line = line
+        if isinstance(value, list):
+            self.value = [Node(*node) for node in value]
+        if isinstance(value, dict):
+            self.value = {key: Node(*node) for key, node in value.items()}
+
+
+class PerlError(Exception):
+    """What makes the rest of the file unreadable, and on which line."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(node.value) for node in value]
     if isinstance(value, dict):
@@ -62,11 +100,25 @@ def as_perl_prints(value: Any) -> Any:
     return f"{value:.15g}" if isinstance(value, int | float) else value
 
 
+def read_all(texts: list[str]) -> list[dict[str, Node] | PerlError]:
+    command = [str(PERL), f"-I{PLUGINS}", "-we", READ]
+    run = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    return [
+        {name: Node(*node) for name, node in one["found"].items()}
+        if "found" in one
+        else PerlError(one["line"], one["message"])
+        for one in json.loads(run.stdout)
+    ]
+
+
 def read(text: str) -> dict[str, Node]:
-    return read_assignments(text, {"$PRESET": "before"})
+    (found,) = read_all([text])
+    if isinstance(found, PerlError):
+        raise found
+    return found
 
 
-@pytest.mark.skipif(PERL is None, reason="perl is not installed")
 @pytest.mark.parametrize("name", UNDERSTOOD)
 def test_values_are_those_of_perl(name: str, tmp_path: Path) -> None:
     text = UNDERSTOOD[name] + ("" if "__END__" in UNDERSTOOD[name] else "\n1;\n")
@@ -161,9 +213,9 @@ def test_what_has_no_end_is_found(text: str, line: int) -> None:
 
 def test_no_text_makes_it_fail_otherwise() -> None:
     whole = "\n".join(UNDERSTOOD.values())
+    texts = []
     for at in range(0, len(whole), 13):
-        for text in (whole[:at], whole[at:], whole[:at] + "}" + whole[at:]):
-            try:
-                read(text)
-            except PerlError as error:
-                assert 1 <= error.line <= text.count("\n") + 1
+        texts += [whole[:at], whole[at:], whole[:at] + "}" + whole[at:]]
+    for text, found in zip(texts, read_all(texts), strict=True):
+        if isinstance(found, PerlError):
+            assert 1 <= found.line <= text.count("\n") + 1

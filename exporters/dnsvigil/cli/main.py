@@ -155,10 +155,6 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check-config", help="report mistakes in the configuration")
     check.set_defaults(run=_check_config)
-
-    check_nfsen = commands.add_parser("check-nfsen", help="check NfSen's configuration for this plugin")
-    check_nfsen.add_argument("file", type=Path, metavar="FILE", help="NfSen's configuration, nfsen.conf")
-    check_nfsen.set_defaults(run=_check_nfsen)
     return parser
 
 
@@ -443,12 +439,6 @@ def _flows_top(options: argparse.Namespace, config: Config) -> int:
     except NFDumpError as error:
         log.error("%s", error)
         return 1
-
-
-def _check_nfsen(options: argparse.Namespace, _: Config) -> int:
-    from dnsvigil.nfsen_check import report
-
-    return report(options.file)
 
 
 def _check_config(options: argparse.Namespace, _: Config) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from dnsvigil.cli.main import main
-from dnsvigil.nfsen_check import check
 from dnsvigil.sources.netflow.nfdump import Dumper, NFDumpError, search_file
 from dnsvigil.system import programs
 from lab.flows import resolver_traffic, write
@@ -120,14 +119,6 @@ def test_the_configuration_names_nfdump(flows, tmp_path, monkeypatch, capsys):
     assert f"{config}:2: flows.nfdump: expected an absolute path" in capsys.readouterr().err
     config.write_text(f"flows:\n  nfdump: {NFDUMP}\n")
     assert main([*words, "flows", "top", "--json", str(flows)]) == 0
-
-
-def test_the_check_of_nfsen_starts_nothing_from_the_current_folder(trap, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", f":bin:{DEBIAN}")
-    conf = tmp_path / "nfsen.conf"
-    conf.write_text(f'$PREFIX = "bin";\n$BASEDIR = "{tmp_path}";\n%sources = ();\n1;\n')
-    assert any("$PREFIX is bin" in str(problem) for problem in check(conf))
-    assert not trap.exists()
 
 
 def test_python_m_loads_nothing_from_the_current_folder(tmp_path):
