@@ -70,8 +70,8 @@ sub require_ends {
     my ($document) = @_;
     for my $token (grep { $_->significant } $document->tokens) {
         if ($token->isa('PPI::Token::HereDoc')) {
-            die { line => $token->line_number, message => 'the text that <<' . $token->terminator . ' begins has no end' }
-                if $token->{_damaged};
+            my $message = 'the text that <<' . $token->terminator . ' begins has no end';
+            die { line => $token->line_number, message => $message } if $token->{_damaged};
         } elsif (is_quote($token) && $token->content =~ /\s\z/) {
             my ($opening) = delimited($token);
             die no_end($token, $opening);
@@ -267,7 +267,7 @@ sub term {
         return @{ $value // [] } if !@elements && $name =~ /\A\@/ && (!defined $value || ref $value eq 'ARRAY');
         return node(UNKNOWN, $line);
     }
-    return node('-' . $elements[1]->content, $line) if @elements == 2 && is($first, '-') && $elements[1]->isa('PPI::Token');
+    return node("-$elements[1]", $line) if @elements == 2 && is($first, '-') && $elements[1]->isa('PPI::Token');
     return node(UNKNOWN, $line) if @elements > 1;
     return $self->bracketed($first) if opens($first, '(');
     return node([$self->bracketed($first)], $line) if opens($first, '[');

@@ -473,7 +473,7 @@ def test_nothing_is_loaded_from_the_current_folder(nfsen: Installation, tmp_path
         program.chmod(0o755)
     nfsen.check(f"'{nfsen.tools}'", "'bin'")
     (nfsen.base / "bin" / "nfsend").unlink()
-    environment = os.environ | {"PERL_USE_UNSAFE_INC": "1", "PATH": f":bin:{os.environ['PATH']}"}
+    environment = os.environ | {"PERL5LIB": ".", "PERL_USE_UNSAFE_INC": "1", "PATH": f":bin:{os.environ['PATH']}"}
     command = [PLUGINS / "check-nfsen", nfsen.path]
     ended = subprocess.run(command, cwd=here, env=environment, check=False, capture_output=True, text=True)
     assert "$PREFIX is bin, but it has no program nfdump" in ended.stdout
