@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
 import shutil
 import time
@@ -22,7 +21,8 @@ from typing import Any
 
 import yaml
 
-from dnsvigil.api.api import Api
+from dnsvigil.api.app import api
+from dnsvigil.collector.application import application
 from dnsvigil.config.collector import Config, NetflowSource, load_config
 from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd.web_config import load_web_config
@@ -239,14 +239,12 @@ class _Posts(Door):
         FlowTables(self._store, 10**9)
         sources = [NetflowSource(folder / "flows")]
         sources[0].path.mkdir()
-        self._handlers = Api(_Here(self._store, sources), Config()).handlers()
+        self._client = application([api(_Here(self._store, sources), Config())]).test_client()
 
     def take(self, data: bytes) -> None:
-        environ = {"CONTENT_TYPE": "application/json", "PATH_INFO": self.path, "wsgi.input": io.BytesIO(data)}
-        status = self._handlers[f"POST {self.path}"](environ).status
+        status = self._client.post(self.path, data=data, content_type="application/json").status_code
         assert status in {200, 201, 202, 400, 404}, f"status {status}"
-        answer = self._handlers["/api/findings"]({"PATH_INFO": "/api/findings", "QUERY_STRING": ""})
-        assert answer.status == 200
+        assert self._client.get("/api/findings").status_code == 200
         unreadable: list[str] = []
         findings_in(partial(self._store.rows), "open", unreadable=lambda which, _: unreadable.append(which))
         assert not unreadable, "a finding was taken that cannot be read"

@@ -1,6 +1,5 @@
-"""Asks the API's questions: of the running collector, or of the store where none runs."""
+"""Asks the API: the running collector over HTTP, or the same functions with the store where none runs."""
 
-import io
 import json
 import logging
 import sys
@@ -8,73 +7,66 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import wraps
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from dnsvigil.api.api import TOTAL, StoreApi
+from dnsvigil.api.interface import TOTAL
 from dnsvigil.cli import client
-from dnsvigil.cli.client import Answer, ClientError, NoCollectorError
+from dnsvigil.cli.client import NoCollectorError
+from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.config.collector import Config
-from dnsvigil.store.findings import Findings
-from dnsvigil.store.flows import FlowTables
-from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from dnsvigil.system.files import reason_of
+
+if TYPE_CHECKING:
+    from dnsvigil.store.store import Store  # which few commands need, and takes long to import
 
 log = logging.getLogger(__name__)
 
 _MEMORY: Final = "2GB"  # a store that is only read has no disk for what is more
-_JSON: Final = "application/json"
 
-_T = TypeVar("_T")
+T = TypeVar("T")
+P = ParamSpec("P")
 
-
-class AskError(Exception):
-    """There is no answer; ``usage`` tells whether the question is to blame."""
-
-    def __init__(self, message: str, usage: bool = False) -> None:
-        super().__init__(message)
-        self.usage = usage
-
-
-class _Here:
-    """What the API has behind it where no collector runs."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.read = store.read
-
-    def submit(self, task: Callable[[Store], _T]) -> Future[_T]:
-        done: Future[_T] = Future()
-        try:
-            done.set_result(task(self._store))
-        except Exception as error:
-            done.set_exception(error)
-        return done
+Found = tuple[Any, int | None]
+"""The content of an answer, and how many there are where it may be the first of them only."""
 
 
 def ask(config: Config, state: Path, path: str, /, **query: Any) -> Any:
-    """Return the answer to ``GET path``, whatever is None in the query being left out. Raises :class:`AskError`."""
+    """Return the answer to ``GET path``; parameters of None are left out. Raises :class:`CommandError`."""
     return ask_counted(config, state, path, **query)[0]
 
 
-def ask_counted(config: Config, state: Path, path: str, /, **query: Any) -> tuple[Any, int | None]:
-    """Return the answer as :func:`ask`, and of how many it is the first, where that is said."""
-    target = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
-    content, headers = _answer(config, state, path, target, None)
-    total = headers.get(TOTAL, "")
-    return content, int(total) if total.isdecimal() else None
+def ask_counted(config: Config, state: Path, path: str, /, **query: Any) -> Found:
+    """Return the answer as :func:`ask` does, and the total number if the answer has one."""
+    given = {name: str(value) for name, value in query.items() if value not in (None, "")}
+    try:
+        target = f"{path}?{urllib.parse.urlencode(given)}" if given else path
+        return _content_of(client.request(config, state, target))
+    except NoCollectorError as nobody:
+        with store_instead(nobody, state) as store:
+            return _ask_store(store, config, "GET", path, given)
 
 
 def change(config: Config, state: Path, path: str, content: dict[str, Any]) -> Any:
-    """Return the answer to ``POST path`` with a JSON object. Raises :class:`AskError`, and ``OwnerError``."""
-    return _answer(config, state, path, "", json.dumps(content).encode())[0]
+    """Return the answer to ``POST path`` with a JSON object. Raises :class:`CommandError`, also ``OwnerError``."""
+    try:
+        return _content_of(client.request(config, state, path, json.dumps(content).encode()))[0]
+    except NoCollectorError as nobody:
+        with store_instead(nobody, state, read_only=False) as store:
+            return _ask_store(store, config, "POST", path, content)[0]
 
 
 @contextmanager
-def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = True) -> Iterator[Store]:
-    """Give the store where no collector answers; none is made. Raises :class:`AskError`, and ``OwnerError``."""
+def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = True) -> Iterator["Store"]:
+    """Give the store where no collector answers; none is made.
+
+    Raises :class:`CommandError`, ``OwnerError`` among them.
+    """
+    from dnsvigil.store.store import FILE_NAME, Store, StoreError
+
     try:
         if not read_only and (state / FILE_NAME).exists():
             require_owner(state)
@@ -85,33 +77,70 @@ def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = Tr
             )
             yield store
     except (StoreError, OSError) as error:
-        raise AskError(f"{nobody}, and {reason_of(error)}") from error
+        raise CommandError(f"{nobody}, and {reason_of(error)}") from error
 
 
-def _answer(config: Config, state: Path, path: str, query: str, body: bytes | None) -> tuple[Any, Mapping[str, str]]:
+def shows_answer(command: Callable[P, T]) -> Callable[P, T]:
+    """Make a command that shows an answer raise :class:`CommandError` where the answer is not what it expects."""
+
+    @wraps(command)
+    def shown(*arguments: P.args, **keywords: P.kwargs) -> T:
+        try:
+            return command(*arguments, **keywords)
+        except (LookupError, TypeError, AttributeError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise CommandError(
+                f"the answer is not what this dnsvigil understands ({what}); is the collector of another version?"
+            ) from error
+
+    return shown
+
+
+def _content_of(answer: client.Answer) -> Found:
     try:
-        answer = client.request(config, state, f"{path}?{query}" if query else path, body)
-    except ClientError as error:
-        raise AskError(str(error), error.usage) from error
-    except NoCollectorError as nobody:
-        with store_instead(nobody, state, read_only=body is None) as store:
-            Findings(store)
-            FlowTables(store, config.store.max_size)
-            environ = {
-                "PATH_INFO": path,
-                "QUERY_STRING": query,
-                "CONTENT_TYPE": _JSON,
-                "CONTENT_LENGTH": str(len(body or b"")),
-                "wsgi.input": io.BytesIO(body or b""),
-            }
-            response = StoreApi(_Here(store), config).handlers()[path if body is None else f"POST {path}"](environ)
-        answer = Answer(response.status, response.headers, response.body)
-    status, content = answer.status, answer.body
-    try:
-        found = json.loads(content)
-        if status < 300:
-            return found, answer.headers
-        said = str(found["error"])
+        content = json.loads(answer.body)
+        if answer.status < 300:
+            total = answer.headers.get(TOTAL, "")
+            return content, int(total) if total.isdecimal() else None
+        message = str(content["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        said = f"status {status}: {content[:100]!r}"
-    raise AskError(said, usage=status == HTTPStatus.BAD_REQUEST)
+        message = f"status {answer.status}: {answer.body[:100]!r}"
+    raise _error(answer.status, message)
+
+
+def _ask_store(store: "Store", config: Config, method: str, path: str, parameters: Mapping[str, Any]) -> Found:
+    from dnsvigil.api.interface import RequestError
+    from dnsvigil.api.routes import ROUTES
+    from dnsvigil.store.findings import Findings
+    from dnsvigil.store.flows import FlowTables
+
+    Findings(store)
+    FlowTables(store, config.store.max_size)
+    (route,) = (each for each in ROUTES if (each.method, each.path) == (method, path))
+    try:
+        answer = route.answer(_StoreBackend(store), config, parameters)
+    except RequestError as error:
+        raise _error(error.status, str(error)) from error
+    if answer.status >= 300:
+        raise _error(answer.status, str(answer.content["error"]))
+    return answer.content, answer.total
+
+
+def _error(status: int, message: str) -> CommandError:
+    return UsageError(message) if status == HTTPStatus.BAD_REQUEST else CommandError(message)
+
+
+class _StoreBackend:
+    """The API's backend where no collector runs."""
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+        self.read = store.read
+
+    def submit(self, task: Callable[["Store"], T]) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(task(self._store))
+        except Exception as error:
+            done.set_exception(error)
+        return done

@@ -1,5 +1,6 @@
 """``dnsvigil check-config``: mistakes in the configuration, and what it names that is not there."""
 
+import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -18,9 +19,9 @@ _DENIED = "permission denied"
 _SECRETS = ("api.token_file", "client.key_file", "client.password_file", "client.token_file")
 
 
-def check_config(path: Path | None) -> int:
+def check_config(options: argparse.Namespace, _: Config) -> int:
     """Print all mistakes and warnings, each with file, line and key; return the exit status: 2 for a mistake."""
-    path = path or DEFAULT_PATH
+    path: Path = options.config or DEFAULT_PATH
     try:
         loaded = examine(path, Config)
     except ConfigError as error:

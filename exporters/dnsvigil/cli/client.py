@@ -23,6 +23,7 @@ from typing import Final, Self
 
 import yaml
 
+from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.config.collector import Client, Config
 from dnsvigil.httpd.access import TOKEN_FILE
 from dnsvigil.system.files import check_file, open_file, open_to_all
@@ -40,14 +41,6 @@ class NoCollectorError(Exception):
     """Nothing listens where the collector should."""
 
 
-class ClientError(Exception):
-    """The collector cannot be asked, or refuses; ``usage`` says whether the configuration is to blame."""
-
-    def __init__(self, message: str, usage: bool = False) -> None:
-        super().__init__(message)
-        self.usage = usage
-
-
 @dataclass(frozen=True)
 class Answer:
     """What the collector answered, of a status below 500."""
@@ -60,7 +53,7 @@ class Answer:
 def request(config: Config, state: Path, target: str, body: bytes | None = None) -> Answer:
     """Return the answer to ``GET target``, or to ``POST target`` where there is a ``body``, which is JSON.
 
-    Raises :class:`NoCollectorError` where nothing listens, and :class:`ClientError` where something does that refuses,
+    Raises :class:`NoCollectorError` where nothing listens, and :class:`CommandError` where something does that refuses,
     fails, takes too long or is no collector.
     """
     url = url_of(config)
@@ -85,14 +78,14 @@ def request(config: Config, state: Path, target: str, body: bytes | None = None)
             if isinstance(error, OSError) and error.errno in _NOBODY:
                 raise NoCollectorError(f"no collector answers at {url}: {error.strerror}") from error
             reason = _LATE if deadline.passed or isinstance(error, TimeoutError) else _reason(error, parts)
-            raise ClientError(f"the collector at {url} {reason}") from error
+            raise CommandError(f"the collector at {url} {reason}") from error
     if reason := _LATE if deadline.passed else _refusal(answer):
-        raise ClientError(f"the collector at {url} {reason}")
+        raise CommandError(f"the collector at {url} {reason}")
     return answer
 
 
 def url_of(config: Config) -> str:
-    """Return where the collector is asked, without a final slash. Raises :class:`ClientError`."""
+    """Return where the collector is asked, without a final slash. Raises :class:`CommandError`."""
     if config.client.url:
         return config.client.url
     host, _, port = config.listen.rpartition(":")
@@ -123,7 +116,7 @@ def _tls_of_collector(config: Config) -> Mapping[str, object]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         what = error.strerror if isinstance(error, OSError) else "it is no YAML"
         hint = "set client.url, http://... or https://..."
-        raise ClientError(f"whether the collector has TLS is not known: {web_config}: {what}; {hint}") from error
+        raise CommandError(f"whether the collector has TLS is not known: {web_config}: {what}; {hint}") from error
     found = content.get("tls_server_config") if isinstance(content, dict) else None
     return found if isinstance(found, dict) else {}
 
@@ -143,7 +136,7 @@ def _authorization(client: Client, own_token: Path, parts: urllib.parse.SplitRes
 def _bearer(path: Path) -> dict[str, str]:
     token = _secret(path).decode("latin-1").strip()
     if not re.fullmatch(r"[!-~]+", token):
-        raise ClientError(f"{path} holds no token", usage=True)
+        raise UsageError(f"{path} holds no token")
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -154,12 +147,12 @@ def _secret(path: Path) -> bytes:
             status = os.fstat(file.fileno())
             content = file.read(_MAX_SECRET + 1)
     except OSError as error:
-        raise ClientError(f"{path} cannot be read: {error.strerror}", usage=True) from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if problem := open_to_all(path, status):
-        raise ClientError(problem, usage=True)
+        raise UsageError(problem)
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     if not 0 < len(content) <= _MAX_SECRET or b"\n" in content:
-        raise ClientError(f"{path} does not hold one line", usage=True)
+        raise UsageError(f"{path} does not hold one line")
     return content
 
 
@@ -238,25 +231,25 @@ def _tls(client: Client) -> ssl.SSLContext:
             if path:
                 check_file(path)
     except OSError as error:
-        raise ClientError(f"{path} cannot be read: {error.strerror}", usage=True) from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     try:
         context = ssl.create_default_context(cafile=str(client.ca_file) if client.ca_file else None)
     except (OSError, ssl.SSLError) as error:
-        raise ClientError(f"{client.ca_file} holds no certificates that can be used: {_why(error)}", True) from error
+        raise UsageError(f"{client.ca_file} holds no certificates that can be used: {_why(error)}") from error
     # A certificate that was made for the collector alone is in the file itself, be it no authority's.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if client.cert_file:
         key = client.key_file or client.cert_file
 
         def no_password() -> str:  # without this, OpenSSL would ask on the terminal
-            raise ClientError(f"{key} is encrypted; a key without a passphrase is needed", usage=True)
+            raise UsageError(f"{key} is encrypted; a key without a passphrase is needed")
 
         try:
             if b"PRIVATE KEY-----" in key.read_bytes() and (problem := open_to_all(key, key.stat())):
-                raise ClientError(problem, usage=True)
+                raise UsageError(problem)
             context.load_cert_chain(client.cert_file, key, no_password)
         except (OSError, ssl.SSLError) as error:
-            raise ClientError(f"{client.cert_file} and {key} cannot be used: {_why(error)}", usage=True) from error
+            raise UsageError(f"{client.cert_file} and {key} cannot be used: {_why(error)}") from error
     return context
 
 

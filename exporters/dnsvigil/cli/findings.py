@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from dnsvigil.api.finding_text import details, sentence
-from dnsvigil.cli.ask import ask, ask_counted, change
+from dnsvigil.cli.ask import ask, ask_counted, change, shows_answer
 from dnsvigil.cli.output import show, show_json, width, wrapped
 from dnsvigil.config.collector import Config
 from dnsvigil.records import utc_now
@@ -19,8 +19,9 @@ _MAX_LABEL: Final = 28
 _MIN_TEXT: Final = 24
 
 
+@shows_answer
 def findings(options: argparse.Namespace, config: Config) -> int:
-    """Print findings, the worst first. Raises :class:`dnsvigil.cli.ask.AskError`."""
+    """Print findings, the worst first. Raises ``CommandError``."""
     since = options.since
     if options.last is not None:
         since = utc_now() - timedelta(seconds=options.last)
@@ -45,8 +46,9 @@ def findings(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
+@shows_answer
 def show_finding(options: argparse.Namespace, config: Config) -> int:
-    """Print all of one finding. Raises :class:`dnsvigil.cli.ask.AskError`."""
+    """Print all of one finding. Raises ``CommandError``."""
     found = ask(config, options.state, "/api/findings", id=options.id)
     if options.json:
         show_json(found)
@@ -71,8 +73,9 @@ def show_finding(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
+@shows_answer
 def dismiss_finding(options: argparse.Namespace, config: Config) -> int:
-    """Dismiss a finding. Raises :class:`dnsvigil.cli.ask.AskError`, and ``OwnerError``."""
+    """Dismiss a finding. Raises ``CommandError``, ``OwnerError`` among them."""
     changed = change(config, options.state, "/api/findings/dismiss", {"id": options.id, "why": options.why})
     for found in changed:
         print(f"{_named(found)} is dismissed")
@@ -81,8 +84,9 @@ def dismiss_finding(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
+@shows_answer
 def reopen_finding(options: argparse.Namespace, config: Config) -> int:
-    """Take a dismissal back. Raises :class:`dnsvigil.cli.ask.AskError`, and ``OwnerError``."""
+    """Take a dismissal back. Raises ``CommandError``, ``OwnerError`` among them."""
     changed = change(config, options.state, "/api/findings/reopen", {"id": options.id})
     for found in changed:
         now = "open again" if found["state"] == "open" else f"no longer dismissed; {found['why']}"

@@ -15,7 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from dnsvigil.cli.ask import ask
+from dnsvigil.cli.ask import ask, shows_answer
+from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.output import show, show_json
 from dnsvigil.config.collector import Config, NetflowSource
 from dnsvigil.records import utc_now
@@ -43,10 +44,6 @@ _SOURCES: Final = {"srcip": "dstip", "srcport": "dstport", "srcas": "dstas"}
 _OTHER_END: Final = _SOURCES | {target: source for source, target in _SOURCES.items()}
 
 
-class UsageError(Exception):
-    """The command line asks for what makes no sense."""
-
-
 def top(options: argparse.Namespace, config: Config) -> int:
     """Print the top talkers of the files that are chosen.
 
@@ -72,8 +69,9 @@ def top(options: argparse.Namespace, config: Config) -> int:
     return 1 if failed else 0
 
 
+@shows_answer
 def series(options: argparse.Namespace, config: Config) -> int:
-    """Print series from the store. Raises :class:`dnsvigil.cli.ask.AskError`."""
+    """Print series from the store. Raises ``CommandError``."""
     names = ("exporter", "protocol", "service", "resolver", "measure")
     asked = {name: getattr(options, name) for name in names}
     answer = ask(config, options.state, "/api/flows/series", hours=options.last / 3600, **asked)

@@ -1,5 +1,6 @@
 """``dnsvigil ingest``: the same way of the data as live, over files that are given, to their end."""
 
+import argparse
 import logging
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from dnsvigil.cli.ownership import require_owner
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.dns import Collector, describe_skipped
 from dnsvigil.ingest.flows import FlowCollector
@@ -43,6 +45,12 @@ class _Total:
     flows: int = 0
     flows_skipped: Counter[str] = field(default_factory=Counter)  # by reason
     known: list[Path] = field(default_factory=list)  # read by an earlier call
+
+
+def command(options: argparse.Namespace, config: Config) -> int:
+    """Ingest the files of the options; return 1 unless all were read. Raises as :func:`ingest`, and ``OwnerError``."""
+    require_owner(options.state)
+    return 0 if ingest(options.paths, config, options.state, options.start) else 1
 
 
 def ingest(paths: list[Path], config: Config, state: Path, start: datetime | None = None) -> bool:

@@ -5,50 +5,56 @@ import logging
 import sys
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dnsvigil.cli import client
-from dnsvigil.cli.ask import AskError, store_instead
-from dnsvigil.cli.client import ClientError, NoCollectorError
+from dnsvigil.cli.ask import shows_answer, store_instead
+from dnsvigil.cli.client import NoCollectorError
+from dnsvigil.cli.errors import CommandError
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.dns import StoreMetrics
-from dnsvigil.exporter.findings import DetectionMetrics
-from dnsvigil.exporter.flows import FlowMetrics
-from dnsvigil.exporter.sound import Sound
-from dnsvigil.ingest.dns import Collector
-from dnsvigil.ingest.flows import FlowCollector
 from dnsvigil.system.terminal import printable
 
 log = logging.getLogger(__name__)
 
 
+@shows_answer
 def metrics(options: argparse.Namespace, config: Config) -> int:
     """Print the metrics; those that begin anew with each start of the collector only where one runs.
 
-    Raises :class:`dnsvigil.cli.ask.AskError`.
+    Raises ``CommandError``.
     """
     try:
         answer = client.request(config, options.state, "/metrics")
-    except ClientError as error:
-        raise AskError(str(error), error.usage) from error
     except NoCollectorError as nobody:
-        with (
-            store_instead(nobody, options.state) as store,
-            closing(Collector(store, config)) as collector,
-            closing(FlowCollector(store, config)) as flow_collector,
-        ):
-            snapshot, flows = collector.snapshot(), flow_collector.snapshot()
-        registry = CollectorRegistry()
-        for of_store in (StoreMetrics(snapshot, config), DetectionMetrics(snapshot), FlowMetrics(flows)):
-            registry.register(Sound(of_store, partial(log.warning, "%s is left out: %s")))
-        sys.stdout.write(_escaped(generate_latest(registry).decode()))
-        return 0
-    text = answer.body.decode("utf-8", "replace")
-    if answer.status != 200 or "\ndnsvigil_build_info{" not in text:
-        raise AskError(f"{client.url_of(config)}/metrics has no metrics of a collector, or not yet")
+        text = _of_store(nobody, options.state, config)
+    else:
+        text = answer.body.decode("utf-8", "replace")
+        if answer.status != 200 or "\ndnsvigil_build_info{" not in text:
+            raise CommandError(f"{client.url_of(config)}/metrics has no metrics of a collector, or not yet")
     sys.stdout.write(_escaped(text))
     return 0
+
+
+def _of_store(nobody: NoCollectorError, state: Path, config: Config) -> str:
+    from dnsvigil.exporter.dns import StoreMetrics
+    from dnsvigil.exporter.findings import DetectionMetrics
+    from dnsvigil.exporter.flows import FlowMetrics
+    from dnsvigil.exporter.sound import Sound
+    from dnsvigil.ingest.dns import Collector
+    from dnsvigil.ingest.flows import FlowCollector
+
+    with (
+        store_instead(nobody, state) as store,
+        closing(Collector(store, config)) as collector,
+        closing(FlowCollector(store, config)) as flow_collector,
+    ):
+        snapshot, flows = collector.snapshot(), flow_collector.snapshot()
+    registry = CollectorRegistry()
+    for of_store in (StoreMetrics(snapshot, config), DetectionMetrics(snapshot), FlowMetrics(flows)):
+        registry.register(Sound(of_store, partial(log.warning, "%s is left out: %s")))
+    return generate_latest(registry).decode()
 
 
 def _escaped(text: str) -> str:

@@ -6,10 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
+from dnsvigil.cli.errors import CommandError
 from dnsvigil.system.programs import ProgramError, find
 
 
-class OwnerError(Exception):
+class OwnerError(CommandError):
     """Another user owns the folder; the message has the command to use."""
 
 

@@ -2,13 +2,14 @@
 
 import argparse
 
-from dnsvigil.cli.ask import ask
+from dnsvigil.cli.ask import ask, shows_answer
 from dnsvigil.cli.output import show, show_json
 from dnsvigil.config.collector import Config
 
 
+@shows_answer
 def set_aside(options: argparse.Namespace, config: Config) -> int:
-    """Print what is set aside, the newest first. Raises :class:`dnsvigil.cli.ask.AskError`."""
+    """Print what is set aside, the newest first. Raises ``CommandError``."""
     found = ask(config, options.state, "/api/set-aside")
     if options.json:
         show_json(found)

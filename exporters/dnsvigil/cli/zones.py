@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from dnsvigil.cli.ask import AskError, ask
+from dnsvigil.cli.ask import ask, shows_answer
+from dnsvigil.cli.errors import CommandError
 from dnsvigil.cli.output import show, show_json, width, wrapped
 from dnsvigil.config.collector import Config
 
@@ -16,13 +17,14 @@ _OLD: Final = 90  # seconds
 _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
+@shows_answer
 def zones(options: argparse.Namespace, config: Config) -> int:
-    """Print the zones. Raises :class:`dnsvigil.cli.ask.AskError`, also where nothing is known of any."""
+    """Print the zones. Raises ``CommandError``, also where nothing is known of any."""
     found = ask(config, options.state, "/api/zones")
     if options.json:
         show_json(found)
     elif not found["zones"]:
-        raise AskError("there are no DNS queries in the store, so nothing is known about any zone")
+        raise CommandError("there are no DNS queries in the store, so nothing is known about any zone")
     else:
         show_zones(found, options.limit)
     return 0

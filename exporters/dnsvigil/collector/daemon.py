@@ -15,12 +15,13 @@ from typing import Any, Final, NoReturn, TypeVar
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 
-from dnsvigil.api.api import CLIENT_PATHS, OPEN_PATHS, Api, once_ready
+from dnsvigil.api.app import api
+from dnsvigil.api.routes import open_paths
+from dnsvigil.collector.application import application
 from dnsvigil.collector.write_queue import Inbox
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.pages import Pages
+from dnsvigil.exporter.pages import OPEN_PATHS, Pages
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
-from dnsvigil.httpd.routes import routes
 from dnsvigil.httpd.server import Server
 from dnsvigil.ingest.dns import SOURCE, Collector, Ingested, describe_skipped
 from dnsvigil.ingest.flows import SOURCE as FLOWS
@@ -157,18 +158,17 @@ class Daemon:
         self._reported: set[tuple[str, str, str]] = set()  # sensor, log and reason of skipped records
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
         token = Token(config.api.token_file or state / TOKEN_FILE)
-        everybodys = OPEN_PATHS if config.api.client_addresses == "authenticated" else (*OPEN_PATHS, *CLIENT_PATHS)
-        access = Access(token.path, everybodys, loopback=is_loopback(config.listen))
-        api = once_ready(lambda: self._pages.ready, Api(self, config).handlers())
-        handlers = access.guard({**api, **self._pages.handlers()})
-        self.server = Server(routes(handlers), config.listen, config.web_config_file, token)
+        access = Access(token.path, [*OPEN_PATHS, *open_paths(config)], loopback=is_loopback(config.listen))
+        blueprints = (self._pages.blueprint(), api(self, config, lambda: self._pages.ready))
+        app = application(blueprints, access)
+        self.server = Server(app, config.listen, config.web_config_file, token)
 
     def stop(self) -> None:
         """Tell :meth:`run` to end after the batch that it is at."""
         self._stop.set()
         self._inbox.wake()
 
-    # What the API has behind it
+    # The backend of the API
 
     def read(self, query: str, *bound: Any) -> list[Any]:
         """Return the rows of a query, from any thread. Raises :class:`StoreError`."""

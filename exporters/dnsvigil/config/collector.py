@@ -163,6 +163,10 @@ class Servers:
         """The label of each address of the configured servers."""
         return {address: server.name for server in self.configured for address in server.addresses}
 
+    def label_of(self, server: str) -> str:
+        """Return the label of a server, which may be given by its address."""
+        return self.labels.get(server, server)
+
 
 @dataclass(frozen=True)
 class FlowThreshold:

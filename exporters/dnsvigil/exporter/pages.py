@@ -2,11 +2,12 @@
 
 import html
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import UTC
-from wsgiref.types import WSGIEnvironment
+from functools import partial
+from typing import Final
 
+from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -16,10 +17,15 @@ from dnsvigil.exporter.dns import StoreMetrics
 from dnsvigil.exporter.findings import DetectionMetrics
 from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.exporter.sound import Report, Sound
-from dnsvigil.httpd.routes import RETRY_AFTER, Handler, Response
-from dnsvigil.httpd.runbooks import runbook_routes
+from dnsvigil.httpd import runbooks
+from dnsvigil.httpd.routes import RETRY_AFTER
 from dnsvigil.ingest.dns import SOURCE, Snapshot
 from dnsvigil.ingest.flows import FlowSnapshot
+
+OPEN_PATHS: Final = ("/", "/metrics", "/-/healthy", "/-/ready", "/runbooks*")
+"""What everyone may read: all of it."""
+
+_TEXT: Final = "text/plain; charset=utf-8"
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -57,35 +63,40 @@ class Pages:
         """Show ``snapshot`` from now on, and from the same instant ``flows``, if there is something new of them."""
         self._shown = (snapshot, flows or self._shown[1])
 
-    def handlers(self) -> Mapping[str, Handler]:
-        """Return the handlers, for :func:`dnsvigil.httpd.routes.routes`."""
-        return {
-            **runbook_routes(),
+    def blueprint(self) -> Blueprint:
+        """Return the routes."""
+        blueprint = Blueprint("pages", __name__)
+        views: dict[str, Callable[[], str | Response]] = {
             "/": self._landing,
             "/metrics": self._metrics,
-            "/-/healthy": lambda _: Response.text("dnsvigil is healthy.\n"),
+            "/-/healthy": lambda: _text("dnsvigil is healthy.\n"),
             "/-/ready": self._ready,
+            "/runbooks": lambda: Response("", 308, {"Location": "runbooks/"}, content_type=_TEXT),
+            "/runbooks/": runbooks.index,
+            # A path for each file that is there now, so that no request can name another.
+            **{f"/runbooks/{name}": partial(runbooks.page, name) for name in runbooks.names()},
         }
+        for path, view in views.items():
+            blueprint.add_url_rule(path, path, view, methods=["GET"], provide_automatic_options=False)
+        return blueprint
 
     @property
     def ready(self) -> bool:
         """Whether there is something to show."""
         return self._shown[0] is not None
 
-    def _ready(self, _: WSGIEnvironment) -> Response:
-        if not self.ready:
-            return not_ready()
-        return Response.text("dnsvigil is ready.\n")
+    def _ready(self) -> Response:
+        return _text("dnsvigil is ready.\n") if self.ready else _not_ready()
 
-    def _metrics(self, environ: WSGIEnvironment) -> Response:
-        encoder, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+    def _metrics(self) -> Response:
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
         body = encoder(self._process)
         snapshot, flows = self._shown
         if snapshot is None:
-            return not_ready()
+            return _not_ready()
         # OpenMetrics ends with one "# EOF", so the two parts are joined before it.
         body = body.removesuffix(b"# EOF\n") + self._render(snapshot, flows, encoder, content_type)
-        return Response(200, {"Content-Type": content_type}, body)
+        return Response(body, content_type=content_type)
 
     def _render(
         self,
@@ -106,25 +117,27 @@ class Pages:
             self._rendered[content_type] = (snapshot, flows, body)
             return body
 
-    def _landing(self, _: WSGIEnvironment) -> Response:
+    def _landing(self) -> str:
         snapshot = self._shown[0]
         sensors = [
             (sensor, f"{event.replace(tzinfo=UTC):%Y-%m-%d %H:%M:%S %Z}" if event else "none yet")
             for source, sensor, event, _ in (snapshot.sensors if snapshot else [])
             if source == SOURCE
         ]
-        page = _PAGE.format(
+        return _PAGE.format(
             version=__version__,
             sensors=_table(["Sensor", "Newest record"], sensors),
             zones=_table(["Server", "Zone", "Queries", "Failures", "Ratio"], _worst_zones(snapshot)),
         )
-        return Response(200, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
 
 
-def not_ready() -> Response:
-    """Answer that the store is not open yet."""
-    response = Response.text("dnsvigil has not opened its store yet; ask again in a few seconds.\n", 503)
-    return replace(response, headers={**response.headers, "Retry-After": RETRY_AFTER})
+def _text(text: str) -> Response:
+    return Response(text, content_type=_TEXT)
+
+
+def _not_ready() -> Response:
+    text = "dnsvigil has not opened its store yet; ask again in a few seconds.\n"
+    return Response(text, 503, {"Retry-After": RETRY_AFTER}, content_type=_TEXT)
 
 
 def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, ...]]:

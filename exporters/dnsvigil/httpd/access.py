@@ -13,12 +13,11 @@ import socket
 import tempfile
 import urllib.parse
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Final
 from wsgiref.types import WSGIEnvironment
 
-from dnsvigil.httpd.routes import Handler, Response
+from dnsvigil.httpd.routes import Response
 from dnsvigil.httpd.server import AUTHENTICATED
 from dnsvigil.system.files import open_to_all, read_file
 
@@ -119,13 +118,6 @@ class Access:
             if not _is_here(host):
                 return _refuse(403, f"{host!a} is no name of this machine; ask for 127.0.0.1, or send the token")
         return None
-
-    def guard(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
-        """Return handlers that ask these for whoever may."""
-        return {key: partial(self._guarded, handler) for key, handler in handlers.items()}
-
-    def _guarded(self, handler: Handler, environ: WSGIEnvironment) -> Response:
-        return self.refusal(environ) or handler(environ)
 
 
 def is_loopback(listen: str) -> bool:

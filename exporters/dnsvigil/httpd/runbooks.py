@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
@@ -27,27 +27,37 @@ th, td {{ padding: .2rem 1rem .2rem 0; text-align: left }}
 """
 
 
+def names() -> list[str]:
+    """Return the names of the runbooks."""
+    return sorted(path.stem for path in FOLDER.glob("*.md"))
+
+
+def index() -> str:
+    """Return the page with links to all runbooks."""
+    items = "\n".join(f'<li><a href="{html.escape(name)}">{html.escape(name)}</a></li>' for name in names())
+    title = "Runbooks of dnsvigil"
+    return _PAGE.format(title=title, body=f"<h1>{title}</h1>\n<ul>\n{items}\n</ul>")
+
+
+def page(name: str) -> str:
+    """Return the page of a runbook, one of :func:`names`."""
+    return _PAGE.format(title=html.escape(name), body=f'<p><a href="./">All runbooks</a></p>\n{_rendered(name)}')
+
+
 def runbook_routes() -> Mapping[str, Handler]:
     """Return the handlers of ``/runbooks/`` and of each ``/runbooks/NAME``, for :func:`~dnsvigil.httpd.routes.routes`.
 
     Only files that are there now have a path, so no request can name another.
     """
-    names = sorted(path.stem for path in FOLDER.glob("*.md"))
-    pages: dict[str, Handler] = {f"/runbooks/{name}": partial(_runbook, name) for name in names}
+
+    def respond(make: Callable[[], str], _: object) -> Response:
+        return Response(200, {"Content-Type": "text/html; charset=utf-8"}, make().encode())
+
     return {
         "/runbooks": lambda _: Response(308, {"Location": "runbooks/"}, b""),
-        "/runbooks/": lambda _: _index(names),
-        **pages,
+        "/runbooks/": partial(respond, index),
+        **{f"/runbooks/{name}": partial(respond, partial(page, name)) for name in names()},
     }
-
-
-def _index(names: list[str]) -> Response:
-    items = "\n".join(f'<li><a href="{html.escape(name)}">{html.escape(name)}</a></li>' for name in names)
-    return _respond("Runbooks of dnsvigil", f"<h1>Runbooks of dnsvigil</h1>\n<ul>\n{items}\n</ul>")
-
-
-def _runbook(name: str, _: object) -> Response:
-    return _respond(name, f'<p><a href="./">All runbooks</a></p>\n{_rendered(name)}')
 
 
 @cache
@@ -57,10 +67,5 @@ def _rendered(name: str) -> str:
     text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\((\w+)\.md\)", r"](\1)", text)
     text = re.sub(r"\[([^]]+)\]\(\.\./([^)#]+)[^)]*\)", r"\1 (docs/\2)", text)  # a page that is not served
-    page: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    return page
-
-
-def _respond(title: str, body: str) -> Response:
-    page = _PAGE.format(title=html.escape(title), body=body)
-    return Response(200, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
+    rendered: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return rendered

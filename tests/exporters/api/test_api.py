@@ -20,12 +20,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dnsvigil.api import api as module
-from dnsvigil.api.api import Api
+from dnsvigil.api import changes
+from dnsvigil.api.app import api, response_of
+from dnsvigil.api.interface import Answer
+from dnsvigil.api.routes import ROUTES
+from dnsvigil.collector.application import application
 from dnsvigil.config.collector import Config, ConfiguredServer, NetflowSource, Servers
 from dnsvigil.config.types import ServerAddress
 from dnsvigil.httpd.access import TOKEN_FILE, keep_token
-from dnsvigil.httpd.routes import routes
 from dnsvigil.httpd.server import MAX_BODY, Server
 from dnsvigil.sources.netflow.follower import resolve_submitted
 from dnsvigil.store import flow_series
@@ -80,7 +82,7 @@ def behind(tmp_path) -> Iterator[Behind]:
 def empty(tmp_path_factory) -> Iterator[Server]:
     """For what changes nothing."""
     behind = Behind(tmp_path_factory.mktemp("empty"))
-    with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
+    with Server(application([api(behind, Config())]), "127.0.0.1:0") as server:
         yield server
     assert findings_in(behind.read, "open") == []
     assert behind.submitted == []
@@ -90,7 +92,7 @@ def empty(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(behind) -> Iterator[Server]:
-    with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
+    with Server(application([api(behind, Config())]), "127.0.0.1:0") as server:
         yield server
 
 
@@ -286,7 +288,7 @@ def test_a_dismissal_that_makes_no_sense_is_refused(empty, content, says):
 
 
 def test_a_change_that_takes_long_is_made_later(server, behind, monkeypatch, caplog):
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(changes, "WAIT_SECONDS", 0.2)
     busy = threading.Event()
     behind.worker.submit(busy.wait, 20)
     assert ask(server, "/api/findings", FINDING) == (202, {"id": None})
@@ -447,7 +449,7 @@ def test_resolvers_have_series_from_the_slot_they_were_first_seen_in(server, flo
 
 def test_the_address_of_a_server_with_a_name_stands_for_the_name(behind):
     named = Config(servers=Servers(configured=[ConfiguredServer("cache1", [ServerAddress("192.0.2.53")])]))
-    with Server(routes(Api(behind, named).handlers()), "127.0.0.1:0") as server:
+    with Server(application([api(behind, named)]), "127.0.0.1:0") as server:
         for subject_type in ("resolver", "client"):
             assert ask(server, "/api/findings", FINDING | {"subject_type": subject_type})[0] == 201
     found = {(each.subject_type, each.subject) for each in findings_in(behind.read, "open")}
@@ -587,8 +589,9 @@ def test_a_collector_reads_what_is_handed_over_and_answers(tmp_path):
 def test_the_page_and_the_api_say_the_same(behind):
     page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
     documented = set(re.findall(r"^## `((?:GET|POST) /api/\S+)`", page, re.MULTILINE))
-    handlers = {key if key.startswith("POST") else f"GET {key}" for key in Api(behind, Config()).handlers()}
-    assert documented == handlers
+    rules = application([api(behind, Config())]).url_map.iter_rules()
+    served = {f"{method} {rule.rule}" for rule in rules for method in rule.methods - {"HEAD"}}
+    assert documented == served == {f"{route.method} {route.path}" for route in ROUTES}
 
 
 @pytest.fixture
@@ -600,7 +603,7 @@ def handing(tmp_path, behind) -> Iterator[Server]:
     behind.submit_files = lambda files: behind.worker.submit(
         behind.submitted.extend, [(resolve_submitted(path, sources), name) for path, name in files]
     )
-    with Server(routes(Api(behind, Config()).handlers()), "127.0.0.1:0") as server:
+    with Server(application([api(behind, Config())]), "127.0.0.1:0") as server:
         yield server
 
 
@@ -638,6 +641,5 @@ def test_a_file_below_them_is_taken_by_its_real_path_and_may_come_later(tmp_path
 
 def test_a_number_that_json_does_not_have_is_null(behind):
     behind.read = lambda *_: [("log", "a", "b", "", datetime(2026, 3, 1))]
-    response = Api(behind, Config()).handlers()["/api/set-aside"]({"QUERY_STRING": ""})
-    assert response.status == 200
-    assert module._response(200, {"a": [math.nan, math.inf, 1.5]}).body == b'{"a": [null, null, 1.5]}\n'
+    assert application([api(behind, Config())]).test_client().get("/api/set-aside").status_code == 200
+    assert response_of(Answer({"a": [math.nan, math.inf, 1.5]})).data == b'{"a": [null, null, 1.5]}\n'

@@ -167,9 +167,9 @@ sources:
 detectors:
   lists: {tmp_path}/lists
 """)
-    code = "import os; from pathlib import Path; from dnsvigil.cli.check_config import check_config"
+    code = "import os; import dnsvigil.cli.check_config; from dnsvigil.cli.main import main"
     code += f"; os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})"
-    code += f"; raise SystemExit(check_config(Path({str(path)!r})))"
+    code += f"; raise SystemExit(main(['-c', {str(path)!r}, 'check-config']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "no mistakes found, but not everything could be read" in done.stdout

@@ -474,7 +474,7 @@ def as_user(user: int, *words: str | Path) -> subprocess.CompletedProcess[str]:
     script = (
         "import os, sys\n"
         "import dnsvigil.cli.main, dnsvigil.cli.findings, dnsvigil.cli.flows, dnsvigil.cli.metrics\n"
-        "import dnsvigil.cli.learning, dnsvigil.collector.daemon, dnsvigil.cli.ingest\n"
+        "import dnsvigil.cli.zones, dnsvigil.cli.set_aside, dnsvigil.cli.run, dnsvigil.cli.train, dnsvigil.cli.ingest\n"
         "user = int(sys.argv.pop(1))\nos.setgroups([])\nos.setgid(65534)\nos.setuid(user)\nos.chdir('/')\n"
         "sys.argv[0] = 'dnsvigil'\nsys.exit(dnsvigil.cli.main.main())\n"
     )

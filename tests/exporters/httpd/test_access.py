@@ -17,13 +17,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from flask import Blueprint
 
-from dnsvigil.api.api import Api
+from dnsvigil.collector.application import application
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.config.collector import load_config
-from dnsvigil.exporter.pages import Pages
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback, keep_token
-from dnsvigil.httpd.routes import Response, routes
 from dnsvigil.httpd.server import Server
 from dnsvigil.store.store import Store
 from exporters.httpd.support import Authority, hashed, write
@@ -122,9 +121,9 @@ def documented() -> dict[str, dict[str, bool]]:
 
 def routes_of(tmp_path: Path) -> list[str]:
     daemon = Daemon(load_config(write_config(tmp_path)), tmp_path / "routes")
-    keys = [*Api(daemon, load_config(None)).handlers(), *Pages(load_config(None), None).handlers()]
     daemon.server.stop()
-    return keys
+    rules = daemon.server.app.url_map.iter_rules()
+    return [rule.rule if "GET" in rule.methods else f"POST {rule.rule}" for rule in rules]
 
 
 def row_of(key: str) -> str:
@@ -194,9 +193,10 @@ def test_the_configuration_can_open_what_holds_clients_but_never_writing(tmp_pat
 @pytest.fixture
 def guarded(tmp_path) -> Iterator[Server]:
     access = Access(tmp_path / TOKEN_FILE, ["/api/open", "/page"], loopback=True)
-    keys = ["/api/open", "/page", "/api/closed", "POST /api/closed"]
-    handlers = access.guard({key: lambda _: Response.text("here\n") for key in keys})
-    with Server(routes(handlers), "127.0.0.1:0", token=Token(tmp_path / TOKEN_FILE)) as server:
+    blueprint = Blueprint("test", __name__)
+    for path in ("/api/open", "/page", "/api/closed"):
+        blueprint.add_url_rule(path, path, lambda: "here\n", methods=["GET", "POST"])
+    with Server(application([blueprint], access), "127.0.0.1:0", token=Token(tmp_path / TOKEN_FILE)) as server:
         yield server
 
 

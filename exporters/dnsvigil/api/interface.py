@@ -1,0 +1,68 @@
+"""What the functions of the API take and return. HTTP and the command line call the same functions.
+
+Each takes what it reads or changes, the configuration, and the parameters of the request, and returns an
+:class:`Answer`. It raises :class:`RequestError` for a request that cannot be answered, and ``StoreError``.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from dnsvigil.store.store import Store  # which a command that asks a collector does without
+
+T = TypeVar("T")
+
+TOTAL: Final = "X-Total-Count"
+"""The header with the number of all findings that match, of which the response may have the first only."""
+
+Parameters = Mapping[str, Any]
+"""The parameters of a query, which are text, or the keys of a body."""
+
+
+class Reader(Protocol):
+    """Reads the store, from any thread."""
+
+    def read(self, query: str, *bound: Any) -> list[Any]:
+        """Return the rows of a query. Raises ``StoreError``."""
+
+
+class Writer(Protocol):
+    """Changes the store; may be called from any thread."""
+
+    def submit(self, task: Callable[["Store"], T]) -> Future[T]:
+        """Run ``task`` with the open store, outside of a transaction, when nothing else uses it."""
+
+
+class FlowReader(Protocol):
+    """Reads flow files; may be called from any thread."""
+
+    def submit_files(self, files: list[tuple[Path, str | None]]) -> Future[None]:
+        """Have flow files read, each with the exporter's name if that is known.
+
+        Raises ``OSError`` for a file that may not be read.
+        """
+
+
+class Backend(Reader, Writer, FlowReader, Protocol):
+    """All that the API needs: the running collector."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request."""
+
+    content: Any  # for JSON
+    status: int = 200
+    total: int | None = None  # how many there are, where the content may be the first of them only
+
+
+class RequestError(Exception):
+    """Why a request is refused, with the status of the response."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status

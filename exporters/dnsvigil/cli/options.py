@@ -1,0 +1,221 @@
+"""The options of the command ``dnsvigil``; nothing that takes long to import is needed to parse them."""
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dnsvigil import __version__
+from dnsvigil.config.collector import DEFAULT_PATH
+from dnsvigil.config.types import Duration, Url
+from dnsvigil.records import (
+    FINDING_STATES,
+    FLOW_MEASURES,
+    RESOLVER_MEASURES,
+    SEVERITIES,
+    SUBJECT_TYPES,
+    TALKER_ELEMENTS,
+)
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+STATE: Final = Path("/var/lib/dnsvigil")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser.
+
+    In what it parses, ``command`` names the function to call, as ``FILE.FUNCTION`` in this package, which is imported
+    only then, and ``needs_config`` is whether the configuration has to be right first.
+    """
+    parser = argparse.ArgumentParser(prog="dnsvigil", description="Monitoring for recursive DNS.")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"configuration (default: {DEFAULT_PATH})")
+    parser.add_argument(
+        "--state", type=Path, default=STATE, metavar="DIR", help="the state folder (default: %(default)s)"
+    )
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("--version", action="version", version=f"dnsvigil {__version__}")
+    parser.set_defaults(needs_config=True)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="follow the sources and serve /metrics until SIGTERM")
+    run.set_defaults(command="run.run")
+
+    ingest = commands.add_parser("ingest", help="read log and flow files into the store, then exit")
+    ingest.add_argument(
+        "--start",
+        type=_time,
+        metavar="TIME",
+        help="when captures with relative times began: local time, or ISO 8601 with a zone",
+    )
+    ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder")
+    ingest.set_defaults(command="ingest.command")
+
+    metrics = commands.add_parser("metrics", help="print the metrics of the running collector, or of the store")
+    _add_client_options(metrics)
+    metrics.set_defaults(command="metrics.metrics")
+
+    zones = commands.add_parser("zones", help="print the failure ratios of zones, the worst first")
+    zones.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
+    zones.add_argument("--json", action="store_true", help="print the JSON of /api/zones")
+    _add_client_options(zones)
+    zones.set_defaults(command="zones.zones")
+
+    _add_findings(commands)
+    _add_flows(commands)
+    _add_learning(commands)
+
+    aside = commands.add_parser("set-aside", help="print the inputs that were set aside, with the reasons")
+    aside.add_argument("--json", action="store_true", help="print a list of records")
+    _add_client_options(aside)
+    aside.set_defaults(command="set_aside.set_aside")
+
+    check = commands.add_parser("check-config", help="report mistakes in the configuration")
+    check.set_defaults(command="check_config.check_config", needs_config=False)
+    return parser
+
+
+def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    findings = commands.add_parser("findings", help="print findings, the worst first")
+    findings.add_argument("--status", choices=(*FINDING_STATES, "all"), default="open", help="default: %(default)s")
+    findings.add_argument("--detector", metavar="NAME", help="only findings of this detector")
+    findings.add_argument("--severity", choices=SEVERITIES, help="only findings of this severity")
+    findings.add_argument("--subject", metavar="NAME", help="only findings about this client, domain or other subject")
+    findings.add_argument("--subject-type", choices=SUBJECT_TYPES, help="only findings about subjects of this type")
+    since = findings.add_mutually_exclusive_group()
+    since.add_argument("--since", type=_time, metavar="TIME", help="only findings last seen since this time")
+    since.add_argument(
+        "--last", type=_duration, metavar="DURATION", help="only findings last seen in this span of time, such as 24h"
+    )
+    findings.add_argument(
+        "--limit", type=_positive, default=1000, metavar="N", help="default: %(default)s; at most 10000"
+    )
+    findings.add_argument("--json", action="store_true", help="print a list of finding records")
+    _add_client_options(findings)
+    findings.set_defaults(command="findings.findings")
+    more = findings.add_subparsers(title="commands", metavar="COMMAND")
+    show = more.add_parser("show", help="print one finding with all its evidence")
+    show.add_argument("id", type=_positive, metavar="ID")
+    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a list of one record")
+    _add_client_options(show)
+    show.set_defaults(command="findings.show_finding")
+    dismiss = more.add_parser("dismiss", help="dismiss a harmless finding, and suppress similar ones for 30 days")
+    dismiss.add_argument("id", type=_positive, metavar="ID")
+    dismiss.add_argument("--why", required=True, metavar="TEXT", help="the reason, which is stored with the dismissal")
+    _add_client_options(dismiss)
+    dismiss.set_defaults(command="findings.dismiss_finding")
+    reopen = more.add_parser("reopen", help="undo a dismissal, so that similar findings are made again")
+    reopen.add_argument("id", type=_positive, metavar="ID")
+    _add_client_options(reopen)
+    reopen.set_defaults(command="findings.reopen_finding")
+
+
+def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    flows = commands.add_parser("flows", help="print top talkers or series of flows")
+    more = flows.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    top = more.add_parser("top", help="print the top talkers in flow files")
+    top.add_argument(
+        "--by", choices=TALKER_ELEMENTS, default="srcip", metavar="ELEMENT", help=_default(TALKER_ELEMENTS)
+    )
+    order = "sort by " + _default(FLOW_MEASURES, "bytes")
+    top.add_argument("--order", choices=FLOW_MEASURES, default="bytes", help=order)
+    top.add_argument("--from", dest="begin", type=_time, metavar="TIME", help="local time, or ISO 8601 with a zone")
+    top.add_argument("--to", dest="end", type=_time, metavar="TIME", help="default: now")
+    top.add_argument(
+        "--last", type=_duration, metavar="DURATION", help="up to now (default: 1h, or all if paths are given)"
+    )
+    top.add_argument("--filter", default="", metavar="FILTER", help="only flows that match this nfdump filter")
+    top.add_argument("--exporter", metavar="NAME", help="only flow files of this exporter")
+    top.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
+    top.add_argument("--json", action="store_true", help="print a list of records")
+    top.add_argument(
+        "paths", type=Path, nargs="*", metavar="PATH", help="default: sources.netflow in the configuration"
+    )
+    top.set_defaults(command="flows.top")
+
+    series = more.add_parser("series", help="print series of flows with their baselines")
+    series.add_argument("--exporter", metavar="NAME", help="only series of this exporter")
+    series.add_argument("--protocol", metavar="NAME", help="only series of tcp, udp, icmp or other")
+    series.add_argument("--service", metavar="NAME", help="only series of this service, such as dns")
+    series.add_argument("--resolver", metavar="NAME", help="series of this resolver, by name or address; * for all")
+    measures = ", ".join(FLOW_MEASURES), ", ".join(RESOLVER_MEASURES)
+    series.add_argument("--measure", metavar="MEASURE", help=f"only {measures[0]}; for resolvers {measures[1]}")
+    series.add_argument(
+        "--last", type=_duration, default="1h", metavar="DURATION", help="up to the newest slot (default: %(default)s)"
+    )
+    series.add_argument("--json", action="store_true", help="print a list of series")
+    _add_client_options(series)
+    series.set_defaults(command="flows.series")
+
+
+def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    train = commands.add_parser("train", help="train the name score, also on your own names and lists")
+    train.add_argument("--output", type=Path, metavar="DIR", help="default: models/name-score in the state folder")
+    train.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
+    train.add_argument("--names", type=Path, metavar="FILE", help="answer of /api/training, instead of asking")
+    train.add_argument("--seed", type=_number, default=0, metavar="N", help="default: %(default)s")
+    _add_client_options(train)
+    train.set_defaults(command="train.train")
+
+    evaluate = commands.add_parser("evaluate", help="evaluate the name score, or run the detectors over logs")
+    evaluate.add_argument("--model", type=Path, metavar="DIR", help="default: the model of train, else of the package")
+    evaluate.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
+    evaluate.add_argument("--json", action="store_true", help="print records")
+    evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over this log or folder")
+    evaluate.set_defaults(command="evaluate.evaluate")
+
+
+def _add_client_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that asks the running collector."""
+    group = command.add_argument_group(
+        "the running collector", "options in place of the section client of the configuration"
+    )
+    for name, kind, metavar, text in (
+        ("url", _url, "URL", "URL of the collector (default: from listen in the configuration)"),
+        ("ca-file", Path, "FILE", "the collector's certificate, or its authority's"),
+        ("cert-file", Path, "FILE", "client certificate"),
+        ("key-file", Path, "FILE", "key of the client certificate, if it is in another file"),
+        ("username", str, "NAME", "user name, for the password in --password-file"),
+        ("password-file", Path, "FILE", "file with the password, not readable for all users"),
+        ("token-file", Path, "FILE", "file with the token (default: api-token in the state folder)"),
+    ):
+        # The same option may stand before and after a command of findings.
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
+
+
+def _url(text: str) -> Url:
+    try:
+        return Url.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None  # without the text, which may have a password
+
+
+def _default(known: tuple[str, ...], default: str = "") -> str:
+    return f"{', '.join(known)} (default: {default or known[0]})"
+
+
+def _time(text: str) -> datetime:
+    """Return a time in UTC, without a zone; one that is given without a zone is local time."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a time such as "2026-01-31 12:00"') from None
+
+
+def _duration(text: str) -> Duration:
+    try:
+        return Duration.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
+    return int(text)
+
+
+def _number(text: str) -> int:
+    return 0 if text == "0" else _positive(text)

@@ -1,0 +1,85 @@
+"""``dnsvigil train``: a name score that knows the operator's own names."""
+
+import argparse
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from dnsvigil.cli.ask import ask, shows_answer
+from dnsvigil.cli.errors import CommandError, UsageError
+from dnsvigil.cli.model_figures import TITLES, enough_names, families_in
+from dnsvigil.cli.ownership import require_owner
+from dnsvigil.config.collector import Config
+from dnsvigil.learning import training
+from dnsvigil.learning.default import trained_model
+from dnsvigil.learning.evaluate import FALSE_POSITIVES
+from dnsvigil.learning.training import STEPS, Lessons
+from dnsvigil.system.files import read_file
+
+_MAX_NAMES: Final = 64 << 20  # bytes
+
+
+def train(options: argparse.Namespace, config: Config) -> int:
+    """Train a model and leave it where the collector looks for it.
+
+    Raises :class:`CommandError`, also for too few names, and ``OSError``.
+    """
+    if not options.output or options.output.resolve().is_relative_to(options.state.resolve()):
+        require_owner(options.state)
+    families = families_in(options.lists) if options.lists else {}
+    lessons = replace(_own_names(options, config), listed=families)
+    output = options.output or trained_model(options.state)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output.parent, os.W_OK):  # better now than after a minute of training
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output.parent))
+    with _progress() as progress, enough_names():
+        model = training.train(lessons, options.seed, progress)
+    model.save(output)
+    for part, figures in model.facts["figures"].items():
+        if part in TITLES:
+            text = f"{figures['found']:.1%} found at {FALSE_POSITIVES:.0%} false positives, AUC {figures['auc']:.4f}"
+            print(f"{TITLES[part]}: {text}")
+    learned = [("popular", lessons.popular), ("dismissed", lessons.dismissed), ("listed families", lessons.listed)]
+    print(f"{output}: trained, also on {', '.join(f'{len(what):,} {name}' for name, what in learned)}")
+    return 0
+
+
+@shows_answer
+def _own_names(options: argparse.Namespace, config: Config) -> Lessons:
+    """Return the operator's own names: those in a file, or else those of the collector or the store."""
+    if options.names:
+        try:
+            content = json.loads(read_file(options.names, _MAX_NAMES).decode())
+            return Lessons(popular=_names(content, "popular"), dismissed=_names(content, "dismissed"))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(f"{options.names}: not what /api/training answers: {error}") from error
+    try:
+        return Lessons(**ask(config, options.state, "/api/training"))
+    except CommandError as error:
+        raise type(error)(f"{error}; what /api/training answered can be given with --names") from error
+
+
+def _names(content: Any, key: str) -> list[str]:
+    names = content[key]
+    if not (isinstance(names, list) and all(isinstance(name, str) and name.encode() for name in names)):
+        raise ValueError(f"{key}: expected a list of names")
+    return names
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    # None: shown on a terminal only.
+    with tqdm(total=len(STEPS), disable=None, dynamic_ncols=True) as bar:
+
+        def begin(step: str) -> None:
+            bar.update(STEPS.index(step) - bar.n)
+            bar.set_description(step)
+
+        yield begin
+        bar.update(len(STEPS) - bar.n)
