@@ -39,7 +39,7 @@ Tree = dict[str, str | list[str]]
 """Text, or the names in a folder, by path below the root."""
 
 GLOBAL = (
-    *("stat", "loadavg", "meminfo", "diskstats", "1/comm"),
+    *("stat", "loadavg", "meminfo", "vmstat", "diskstats", "1/comm"),
     *(f"net/{name}" for name in ("dev", "softnet_stat", "snmp", "netstat", "tcp", "tcp6", "udp", "udp6")),
     *(f"sys/net/ipv4/{name}" for name in ("ip_local_port_range", "ip_local_reserved_ports")),
 )
@@ -52,9 +52,10 @@ _MARK = "=="
 _KEPT = {
     "diskstats": r" +\d+ +\d+ (loop0|[shv]d|nvme)",
     "limits": r"Limit|Max open files|Max address space",
-    "meminfo": r"Mem|Swap",
+    "meminfo": r"Mem|Swap|Buffers|Cached|Active:|Inactive:|Shmem:",
     "snmp6": r"Ip6In|Udp6",
     "stat": r"cpu|btime|\d",
+    "vmstat": r"pswp",
     "status": r"Name|State|.*ctxt_switches",
 }
 """How the lines begin that are kept of the longer files."""

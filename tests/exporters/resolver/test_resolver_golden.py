@@ -14,13 +14,17 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from dnsvigil.resolver.collectors.host import Clock, HostCollector
+from dnsvigil.resolver.collectors.host import HostCollector
 from dnsvigil.resolver.collectors.process import ProcessCollector
 from dnsvigil.resolver.collectors.sockets import SocketCollector
 from dnsvigil.resolver.config import Resolver, Sockets
+from dnsvigil.resolver.kernel.clock import Clock
 from dnsvigil.resolver.kernel.procfs import ProcFs
 from dnsvigil.resolver.scrape import Scrape
 from lab.procfs_fixture import PORTS, replay, unpack
+
+# The copies lack what psutil reads of memory beyond what is shown.
+pytestmark = pytest.mark.filterwarnings("ignore:.*memory stats couldn't be determined:RuntimeWarning")
 
 FIXTURES = Path(__file__).with_name("fixtures")
 RESOLVERS = {

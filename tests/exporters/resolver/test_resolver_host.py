@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from dnsvigil.resolver.collectors import host
-from dnsvigil.resolver.collectors.host import Clock, HostCollector, read_clock
+from dnsvigil.resolver.collectors.host import HostCollector
 from dnsvigil.resolver.config import Resolver
+from dnsvigil.resolver.kernel import clock as kernel_clock
+from dnsvigil.resolver.kernel.clock import Clock, read_clock
 from dnsvigil.resolver.kernel.procfs import ProcFs
 
 FILES: Mapping[str, str] = {
@@ -33,6 +34,11 @@ processes 4242
 MemTotal:        8000000 kB
 MemFree:         1000000 kB
 MemAvailable:    6000000 kB
+Buffers:           10000 kB
+Cached:           100000 kB
+Active:           100000 kB
+Inactive:         100000 kB
+Shmem:             10000 kB
 SwapTotal:       2000000 kB
 SwapFree:        1500000 kB
 HugePages_Total:       0
@@ -42,11 +48,12 @@ HugePages_Total:       0
    8       0 sda 100 2 2000 30 200 4 6000 70 0 1500 100 0 0 0 0 1 2
    8       1 sda1 90 2 1800 30 200 4 6000 70 0 1400 100 0 0 0 0 0 0
  253       0 dm-0 10 0 80 1 20 0 160 2 0 3 3 0 0 0 0 0 0
- 104       0 cciss/c0d0 1 0 8 0 1 0 16 0 0 2500 0 0 0 0
- 259       0 nvme0n1 7 0 56 0 7 0 64 0 0 7 7
- 259       1 nvme0n1p1 6 0 48 0 6 0 64 0 0 7 7
- 202       1 xvda1 1 0 8 0 1 0 8 0 0 1000 0
+ 104       0 cciss/c0d0 1 0 8 0 1 0 16 0 0 2500 0 0 0 0 0
+ 259       0 nvme0n1 7 0 56 0 7 0 64 0 0 7 7 0 0 0 0
+ 259       1 nvme0n1p1 6 0 48 0 6 0 64 0 0 7 7 0 0 0 0
+ 202       1 xvda1 1 0 8 0 1 0 8 0 0 1000 0 0 0 0 0
 """,
+    "proc/vmstat": "pswpin 0\npswpout 0\n",
     "proc/self/mountinfo": """\
 22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw,discard
@@ -412,12 +419,12 @@ class Kernel:
     ],
 )
 def test_units_and_state_of_the_clock(monkeypatch: pytest.MonkeyPatch, kernel: Kernel, clock: Clock) -> None:
-    monkeypatch.setattr(host, "_LIBC", kernel)
+    monkeypatch.setattr(kernel_clock, "_LIBC", kernel)
     assert read_clock() == pytest.approx(clock)
 
 
 def test_a_clock_that_the_system_call_filter_hides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_LIBC", Kernel(-1, errno=1))
+    monkeypatch.setattr(kernel_clock, "_LIBC", Kernel(-1, errno=1))
     with pytest.raises(PermissionError, match="adjtimex: Operation not permitted"):
         read_clock()
 

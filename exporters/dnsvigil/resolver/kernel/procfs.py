@@ -1,8 +1,15 @@
 """Reads files below /proc and /sys, whose paths tests and containers may set."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import psutil
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -22,15 +29,38 @@ class ProcFs:
 
     def names(self, path: str) -> list[str]:
         """Return the names in the folder ``path`` below /proc; none if it does not exist or is not readable."""
-        return _names(f"{self.proc}/{path}")
+        return list(_inodes(f"{self.proc}/{path}"))
 
     def names_sys(self, path: str) -> list[str]:
         """Return the names in the folder ``path`` below /sys; none if it does not exist or is not readable."""
-        return _names(f"{self.sys}/{path}")
+        return list(_inodes(f"{self.sys}/{path}"))
+
+    def inodes(self) -> dict[str, int]:
+        """Return the inode numbers of what is in /proc itself, by name; none if it is not readable."""
+        return _inodes(str(self.proc))
 
     def content(self, path: str) -> bytes:
         """Return the content of ``path`` below /proc; raises ``OSError``, for callers that report the reason."""
         return _content(f"{self.proc}/{path}")
+
+    def text(self, path: str) -> str:
+        """Return the text of ``path`` below /proc, with bytes that are not UTF-8 as :func:`os.fsdecode` has them.
+
+        Raises ``OSError``.
+        """
+        return os.fsdecode(self.content(path))
+
+    def psutil(self, function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs) -> _T:
+        """Return what ``function`` of psutil finds in this /proc.
+
+        The path of /proc is a global of psutil, so one thread at a time may ask. Collectors take turns.
+        """
+        before = psutil.PROCFS_PATH
+        psutil.PROCFS_PATH = str(self.proc)
+        try:
+            return function(*arguments, **options)
+        finally:
+            psutil.PROCFS_PATH = before
 
 
 def _content(path: str) -> bytes:
@@ -53,9 +83,9 @@ def _text(path: str) -> str | None:
         return None
 
 
-def _names(path: str) -> list[str]:
+def _inodes(path: str) -> dict[str, int]:
     try:
         with os.scandir(path) as entries:
-            return [entry.name for entry in entries]
+            return {entry.name: entry.inode() for entry in entries}
     except OSError:
-        return []
+        return {}
