@@ -561,6 +561,82 @@ def test_a_scrape_reads_one_small_file_of_each_other_process(machine: Machine, m
     assert len(paths) < 203 + 15
 
 
+@pytest.fixture
+def crowd(machine: Machine) -> Machine:
+    """A machine with 600 other processes, which are known."""
+    for pid in range(1000, 1600):
+        machine.write(f"proc/{pid}/comm", "sleep\n")
+    return machine
+
+
+def names_read(paths: list[str]) -> int:
+    return sum(path.endswith("/comm") and not path.endswith("/1/comm") for path in paths)
+
+
+def test_of_very_many_processes_some_are_read_again_each_time(crowd: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = crowd.watch(UNBOUND)
+    reads = []
+    for _ in range(4):
+        with opens(monkeypatch) as paths:
+            assert collected(collector)["up unbound"] == 0
+        reads.append(names_read(paths))
+    assert reads[:2] == [600, 600]
+    assert all(200 < number <= 256 for number in reads[2:])
+    crowd.process(1500, "unbound")
+    found = [collected(collector)["up unbound"] for _ in range(3)]
+    assert found[-1] == 1
+    assert found == sorted(found)
+
+
+def test_a_process_that_becomes_a_resolver_right_after_its_start_is_found_at_the_next_scrape(crowd: Machine) -> None:
+    collector = crowd.watch(UNBOUND, Resolver("unit", unit="unbound.service"))
+    for _ in range(3):
+        collected(collector)
+    crowd.process(2000, "(unbound)")
+    assert chosen(collected(collector), "up") == {"up unbound": 0, "up unit": 0}
+    crowd.write("proc/2000/comm", "unbound\n")
+    crowd.write("proc/2000/cgroup", "0::/system.slice/unbound.service\n")
+    assert chosen(collected(collector), "up") == {"up unbound": 1, "up unit": 1}
+
+
+def test_a_process_with_the_pid_of_one_that_has_ended_is_found_at_once(crowd: Machine) -> None:
+    collector = crowd.watch(UNBOUND)
+    for _ in range(3):
+        collected(collector)
+    for pid in (1000, 1250, 1599):
+        crowd.process(2000, "unbound")
+        (crowd.folder / f"proc/{pid}").rename(crowd.folder / f"ended-{pid}")
+        (crowd.folder / "proc/2000").rename(crowd.folder / f"proc/{pid}")
+    assert collected(collector)["processes unbound"] == 3
+
+
+def test_a_process_with_a_used_pid_has_an_inode_of_its_own() -> None:
+    sleep = shutil.which("sleep")
+    assert sleep
+    with started(sleep, "60") as process:
+        pid = process.pid
+        before = ProcFs().inodes()[str(pid)]
+        assert ProcFs().inodes()[str(pid)] == before
+    for _ in range(50):  # another program may be quicker
+        try:
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        except OSError as error:
+            pytest.skip(f"the next PID cannot be chosen here: {error}")
+        with started(sleep, "60") as process:
+            if process.pid == pid:
+                assert ProcFs().inodes()[str(pid)] != before
+                return
+    pytest.skip("the PID was taken by another program")
+
+
+def test_a_resolvers_own_processes_are_read_each_time(crowd: Machine) -> None:
+    collector = crowd.watch(UNBOUND)
+    crowd.process(1300, "unbound")
+    for name in ("unbound", "unbound", "unbound", "renamed", "unbound", "renamed", "renamed", "unbound"):
+        crowd.write("proc/1300/comm", f"{name}\n")
+        assert collected(collector)["up unbound"] == (name == "unbound")
+
+
 @contextmanager
 def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Give the paths that are opened or listed meanwhile."""

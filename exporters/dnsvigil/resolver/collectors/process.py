@@ -1,6 +1,7 @@
 """The collector of the resolvers' processes: whether they run, and what they use.
 
-A resolver's processes are found anew at every scrape, so a restart under another PID goes on counting:
+A resolver's processes are found anew at every scrape, so a restart under another PID goes on counting (what is kept
+of a process that is not a resolver's: :mod:`dnsvigil.resolver.kernel.process_table`):
 
 - by ``process``: the name in /proc/PID/comm, of which the kernel keeps 15 characters;
 - by ``unit``: every process in the control group of the unit (or of a scope or slice), delegated groups below it
@@ -17,22 +18,25 @@ so it is not said to be down: it is not shown at all, and the part ``processes``
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from dnsvigil.resolver.config import DEFAULT_RESOLVERS, Config, Resolver
+from dnsvigil.resolver.kernel.cgroups import MemoryLimits, unit_pattern
+from dnsvigil.resolver.kernel.process_stat import process_stat
+from dnsvigil.resolver.kernel.process_table import Entry, ProcessTable, read_comm
 from dnsvigil.resolver.kernel.procfs import ProcFs
+from dnsvigil.resolver.kernel.switches import ThreadSwitches
 from dnsvigil.resolver.scrape import Collector, Parts
 
-_THREADS: Final = 256  # whose context switches one scrape reads; where a process has more they take turns
 _COMM: Final = 15
 _FILES: Final = {"fds": ("fd", "CAP_DAC_READ_SEARCH"), "io": ("io", "CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH")}
-_SWITCHES = re.compile(rb"^voluntary_ctxt_switches:\s*(\d+)\nnonvoluntary_ctxt_switches:\s*(\d+)", re.MULTILINE)
 _LIMIT = re.compile(r"^(Max open files|Max address space)\s+(\d+)", re.MULTILINE)
 _IO = re.compile(rb"^(read_bytes|write_bytes): (\d+)", re.MULTILINE)
 
@@ -64,8 +68,7 @@ class _Process:
 
     started: float | None  # None: unknown
     counted: dict[tuple[str, str], float] = field(default_factory=dict)
-    switches: dict[str, tuple[int, int]] = field(default_factory=dict)  # by thread
-    turn: int = 0
+    switches: ThreadSwitches = field(default_factory=ThreadSwitches)
 
 
 @dataclass
@@ -80,24 +83,6 @@ class _Group:
     unknown: bool = False  # whether its processes could not be searched for
 
 
-@dataclass(frozen=True)
-class _Stat:
-    """What /proc/PID/stat says; times in clock ticks, memory in bytes."""
-
-    state: str
-    major_faults: int
-    user: int
-    system: int
-    threads: int
-    start: int
-    virtual: int
-    resident: int
-
-    @property
-    def runs(self) -> bool:
-        return self.state not in "ZXx"
-
-
 class ProcessCollector(Collector):
     """Collects figures of the processes of ``resolvers``; without any, of the usual resolvers once they are seen."""
 
@@ -107,8 +92,12 @@ class ProcessCollector(Collector):
         self.parts = Parts(self.name, ["processes", "fds", "io"])
         self._fs = fs
         self._groups = [_Group(resolver, shown=bool(resolvers)) for resolver in resolvers or DEFAULT_RESOLVERS]
+        self._table = ProcessTable(
+            fs,
+            names=any(group.resolver.process is not None for group in self._groups),
+            cgroups=any(group.resolver.unit is not None for group in self._groups),
+        )
         self._tick = 1 / os.sysconf("SC_CLK_TCK")
-        self._page = os.sysconf("SC_PAGE_SIZE")
         # The size of /proc/PID/fd is the number of descriptors since Linux 6.2, for everyone to see. In a copy of
         # /proc on a disk it is not; there folders have a size, in /proc itself they have none.
         self._counts_fds = _size(fs.proc) == 0
@@ -134,12 +123,12 @@ class ProcessCollector(Collector):
             )
             for name, (text, label) in _COUNTERS.items()
         }
-        pids = {int(name) for name in self._fs.names("") if name.isdecimal()}
-        hidden = self._hidden(pids)
+        processes = self._table.update(pid for group in self._groups for pid, _ in group.processes)
+        hidden = self._hidden(processes)
         boot = self._boot_time()
-        for group, found in zip(self._groups, self._find(pids), strict=True):
+        for group, found in zip(self._groups, self._find(processes), strict=True):
             figures = self._read(group, found, boot)
-            group.processes = {key: kept for key, kept in group.processes.items() if key[0] in pids}
+            group.processes = {key: kept for key, kept in group.processes.items() if key[0] in processes}
             group.shown |= figures["up"] > 0
             if not group.shown or (not figures["up"] and (hidden or group.unknown)):
                 continue
@@ -154,7 +143,7 @@ class ProcessCollector(Collector):
                 self.parts.works(part)
         return [*gauges.values(), *counters.values()]
 
-    def _hidden(self, pids: set[int]) -> bool:
+    def _hidden(self, pids: Iterable[int]) -> bool:
         """Return whether no process of another user is visible, not even process 1."""
         if self._fs.read("1/comm") is not None or any(self._is_foreign(pid) for pid in pids):
             return False
@@ -169,13 +158,15 @@ class ProcessCollector(Collector):
             owner = (self._fs.proc / str(pid)).stat().st_uid
         except OSError:
             return False
-        return owner != os.geteuid() and bool(self._comm(pid))
+        return owner != os.geteuid() and bool(read_comm(self._fs, pid))
 
     def _boot_time(self) -> float | None:
-        found = re.search(r"^btime (\d+)", self._fs.read("stat") or "", re.MULTILINE)
-        return float(found[1]) if found else None
+        try:
+            return self._fs.psutil(psutil.boot_time)
+        except (OSError, RuntimeError, ValueError, LookupError):
+            return None
 
-    def _find(self, pids: set[int]) -> list[set[int]]:
+    def _find(self, processes: Mapping[int, Entry]) -> list[set[int]]:
         """Return the processes of each group."""
         found: list[set[int]] = [set() for _ in self._groups]
         names: defaultdict[bytes, list[set[int]]] = defaultdict(list)
@@ -185,26 +176,18 @@ class ProcessCollector(Collector):
             if resolver.process is not None:
                 names[resolver.process.encode()[:_COMM]].append(members)
             elif resolver.unit is not None:
-                units.append((_unit(resolver.unit), members))
+                units.append((unit_pattern(resolver.unit), members))
             else:
-                members.update(self._family(self._main_process(group, pids)))
-        for pid in pids:
-            if names:
-                for members in names.get(self._comm(pid), ()):
+                members.update(self._family(self._main_process(group, processes)))
+        for pid, process in processes.items():
+            for members in names.get(process.comm, ()):
+                members.add(pid)
+            for pattern, members in units:
+                if pattern.search(process.cgroups):
                     members.add(pid)
-            if units and (cgroups := self._fs.read(f"{pid}/cgroup")):
-                for pattern, members in units:
-                    if pattern.search(cgroups):
-                        members.add(pid)
         return found
 
-    def _comm(self, pid: int) -> bytes:
-        try:
-            return self._fs.content(f"{pid}/comm").rstrip(b"\n")
-        except OSError:
-            return b""
-
-    def _main_process(self, group: _Group, pids: set[int]) -> int | None:
+    def _main_process(self, group: _Group, pids: Container[int]) -> int | None:
         path = group.resolver.pidfile
         assert path is not None
         group.unknown = False
@@ -218,7 +201,9 @@ class ProcessCollector(Collector):
             return None
         except (OSError, ValueError):
             return None
-        stat = self._stat(pid) if pid in pids else None  # /proc has threads too, though it does not list them
+        if pid not in pids:  # it may be that of a thread, which /proc has too, though it does not list it
+            return None
+        stat = process_stat(self._fs, pid)
         if stat is None:
             return None
         if group.pidfile and group.pidfile[:2] == (written, pid) and group.pidfile[2] != stat.start:
@@ -227,6 +212,10 @@ class ProcessCollector(Collector):
         return pid
 
     def _family(self, pid: int | None) -> Iterator[int]:
+        """Yield a process and its descendants.
+
+        ``psutil.Process.children`` reads the parent of every process on the machine: 60 ms where there are 1,000.
+        """
         family = [] if pid is None else [pid]
         for member in family:  # grows on the way
             yield member
@@ -236,29 +225,12 @@ class ProcessCollector(Collector):
                     int(child) for child in children.split() if child.isdecimal() and int(child) not in family
                 )
 
-    def _stat(self, pid: int) -> _Stat | None:
-        text = self._fs.read(f"{pid}/stat")
-        try:
-            fields = (text or "").rpartition(")")[2].split()  # the name before it may hold anything
-            return _Stat(
-                state=fields[0],
-                major_faults=int(fields[9]),
-                user=int(fields[11]),
-                system=int(fields[12]),
-                threads=int(fields[17]),
-                start=int(fields[19]),
-                virtual=int(fields[20]),
-                resident=int(fields[21]) * self._page,
-            )
-        except (IndexError, ValueError):
-            return None
-
     def _read(self, group: _Group, pids: set[int], boot: float | None) -> dict[str, float]:
         """Add to the group's totals, and return its gauges."""
         figures: defaultdict[str, float] = defaultdict(float, up=0, processes=0, processes_stopped=0)
-        limits = _MemoryLimits(self._fs)
+        limits = MemoryLimits(self._fs)
         for pid in sorted(pids):
-            stat = self._stat(pid)
+            stat = process_stat(self._fs, pid)
             if stat is None or not stat.runs:
                 continue
             started = None if boot is None else boot + stat.start * self._tick
@@ -279,12 +251,19 @@ class ProcessCollector(Collector):
             _count(group, known, "cpu_seconds", "system", stat.system * self._tick)
             _count(group, known, "major_page_faults", "", stat.major_faults)
             self._io(pid, group, known)
-            self._context_switches(pid, group, known)
+            for grown in known.switches.grown(self._fs, pid):
+                group.totals["context_switches", "voluntary"] += grown.voluntary
+                group.totals["context_switches", "involuntary"] += grown.involuntary
         if figures["up"] and (limit := limits.limit()) is not None:
             figures["memory_limit_bytes"] = limit
         return figures
 
     def _descriptors(self, pid: int, limit: str | None, figures: defaultdict[str, float]) -> None:
+        """Add the open descriptors and their limit (None: no limit, or unknown).
+
+        ``psutil.Process.num_fds`` always lists them, and ``rlimit`` asks by a system call; both need privileges for a
+        process of another user. The size of the folder and /proc/PID/limits, where the limit is from, need none.
+        """
         if limit is not None:
             figures["max_fds"] += int(limit)
         folder = self._fs.proc / str(pid) / "fd"
@@ -302,6 +281,7 @@ class ProcessCollector(Collector):
             figures["fds_ratio"] = max(figures["fds_ratio"], count / int(limit))
 
     def _io(self, pid: int, group: _Group, known: _Process) -> None:
+        # psutil takes 32 µs for a Process object and its io_counters, this takes 8 µs.
         try:
             text = self._fs.content(f"{pid}/io")
         except OSError as error:
@@ -315,80 +295,8 @@ class ProcessCollector(Collector):
         if isinstance(error, PermissionError):
             name, capabilities = _FILES[part]
             self._why[part] = f"/proc/PID/{name} is not readable; this needs the resolver's own user or {capabilities}"
-        elif self._stat(pid) is not None:
+        elif process_stat(self._fs, pid) is not None:
             self._why[part] = f"this kernel does not provide it ({error.strerror})"
-
-    def _context_switches(self, pid: int, group: _Group, known: _Process) -> None:
-        threads = self._fs.names(f"{pid}/task")
-        before = {thread: known.switches[thread] for thread in threads if thread in known.switches}
-        chosen = threads
-        if len(threads) > _THREADS and before:  # at first all, as a rate must not show what was long ago
-            known.turn %= len(threads)
-            chosen = (threads[known.turn :] + threads)[:_THREADS]
-            known.turn += _THREADS
-        known.switches = before
-        for thread in chosen:
-            try:
-                found = _SWITCHES.search(self._fs.content(f"{pid}/task/{thread}/status"))
-            except OSError:
-                continue
-            if not found:
-                continue
-            now = int(found[1]), int(found[2])
-            past = before.get(thread, (0, 0))
-            if now < past:  # the number has gone to a new thread
-                past = (0, 0)
-            known.switches[thread] = now
-            group.totals["context_switches", "voluntary"] += now[0] - past[0]
-            group.totals["context_switches", "involuntary"] += max(0, now[1] - past[1])
-
-
-class _MemoryLimits:
-    """The memory that some processes can have together: no control group gives its members more than its own limit."""
-
-    def __init__(self, fs: ProcFs) -> None:
-        self._fs = fs
-        self._wanted: defaultdict[str, float] = defaultdict(float)  # by control group, below /sys/fs/cgroup
-
-    def add(self, cgroups: str, address_space: str | None) -> None:
-        """Add a process, with what its /proc/PID/cgroup says and its soft RLIMIT_AS (None: no limit)."""
-        group = ""
-        for line in cgroups.splitlines():
-            number, _, rest = line.partition(":")
-            controllers, _, path = rest.partition(":")
-            path = "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
-            if "memory" in controllers.split(","):
-                group = f"memory/{path}".rstrip("/")
-                break
-            if number == "0":
-                group = path
-        self._wanted[group] += float(address_space) if address_space else float("inf")
-
-    def limit(self) -> float | None:
-        """Return the limit in bytes; None where nothing is known."""
-        wanted = self._wanted
-        while groups := [group for group in wanted if group]:
-            group = max(groups, key=lambda group: group.count("/"))
-            wanted[group.rpartition("/")[0]] += min(wanted.pop(group), self._of(group))
-        memory = re.search(r"^MemTotal:\s+(\d+) kB", self._fs.read("meminfo") or "", re.MULTILINE)
-        limit = min(wanted[""], self._of(""), int(memory[1]) * 1024 if memory else float("inf"))
-        return limit if limit < float("inf") else None
-
-    def _of(self, group: str) -> float:
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            text = self._fs.read_sys(f"fs/cgroup/{group}/{name}")
-            if text and text.strip().isdecimal():
-                return int(text)
-        return float("inf")
-
-
-def _unit(unit: str) -> re.Pattern[str]:
-    """Return what finds the control group of ``unit`` in /proc/PID/cgroup, in systemd's own tree or the unified one."""
-    name, kind = (unit, "service") if unit.endswith("@") or "." not in unit else unit.rsplit(".", 1)
-    instance = r"[^/\n]*" if name.endswith("@") else ""
-    return re.compile(
-        rf"^\d+:(?:name=systemd)?:(?:/.*)?/{re.escape(name)}{instance}\.{kind}(?:/| \(deleted\)|$)", re.MULTILINE
-    )
 
 
 def _count(group: _Group, known: _Process, name: str, mode: str, value: float) -> None:
