@@ -13,7 +13,10 @@ import duckdb
 
 from bench.collector import WITHOUT_DETECTORS, ingest
 from dnsvigil.config.collector import Config, Detectors
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.detection import DetectionSnapshot
+from dnsvigil.ingest.findings import FindingsSnapshot
+from dnsvigil.ingest.intake import Intake
+from dnsvigil.ingest.novelty import NoveltySnapshot
 from dnsvigil.learning.generators import FAMILIES, Lexicon
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
@@ -41,7 +44,7 @@ class Reading:
     """A collector that follows the log, and the time that it has taken."""
 
     store: Store
-    collector: Collector
+    intake: Intake
     cursors: Cursors
     seconds: float = 0.0  # of CPU, of all threads
 
@@ -51,8 +54,8 @@ class Reading:
         start = time.process_time()
         pending = pending_log(log, self.cursors)
         for batch in read_batches(log, pending.cursor, False, pending.log_type):
-            self.collector.ingest(batch)
-            self.collector.snapshot()
+            self.intake.ingest([batch])
+            self.intake.snapshot()
             self.cursors.put(batch.cursor)
             records += batch.read
         self.seconds += time.process_time() - start
@@ -93,8 +96,8 @@ def bench_share(folder: Path) -> None:
         readings: list[Reading] = []
         for disabled in (["malware", "tunnel"], []):
             store = stack.enter_context(Store(folder / f"state{len(readings)}"))
-            collector = stack.enter_context(closing(Collector(store, Config(detectors=Detectors(disabled=disabled)))))
-            readings.append(Reading(store, collector, Cursors(store.cursors())))
+            intake = stack.enter_context(closing(Intake(store, Config(detectors=Detectors(disabled=disabled)))))
+            readings.append(Reading(store, intake, Cursors(store.cursors())))
         records = 0
         for measured, data in traffic():
             with log.open("ab") as file:
@@ -107,14 +110,16 @@ def bench_share(folder: Path) -> None:
             records += found[0] if measured else 0
         without, within = (reading.seconds for reading in readings)
         ((new,),) = readings[1].store.rows("SELECT sum(names) FROM novel")
-        snapshot = readings[1].collector.snapshot()
+        snapshot = readings[1].intake.snapshot()
     # What the population makes is near the rate, but not that; the time is for the rate.
     core = RATE / records
     print(f"{records:,} records in steps of {STEP} s, {(new - before) / records:.1%} of them with a new name")
     print(f"ingestion alone: {without * core:.1%} of one core")
     print(f"detection beside it: {(within - without) * core:.1%}")
-    print(f"findings: {snapshot.findings}; {snapshot.detection.rows:,} rows of novel traffic")
-    for health in snapshot.detection.detectors:
+    print(
+        f"findings: {snapshot.of(FindingsSnapshot).open}; {snapshot.of(NoveltySnapshot).rows:,} rows of novel traffic"
+    )
+    for health in snapshot.of(DetectionSnapshot).detectors:
         print(f"{health.name}: {health.runs} judgements, {health.seconds / max(health.runs, 1) * 1e3:.0f} ms each")
 
 

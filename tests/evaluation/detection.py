@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.detection import DetectionSnapshot
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
 from dnsvigil.sources.zeek.log_file import LogFile
@@ -156,20 +157,20 @@ def watch(
         log = Path(made) / "lab" / "dns.log"
         log.parent.mkdir()
         log.touch()
-        with Store(folder) as store, closing(Collector(store, config or Config())) as collector:
+        with Store(folder) as store, closing(Intake(store, config or Config())) as intake:
             cursors = Cursors(store.cursors())
             for when, data in steps(seconds):
                 with log.open("ab") as file:
                     file.write(data)
                 pending = pending_log(log, cursors)
                 for batch in read_batches(log, pending.cursor, False, pending.log_type):
-                    watched.skipped += collector.ingest(batch).skipped.total()
+                    watched.skipped += intake.ingest([batch])[0].skipped.total()
                     watched.records += batch.read
                     cursors.put(batch.cursor)
-                _look(when, store, collector, watched, found)
+                _look(when, store, intake, watched, found)
                 each(when, store)
-            collector.flush()
-            _look(when, store, collector, watched, found)
+            intake.flush()
+            _look(when, store, intake, watched, found)
     watched.found = sorted(found.values(), key=lambda one: one.when)
     return watched
 
@@ -179,13 +180,13 @@ def at(when: float) -> datetime:
     return datetime.fromtimestamp(when, UTC).replace(tzinfo=None)
 
 
-def _look(when: float, store: Store, collector: Collector, watched: Watched, found: dict[int, Found]) -> None:
+def _look(when: float, store: Store, intake: Intake, watched: Watched, found: dict[int, Found]) -> None:
     for state in ("open", "closed"):
         for finding in findings_in(store.rows, state):
             assert finding.id is not None
             before = found.get(finding.id)
             found[finding.id] = Found(before.when if before else when, finding)
-    detection = collector.snapshot().detection
+    detection = intake.snapshot().of(DetectionSnapshot)
     watched.health = detection.detectors
     for detector, subject_type, subject, score in detection.scores:
         watched.scores[detector, subject_type, subject].append((when, score))

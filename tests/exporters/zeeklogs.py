@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import zstandard
 
-from dnsvigil.records import TRANSACTION
+from dnsvigil.records import TRANSACTION, Cursor
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
 from dnsvigil.sources.zeek.lines import Chunk, split
@@ -118,7 +118,8 @@ class Taker:
 
     def parse(self, chunks: list[Chunk], log_type: LogType = DNS, options: LogOptions = STOCK) -> Taken:
         """Parse chunks."""
-        loaded = self._parser.load(log_type, chunks, "zeek", options=options)
+        batch = Batch(chunks, 0, Counter(), Cursor("1", "zeek", 0, "", 0, b"", ""), 0, log_type, options)
+        (loaded,) = self._parser.load([batch])
         columns = ", ".join(log_type.record)
         rows = self._connection.execute(f"SELECT {columns} FROM {log_type.view} ORDER BY ALL").fetchall()
         assert len(rows) == loaded.records

@@ -26,8 +26,8 @@ from dnsvigil.collector.application import application
 from dnsvigil.config.collector import Config, NetflowSource, load_config
 from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd.web_config import load_web_config
-from dnsvigil.ingest.dns import Collector
 from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.learning.default import default_model
 from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
@@ -77,7 +77,7 @@ class _Logs(Door):
         super().__init__(folder)
         self._config = Config()
         self._store = Store(folder / "state")
-        self._collector = Collector(self._store, self._config)
+        self._intake = Intake(self._store, self._config)
         self._good = 0
 
     def take(self, data: bytes) -> None:
@@ -96,7 +96,7 @@ class _Logs(Door):
         found = 0
         for batch in read_batches(path, file.cursor, True, file.log_type):
             before = self._counted()
-            skipped = self._collector.put(batch).skipped
+            skipped = self._intake.put([batch])[0].skipped
             ingested, counted = (now - then for now, then in zip(self._counted(), before, strict=True))
             assert counted == skipped.total(), "skipped records are not counted"
             assert ingested + counted == batch.read, "a record is neither ingested nor skipped"
@@ -109,8 +109,8 @@ class _Logs(Door):
         return sums.get("records_ingested", 0), sums.get("records_skipped", 0)
 
     def close(self) -> None:
-        self._collector.snapshot()
-        self._collector.close()
+        self._intake.snapshot()
+        self._intake.close()
         self._store.close()
 
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from dnsvigil.learning.generators import FAMILIES, Lexicon
+from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import split
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.sources.zeek.parser import Parser
+from dnsvigil.sources.zeek.reader import Batch
 from lab import evasions, infected, lookalikes, tunnels, zeeklog
 from lab.population import Population, addresses, busyness
 from lab.transactions import (
@@ -53,7 +55,8 @@ class Reader:
     def read(self, log: bytes, columns: str = "qname, qtype, rcode, client, answers") -> list[tuple[Any, ...]]:
         """Return columns of the records in the order of their time; none may be skipped."""
         chunks, _, skipped = split(log, None, DNS)
-        loaded = self._parser.load(DNS, chunks, "zeek")
+        cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
+        (loaded,) = self._parser.load([Batch(chunks, 0, Counter(), cursor, 0, DNS)])
         assert loaded.records == log.count(b"\n") - log.count(b"\n#") - log.startswith(b"#")
         assert not skipped + loaded.skipped
         return self._connection.execute(f"SELECT {columns} FROM {DNS.view} ORDER BY ts, uid").fetchall()

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.dns import Collector, describe_skipped
 from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.intake import Intake, describe_skipped
 from dnsvigil.ingest.isolation import ingest_rest
 from dnsvigil.sources.netflow.follower import begin_of, given_files, pending_file
 from dnsvigil.sources.netflow.nfdump import NFDumpError
@@ -101,7 +101,7 @@ def _read_logs(
     """Read logs, count what became of their records, and yield those that could not be read or are no log."""
     remarks: set[tuple[str, str, str]] = set()  # sensor, log and text of those that were made
     with ExitStack() as stack:
-        collector = stack.enter_context(closing(Collector(store, config)))
+        collector = stack.enter_context(closing(Intake(store, config)))
         cursors = Cursors(store.cursors())
         # So that what is older is no more too old for the store than it was when it was written.
         for path in in_order_of_time(files):
@@ -113,13 +113,13 @@ def _read_logs(
                 with _progress(path, file.size) as bar:
                     for batch in read_ahead(read_batches(path, cursor, file.finished, file.log_type, options)):
                         try:
-                            found = collector.ingest(batch)
+                            (found,) = collector.ingest([batch])
                         except StoreError:
                             raise
                         except Exception as error:
                             stack.close()
-                            found = ingest_rest(store, partial(Collector, store, config), batch, error)
-                            collector = stack.enter_context(closing(Collector(store, config)))
+                            found = ingest_rest(store, partial(Intake, store, config), batch, error)
+                            collector = stack.enter_context(closing(Intake(store, config)))
                         cursor = batch.cursor
                         cursors.put(cursor)
                         batches += 1
@@ -139,7 +139,7 @@ def _read_logs(
             except Exception as error:
                 store.set_aside.put("log", path, error)
                 stack.close()
-                collector = stack.enter_context(closing(Collector(store, config)))
+                collector = stack.enter_context(closing(Intake(store, config)))
                 yield path
                 continue
             finally:

@@ -42,15 +42,15 @@ def _of_store(nobody: NoCollectorError, state: Path, config: Config) -> str:
     from dnsvigil.exporter.findings import DetectionMetrics
     from dnsvigil.exporter.flows import FlowMetrics
     from dnsvigil.exporter.sound import Sound
-    from dnsvigil.ingest.dns import Collector
     from dnsvigil.ingest.flows import FlowCollector
+    from dnsvigil.ingest.intake import Intake
 
     with (
         store_instead(nobody, state) as store,
-        closing(Collector(store, config)) as collector,
+        closing(Intake(store, config)) as intake,
         closing(FlowCollector(store, config)) as flow_collector,
     ):
-        snapshot, flows = collector.snapshot(), flow_collector.snapshot()
+        snapshot, flows = intake.snapshot(), flow_collector.snapshot()
     registry = CollectorRegistry()
     for of_store in (StoreMetrics(snapshot, config), DetectionMetrics(snapshot), FlowMetrics(flows)):
         registry.register(Sound(of_store, partial(log.warning, "%s is left out: %s")))

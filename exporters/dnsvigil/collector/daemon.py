@@ -23,9 +23,10 @@ from dnsvigil.config.collector import Config
 from dnsvigil.exporter.pages import OPEN_PATHS, Pages
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
 from dnsvigil.httpd.server import Server
-from dnsvigil.ingest.dns import SOURCE, Collector, Ingested, describe_skipped
+from dnsvigil.ingest.dns import SOURCE
 from dnsvigil.ingest.flows import SOURCE as FLOWS
 from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.intake import Ingested, Intake, describe_skipped
 from dnsvigil.ingest.isolation import ingest_rest
 from dnsvigil.records import utc_now
 from dnsvigil.sources.availability import Availability, Place
@@ -256,7 +257,7 @@ class Daemon:
         looked = float("-inf")
         readings: deque[_Reading] = deque()
         with (
-            closing(Collector(self._store, self._config)) as collector,
+            closing(Intake(self._store, self._config)) as collector,
             closing(FlowCollector(self._store, self._config)) as flow_collector,
         ):
 
@@ -295,7 +296,7 @@ class Daemon:
                 for reading, batch in read_ahead(_round(readings, follower, set_aside)):
                     try:
                         with self._metrics.batch_duration.time():
-                            found = collector.ingest(batch)
+                            (found,) = collector.ingest([batch])
                     except EngineError as error:
                         self._blame(_Suspect("log", reading.file.path, reading.file.stamp), error)
                         raise
@@ -348,8 +349,8 @@ class Daemon:
         Raises :class:`_StartAfreshError`, and :class:`StoreError`.
         """
 
-        def make() -> Collector:
-            collector = Collector(self._store, self._config)
+        def make() -> Intake:
+            collector = Intake(self._store, self._config)
             collector.growing = growing
             return collector
 

@@ -14,7 +14,11 @@ from dnsvigil import __version__
 from dnsvigil.config.collector import Config
 from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
-from dnsvigil.ingest.dns import CAPTURE_COUNTS, SOURCE, Snapshot
+from dnsvigil.ingest.capture import CAPTURE_COUNTS
+from dnsvigil.ingest.dns import SOURCE, DnsSnapshot
+from dnsvigil.ingest.intake import Snapshot
+from dnsvigil.ingest.open_resolvers import OpenResolversSnapshot
+from dnsvigil.ingest.passive_dns import PassiveDnsSnapshot
 from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, UNKNOWN, failure_reason
 from dnsvigil.sources.netflow.tables import NO_TRAFFIC
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
@@ -56,6 +60,7 @@ class StoreMetrics(PrometheusCollector):
 
     def __init__(self, snapshot: Snapshot, config: Config) -> None:
         self._snapshot = snapshot
+        self._dns = snapshot.of(DnsSnapshot)
         self._config = config
 
     def collect(self) -> Iterator[Metric]:
@@ -159,7 +164,7 @@ class StoreMetrics(PrometheusCollector):
         return family
 
     def _zones(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
-        shown = [(server, zone) for server, zone, _ in values["zone_queries"] if self._snapshot.shows(server, zone)]
+        shown = [(server, zone) for server, zone, _ in values["zone_queries"] if self._dns.shows(server, zone)]
         for metric, (name, text) in _ZONE_HELP.items():
             found = {(server, zone): value for server, zone, value in values[metric]}
             yield counter(name, text, ["server", "dns_zone"], (([*key], found.get(key, 0)) for key in shown))
@@ -182,7 +187,7 @@ class StoreMetrics(PrometheusCollector):
             "Queries in five minutes below which the failure ratio is not evaluated.",
             labels=["dns_zone"],
         )
-        for label in sorted({*self._snapshot.zones, OTHER}):
+        for label in sorted({*self._dns.zones, OTHER}):
             ratio, queries = self._config.zones.limits(label)
             threshold.add_metric([label], ratio)
             minimum.add_metric([label], queries)
@@ -193,7 +198,7 @@ class StoreMetrics(PrometheusCollector):
         yield GaugeMetricFamily(
             "dnsvigil_passive_dns_tuples",
             "Tuples of name, type, data and sensor in the store.",
-            self._snapshot.tuples,
+            self._snapshot.of(PassiveDnsSnapshot).tuples,
         )
         dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in values["passive_dns_dropped"]}
         yield counter(
@@ -209,7 +214,7 @@ class StoreMetrics(PrometheusCollector):
             "Hosts that answered outside clients in the last fifteen minutes of event time.",
             labels=["kind"],
         )
-        found = self._snapshot.open_resolvers
+        found = self._snapshot.of(OpenResolversSnapshot).hosts
         for kind in OPEN_KINDS:
             hosts.add_metric([kind], found.get(kind, 0))
         hosts.add_metric([OTHER], sum(number for kind, number in found.items() if kind not in OPEN_KINDS))
@@ -247,8 +252,8 @@ class StoreMetrics(PrometheusCollector):
             "Distinct clients in the last five minutes of event time, within about 6 %.",
             labels=["server"],
         )
-        for server, value in sorted(self._snapshot.clients.items()):
-            if self._snapshot.shows(server):
+        for server, value in sorted(self._dns.clients.items()):
+            if self._dns.shows(server):
                 clients.add_metric([server], round(value))
         yield clients
         event = GaugeMetricFamily(
@@ -298,7 +303,7 @@ class StoreMetrics(PrometheusCollector):
         )
 
     def _of_shown_servers(self, rows: list[tuple[str, str, int]]) -> Iterator[tuple[str, str, int]]:
-        return (row for row in rows if self._snapshot.shows(row[0]))
+        return (row for row in rows if self._dns.shows(row[0]))
 
 
 def counter(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> CounterMetricFamily:

@@ -9,7 +9,10 @@ from prometheus_client.registry import Collector as PrometheusCollector
 
 from dnsvigil.detectors.runner import SCORE_BOUNDS, DetectorHealth
 from dnsvigil.exporter.dns import counter, gauge, unix_time
-from dnsvigil.ingest.dns import Snapshot
+from dnsvigil.ingest.detection import DetectionSnapshot
+from dnsvigil.ingest.findings import FindingsSnapshot
+from dnsvigil.ingest.intake import Snapshot
+from dnsvigil.ingest.novelty import NoveltySnapshot
 from dnsvigil.records import OTHER
 from dnsvigil.sources.blocklists.lists import ListFile
 from dnsvigil.store.findings import STATES, Finding
@@ -25,23 +28,25 @@ class DetectionMetrics(PrometheusCollector):
     """The metrics of one snapshot; there are none of detectors where none is in use, and others bring findings too."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+        self._findings = snapshot.of(FindingsSnapshot)
+        self._detection = snapshot.of(DetectionSnapshot)
+        self._novelty = snapshot.of(NoveltySnapshot)
         self._values: dict[str, dict[str, int]] = defaultdict(dict)
         for metric, a, b, value in snapshot.counters:
             self._values[metric][b if metric == "findings_dropped" else a] = value
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families."""
-        yield from self._findings()
-        if self._snapshot.detection.detectors:
+        yield from self._open_findings()
+        if self._detection.detectors:
             yield from self._scores()
             yield from self._detectors()
             yield from self._novel()
-        if self._snapshot.detection.lists:
+        if self._novelty.lists:
             yield from self._lists()
 
-    def _findings(self) -> Iterator[Metric]:
-        found = self._snapshot.findings
+    def _open_findings(self) -> Iterator[Metric]:
+        found = self._findings.open
         if found:
             yield gauge(
                 "dnsvigil_findings",
@@ -49,14 +54,14 @@ class DetectionMetrics(PrometheusCollector):
                 ["detector", "severity"],
                 (([detector, severity], count) for (detector, severity), count in sorted(found.items())),
             )
-        if self._snapshot.worst:
+        if self._findings.worst:
             yield gauge(
                 "dnsvigil_finding_score",
                 "Scores of the worst open findings, each with its most significant domain.",
                 ["detector", "severity", "subject_type", "subject", "domain"],
                 (
                     ([each.detector, each.severity, each.subject_type, each.subject, _domain(each)], each.score)
-                    for each in self._snapshot.worst
+                    for each in self._findings.worst
                 ),
             )
         dropped = self._values["findings_dropped"]
@@ -66,7 +71,7 @@ class DetectionMetrics(PrometheusCollector):
             ["state"],
             (([state], dropped.get(state, 0)) for state in STATES),
         )
-        detectors = [each.name for each in self._snapshot.detection.detectors]
+        detectors = [each.name for each in self._detection.detectors]
         if suppressed := dict.fromkeys(detectors, 0) | self._values["findings_suppressed"]:
             yield counter(
                 "dnsvigil_findings_suppressed",
@@ -76,7 +81,7 @@ class DetectionMetrics(PrometheusCollector):
             )
 
     def _scores(self) -> Iterator[Metric]:
-        detection = self._snapshot.detection
+        detection = self._detection
         if detection.scores:
             yield gauge(
                 "dnsvigil_anomaly_score",
@@ -96,7 +101,7 @@ class DetectionMetrics(PrometheusCollector):
         yield family
 
     def _detectors(self) -> Iterator[Metric]:
-        detectors = self._snapshot.detection.detectors
+        detectors = self._detection.detectors
         yield gauge(
             "dnsvigil_detector_up",
             "1 if the detector works without problems.",
@@ -138,7 +143,7 @@ class DetectionMetrics(PrometheusCollector):
         )
 
     def _novel(self) -> Iterator[Metric]:
-        rows = self._snapshot.detection.rows
+        rows = self._novelty.rows
         yield GaugeMetricFamily("dnsvigil_novel_rows", "Rows of novel traffic in the store.", rows)
         dropped = {"domains": 0, "rows": 0} | self._values["novel_dropped"]
         yield counter(
@@ -149,7 +154,7 @@ class DetectionMetrics(PrometheusCollector):
         )
 
     def _lists(self) -> Iterator[Metric]:
-        lists = self._snapshot.detection.lists
+        lists = self._novelty.lists
         names: Counter[str] = Counter()
         skipped: Counter[tuple[str, str]] = Counter()
         readable: dict[str, bool] = {}

@@ -19,8 +19,9 @@ from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.exporter.sound import Report, Sound
 from dnsvigil.httpd import runbooks
 from dnsvigil.httpd.routes import RETRY_AFTER
-from dnsvigil.ingest.dns import SOURCE, Snapshot
+from dnsvigil.ingest.dns import SOURCE, DnsSnapshot
 from dnsvigil.ingest.flows import FlowSnapshot
+from dnsvigil.ingest.intake import Snapshot
 
 OPEN_PATHS: Final = ("/", "/metrics", "/-/healthy", "/-/ready", "/runbooks*")
 """What everyone may read: all of it."""
@@ -147,7 +148,7 @@ def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, .
     found = [
         (sum(reasons.values()), *key, queries[key])
         for key, reasons in snapshot.zone_failures.items()
-        if snapshot.shows(*key)
+        if snapshot.of(DnsSnapshot).shows(*key)
     ]
     found.sort(key=lambda row: (-row[0], row[1:]))
     return [

@@ -1,4 +1,4 @@
-"""Finds the records on which the collector fails, so that they are set aside and all others of their batch count.
+"""Finds the records on which ingestion fails, so that they are set aside and all others of their batch count.
 
 A batch that fails is tried in halves, and these in halves, each without any effect on the store, until the records are
 found that fail by themselves. The rest then goes into the store as one batch, in one transaction with the cursor.
@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
-from dnsvigil.ingest.dns import Collector, Ingested
+from dnsvigil.ingest.intake import Ingested, Intake
 from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.parser import Parser
 from dnsvigil.sources.zeek.reader import Batch
@@ -26,10 +26,10 @@ _Line = tuple[int, bytes]  # of which chunk
 _Try = Callable[[Sequence[_Line]], Exception | None]
 
 
-def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error: Exception) -> Ingested:
-    """Ingest a batch on which the collector failed with ``error``, but for the records that make it fail.
+def ingest_rest(store: Store, make: Callable[[], Intake], batch: Batch, error: Exception) -> Ingested:
+    """Ingest a batch that failed with ``error``, but for the records that make it fail.
 
-    These are set aside and counted as skipped. ``make`` makes a collector of the store; others must be made anew
+    These are set aside and counted as skipped. ``make`` makes an intake of the store; others must be made anew
     afterwards. Raises the error again where the records are not to blame, and
     :class:`dnsvigil.store.store.StoreError`.
     """
@@ -38,11 +38,11 @@ def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error
     def parse(some: Sequence[_Line]) -> None:
         with store.errors(), closing(Parser(store.connection)) as parser:
             if some:
-                parser.load(batch.log_type, _with(batch, some).chunks, batch.cursor.sensor, options=batch.options)
+                parser.load([_with(batch, some)])
 
     def put(some: Sequence[_Line]) -> None:
-        with store.rehearsal(), closing(make()) as collector:
-            collector.put(_with(batch, some))
+        with store.rehearsal(), closing(make()) as intake:
+            intake.put([_with(batch, some)])
 
     # Parsing is where records differ most, and to try it costs a hundredth.
     attempt = _attempt(parse)
@@ -55,8 +55,8 @@ def ingest_rest(store: Store, make: Callable[[], Collector], batch: Batch, error
         raise error
     rest = _with(batch, [line for number, line in enumerate(lines) if number not in failing])
     rest = replace(rest, skipped=batch.skipped + Counter(set_aside=len(failing)))
-    with closing(make()) as collector:
-        found = collector.put(rest)
+    with closing(make()) as intake:
+        (found,) = intake.put([rest])
     for number, failure in failing.items():
         text = lines[number][1][:_MAX_SHOWN].decode("utf-8", "backslashreplace").rstrip("\n")
         where = f"{batch.cursor.sensor}, {batch.log_type.path}.log"

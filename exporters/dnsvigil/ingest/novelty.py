@@ -1,7 +1,8 @@
 """Watches batches for what is novel or listed: runs the expressions of :mod:`dnsvigil.features.novelty`."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import pairwise
 from typing import Any, Final
@@ -12,13 +13,28 @@ import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
+from dnsvigil.config.collector import Config
 from dnsvigil.features import novelty
 from dnsvigil.features.domains import ambiguous_suffixes
 from dnsvigil.features.established import Hashes, established, within
+from dnsvigil.ingest.lists import ListReloader
+from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.seen import NewlyObserved, Novelty, Times
 from dnsvigil.records import NOVEL
-from dnsvigil.sources.blocklists.lists import DomainLists
+from dnsvigil.sources.blocklists.lists import DomainLists, ListFile
+from dnsvigil.sources.zeek.log_types import DNS
+from dnsvigil.store.novelty import KEPT_FOR, NovelTables
+from dnsvigil.store.store import Store
 
+MAX_DOMAINS: Final = 5_000
+"""How many newly observed domains of a client are kept in an hour; queries beyond are only counted."""
+
+MAX_NAMES: Final = 50_000
+"""So many new names of a client are known in an hour."""
+
+
+_LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
+_MERGE_ROWS: Final = 200_000  # that came since rows were merged, if those were not more
 _SPAN: Final = 100_000  # records
 _NOVEL: Final = ", ".join(f"{name} {kind}" for name, kind in NOVEL.items())
 
@@ -191,3 +207,107 @@ def _steps() -> dict[str, str]:
     hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
     step("sum_listed", novelty.listed(transactions, hits))
     return queries
+
+
+@dataclass(frozen=True)
+class NoveltySnapshot:
+    """What there is of novel traffic, at one moment."""
+
+    rows: int = 0
+    lists: tuple[ListFile, ...] = ()
+
+
+class NoveltyPart(Part):
+    """What is novel or listed, in one store. Its part of a round follows that of DNS, whose tables it reads."""
+
+    logs = (DNS,)
+    columns = novelty.COLUMNS
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._tables = NovelTables(store, config.store.max_size)
+        folder = config.detectors.lists
+        self._lists = None if folder is None else ListReloader(folder, store.set_aside)
+        with store.errors():
+            newly_observed = self._tables.newly_observed()
+            self._watcher = Watcher(
+                store.connection,
+                Novelty(self._tables.capacity, self._tables.seen()),
+                newly_observed_domains(store.connection, newly_observed["hash"], newly_observed["first_seen"]),
+                self._lists.lists if self._lists else None,
+            )
+        self.touched: set[datetime] = set()
+        """The hours in which the last round had something novel or listed."""
+        # Those before are merged already.
+        late = "SELECT DISTINCT hour FROM novel WHERE hour >= (SELECT max(hour) - INTERVAL 1 HOUR FROM novel)"
+        self._open_hours = {hour for (hour,) in store.rows(late)}
+        self._unmerged = self._merged = 0
+        self._busy: list[str] = []
+        self._rows = self._tables.count()
+
+    def close(self) -> None:
+        """Wait for lists that are being read."""
+        if self._lists:
+            self._lists.close()
+
+    def gather(self, size: int) -> None:
+        """Find what is novel or listed in the records that were summarized."""
+        self._watcher.watch()
+
+    def add(self) -> None:
+        """Put what was gathered into the store."""
+        self._tables.add("novel", "listed")
+        self._tables.add_seen(self._watcher.drain())
+        for hashes, first_seen in self._watcher.new_domains:
+            self._tables.add_newly_observed(hashes, first_seen)
+        for hashes in self._watcher.popular:
+            self._tables.drop_newly_observed(hashes)
+        self._drop("domains", self._watcher.refused)
+        both = "(SELECT hour FROM sum_novel UNION ALL SELECT hour FROM sum_listed)"
+        rows = dict(self._store.rows(f"SELECT hour, count(*) FROM {both} GROUP BY ALL"))
+        self.touched = set(rows)
+        self._unmerged += sum(rows.values())
+        self._open_hours |= self.touched
+
+    def advance(self, before: datetime, newest: datetime) -> None:
+        """By the minute merge the hours that are over, and find the clients that ask too much."""
+        if not passes(before, newest, MINUTE):
+            return
+        closed = {each for each in self._open_hours if each + HOUR + _LATE < newest}
+        if self._unmerged > max(_MERGE_ROWS, self._merged):
+            closed = self._open_hours
+        if closed:
+            self._merge(closed)
+        busy = self._tables.busiest(newest.replace(minute=0, second=0, microsecond=0), MAX_DOMAINS, MAX_NAMES)
+        if busy != self._busy:
+            self._watcher.set_busy(busy)
+            self._busy = busy
+
+    def forget(self, newest: datetime) -> None:
+        """Drop what is too old, or too much."""
+        self._drop("rows", self._tables.forget(newest))
+        self._watcher.forget(newest - KEPT_FOR)
+
+    def look_again(self) -> None:
+        """Count the rows, and read the lists that have changed."""
+        self._rows = self._tables.count()
+        if self._lists:
+            self._lists.reload()
+
+    def flush(self, newest: datetime | None) -> None:
+        """Merge the hours that are not over."""
+        if newest:
+            with self._store.transaction():
+                self._merge(self._open_hours)
+
+    def snapshot(self) -> NoveltySnapshot:
+        """Return how it stands now."""
+        return NoveltySnapshot(self._rows, tuple(self._lists.files) if self._lists else ())
+
+    def _merge(self, hours: set[datetime]) -> None:
+        self._merged = self._tables.merge(hours)
+        self._open_hours = self._open_hours - hours
+        self._unmerged = 0
+
+    def _drop(self, reason: str, dropped: int) -> None:
+        self._store.count_values("novel_dropped", reason, {"": dropped})

@@ -11,7 +11,7 @@ import pytest
 
 from dnsvigil.cli.main import main
 from dnsvigil.config.collector import load_config
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
@@ -54,8 +54,8 @@ BUSY = {
 def fill(config: Path, state: Path, *lines: bytes) -> None:
     body = b"".join(lines)
     chunks, _, skipped = split(HEADER + body, None, DNS)
-    with Store(state) as store, closing(Collector(store, load_config(config))) as collector:
-        collector.ingest(Batch(chunks, count_lines(body), skipped, Cursor("1", "zeek", 0, "", 0, b"", ""), 0))
+    with Store(state) as store, closing(Intake(store, load_config(config))) as intake:
+        intake.ingest([Batch(chunks, count_lines(body), skipped, Cursor("1", "zeek", 0, "", 0, b"", ""), 0)])
 
 
 def zones(config: Path, state: Path, *options: str) -> int:

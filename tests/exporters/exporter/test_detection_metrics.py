@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from dnsvigil.detectors.runner import SCORE_BOUNDS, DetectorHealth
 from dnsvigil.exporter.findings import SHOWN_LISTS, DetectionMetrics
 from dnsvigil.ingest.detection import DetectionSnapshot
-from dnsvigil.ingest.dns import Snapshot
+from dnsvigil.ingest.findings import FindingsSnapshot
+from dnsvigil.ingest.intake import Snapshot
+from dnsvigil.ingest.novelty import NoveltySnapshot
 from dnsvigil.sources.blocklists.lists import ListFile
 from dnsvigil.store.findings import STATES, Finding
 
@@ -23,21 +25,8 @@ NOON = datetime(2026, 3, 1, 12)  # 1772366400
 HISTOGRAM = tuple(range(len(SCORE_BOUNDS) + 1))
 
 
-def snapshot(detection: DetectionSnapshot, **parts) -> Snapshot:
-    given = {"counters": [], "findings": {}, "worst": []} | parts
-    return Snapshot(
-        sensors=[],
-        zones=frozenset(),
-        servers=frozenset(),
-        clients={},
-        store_size=0,
-        oldest_minute=None,
-        tuples=0,
-        open_resolvers={},
-        set_aside={},
-        detection=detection,
-        **given,
-    )
+def snapshot(*parts: object, counters: list[tuple[str, str, str, int]] | None = None) -> Snapshot:
+    return Snapshot(counters or [], [], 0, None, {}, {type(part): part for part in parts})
 
 
 def text(taken: Snapshot) -> str:
@@ -60,23 +49,27 @@ EVERYTHING = snapshot(
             DetectorHealth("strange", ('no "model"\n', 'no "model"\n', "x" * 1000)),
         ),
         scores=(("malware", "client", "192.0.2.7", 0.75), ("strange", "domain", '"\\x07"', 0.25)),
+    ),
+    NoveltySnapshot(
+        rows=123,
         lists=(
             ListFile("a/hosts", (), 3, Counter(url=2, address=1)),
             ListFile("b.txt", (), 5, error="Permission denied"),
         ),
-        rows=123,
+    ),
+    FindingsSnapshot(
+        open={("malware", "critical"): 2, ("nfsen", "warning"): 1},
+        worst=[
+            finding("192.0.2.7", {"domains": ["bad.example", "worse.example"]}),
+            finding("192.0.2.8", {"domains": "none"}),
+            finding("dns", {}, detector="nfsen", subject_type="series", severity="warning"),
+        ],
     ),
     counters=[
         ("findings_dropped", "", "closed", 3),
         ("findings_suppressed", "malware", "", 4),
         ("novel_dropped", "rows", "", 5),
         ("queries", "192.0.2.53", "A", 6),
-    ],
-    findings={("malware", "critical"): 2, ("nfsen", "warning"): 1},
-    worst=[
-        finding("192.0.2.7", {"domains": ["bad.example", "worse.example"]}),
-        finding("192.0.2.8", {"domains": "none"}),
-        finding("dns", {}, detector="nfsen", subject_type="series", severity="warning"),
     ],
 )
 
@@ -103,7 +96,7 @@ def test_without_detectors_there_are_only_the_findings_that_others_may_bring() -
 
 def test_lists_are_few_series() -> None:
     files = [ListFile(f"{n:04}", (), 1, Counter(url=1), "gone" if n == 999 else "") for n in range(1000)]
-    lines = [line for line in text(snapshot(DetectionSnapshot(lists=tuple(files)))).splitlines() if line[:1] != "#"]
+    lines = [line for line in text(snapshot(NoveltySnapshot(lists=tuple(files)))).splitlines() if line[:1] != "#"]
     assert len(lines) == len(STATES) + 3 * (SHOWN_LISTS + 1)
     assert {
         'dnsvigil_list_names{list="other"} 900.0',

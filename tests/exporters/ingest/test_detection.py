@@ -14,7 +14,7 @@ import pytest
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.detectors import runner
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
-from dnsvigil.ingest import detection
+from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.store.findings import Read, findings_in
 from dnsvigil.store.store import Store
 from exporters.ingest.test_novelty_of_batches import CLIENT, HOUR, OTHER, Taking, asked, at
@@ -164,7 +164,7 @@ def test_logs_of_sensors_that_are_read_one_after_the_other_are_all_judged(taking
 def test_scores_from_the_threshold_on_are_findings_and_the_highest_are_shown(taking: Taking) -> None:
     taking.take(*names(5, 1), *names(4, 1, OTHER), *names(1, 1, "10.0.0.1"))
     assert opened(taking) == [("watching", CLIENT, 0.5)]
-    shown = taking.snapshot
+    shown = taking.detection
     assert shown.scores == (("watching", "client", CLIENT, 0.5), ("watching", "client", OTHER, 0.4))
     (health,) = shown.detectors
     assert health.healthy
@@ -174,7 +174,7 @@ def test_scores_from_the_threshold_on_are_findings_and_the_highest_are_shown(tak
     }
     assert health.score_sum == pytest.approx(1.0)
     taking.restart()
-    assert taking.snapshot.scores == shown.scores  # before anything is judged anew
+    assert taking.detection.scores == shown.scores  # before anything is judged anew
 
 
 def test_a_threshold_can_be_another(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_detector_that_fails_harms_no_other_and_says_so(
     for minute in range(3):
         taking.take(*names(5, 60 * minute))
     assert {found[0] for found in opened(taking)} == {"watching", "silent"}
-    health = {each.name: each for each in taking.snapshot.detectors}
+    health = {each.name: each for each in taking.detection.detectors}
     assert {name: (each.runs, each.failures) for name, each in health.items()} == {
         "watching": (3, 0),
         "silent": (3, 0),
@@ -229,4 +229,4 @@ def test_a_disabled_detector_is_not_asked(tmp_path: Path) -> None:
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
         taking.take(*names(9, 1))
         assert not Watching.evaluated
-        assert taking.snapshot == detection.DetectionSnapshot()
+        assert taking.detection == DetectionSnapshot()

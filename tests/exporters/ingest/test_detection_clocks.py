@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
@@ -74,7 +74,7 @@ def test_what_is_found_does_not_depend_on_one_clock(tmp_path: Path, clock: str, 
     sensors = np.array([SENSORS[clients.index(client) % 5] for client in rows.client.tolist()])
     steps = (rows.ts // MICROSECONDS - start) // STEP
     records = 0
-    with Store(tmp_path) as store, closing(Collector(store, Config())) as collector:
+    with Store(tmp_path) as store, closing(Intake(store, Config())) as intake:
         for step in range(int(steps.max()) + 1):
             for sensor in SENSORS:
                 part = rows[np.flatnonzero((steps == step) & (sensors == sensor))]
@@ -82,10 +82,10 @@ def test_what_is_found_does_not_depend_on_one_clock(tmp_path: Path, clock: str, 
                     continue
                 if sensor == wrong:
                     part.ts[:] += np.asarray(CLOCKS[clock](step, part), np.int64) * MICROSECONDS
-                found = collector.ingest(batch(part, sensor))
+                (found,) = intake.ingest([batch(part, sensor)])
                 records += found.records + found.skipped.total()
                 assert found.skipped.keys() <= ({"timestamp"} if live and sensor == wrong else set())
-        collector.flush()
+        intake.flush()
         opened = {(each.detector, each.subject) for each in findings_in(store.rows, "open")}
     assert records == len(rows)
     assert {("malware", bot), ("tunnel", leaky)} <= opened

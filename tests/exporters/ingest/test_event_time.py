@@ -8,8 +8,8 @@ import pytest
 
 from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
-from dnsvigil.ingest.dns import Collector
 from dnsvigil.ingest.event_time import EventTime, Minute, newest_of
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
@@ -90,22 +90,22 @@ def test_live_the_wall_clock_is_right() -> None:
 class TestTooOld:
     """A record from before what the store keeps is skipped, for that reason."""
 
-    def take(self, collector: Collector, *seconds: float) -> dict[str, int]:
+    def take(self, intake: Intake, *seconds: float) -> dict[str, int]:
         body = b"".join(tsv(ts=f"{START + second:.6f}", uid=f"C{second}") for second in seconds)
         chunks, _, skipped = split(HEADER + body, None, DNS)
         cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
-        return dict(collector.ingest(Batch(chunks, count_lines(body), skipped, cursor, 0, DNS)).skipped)
+        return dict(intake.ingest([Batch(chunks, count_lines(body), skipped, cursor, 0, DNS)])[0].skipped)
 
     def test_and_nothing_else_is_forgotten(self, tmp_path: Path) -> None:
         day = 86400.0
         config = Config(store=Bounds(retention=type(Bounds().retention)(3 * day)))
-        with Store(tmp_path) as store, closing(Collector(store, config)) as collector:
-            assert not self.take(collector, *range(20))
-            assert not self.take(collector, 10 * day, *range(20, 50))  # one is wrong
-            assert not self.take(collector, *range(50, 60))
+        with Store(tmp_path) as store, closing(Intake(store, config)) as intake:
+            assert not self.take(intake, *range(20))
+            assert not self.take(intake, 10 * day, *range(20, 50))  # one is wrong
+            assert not self.take(intake, *range(50, 60))
             assert store.oldest_minute() == datetime(2023, 11, 14, 22, 13)
-            assert not self.take(collector, *(5 * day + second for second in range(200)))
-            assert self.take(collector, 5 * day + 201, 60, 61) == {"too_old": 2}
-        with Store(tmp_path) as store, closing(Collector(store, config)) as collector:
-            assert self.take(collector, 62, 5 * day + 202) == {"too_old": 1}
+            assert not self.take(intake, *(5 * day + second for second in range(200)))
+            assert self.take(intake, 5 * day + 201, 60, 61) == {"too_old": 2}
+        with Store(tmp_path) as store, closing(Intake(store, config)) as intake:
+            assert self.take(intake, 62, 5 * day + 202) == {"too_old": 1}
             assert ("records_skipped", "zeek", "too_old", 3) in store.counters()

@@ -1,4 +1,4 @@
-"""Novel and listed traffic, through the collector."""
+"""Novel and listed traffic, through the intake."""
 
 import random
 from collections import Counter, defaultdict
@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from dnsvigil.config.collector import Config, Detectors
-from dnsvigil.ingest import detection, seen
 from dnsvigil.ingest import novelty as watch
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest import seen
+from dnsvigil.ingest.detection import DetectionSnapshot
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import NOVEL, Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
@@ -29,36 +30,40 @@ CODES = {"NOERROR": "0", "NXDOMAIN": "3"}
 
 
 class Taking:
-    """A collector on a store of its own, into which questions go."""
+    """An intake on a store of its own, into which questions go."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self.store = store
         self._config = config
-        self._collector = Collector(store, config)
+        self._intake = Intake(store, config)
 
     def restart(self) -> None:
-        self._collector.close()
-        self._collector = Collector(self.store, self._config)
+        self._intake.close()
+        self._intake = Intake(self.store, self._config)
 
     def close(self) -> None:
-        self._collector.close()
+        self._intake.close()
 
     def take(self, *lines: bytes, sensor: str = "zeek") -> None:
         body = b"".join(lines)
         chunks, _, skipped = split(HEADER + body, None, DNS)
-        self._collector.ingest(
-            Batch(chunks, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)
+        self._intake.ingest(
+            [Batch(chunks, count_lines(body), skipped, Cursor(sensor, sensor, 0, "", 0, b"", ""), 0, DNS)]
         )
 
     def flush(self) -> None:
-        self._collector.flush()
+        self._intake.flush()
 
     def rows(self, what: str) -> list[tuple[Any, ...]]:
         return self.store.rows(f"SELECT {what} FROM novel {'GROUP BY ALL' if '(' in what else ''} ORDER BY ALL")
 
     @property
-    def snapshot(self) -> detection.DetectionSnapshot:
-        return self._collector.snapshot().detection
+    def detection(self) -> DetectionSnapshot:
+        return self._intake.snapshot().of(DetectionSnapshot)
+
+    @property
+    def novelty(self) -> watch.NoveltySnapshot:
+        return self._intake.snapshot().of(watch.NoveltySnapshot)
 
 
 def asked(  # noqa: PLR0917
@@ -207,7 +212,7 @@ def test_after_a_day_a_domain_is_newly_observed_no_more(taking: Taking) -> None:
 def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
     tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detection, "_MERGE_ROWS", 50)
+    monkeypatch.setattr(watch, "_MERGE_ROWS", 50)
     monkeypatch.setattr(kept, "_MERGED_AT_ONCE", 40)
     monkeypatch.setattr(watch, "_SPAN", 60)
     dice = random.Random(5)
@@ -266,7 +271,7 @@ def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Pat
 
 
 def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "MAX_DOMAINS", 100)
+    monkeypatch.setattr(watch, "MAX_DOMAINS", 100)
     taking.take(*(asked(f"x.b{n}-flood.com", n / 10) for n in range(150)))
     before = taking.store.rows("SELECT count(*) FROM seen_names")
     taking.take(*(asked(f"x.d{n}-flood.com", 62 + n / 10, rcode="NXDOMAIN") for n in range(500)))
@@ -282,7 +287,7 @@ def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeyp
 def test_a_client_that_asks_for_the_same_again_and_again_is_not_busy(
     taking: Taking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detection, "MAX_DOMAINS", 3)
+    monkeypatch.setattr(watch, "MAX_DOMAINS", 3)
     for minute in range(6):
         taking.take(*(asked(f"x{minute}.b{n}-rare.com", 61 * minute + n) for n in range(3)))
     assert {domain for (domain,) in taking.rows("domain")} == {f"b{n}-rare.com" for n in range(3)}
@@ -299,7 +304,7 @@ def test_what_is_too_old_or_too_much_is_dropped_and_counted(taking: Taking, monk
     assert left <= 10
     ((dropped,),) = taking.store.rows("SELECT value FROM counters WHERE metric = 'novel_dropped' AND a = 'rows'")
     assert dropped > 0
-    assert taking.snapshot.rows == left
+    assert taking.novelty.rows == left
 
 
 def test_newly_observed_domains_have_a_bound(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +333,7 @@ def test_what_lists_have_is_noted(tmp_path: Path) -> None:
             (CLIENT, "bad-domain.com", ["bad.txt"], 0b11, at(1), at(61), 2, 1),
             (OTHER, "bad-domain.com", ["bad.txt"], 0b1, at(2), at(2), 1, 0),
         ]
-        (file,) = taking.snapshot.lists
+        (file,) = taking.novelty.lists
         assert (file.name, file.names, file.skipped.total()) == ("bad.txt", 2, 1)
 
 
@@ -336,7 +341,7 @@ def test_lists_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCap
     config = Config(detectors=Detectors(lists=tmp_path / "none"))
     with Store(tmp_path / "state") as store, closing(Taking(store, config)) as taking:
         taking.take(asked("x.bad-domain.com"))
-        (file,) = taking.snapshot.lists
+        (file,) = taking.novelty.lists
         assert (file.name, file.error) == (str(tmp_path / "none"), "No such file or directory")
     assert caplog.text.count("cannot be read") == 1
 
@@ -346,7 +351,7 @@ def test_without_detectors_nothing_is_noted(tmp_path: Path) -> None:
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
         taking.take(asked("x.b-rare.com"))
         assert store.rows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'novel'") == [(0,)]
-        assert taking.snapshot == detection.DetectionSnapshot()
+        assert taking.detection == DetectionSnapshot()
 
 
 def test_columns_are_those_of_the_record(taking: Taking) -> None:

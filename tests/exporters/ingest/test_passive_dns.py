@@ -15,8 +15,8 @@ from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.exporter.dns import StoreMetrics
-from dnsvigil.ingest import dns as collecting
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest import passive_dns
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import SIGNALS, Cursor
 from dnsvigil.sources.zeek.lines import SKIP_REASONS, count_lines, split
 from dnsvigil.sources.zeek.log_types import BY_PATH, DNS
@@ -35,19 +35,19 @@ COLUMNS = (
 
 
 class Taking:
-    """A collector on a store of its own, into which lines go."""
+    """An intake on a store of its own, into which lines go."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self.store = store
         self._config = config
-        self.collector = Collector(store, config)
+        self.intake = Intake(store, config)
 
     def close(self) -> None:
-        self.collector.close()
+        self.intake.close()
 
     def restart(self) -> None:
-        self.collector.close()
-        self.collector = Collector(self.store, self._config)
+        self.intake.close()
+        self.intake = Intake(self.store, self._config)
 
     def take(self, path: str, *lines: bytes, sensor: str = "zeek") -> None:
         """Take lines of one log as one batch."""
@@ -55,7 +55,7 @@ class Taking:
         kind = BY_PATH[path]
         chunks, _, skipped = split((HEADER if kind is DNS else package_header(path)) + body, None, kind)
         cursor = Cursor("1", sensor, 0, "", 0, b"", "")
-        self.collector.ingest(Batch(chunks, count_lines(body), skipped, cursor, 0, kind))
+        self.intake.ingest([Batch(chunks, count_lines(body), skipped, cursor, 0, kind)])
 
     @property
     def tuples(self) -> list[tuple[Any, ...]]:
@@ -64,7 +64,7 @@ class Taking:
     @property
     def metrics(self) -> Samples:
         registry = CollectorRegistry()
-        registry.register(StoreMetrics(self.collector.snapshot(), self._config))
+        registry.register(StoreMetrics(self.intake.snapshot(), self._config))
         return samples(generate_latest(registry).decode())
 
     def value(self, name: str, **labels: str) -> float:
@@ -134,7 +134,7 @@ def test_any_order_any_batches_and_restarts_give_the_same(tmp_path: Path, monkey
     rows = random_rows(dice, 200)
     found = []
     for number in range(4):
-        monkeypatch.setattr(collecting, "_MERGE_BYTES", [2**25, 0, 4000, 10_000][number])
+        monkeypatch.setattr(passive_dns, "_MERGE_BYTES", [2**25, 0, 4000, 10_000][number])
         dice.shuffle(rows)
         size = [200, 11, 7, 50][number]
         with Store(tmp_path / str(number)) as store, closing(Taking(store, Config())) as taking:
@@ -147,7 +147,7 @@ def test_any_order_any_batches_and_restarts_give_the_same(tmp_path: Path, monkey
                     taking.restart()
             before = taking.tuples
             taking.restart()
-            taking.collector.flush()
+            taking.intake.flush()
             assert taking.tuples == before
             assert taking.value("dnsvigil_passive_dns_tuples") == len(before)
             assert store.rows("FROM passive_dns_new") == []
@@ -160,9 +160,9 @@ def test_any_order_any_batches_and_restarts_give_the_same(tmp_path: Path, monkey
 def test_no_count_is_too_large_to_be_added(taking: Taking) -> None:
     most = 2**63 - 1
     taking.take(PDNS, row(0, count=most), row(1, count=most))
-    taking.collector.flush()
+    taking.intake.flush()
     taking.take(PDNS, row(2, count=most))
-    taking.collector.flush()
+    taking.intake.flush()
     assert [tuple_[10] for tuple_ in taking.tuples] == [most]
     for _ in range(2):
         taking.take(CAPTURE, package_line(CAPTURE, packets=str(most)), package_line(CAPTURE, packets=str(most)))
@@ -187,7 +187,8 @@ def test_too_many_tuples_are_bounded_and_those_not_seen_for_long_go(tmp_path: Pa
         tuples = PassiveDns(store, 500 * size)
         dropped = 0
         for begin in range(0, 1000, 100):
-            taking.collector._tuples = tuples
+            (part,) = [each for each in taking.intake._parts if isinstance(each, passive_dns.PassiveDnsPart)]
+            part._tuples = tuples
             taking.take(PDNS, *lines[begin : begin + 100])
             with store.transaction():
                 dropped += tuples.merge()
@@ -264,7 +265,7 @@ def test_rows_past_the_retention_go(tmp_path: Path) -> None:
                 taking.take(path, package_line(path, ts=at(3600 * hour)))
         for table in ("open_resolvers", "poisoning", "capture"):
             assert store.rows(f"SELECT min(ts), count(*) FROM {table}") == [(when(3600 * 4), 4)], table
-        assert taking.collector.snapshot().oldest_minute == when(3600 * 4).replace(second=0)
+        assert taking.intake.snapshot().oldest_minute == when(3600 * 4).replace(second=0)
 
 
 class TestMetrics:

@@ -18,8 +18,7 @@ import pytest
 
 from dnsvigil.cli.main import main
 from dnsvigil.collector import daemon as daemon_module
-from dnsvigil.ingest import dns as collector
-from dnsvigil.ingest import isolation
+from dnsvigil.ingest import intake, isolation
 from dnsvigil.sources.blocklists import lists
 from dnsvigil.sources.netflow import tables as flowfile
 from dnsvigil.sources.netflow.nfdump import NFDumpLimitError
@@ -97,9 +96,9 @@ def failing_on_poison(monkeypatch):
     """A collector in which a record of a certain name causes an error that nobody thought of."""
     load = Parser.load
 
-    def loading(self, kind, chunks, *rest, **named):
-        found = load(self, kind, chunks, *rest, **named)
-        if any(b"poison" in chunk.body for chunk in chunks):
+    def loading(self, batches, *rest, **named):
+        found = load(self, batches, *rest, **named)
+        if any(b"poison" in chunk.body for batch in batches for chunk in batch.chunks):
             raise KeyError("nobody thought of this")
         return found
 
@@ -130,10 +129,10 @@ def test_a_record_that_fails_is_set_aside_and_its_neighbours_count(tmp_path, fai
 def test_where_no_record_is_to_blame_the_log_is_left_and_the_others_are_read(tmp_path, monkeypatch):
     load = Parser.load
 
-    def loading(self, kind, chunks, *rest, **named):
-        if kind.path != "dns":
+    def loading(self, batches, *rest, **named):
+        if batches[0].log_type.path != "dns":
             raise KeyError("whatever is in it")
-        return load(self, kind, chunks, *rest, **named)
+        return load(self, batches, *rest, **named)
 
     monkeypatch.setattr(Parser, "load", loading)
     config, state = write_config(tmp_path), tmp_path / "state"
@@ -154,11 +153,11 @@ def test_a_log_on_which_the_engine_fails_is_set_aside_at_the_second_time(tmp_pat
     load = Parser.load
     failures: list[str] = []
 
-    def loading(self, kind, chunks, *rest, **named):
-        if kind.path != "dns":
-            failures.append(kind.path)
+    def loading(self, batches, *rest, **named):
+        if batches[0].log_type.path != "dns":
+            failures.append(batches[0].log_type.path)
             raise duckdb.InternalException("a mistake of the engine")
-        return load(self, kind, chunks, *rest, **named)
+        return load(self, batches, *rest, **named)
 
     monkeypatch.setattr(Parser, "load", loading)
     config, state = write_config(tmp_path), tmp_path / "state"
@@ -178,14 +177,14 @@ def test_a_log_on_which_the_engine_fails_is_set_aside_at_the_second_time(tmp_pat
 
 
 def test_a_failure_that_is_not_of_the_input_is_tried_again(tmp_path, monkeypatch, caplog):
-    snapshot, failures = collector.Collector.snapshot, [RuntimeError("for a moment")]
+    snapshot, failures = intake.Intake.snapshot, [RuntimeError("for a moment")]
 
     def failing(self):
         if failures:
             raise failures.pop()
         return snapshot(self)
 
-    monkeypatch.setattr(collector.Collector, "snapshot", failing)
+    monkeypatch.setattr(intake.Intake, "snapshot", failing)
     write_dns_log(tmp_path / "zeek" / "current" / "dns.log", line(time.time(), "www.a.example"))
     with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
         eventually(lambda: ingested(get(f"{daemon.server.url}/metrics")) == 1)

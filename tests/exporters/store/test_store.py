@@ -21,7 +21,8 @@ from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.dns import DnsSnapshot
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import Chunk, Header
 from dnsvigil.sources.zeek.reader import Batch
@@ -132,9 +133,9 @@ def test_a_store_whose_failures_have_no_reason_is_brought_up_to_date(tmp_path: P
             }
             assert store.rows("SELECT sum(queries), sum(nxdomain) FROM minute_zones") == [(30, 3)]
             assert store.rows("SELECT reason, sum(failures) FROM minute_failures GROUP BY ALL") == [("unknown", 3)]
-    with Store(tmp_path) as store, closing(Collector(store, Config())) as collector:
-        collector.ingest(batch(line(NOW, "www.b.example", rcode="2")))
-        assert collector.snapshot().zone_failures[("192.0.2.53", "b.example")] == {"unknown": 2, "servfail": 1}
+    with Store(tmp_path) as store, closing(Intake(store, Config())) as intake:
+        intake.ingest([batch(line(NOW, "www.b.example", rcode="2"))])
+        assert intake.snapshot().zone_failures[("192.0.2.53", "b.example")] == {"unknown": 2, "servfail": 1}
 
 
 def test_a_store_with_unusual_traffic_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -317,14 +318,14 @@ def test_clients_are_counted_within_three_standard_errors(tmp_path: Path, distin
     dice = random.Random(distinct)
     clients = [f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" for i in dice.sample(range(2**24), distinct)]
     with Store(tmp_path) as store:
-        collector = Collector(store, Config())
+        intake = Intake(store, Config())
         for part in range(3):
             asking = [*clients[part::3], *dice.choices(clients, k=distinct // 5)]
             lines = [line(NOW - 200 + part * 60 + dice.random() * 60, "a.example", client=c) for c in asking]
-            collector.ingest(batch(*lines, line(NOW - 200 + part * 60 + 60, "a.example", client=clients[0])))
-        collector.ingest(batch(line(NOW + 61, "a.example", client=clients[0], server="192.0.2.54")))
-        found = collector.snapshot().clients["192.0.2.53"]
-        collector.close()
+            intake.ingest([batch(*lines, line(NOW - 200 + part * 60 + 60, "a.example", client=clients[0]))])
+        intake.ingest([batch(line(NOW + 61, "a.example", client=clients[0], server="192.0.2.54"))])
+        found = intake.snapshot().of(DnsSnapshot).clients["192.0.2.53"]
+        intake.close()
     error = 3 / sqrt(SKETCH_SIZE - 2) if distinct >= SKETCH_SIZE else 0
     assert abs(found - distinct) <= error * distinct
 
@@ -358,25 +359,25 @@ def fill_hour(store: Store, hour: int, sketches: int = 20) -> None:
 def test_summaries_past_the_retention_go(tmp_path: Path) -> None:
     config = Config(store=Bounds(retention=Duration.parse("3h")))
     with Store(tmp_path) as store:
-        collector = Collector(store, config)
+        intake = Intake(store, config)
         for hour in range(-8, 0):
-            collector.ingest(batch(line(NOW + hour * 3600 + 1, "a.example")))
-            oldest = collector.snapshot().oldest_minute
+            intake.ingest([batch(line(NOW + hour * 3600 + 1, "a.example"))])
+            oldest = intake.snapshot().oldest_minute
             assert oldest == minute(60 * max(-8, hour - 3 + 1 if hour > -6 else -8))
-        collector.close()
+        intake.close()
 
 
 def test_the_size_stays_under_its_bound(tmp_path: Path) -> None:
     bounds = replace(Bounds(), max_size=Size(100 * 10**6))
     with Store(tmp_path) as store:
-        collector = Collector(store, Config(store=bounds))
+        intake = Intake(store, Config(store=bounds))
         sizes = []
         for hour in range(-60, 0):
             fill_hour(store, hour)
-            collector.ingest(batch(line(NOW + (hour + 1) * 3600, "a.example")))
+            intake.ingest([batch(line(NOW + (hour + 1) * 3600, "a.example"))])
             sizes.append(store.size())
-        oldest = collector.snapshot().oldest_minute
-        collector.close()
+        oldest = intake.snapshot().oldest_minute
+        intake.close()
     print([size >> 20 for size in sizes])
     assert max(sizes) < bounds.max_size
     assert max(sizes) > bounds.max_size / 2

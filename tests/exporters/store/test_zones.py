@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from dnsvigil.config.collector import Config, ConfiguredServer, Servers, Zone, Zones
 from dnsvigil.config.types import ServerAddress, ZoneName
 from dnsvigil.exporter.dns import StoreMetrics
-from dnsvigil.ingest.dns import Collector
+from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
@@ -27,8 +27,8 @@ OTHER_SERVER = "2001:db8::53"
 class Collecting:
     """A store of its own, into which lines go."""
 
-    def __init__(self, collector: Collector, config: Config) -> None:
-        self._collector = collector
+    def __init__(self, intake: Intake, config: Config) -> None:
+        self._intake = intake
         self._config = config
 
     def take(self, *lines: bytes, header: bytes = HEADER) -> None:
@@ -36,13 +36,13 @@ class Collecting:
         body = b"".join(lines)
         chunks, _, skipped = split(header + body, None, DNS)
         cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
-        self._collector.ingest(Batch(chunks, count_lines(body), skipped, cursor, 0))
+        self._intake.ingest([Batch(chunks, count_lines(body), skipped, cursor, 0)])
 
     @property
     def metrics(self) -> Samples:
         """What /metrics would show."""
         registry = CollectorRegistry()
-        registry.register(StoreMetrics(self._collector.snapshot(), self._config))
+        registry.register(StoreMetrics(self._intake.snapshot(), self._config))
         return samples(generate_latest(registry).decode())
 
     def zones(self, metric: str = "queries", server: str = SERVER) -> dict[str, float]:
@@ -65,8 +65,8 @@ class Collecting:
 
 @contextmanager
 def collecting(folder: Path, config: Config) -> Iterator[Collecting]:
-    with Store(folder) as store, closing(Collector(store, config)) as collector:
-        yield Collecting(collector, config)
+    with Store(folder) as store, closing(Intake(store, config)) as intake:
+        yield Collecting(intake, config)
 
 
 Open = Callable[..., Collecting]

@@ -24,7 +24,6 @@ class LogType:
 
     path: str  # what Zeek calls it
     source: str  # the label of its counts
-    view: str  # where the parser puts its records
     record: Mapping[str, str]  # column to DuckDB type
     required: Collection[str]  # Zeek's fields that every record has
     identifying: Collection[str]  # scalar fields of which every record has at least one
@@ -39,6 +38,11 @@ class LogType:
     )  # column to the field with its name
     answered: Collection[str] = ()  # fields that only a record with an answer has
     without: Mapping[tuple[str, ...], str] = field(default_factory=dict)  # fields to what is not known without them all
+
+    @property
+    def view(self) -> str:
+        """Where the parser puts its records."""
+        return f"{self.path}_records"
 
     def field_of(self, column: str) -> str:
         """Return what Zeek calls a column."""
@@ -70,7 +74,6 @@ def _bad_name(column: str) -> str:
 DNS: Final = LogType(
     path="dns",
     source="zeek",
-    view="dns_records",
     record=TRANSACTION,
     required=("ts", "id.orig_h", "id.resp_h"),
     identifying=("query", "qtype", "rcode", "trans_id", "rejected", "AA", "qtype_name", "rcode_name"),
@@ -155,7 +158,6 @@ def _package_log(
     return LogType(
         path=path,
         source=source,
-        view="package_records",
         record=record,
         required=required,
         identifying=identifying,

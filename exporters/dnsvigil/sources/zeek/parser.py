@@ -8,8 +8,8 @@ the bad ones and to say why.
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -20,7 +20,8 @@ from dnsvigil.sources.zeek import times
 from dnsvigil.sources.zeek.lines import MAX_LINE, Chunk, Header, filter_lines, is_clean, why_no_record
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.mnemonics import number_of
-from dnsvigil.sources.zeek.options import STOCK, LogOptions
+from dnsvigil.sources.zeek.options import LogOptions
+from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.sources.zeek.unwrap import is_complete, unwrap
 
 _BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads share it
@@ -30,47 +31,98 @@ _BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads sh
 class Loaded:
     """What became of the lines of a batch."""
 
-    records: int
+    minutes: list[tuple[datetime, int]]  # of each minute with records: the newest time, and how many; in their order
     skipped: Counter[str]  # by reason
     relative: int = 0  # of those skipped, records whose time counts from the start of a capture
     unnamed: int = 0  # of the records, those with an answer whose code is not known
 
+    @property
+    def records(self) -> int:
+        """The number of good records."""
+        return sum(records for _, records in self.minutes)
+
 
 class Parser:
-    """Turns chunks of a log into the view of its type in one DuckDB connection."""
+    """Turns batches of logs into views in one DuckDB connection, one for each type of log."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._memory = os.memfd_create("dnsvigil-batch")
         self._path = f"/proc/self/fd/{self._memory}"
+        self._tables: list[str] = []
 
     def close(self) -> None:
         """Free the memory file."""
         os.close(self._memory)
 
+    def drop(self) -> None:
+        """Free the memory of the tables; their views are then of no use."""
+        for table in self._tables:
+            self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+        self._tables.clear()
+
     def load(
         self,
-        log_type: LogType,
-        chunks: list[Chunk],
-        sensor: str,
+        batches: Sequence[Batch],
         columns: Collection[str] | None = None,
         *,
         oldest: datetime | None = None,
-        options: LogOptions = STOCK,
-    ) -> Loaded:
-        """Make the view, with these columns of the record or all, from the good records of ``chunks``, at least one.
+    ) -> list[Loaded]:
+        """Make the view of a log, with these columns of the record or all, from the good records of all batches.
 
-        Records from before ``oldest`` are skipped. A line may have several records.
+        There is at least one batch, all are of the same type of log and each has at least one chunk. Records from
+        before ``oldest`` are skipped. A line may have several records. Returns what became of each batch.
         """
+        log_type = batches[0].log_type
         columns = columns or log_type.record
+        parsed: list[str] = []
+        skipped: list[Counter[str]] = []
+        for number, batch in enumerate(batches):
+            tables, reasons = self._parse_batch(batch, f"{log_type.path}_{number}", columns)
+            self._tables += tables
+            parsed += [f"SELECT {number} AS batch, * FROM {table}" for table in tables]
+            skipped.append(reasons)
+        every = " UNION ALL ".join(parsed)
+        if oldest:
+            late = f"CASE WHEN ts < TIMESTAMP '{oldest}' THEN 'too_old' END"
+            every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
+        names = ", ".join(f"{_sensor(batches)} AS sensor" if name == "sensor" else name for name in columns)
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {log_type.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
+        )
+        return self._count(log_type, every, skipped)
+
+    def _count(self, log_type: LogType, every: str, skipped: Sequence[Counter[str]]) -> list[Loaded]:
+        """Return what became of each batch, of which ``skipped`` are known already, from the query of all rows."""
+        unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in log_type.named else "false"
+        rows = self._connection.execute(
+            "SELECT batch, reason, CASE WHEN reason IS NULL THEN date_trunc('minute', ts) END AS minute, max(ts),"
+            f" count(*), count(*) FILTER ({times.is_relative('ts')}), count(*) FILTER ({unnamed})"
+            f" FROM ({every}) GROUP BY ALL ORDER BY batch, minute"
+        ).fetchall()
+        found = [Loaded([], +reasons) for reasons in skipped]
+        for number, reason, _, newest, count, relative, without_code in rows:
+            loaded = found[number]
+            if reason is None:
+                loaded.minutes.append((newest, count))
+                found[number] = replace(loaded, unnamed=loaded.unnamed + without_code)
+            else:
+                loaded.skipped[reason] += count
+                if reason == "timestamp":
+                    found[number] = replace(loaded, relative=relative)
+        return found
+
+    def _parse_batch(self, batch: Batch, name: str, columns: Collection[str]) -> tuple[list[str], Counter[str]]:
+        """Parse a batch into tables whose names begin with ``name``; return these, and the lines that are in none."""
+        options = batch.options
         tables: list[str] = []
         skipped: Counter[str] = Counter()
 
         def parse(body: bytes, header: Header | None) -> int:
-            return self._parse(tables[-1], Chunk(body, header), log_type, columns, start=options.start)
+            return self._parse(tables[-1], Chunk(body, header), batch.log_type, columns, start=options.start)
 
-        for number, chunk in enumerate(chunks):
-            tables.append(f"parsed_{number}")
+        for number, chunk in enumerate(batch.chunks):
+            tables.append(f"parsed_{name}_{number}")
             body, lines = chunk.body, chunk.lines
             if not is_clean(chunk) or (rows := parse(body, chunk.header)) != lines:
                 kept, reasons = filter_lines(chunk, options)
@@ -87,26 +139,9 @@ class Parser:
                 records, reasons = self._look_inside(tables[-1], body, options)
                 skipped += reasons
                 if records:
-                    tables.append(f"inside_{number}")
+                    tables.append(f"inside_{name}_{number}")
                     parse(b"".join(record + b"\n" for record in records), None)
-        every = " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables)
-        if oldest:
-            late = f"CASE WHEN ts < TIMESTAMP '{oldest}' THEN 'too_old' END"
-            every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
-        names = ", ".join(f"{_literal(sensor)} AS sensor" if name == "sensor" else name for name in columns)
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {log_type.view} AS SELECT {names} FROM ({every}) WHERE reason IS NULL"
-        )
-        unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in log_type.named else "false"
-        counts = self._connection.execute(
-            f"SELECT reason, count(*), count(*) FILTER ({times.is_relative('ts')}), count(*) FILTER ({unnamed})"
-            f" FROM ({every}) GROUP BY reason"
-        ).fetchall()
-        by_reason = {reason: (count, relative, unnamed) for reason, count, relative, unnamed in counts}
-        records, _, unnamed_records = by_reason.pop(None, (0, 0, 0))
-        skipped.update({reason: count for reason, (count, _, _) in by_reason.items()})
-        _, relative, _ = by_reason.get("timestamp", (0, 0, 0))
-        return Loaded(records, +skipped, relative, unnamed_records)
+        return tables, skipped
 
     def _look_inside(self, table: str, body: bytes, options: LogOptions) -> tuple[list[bytes], Counter[str]]:
         """Remove the rows of those lines of JSON that are more, or less, than one record under Zeek's own names.
@@ -329,6 +364,12 @@ def _printable(text: str, odd: str, token: str) -> str:
         r" WHEN regexp_matches(c, '[^ -~]') THEN regexp_replace(lower(hex(c)), '(..)', '\\x\1', 'g')"
         f" ELSE c END), ''), {text})"
     )
+
+
+def _sensor(batches: Sequence[Batch]) -> str:
+    """Return the expression of the sensor of a row, by its batch."""
+    sensors = ", ".join(_literal(batch.cursor.sensor) for batch in batches)
+    return f"list_extract([{sensors}], batch + 1)"
 
 
 def _literal(text: str) -> str:

@@ -1,0 +1,31 @@
+"""The part of findings: those that are open, whoever made them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from dnsvigil.ingest.part import Part
+from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findings_in
+from dnsvigil.store.store import Store
+
+
+@dataclass(frozen=True)
+class FindingsSnapshot:
+    """The open findings, at one moment."""
+
+    open: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by detector and severity
+    worst: Sequence[Finding] = ()
+
+
+class FindingsPart(Part):
+    """The findings of one store; they are asked for even if nothing here makes any."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        Findings(store)
+
+    def snapshot(self) -> FindingsSnapshot:
+        """Return what is open now."""
+        read = self._store.rows
+        unreadable = partial(self._store.set_aside.put, "finding")
+        return FindingsSnapshot(count_open(read), findings_in(read, "open", SHOWN, unreadable))

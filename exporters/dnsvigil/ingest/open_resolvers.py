@@ -1,0 +1,44 @@
+"""The part of open resolvers: the rows that the Zeek package writes about hosts that answer everybody."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from dnsvigil.ingest.part import MINUTE, Part, passes
+from dnsvigil.sources.zeek.log_types import OPEN_RESOLVERS
+from dnsvigil.store.store import Store
+
+WINDOW: Final = timedelta(minutes=15)
+"""The event time over which open resolvers are counted: three of the intervals in which the sensor logs them."""
+
+
+@dataclass(frozen=True)
+class OpenResolversSnapshot:
+    """How many hosts are open resolvers, at one moment."""
+
+    hosts: Mapping[str, int] = field(default_factory=dict)  # by how they are: see OPEN_KINDS
+
+
+class OpenResolversPart(Part):
+    """Open resolvers in one store."""
+
+    logs = (OPEN_RESOLVERS,)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        newest = store.newest_event()
+        self._hosts = store.open_resolvers(newest - WINDOW) if newest else {}
+
+    def add(self) -> None:
+        """Append the rows."""
+        self._store.add_rows("open_resolvers", OPEN_RESOLVERS.view)
+
+    def advance(self, before: datetime, newest: datetime) -> None:
+        """Count by the minute."""
+        if passes(before, newest, MINUTE):
+            self._hosts = self._store.open_resolvers(newest - WINDOW)
+
+    def snapshot(self) -> OpenResolversSnapshot:
+        """Return the hosts as of the last minute."""
+        return OpenResolversSnapshot(self._hosts)
