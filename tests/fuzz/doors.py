@@ -33,7 +33,7 @@ from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
 from dnsvigil.sources.blocklists.lists import DomainLists
 from dnsvigil.sources.netflow.follower import pending_file, resolve_submitted
-from dnsvigil.sources.netflow.nfdump import NFDumpError
+from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
 from dnsvigil.sources.zeek.log_types import LOG_TYPES

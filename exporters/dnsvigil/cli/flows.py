@@ -20,9 +20,15 @@ from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.output import show, show_json
 from dnsvigil.config.collector import Config, NetflowSource
 from dnsvigil.records import utc_now
-from dnsvigil.sources.netflow.follower import begin_of, exporter_name, exporter_of, given_files, slot_of
-from dnsvigil.sources.netflow.nfdump import DamagedFileError, Dumper, Flow, NFDumpError, flow_stats_file, search_file
-from dnsvigil.sources.netflow.tables import is_flow_file
+from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError, flow_stats_file, search_file
+from dnsvigil.sources.netflow.flow_file import (
+    begin_of,
+    flow_exporter_label,
+    flow_exporter_of,
+    given_files,
+    is_flow_file,
+    slot_of,
+)
 from dnsvigil.system.programs import ProgramError, environment, find
 from dnsvigil.system.terminal import counted, printable
 
@@ -108,7 +114,7 @@ def _chosen(options: argparse.Namespace, config: Config, failed: list[Path]) -> 
             if first and end and not slot_of(first) <= (begin_of(path.name) or _first_flow(path, options.nfdump)) < end:
                 continue
             if options.exporter and options.exporter != (
-                exporter or _ident(path, options.nfdump) or exporter_name(folder)
+                exporter or _ident(path, options.nfdump) or flow_exporter_label(folder)
             ):
                 continue
             yield path
@@ -137,7 +143,7 @@ def _given(paths: Iterable[Path], failed: list[Path]) -> Iterator[tuple[Path, st
             for file in given_files(path):
                 # In a folder there may be anything.
                 if file == path or begin_of(file.name) or is_flow_file(file):
-                    yield file, None, exporter_of(file.absolute())
+                    yield file, None, flow_exporter_of(file.absolute())
         except OSError as error:
             _report(path, error, failed)
 
@@ -153,7 +159,7 @@ def _configured(sources: list[NetflowSource], failed: list[Path]) -> Iterator[tu
             try:
                 for file in given_files(folder):
                     if begin_of(file.name):
-                        part = exporter_of(file.absolute()) if wild is None else folder.parts[wild]
+                        part = flow_exporter_of(file.absolute()) if wild is None else folder.parts[wild]
                         yield file, source.exporter, part
             except OSError as error:
                 _report(folder, error, failed)
@@ -165,7 +171,7 @@ def _first_flow(path: Path, nfdump: str) -> datetime:
 
 def _ident(path: Path, nfdump: str) -> str | None:
     ident = str(flow_stats_file(path, nfdump).get("ident", ""))
-    return exporter_name(ident) if ident not in ("", "none") else None
+    return flow_exporter_label(ident) if ident not in ("", "none") else None
 
 
 def _report(path: Path, error: Exception, failed: list[Path]) -> None:

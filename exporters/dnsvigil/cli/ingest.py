@@ -19,13 +19,14 @@ from dnsvigil.config.collector import Config
 from dnsvigil.ingest.flows import FlowCollector
 from dnsvigil.ingest.intake import Intake, describe_skipped
 from dnsvigil.ingest.isolation import ingest_rest
-from dnsvigil.sources.netflow.follower import begin_of, given_files, pending_file
-from dnsvigil.sources.netflow.nfdump import NFDumpError
-from dnsvigil.sources.netflow.tables import is_flow_file
+from dnsvigil.sources.netflow.flow_file import given_files, in_order, is_flow_file
+from dnsvigil.sources.netflow.follower import pending_file
+from dnsvigil.sources.netflow.process import NFDumpError
+from dnsvigil.sources.read_ahead import read_ahead
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import given_logs, in_order_of_time, met_in, pending_log
 from dnsvigil.sources.zeek.options import LogOptions
-from dnsvigil.sources.zeek.reader import read_ahead, read_batches
+from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.system.terminal import counted, printable
 
@@ -79,7 +80,7 @@ def ingest(paths: list[Path], config: Config, state: Path, start: datetime | Non
             unread.append(path)
         if path.is_dir():
             _report_others(path, {file: what for file, what in given.items() if what}, bool(found or flow_files))
-    flows = sorted(dict.fromkeys(flows), key=lambda file: (begin_of(file.name) or datetime.min, file))
+    flows = in_order(dict.fromkeys(flows))
     total = _Total()
     with Store(state) as store:
         if logs or not flows:

@@ -30,13 +30,14 @@ from dnsvigil.ingest.intake import Ingested, Intake, describe_skipped
 from dnsvigil.ingest.isolation import ingest_rest
 from dnsvigil.records import utc_now
 from dnsvigil.sources.availability import Availability, Place
+from dnsvigil.sources.netflow.flow_file import UnfinishedFileError
 from dnsvigil.sources.netflow.follower import FlowFollower, OutsideError, PendingFlows, resolve_submitted
-from dnsvigil.sources.netflow.nfdump import NFDumpError, NFDumpLimitError
-from dnsvigil.sources.netflow.tables import UnfinishedFileError
+from dnsvigil.sources.netflow.process import NFDumpError, NFDumpLimitError
+from dnsvigil.sources.read_ahead import read_ahead
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import Follower, Pending
 from dnsvigil.sources.zeek.options import LogOptions
-from dnsvigil.sources.zeek.reader import Batch, read_ahead, read_batches
+from dnsvigil.sources.zeek.reader import Batch, read_batches
 from dnsvigil.store.set_aside import SetAside
 from dnsvigil.store.store import EngineError, Store, StoreError
 from dnsvigil.system.files import NotAFileError
@@ -495,7 +496,7 @@ class _FlowReading:
             self._set_aside.release("flow_file", file.path)
             if found.damage:
                 log.warning("%s: %s; the readable part is counted", file.path, found.damage)
-            reasons = {(file.exporter or file.folder, reason) for reason in found.skipped}
+            reasons = {(file.flow_exporter or file.folder, reason) for reason in found.skipped}
             if found.untimely and not reasons <= self._reported:
                 log.warning("%s: %s; the next for the same reason are only counted", file.path, found.untimely)
                 self._reported |= reasons

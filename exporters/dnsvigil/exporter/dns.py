@@ -20,7 +20,7 @@ from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.open_resolvers import OpenResolversSnapshot
 from dnsvigil.ingest.passive_dns import PassiveDnsSnapshot
 from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, UNKNOWN, failure_reason
-from dnsvigil.sources.netflow.tables import NO_TRAFFIC
+from dnsvigil.sources.netflow.rows import NO_TRAFFIC
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE

@@ -20,16 +20,10 @@ from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.ingest.event_time import NEAR, EventTime, Minute, newest_of
 from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES, utc_now
-from dnsvigil.sources.netflow.follower import (
-    OutsideError,
-    PendingFlows,
-    Stamp,
-    below_sources,
-    exporter_name,
-    fingerprint,
-    slot_of,
-)
-from dnsvigil.sources.netflow.tables import TIMESTAMP, TOO_OLD, FlowReader, Loaded, Times, UnfinishedFileError
+from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, fingerprint, flow_exporter_label, slot_of
+from dnsvigil.sources.netflow.follower import OutsideError, PendingFlows, Stamp, below_sources
+from dnsvigil.sources.netflow.tables import FlowReader, Loaded
+from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD, Times
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flow_log import log_path, write_flow_log
 from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
@@ -291,7 +285,7 @@ class FlowCollector:
             packets, byte_count = info.packets, info.bytes
         begin = file.begin or slot_of(max(first, self._times().oldest))
         return FlowFile(
-            exporter=exporter_name(file.exporter or ident or file.folder),
+            exporter=flow_exporter_label(file.flow_exporter or ident or file.folder),
             name=file.path.name,
             slot=slot_of(begin),
             begin=begin,

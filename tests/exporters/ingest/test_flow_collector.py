@@ -19,9 +19,11 @@ import pytest
 from dnsvigil.config.collector import Config, ConfiguredServer, Flows, FlowThreshold, NetflowSource, Servers, Sources
 from dnsvigil.config.types import Network, ServerAddress
 from dnsvigil.ingest.flows import FlowCollector, FlowSnapshot, Ingested
-from dnsvigil.sources.netflow.follower import pending_file, slot_of
-from dnsvigil.sources.netflow.nfdump import NFDumpError
-from dnsvigil.sources.netflow.tables import TIMESTAMP, TOO_OLD, UnfinishedFileError, _UnknownFormError
+from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, slot_of
+from dnsvigil.sources.netflow.follower import pending_file
+from dnsvigil.sources.netflow.process import NFDumpError
+from dnsvigil.sources.netflow.stream import UnknownFormError
+from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD
 from dnsvigil.store.store import Store
 from exporters.flowfiles import (
     MANY,
@@ -391,10 +393,10 @@ def test_records_of_another_time_are_skipped_one_by_one(
     if printed:
 
         def unknown(_: object) -> Iterator[object]:
-            raise _UnknownFormError("another form")
+            raise UnknownFormError("another form")
             yield
 
-        monkeypatch.setattr("dnsvigil.sources.netflow.tables._streamed", unknown)
+        monkeypatch.setattr("dnsvigil.sources.netflow.tables.read_stream", unknown)
     one.read(write_flows(tmp_path / "before", BEGIN - SLOT, dialogues(1)))
     odd = {20 * 3600: 1, 4 * YEAR: 2, 86400 + 2000: 3, -40 * 86400: 4, 1000 - BEGIN: 5, -86400: 6}
     flows = [*dialogues(50), *(asking("198.51.100.200", late=late, count=count) for late, count in odd.items())]

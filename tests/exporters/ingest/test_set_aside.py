@@ -20,8 +20,8 @@ from dnsvigil.cli.main import main
 from dnsvigil.collector import daemon as daemon_module
 from dnsvigil.ingest import intake, isolation
 from dnsvigil.sources.blocklists import lists
-from dnsvigil.sources.netflow import tables as flowfile
-from dnsvigil.sources.netflow.nfdump import NFDumpLimitError
+from dnsvigil.sources.netflow.process import NFDumpLimitError
+from dnsvigil.sources.netflow.tables import FlowReader
 from dnsvigil.sources.zeek import log_file as logfile
 from dnsvigil.sources.zeek.parser import Parser
 from dnsvigil.store.findings import Finding, Findings, findings_in
@@ -257,7 +257,7 @@ def test_a_flow_file_that_is_no_file_stops_nothing(tmp_path, lay):
 
 @pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
 def test_a_flow_file_that_fails_is_set_aside_until_it_changes(tmp_path, monkeypatch):
-    summed = flowfile.FlowReader._sum_up
+    summed = FlowReader._sum_up
 
     def failing(self, flows):
         found = summed(self, flows)
@@ -265,7 +265,7 @@ def test_a_flow_file_that_fails_is_set_aside_until_it_changes(tmp_path, monkeypa
             raise KeyError("nobody thought of this")
         return found
 
-    monkeypatch.setattr(flowfile.FlowReader, "_sum_up", failing)
+    monkeypatch.setattr(FlowReader, "_sum_up", failing)
     begin = time.time() // SLOT * SLOT - 4 * SLOT
     poison = write_flows(tmp_path / "flows", begin, dialogues(2))
     write_flows(tmp_path / "flows", begin + SLOT, dialogues(3))
@@ -390,10 +390,10 @@ def slow_nfdump(folder: Path) -> str:
 
 
 def test_an_nfdump_that_never_ends_is_killed_with_its_children(tmp_path, monkeypatch):
-    monkeypatch.setattr("dnsvigil.sources.netflow.nfdump._SECONDS", 1.0)
+    monkeypatch.setattr("dnsvigil.sources.netflow.process._SECONDS", 1.0)
     path = write_flows(tmp_path / "flows", time.time() // SLOT * SLOT - 4 * SLOT, dialogues(2))
     with duckdb.connect() as connection:
-        reader = flowfile.FlowReader(connection, slow_nfdump(tmp_path))
+        reader = FlowReader(connection, slow_nfdump(tmp_path))
         with pytest.raises(NFDumpLimitError, match="far longer than a sound file"):
             reader.load(path)
     children = (tmp_path / "children").read_text().split()
@@ -411,7 +411,7 @@ def proc_status(pid: str) -> str:
 @pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
 def test_flow_files_of_all_old_poisons_stop_nothing(tmp_path, monkeypatch):
     """A counter beyond its type twice, a folder with a name that is too long escaped, and a file that never ends."""
-    monkeypatch.setattr("dnsvigil.sources.netflow.nfdump._SECONDS", 4.0)
+    monkeypatch.setattr("dnsvigil.sources.netflow.process._SECONDS", 4.0)
     begin = time.time() // SLOT * SLOT - 8 * SLOT
     flows = tmp_path / "flows"
     for number in range(2):

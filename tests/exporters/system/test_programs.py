@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dnsvigil.cli.main import main
-from dnsvigil.sources.netflow.nfdump import Dumper, NFDumpError, search_file
+from dnsvigil.sources.netflow import Dumper, NFDumpError, search_file
 from dnsvigil.system import programs
 from lab.flows import resolver_traffic, write
 

@@ -1,22 +1,20 @@
 """Finds the flow files to read: those that nfcapd leaves in the folders that are followed, and those handed over."""
 
 import errno
-import hashlib
 import logging
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
 
 from dnsvigil.config.collector import NetflowSource
-from dnsvigil.records import FLOW_SLOT_SECONDS
-from dnsvigil.system.files import check_file, open_file, path_text
+from dnsvigil.sources.netflow.flow_file import begin_of, flow_exporter_of, is_finished
+from dnsvigil.system.files import check_file, path_text
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +27,6 @@ FIRST_SECONDS: Final = 86400
 OLD_SECONDS: Final = 30 * 86400
 """A file from so long ago is left alone: what tells that it was read may be forgotten, which takes longer."""
 
-MAX_NAME: Final = 64
-"""Characters of an exporter's name."""
-
-_ENDS: Final = 64 * 1024  # bytes of a file's begin and of its end that it is known by
-_TIMED: Final = re.compile(r"nfcapd\.(\d{12})(\d\d)?([+-]\d{4})?")
-_DATE_PART: Final = re.compile(r"\d{1,4}|\d{4}-\d\d-\d\d")  # whatever nfcapd -S makes
 _LOOK_SECONDS: Final = 1.0  # between two looks at the folders
 _GRAIN: Final = 2 * 10**9  # nanoseconds within which a folder can change again and show no other time
 
@@ -47,7 +39,7 @@ class PendingFlows:
     """A flow file that is to be read."""
 
     path: Path
-    exporter: str | None  # as the configuration, or who handed it over, calls it
+    flow_exporter: str | None  # as the configuration, or who handed it over, calls it
     folder: str  # how it is called where the file does not say it either
     begin: datetime | None  # the time in its name; UTC, as all here
     stamp: Stamp
@@ -64,54 +56,13 @@ class OutsideError(OSError):
         return f"{self.filename}: {self.strerror}"
 
 
-def slot_of(when: datetime) -> datetime:
-    """Return the begin of the slot that a time lies in."""
-    return when - (when - datetime.min) % timedelta(seconds=FLOW_SLOT_SECONDS)
-
-
-def begin_of(name: str) -> datetime | None:
-    """Return the time in a file's name, in UTC; None where there is none.
-
-    nfcapd writes the machine's local time, or (``-Z``) local time and its distance from UTC.
-    """
-    if not (match := _TIMED.fullmatch(name)):
-        return None
-    digits, seconds, zone = match.groups()
-    try:
-        when = datetime.strptime(digits + (seconds or "00") + (zone or ""), "%Y%m%d%H%M%S" + ("%z" if zone else ""))
-        return when.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        return None
-
-
-def exporter_of(path: Path) -> str:
-    """Return the exporter's name for a file that does not say it: the nearest folder that is not part of a date."""
-    return next((part for part in reversed(path.parent.parts[1:]) if not _DATE_PART.fullmatch(part)), "unknown")
-
-
-def exporter_name(text: str) -> str:
-    """Return a name as a label: what cannot be printed escaped, and cut to :data:`MAX_NAME` characters."""
-    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return shown[:MAX_NAME]
-
-
-def fingerprint(path: Path) -> str:
-    """Return what a file is known by, whatever its name: its size, first and last 64 KiB. Raises ``OSError``."""
-    with open_file(path) as file:
-        digest = hashlib.sha256(file.read(_ENDS))
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _ENDS, 0))
-        digest.update(file.read(_ENDS))
-    return f"{size}:{digest.hexdigest()}"
-
-
-def pending_file(path: Path, exporter: str | None = None, folder: str | None = None) -> PendingFlows:
+def pending_file(path: Path, flow_exporter: str | None = None, folder: str | None = None) -> PendingFlows:
     """Return a file that is given, as one to read. Raises ``OSError``."""
     path = path.absolute()
     status = path.stat()
     settled = time.time() - status.st_mtime > SETTLED_SECONDS
     stamp = (status.st_size, status.st_mtime_ns)
-    return PendingFlows(path, exporter, folder or exporter_of(path), begin_of(path.name), stamp, settled)
+    return PendingFlows(path, flow_exporter, folder or flow_exporter_of(path), begin_of(path.name), stamp, settled)
 
 
 def below_sources(path: Path, sources: Iterable[NetflowSource]) -> bool:
@@ -152,9 +103,9 @@ class FlowFollower:
         for path, stamp in known.items():
             self._known.setdefault(path.parent, {})[path.name] = stamp
 
-    def submit_files(self, path: Path, exporter: str | None) -> None:
+    def submit_files(self, path: Path, flow_exporter: str | None) -> None:
         """Have a file read wherever it lies."""
-        self._submitted[path] = exporter
+        self._submitted[path] = flow_exporter
         self._looked = float("-inf")
 
     def pending(self) -> list[PendingFlows]:
@@ -196,7 +147,7 @@ class FlowFollower:
             path: (name, None) for path, name in self._submitted.items()
         }
         for path, file in self._waiting.items():
-            found.setdefault(path, (file.exporter, file.folder))
+            found.setdefault(path, (file.flow_exporter, file.folder))
         visited: set[Path] = set()
         for source in self._sources:
             for folder, part in self._roots(source.path):
@@ -207,16 +158,16 @@ class FlowFollower:
         # Of a folder that is not there any more nothing is kept; should it come back, the store knows its files.
         self._folders = {folder: listing for folder, listing in self._folders.items() if folder in visited}
         self._known = {folder: read for folder, read in self._known.items() if folder in visited}
-        for path, (exporter, part) in found.items():
-            self._look_at(path, exporter, part)
+        for path, (flow_exporter, part) in found.items():
+            self._look_at(path, flow_exporter, part)
 
-    def _look_at(self, path: Path, exporter: str | None, part: str | None) -> None:
+    def _look_at(self, path: Path, flow_exporter: str | None, part: str | None) -> None:
         try:
-            file = pending_file(path, exporter, part)
+            file = pending_file(path, flow_exporter, part)
         except OSError as error:
             if path in self._waiting or path in self._submitted:
                 if path not in self._waiting:
-                    self._waiting[path] = PendingFlows(path, exporter, exporter_of(path), None, (0, 0), False)
+                    self._waiting[path] = PendingFlows(path, flow_exporter, flow_exporter_of(path), None, (0, 0), False)
                 self._missing.setdefault(path, time.monotonic())
             log.debug("%s: %s", path, error)
             return
@@ -279,22 +230,10 @@ class _Folder:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(Path(entry.path))
-                elif _TIMED.fullmatch(entry.name):
+                elif is_finished(entry.name):
                     files.append(entry.name)
         return cls(changed, files, sorted(folders))
 
 
-def given_files(path: Path) -> Iterable[Path]:
-    """Return the files below a folder, but for those that nfcapd still writes; a file that is given is itself.
-
-    Raises ``OSError`` for a path that is not there, or is no file.
-    """
-    if not path.is_dir():
-        check_file(path)
-        return [path]
-    found = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith("nfcapd.current")]
-    return sorted(found, key=lambda file: (begin_of(file.name) or datetime.min, file))
-
-
 def _owner(file: PendingFlows) -> str:
-    return file.exporter or file.folder
+    return file.flow_exporter or file.folder

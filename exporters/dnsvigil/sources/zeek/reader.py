@@ -3,10 +3,9 @@
 import errno
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import Chunk, Header, is_whole, split
@@ -17,8 +16,6 @@ from dnsvigil.sources.zeek.unwrap import is_complete
 
 BATCH_BYTES: Final = 64 * 2**20
 """Bytes of log, uncompressed, in one batch: some 350,000 records."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,12 +110,3 @@ def _end_of_records(data: bytes) -> int:
     while end and data.startswith(b"#", line := data.rfind(b"\n", 0, end - 1) + 1):
         end = line
     return end or last
-
-
-def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield what ``items`` yields, the next being read in a thread while the last is worked on."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = reader.submit(next, items, None)
-            yield item

@@ -13,7 +13,7 @@ from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek import reader
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.follower import pending_log
-from dnsvigil.sources.zeek.reader import read_ahead, read_batches
+from dnsvigil.sources.zeek.reader import read_batches
 from exporters.zeeklogs import COMPRESS, HEADER, NEWLINE, START, Taken, Taker, as_json, header_of, kept, log_lines, tsv
 from lab import zeeklog
 
@@ -106,19 +106,6 @@ class TestCuts:
     @pytest.fixture(autouse=True)
     def _share(self, taker: Taker, whole: Taken) -> None:
         self.taker, self.whole = taker, whole
-
-    def test_read_ahead_gives_all(self) -> None:
-        assert list(read_ahead(iter(range(1000)))) == list(range(1000))
-
-    def test_read_ahead_passes_errors_on(self) -> None:
-        def broken() -> object:
-            yield 1
-            raise OSError("gone")
-
-        items = read_ahead(broken())
-        assert next(items) == 1
-        with pytest.raises(OSError, match="gone"):
-            next(items)
 
 
 class TestGrowth:

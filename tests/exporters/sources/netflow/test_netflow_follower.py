@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from dnsvigil.config.collector import NetflowSource
-from dnsvigil.sources.netflow import follower as flowfolders
-from dnsvigil.sources.netflow.follower import (
-    FlowFollower,
+from dnsvigil.sources.netflow import follower as following_module
+from dnsvigil.sources.netflow.flow_file import (
     begin_of,
-    exporter_name,
-    exporter_of,
     fingerprint,
+    flow_exporter_label,
+    flow_exporter_of,
     given_files,
-    pending_file,
     slot_of,
 )
+from dnsvigil.sources.netflow.follower import FlowFollower, pending_file
 
 NOW = datetime.now(UTC).replace(tzinfo=None, second=0, microsecond=0)
 
@@ -28,8 +27,8 @@ NOW = datetime.now(UTC).replace(tzinfo=None, second=0, microsecond=0)
 def in_utc(monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    monkeypatch.setattr(flowfolders, "_LOOK_SECONDS", 0)
-    monkeypatch.setattr(flowfolders, "_GRAIN", 0)
+    monkeypatch.setattr(following_module, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(following_module, "_GRAIN", 0)
     yield
     monkeypatch.undo()
     time.tzset()
@@ -96,14 +95,14 @@ def test_slot_of() -> None:
     ],
 )
 def test_exporter_of_a_path(path: str) -> None:
-    assert exporter_of(Path(path)) == "upstream1"
-    assert exporter_of(Path("/2026/nfcapd.1")) == "unknown"
+    assert flow_exporter_of(Path(path)) == "upstream1"
+    assert flow_exporter_of(Path("/2026/nfcapd.1")) == "unknown"
 
 
 def test_an_exporters_name_is_short_and_can_be_printed() -> None:
-    assert exporter_name("a b-é") == "a b-é"
-    assert exporter_name("a\tb\n\x7f") == r"a\x09b\x0a\x7f"
-    assert len(exporter_name("x" * 1000)) == 64
+    assert flow_exporter_label("a b-é") == "a b-é"
+    assert flow_exporter_label("a\tb\n\x7f") == r"a\x09b\x0a\x7f"
+    assert len(flow_exporter_label("x" * 1000)) == 64
 
 
 def test_a_fingerprint_tells_contents_apart(tmp_path: Path) -> None:
@@ -159,7 +158,7 @@ def test_names_of_exporters(tmp_path: Path) -> None:
         flow_file(tmp_path / "live" / source / "2026", name_at(-5))
     flow_file(tmp_path / "other", name_at(-5))
     found = [*follower(tmp_path / "live" / "*").pending(), *follower(tmp_path / "other", exporter="edge").pending()]
-    assert [(file.exporter, file.folder) for file in found] == [
+    assert [(file.flow_exporter, file.folder) for file in found] == [
         (None, "upstream1"),
         (None, "upstream2"),
         ("edge", "other"),
@@ -221,7 +220,7 @@ def test_a_file_that_vanishes_is_lost_once(tmp_path: Path, monkeypatch: pytest.M
     path.unlink()
     assert following.pending() == []
     assert following.lost() == []
-    monkeypatch.setattr(flowfolders, "SETTLED_SECONDS", -1)
+    monkeypatch.setattr(following_module, "SETTLED_SECONDS", -1)
     assert following.lost() == [path]
     assert following.lost() == []
     assert following.pending() == []
@@ -234,7 +233,7 @@ def test_a_file_that_is_moved_before_it_is_read_is_not_lost(tmp_path: Path, monk
     (tmp_path / "2026").mkdir()
     path.rename(tmp_path / "2026" / path.name)
     assert read(following) == [path.name]
-    monkeypatch.setattr(flowfolders, "SETTLED_SECONDS", -1)
+    monkeypatch.setattr(following_module, "SETTLED_SECONDS", -1)
     assert following.lost() == []
 
 
@@ -246,13 +245,13 @@ def test_files_are_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     following.submit_files(untimed, None)
     following.submit_files(tmp_path / "nothing", None)
     pending = following.pending()
-    assert [(file.path, file.exporter, file.folder) for file in pending] == [
+    assert [(file.path, file.flow_exporter, file.folder) for file in pending] == [
         (untimed, None, tmp_path.name),
         (old, "edge", "upstream"),
     ]
     assert read(following) == ["a-file", old.name]
     assert read(following) == []
-    monkeypatch.setattr(flowfolders, "SETTLED_SECONDS", -1)
+    monkeypatch.setattr(following_module, "SETTLED_SECONDS", -1)
     assert following.lost() == [tmp_path / "nothing"]
     assert following.lost() == []
 

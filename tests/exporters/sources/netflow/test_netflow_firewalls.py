@@ -22,9 +22,10 @@ from dnsvigil.config.collector import Config
 from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.sources.netflow import search_file
 from dnsvigil.sources.netflow.follower import pending_file
-from dnsvigil.sources.netflow.nfdump import search_file
-from dnsvigil.sources.netflow.tables import NO_TRAFFIC, FlowReader, Loaded
+from dnsvigil.sources.netflow.rows import NO_TRAFFIC
+from dnsvigil.sources.netflow.tables import FlowReader, Loaded
 from dnsvigil.store.store import Store
 from exporters.flowfiles import name_at
 from lab.firewalls import ALERT, CREATE, DELETE, DENIED, UPDATE, Record, write

@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dnsvigil.sources.netflow import nfdump as netflow
-from dnsvigil.sources.netflow.nfdump import DamagedFileError, Dumper, NFDumpError, flow_files, search_file
+from dnsvigil.sources import netflow
+from dnsvigil.sources.netflow import DamagedFileError, Dumper, NFDumpError, flow_files, search_file
 from exporters import pcap
 from exporters.running import eventually
 from lab.capture import Capture
@@ -265,7 +265,7 @@ def test_nothing_is_left_to_the_remote_shell(flows, tmp_path, ssh):
 
 def test_standard_input_can_be_searched_more_than_once(flows):
     script = (
-        "from dnsvigil.sources.netflow.nfdump import Dumper\nd = Dumper()\nd.set_where(stdin=True)\n"
+        "from dnsvigil.sources.netflow import Dumper\nd = Dumper()\nd.set_where(stdin=True)\n"
         "print(sum(1 for _ in d.search('dst port 53')), sum(1 for _ in d.search()))"
     )
     # cat makes it a pipe, in which nothing can seek

@@ -19,9 +19,10 @@ import numpy as np
 import psutil
 import pytest
 
-from dnsvigil.sources.netflow import tables as flowfile
-from dnsvigil.sources.netflow.nfdump import DamagedFileError, Dumper, NFDumpError, search_file
-from dnsvigil.sources.netflow.tables import SERVICES, FlowReader, Loaded, UnfinishedFileError, is_flow_file
+from dnsvigil.sources.netflow import DamagedFileError, Dumper, NFDumpError, search_file, stream
+from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, is_flow_file
+from dnsvigil.sources.netflow.services import SERVICES
+from dnsvigil.sources.netflow.tables import FlowReader, Loaded
 from lab import flows as lab
 from lab import packets
 
@@ -218,7 +219,7 @@ def summed_up(flows: lab.Flows) -> dict[tuple[Any, ...], list[int]]:
 @pytest.mark.parametrize("at_once", [1 << 24, 1_500_000, 1_000])
 def test_many_batches_add_up(reader, made, monkeypatch, at_once):
     file, flows = made
-    monkeypatch.setattr(flowfile, "_AT_ONCE", at_once)
+    monkeypatch.setattr(stream, "_BUFFER", at_once)
     loaded = reader.load(file)
     assert (loaded.flows, loaded.info.sequence_failures) == (30_000, 7)
     assert pairs(reader) == {key: tuple(values) for key, values in summed_up(flows).items()}
@@ -226,7 +227,7 @@ def test_many_batches_add_up(reader, made, monkeypatch, at_once):
 
 
 def test_a_field_that_looks_like_the_head_of_a_record_is_none(reader, made, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(flowfile, "_AT_ONCE", 1_000)
+    monkeypatch.setattr(stream, "_BUFFER", 1_000)
     _, flows = made
     hostile = flows.copy()
     hostile["bytes"][::3] = 11 | 76 << 16
@@ -285,7 +286,7 @@ def changed(file: Path, to: Path, old: bytes, new: bytes, count: int = -1) -> Pa
 )
 def test_unknown_elements_and_records_are_passed_over(reader, tmp_path, caplog, monkeypatch, form):
     """Elements 900 after the known ones, and records of type 77 between the others."""
-    monkeypatch.setattr(flowfile, "_AT_ONCE", 1_000)
+    monkeypatch.setattr(stream, "_BUFFER", 1_000)
     lengths, other = form
     (flows,) = lab.resolver_traffic(START, 30_000)
     flows = flows[flows["src"][:, 0] == 0][:20_000]
@@ -458,7 +459,7 @@ def test_no_nfdump_is_left_when_we_are_killed(made):
     """It could be written to for ever: nfdump holds the other end of its output open as well."""
     file, _ = made
     code = (
-        "import sys; from dnsvigil.sources.netflow.nfdump import Dumper; dumper = Dumper();"
+        "import sys; from dnsvigil.sources.netflow import Dumper; dumper = Dumper();"
         f"dumper.set_where(filename={str(file)!r}); stream = dumper.stream(); stream.__enter__().read(2);"
         "print('reading', flush=True); sys.stdin.read()"
     )
