@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from flask import Blueprint, Flask, Request, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import MapAdapter
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import MapAdapter, RequestRedirect
 
 from dnsvigil.httpd.access import Access
 
@@ -34,8 +34,17 @@ def application(blueprints: Iterable[Blueprint], access: Access | None = None) -
 
     @app.before_request
     def check() -> Response | None:
+        # Routing takes slashes at the begin for one, and adds one at the end; access knows the path alone.
+        if request.environ["PATH_INFO"].startswith("//") or isinstance(request.routing_exception, RequestRedirect):
+            raise NotFound
         refusal = access.refusal(request.environ) if access and request.url_rule else None
         return Response(refusal.body, refusal.status, refusal.headers) if refusal else None
+
+    @app.after_request
+    def name_status(response: Response) -> Response:
+        status = HTTPStatus(response.status_code)
+        response.status = f"{status.value} {status.phrase}"  # Flask writes the phrase in capitals
+        return response
 
     return app
 
