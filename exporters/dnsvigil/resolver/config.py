@@ -19,7 +19,7 @@ from dnsvigil.records import RCODES
 DEFAULT_PATH: Final = Path("/etc/dnsvigil/resolver.yml")
 
 MAX_PORTS: Final = 64
-"""Ports that serve DNS; the kernel is asked for each of them."""
+"""Ports that serve DNS; each is a condition in the request to the kernel."""
 
 MAX_QUESTIONS: Final = 64
 """Each has a thread of its own."""
@@ -156,7 +156,7 @@ class Probe:
     timeout: Duration = Duration(2)
     server: Address = Address("127.0.0.1")
     port: int = 53
-    identity: bool = True  # ask id.server and version.bind too
+    identity: bool = True  # query id.server and version.bind as well
     questions: list[Question] = field(default_factory=lambda: [Question(".", "NS")])
 
     def __post_init__(self) -> None:
@@ -167,9 +167,9 @@ class Probe:
             raise Invalid("timeout", "expected more than 0 and at most the interval")
         if len(self.questions) > MAX_QUESTIONS:
             raise Invalid("questions", f"expected at most {MAX_QUESTIONS}, found {len(self.questions)}")
-        asked = [(self.address_of(one), one.protocol, one.qname, one.rdtype) for one in self.questions]
+        sent = [(self.address_of(one), one.protocol, one.qname, one.rdtype) for one in self.questions]
         for number, question in enumerate(self.questions):
-            if asked[number] in asked[:number]:
+            if sent[number] in sent[:number]:
                 raise Invalid("questions", f"{question.name} {question.type} is sent twice to the same server")
 
     def address_of(self, question: Question) -> tuple[str, int]:

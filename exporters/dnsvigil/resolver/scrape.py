@@ -106,7 +106,7 @@ class Scrape(PrometheusCollector):
         )
         for collector in self._collectors:
             start = time.perf_counter()
-            metrics = self._ask(collector)
+            metrics = self._run(collector)
             if metrics:
                 yield from metrics
             success.add_metric([collector.name], metrics is not None)
@@ -117,7 +117,7 @@ class Scrape(PrometheusCollector):
         yield duration
         yield works
 
-    def _ask(self, collector: Collector) -> list[Metric] | None:
+    def _run(self, collector: Collector) -> list[Metric] | None:
         """Return the collector's metrics; None where it fails."""
         try:
             metrics = list(collector.collect())

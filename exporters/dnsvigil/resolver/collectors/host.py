@@ -42,11 +42,11 @@ FOLDERS: Final = tuple(
 """Folders whose file systems have metrics if no resolver has ``folders``; a missing folder counts as its parent."""
 
 _PREFIX: Final = "dnsvigil_resolver_host_"
-_SET_BACK: Final = 3  # seconds
-_NO_DISK: Final = re.compile(r"(loop|ram|zram|fd|sr)\d+")
+_MAX_SET_BACK: Final = 3  # seconds
+_NOT_A_DISK: Final = re.compile(r"(loop|ram|zram|fd|sr)\d+")
 _PARTITION: Final = re.compile(r"(s|h|v|xv)d[a-z]+\d+|.*\dp\d+")  # where there is no /sys
-_OF_CONTAINERS: Final = re.compile(r"(veth|docker|br-|virbr|vnet|tap|cali|cilium|lxc|flannel|cni|ifb)")
-_ASKS_THE_NETWORK: Final = re.compile(r"nfs4?|cifs|smb3|ceph|afs|fuse\.(sshfs|glusterfs|ceph.*|s3fs|rclone)")
+_VIRTUAL_DEVICE: Final = re.compile(r"(veth|docker|br-|virbr|vnet|tap|cali|cilium|lxc|flannel|cni|ifb)")
+_NETWORK_FSTYPE: Final = re.compile(r"nfs4?|cifs|smb3|ceph|afs|fuse\.(sshfs|glusterfs|ceph.*|s3fs|rclone)")
 _DROPS: Final = "Packets not {} for lack of buffer space, or because no protocol handled them."
 _NOT_UNDERSTOOD: Final = (ValueError, LookupError, AssertionError)  # the last is psutil's, for a broken net/dev
 
@@ -97,20 +97,20 @@ class HostCollector(Collector):
         times = cpu_times(self._fs)
         if times.boot_time is not None:
             yield _gauge("boot_time_seconds", "When the machine was booted.", value=times.boot_time)
-        values = [(labels, self._not_back(labels, seconds)) for labels, seconds in times.seconds.items()]
+        values = [(labels, self._held(labels, seconds)) for labels, seconds in times.seconds.items()]
         yield _counter("cpu_seconds", "CPU time spent in the mode.", ["cpu", "mode"], values)
-        load = self._fs.text("loadavg").split()[0]  # psutil asks the C library, which reads /proc wherever this one is
+        load = self._fs.text("loadavg").split()[0]  # psutil has it from the C library, which reads /proc alone
         yield _gauge(
             "load1", "Processes that run or wait for a CPU or a disk, averaged over a minute.", value=float(load)
         )
 
-    def _not_back(self, labels: tuple[str, str], seconds: float) -> float:
-        """Hold ``idle`` and ``iowait``, which the kernel at times sets back a little, where they were.
+    def _held(self, labels: tuple[str, str], seconds: float) -> float:
+        """Keep ``idle`` and ``iowait`` from going down, which the kernel at times sets back a little.
 
-        Prometheus would take it for a restart of the counter. A CPU that was off in between may be set back for good.
+        Prometheus would take that for a restart of the counter. A CPU that was offline may be set back for good.
         """
         before = self._cpu_seconds.get(labels, 0)
-        self._cpu_seconds[labels] = before if before - _SET_BACK < seconds < before else seconds
+        self._cpu_seconds[labels] = before if before - _MAX_SET_BACK < seconds < before else seconds
         return self._cpu_seconds[labels]
 
     def _memory(self) -> Iterator[Metric]:
@@ -146,7 +146,7 @@ class HostCollector(Collector):
         for folder in self._folders:
             point = mount_point(os.path.realpath(folder), mounted)
             mount = mounted[point]
-            if mount.number in seen or _ASKS_THE_NETWORK.fullmatch(mount.fstype):
+            if mount.number in seen or _NETWORK_FSTYPE.fullmatch(mount.fstype):
                 continue
             seen.add(mount.number)
             try:
@@ -166,7 +166,7 @@ class HostCollector(Collector):
 
     def _network(self) -> Iterator[Metric]:
         counted = self._fs.psutil(psutil.net_io_counters, pernic=True, nowrap=False)
-        shown = [device for device in counted if not _OF_CONTAINERS.match(device)][:MAX_DEVICES]
+        shown = [device for device in counted if not _VIRTUAL_DEVICE.match(device)][:MAX_DEVICES]
         for name, text, counter in (
             ("receive_bytes", "Bytes received.", "bytes_recv"),
             ("receive_packets", "Packets received.", "packets_recv"),
@@ -237,7 +237,7 @@ def _gauge(name: str, text: str, labels: Sequence[str] = (), value: float | None
 
 
 def _is_disk(device: str, disks: set[str]) -> bool:
-    if _NO_DISK.fullmatch(device):
+    if _NOT_A_DISK.fullmatch(device):
         return False
     return device in disks if disks else not _PARTITION.fullmatch(device)
 

@@ -174,11 +174,11 @@ class ProbeCollector(Collector):
 
     def _identify(self, target: Target) -> None:
         with contextlib.suppress(Failed):  # then the last identity stays, so that alerts can name the silent server
-            said = {name: self._said(name, target) for name in ("id.server", "version.bind")}
-            said["id.server"] = said["id.server"] or self._said("hostname.bind", target)
-            self._identities[str(target)] = (said["id.server"], said["version.bind"])
+            identity, version = (self._chaos_text(name, target) for name in ("id.server", "version.bind"))
+            identity = identity or self._chaos_text("hostname.bind", target)
+            self._identities[str(target)] = (identity, version)
 
-    def _said(self, name: str, target: Target) -> str:
+    def _chaos_text(self, name: str, target: Target) -> str:
         """Return the text of a name of class CHAOS; empty where the server gives none. Raises :class:`Failed`."""
         query = dns.message.make_query(name, dns.rdatatype.TXT, dns.rdataclass.CH)
         response = ask(query, target, self._config.timeout)
@@ -202,7 +202,7 @@ def ask(
     """Return the response to ``query``; raises :class:`Failed` where none comes within ``timeout`` seconds.
 
     Datagrams that answer something else, or come from elsewhere, are reported and passed over. A response that did
-    not fit into a datagram is asked for again by TCP. Certificates are not verified: the server is known by address.
+    not fit into a datagram is requested again over TCP. Certificates are not verified: the server is known by address.
     """
     deadline = time.monotonic() + timeout
     try:
@@ -226,7 +226,7 @@ def ask(
         raise Failed("tls") from error
     except OSError as error:
         raise Failed("network") from error
-    except Exception as error:  # whatever hostile bytes make the library raise
+    except Exception as error:  # hostile bytes can make the library raise anything
         raise Failed("malformed") from error
 
 
@@ -247,7 +247,7 @@ def _datagram(wire: bytes, target: Target, deadline: float, on_spoofed: Callable
         target.address, target.port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
     )[0]
     with socket.socket(family, kind) as sock:
-        # A connected socket would hear that nothing listens there, too, but not of datagrams from elsewhere.
+        # A connected socket would report that nothing listens there, too, but not receive datagrams from elsewhere.
         sock.setsockopt(*_RECVERR[family], 1)
         sock.sendto(wire, where)
         while (left := deadline - time.monotonic()) > 0:

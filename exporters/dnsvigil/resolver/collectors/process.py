@@ -12,7 +12,7 @@ of a process that is not a resolver's: :mod:`dnsvigil.resolver.kernel.process_ta
 
 Figures of one resolver are sums over its processes; pages that they share are counted in each. The counters go on
 over the end of a process. Where foreign processes are hidden (hidepid), a resolver that is not seen may well be up,
-so it is not said to be down: it is not shown at all, and the part ``processes`` is missing.
+so it is not reported as down: it has no metrics at all, and the part ``processes`` is missing.
 """
 
 import os
@@ -76,7 +76,7 @@ class _Group:
     """The processes of one resolver."""
 
     resolver: Resolver
-    shown: bool
+    exported: bool
     processes: dict[tuple[int, int], _Process] = field(default_factory=dict)  # by PID and start, in ticks since boot
     totals: defaultdict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
     pidfile: tuple[int, int, int] | None = None  # when it was written, its PID, that process's start
@@ -91,7 +91,7 @@ class ProcessCollector(Collector):
     def __init__(self, resolvers: list[Resolver], fs: ProcFs = ProcFs()) -> None:
         self.parts = Parts(self.name, ["processes", "fds", "io"])
         self._fs = fs
-        self._groups = [_Group(resolver, shown=bool(resolvers)) for resolver in resolvers or DEFAULT_RESOLVERS]
+        self._groups = [_Group(resolver, exported=bool(resolvers)) for resolver in resolvers or DEFAULT_RESOLVERS]
         self._table = ProcessTable(
             fs,
             names=any(group.resolver.process is not None for group in self._groups),
@@ -129,8 +129,8 @@ class ProcessCollector(Collector):
         for group, found in zip(self._groups, self._find(processes), strict=True):
             figures = self._read(group, found, boot)
             group.processes = {key: kept for key, kept in group.processes.items() if key[0] in processes}
-            group.shown |= figures["up"] > 0
-            if not group.shown or (not figures["up"] and (hidden or group.unknown)):
+            group.exported |= figures["up"] > 0
+            if not group.exported or (not figures["up"] and (hidden or group.unknown)):
                 continue
             for name, value in figures.items():
                 gauges[name].add_metric([group.resolver.name], value)
@@ -261,8 +261,8 @@ class ProcessCollector(Collector):
     def _descriptors(self, pid: int, limit: str | None, figures: defaultdict[str, float]) -> None:
         """Add the open descriptors and their limit (None: no limit, or unknown).
 
-        ``psutil.Process.num_fds`` always lists them, and ``rlimit`` asks by a system call; both need privileges for a
-        process of another user. The size of the folder and /proc/PID/limits, where the limit is from, need none.
+        For a process of another user, ``num_fds`` and ``rlimit`` of psutil need privileges. The size of /proc/PID/fd
+        and the file /proc/PID/limits, where the limit is from, need none.
         """
         if limit is not None:
             figures["max_fds"] += int(limit)

@@ -3,10 +3,9 @@
 A socket's family is that of the socket, as ``ss`` has it: one that listens on ``::`` serves IPv4 as well, and what it
 accepts from there counts as ipv6 too, with an address such as ``::ffff:192.0.2.1``.
 
-Sockets are asked for by netlink. Where that is forbidden or the kernel lacks it, /proc/net is read instead. Neither
-is a snapshot: a socket that comes or goes meanwhile may be missed or counted twice, but for the next time only.
-Both are those of this exporter's network namespace. For a replay of netlink see
-:mod:`dnsvigil.resolver.kernel.sockdiag`.
+The sockets come by netlink. Where that is forbidden or the kernel lacks it, /proc/net is read instead. Neither is a
+snapshot: a socket that opens or closes meanwhile may be missed or counted twice, in this scrape only. Both have the
+sockets of this exporter's network namespace. For a replay of netlink see :mod:`dnsvigil.resolver.kernel.sockdiag`.
 """
 
 import errno
@@ -29,7 +28,7 @@ from dnsvigil.resolver.scrape import Collector, Parts
 
 _FAMILIES: Final[dict[int, str]] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 _PROTOCOLS: Final[dict[int, str]] = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
-_ANSWERS: Final = (  # what is asked for at once
+_ANSWERS: Final = (  # what comes in one answer
     (socket.IPPROTO_TCP, (socket.AF_INET, socket.AF_INET6)),
     (socket.IPPROTO_UDP, (socket.AF_INET,)),
     (socket.IPPROTO_UDP, (socket.AF_INET6,)),
@@ -42,8 +41,8 @@ _STATES: Final = {
     socket.IPPROTO_TCP: dict(enumerate(_TCP_STATES.split(), 1)),
     socket.IPPROTO_UDP: {1: "established", _UNCONNECTED: "unconnected"},
 }
-_ALWAYS: Final = {socket.IPPROTO_TCP: (1, 3, 6, 8, LISTEN), socket.IPPROTO_UDP: (1, _UNCONNECTED)}  # shown at 0 too
-_REMEMBERED: Final = 20  # scrapes; an answer may miss a socket now and then, and its drops must not count anew
+_ALWAYS: Final = {socket.IPPROTO_TCP: (1, 3, 6, 8, LISTEN), socket.IPPROTO_UDP: (1, _UNCONNECTED)}  # exported at 0, too
+_REMEMBERED: Final = 20  # scrapes; an answer may miss a socket, whose drops must not count anew
 
 
 @dataclass
@@ -62,7 +61,7 @@ class _Sums:
 class SocketCollector(Collector):
     """Collects figures of the sockets on the DNS ports.
 
-    ``ask`` is the way to the kernel's netlink; without it a tree that is not /proc speaks by its files alone.
+    ``ask`` is the way to the kernel's netlink; by default a tree other than /proc is read by its files alone.
     """
 
     name = "sockets"
@@ -74,7 +73,7 @@ class SocketCollector(Collector):
         self._fs = fs
         self._ask = ask or (sockdiag.exchange if fs.proc == Path("/proc") else _no_netlink)
         self._addresses: set[str] = set()  # those that have a label of their own
-        self._states: set[tuple[int, int, int, int]] = {  # protocol, family, state, port: shown at 0 too
+        self._states: set[tuple[int, int, int, int]] = {  # protocol, family, state, port: exported at 0, too
             (protocol, family, state, port)
             for protocol, families in _ANSWERS
             for family in families
@@ -104,7 +103,7 @@ class SocketCollector(Collector):
                 sums = self._sum(protocol, self._by_proc(protocol, families))
                 sums.accept_limit.clear()
             self._states |= {(protocol, *key) for key in sums.sockets}
-            self._show(metrics, protocol, families, sums)
+            self._add(metrics, protocol, families, sums)
             if ephemeral:
                 for family in families:
                     used = len({port for port in sums.used[family] if port in ephemeral} - reserved)
@@ -129,7 +128,7 @@ class SocketCollector(Collector):
         listed = self._fs.read("sys/net/ipv4/ip_local_reserved_ports") or ""
         for first, last in re.findall(r"(\d{1,5})(?:-(\d{1,5}))?", listed):
             reserved.update(range(int(first), int(last or first) + 1))
-        return ports, {port for port in reserved if port in ports}  # a range is quick to ask, slow to walk
+        return ports, {port for port in reserved if port in ports}  # membership in a range is quick, walking it is not
 
     def _by_netlink(self, protocol: int, families: tuple[int, ...], ephemeral: range) -> Iterator[Batch]:
         one = len(families) == 1
@@ -182,7 +181,7 @@ class SocketCollector(Collector):
         self._drops[listener] = total + one.drops - (before if before <= one.drops else 0)
         self._dropped[one.inode] = one.drops, self._scrape
 
-    def _show(self, metrics: "_Metrics", protocol: int, families: tuple[int, ...], sums: _Sums) -> None:
+    def _add(self, metrics: "_Metrics", protocol: int, families: tuple[int, ...], sums: _Sums) -> None:
         name = _PROTOCOLS[protocol]
         for _, family, state, port in sorted(key for key in self._states if key[0] == protocol and key[1] in families):
             labels = [name, _FAMILIES[family], str(port), _STATES[protocol].get(state, "unknown")]

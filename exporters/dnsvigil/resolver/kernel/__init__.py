@@ -1,5 +1,5 @@
-"""What the kernel says by files below /proc and /sys, by netlink and by system calls, as far as psutil does not.
+"""Reads from the kernel what psutil does not: files below /proc and /sys, netlink, system calls.
 
-Each file says what psutil lacks. Times are CPU time, measured with psutil 7.2 on a small virtual machine of two cores
-(Linux 6.18), unless noted otherwise.
+Each file begins with what psutil lacks. Times are CPU time, measured with psutil 7.2 on a small virtual machine of two
+cores (Linux 6.18), unless noted otherwise.
 """

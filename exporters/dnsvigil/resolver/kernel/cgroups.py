@@ -26,7 +26,7 @@ class MemoryLimits:
         self._wanted: defaultdict[str, float] = defaultdict(float)  # by control group, below /sys/fs/cgroup
 
     def add(self, cgroups: str, address_space: str | None) -> None:
-        """Add a process, with what its /proc/PID/cgroup says and its soft RLIMIT_AS (None: no limit)."""
+        """Add a process, with the text of its /proc/PID/cgroup and its soft RLIMIT_AS (None: no limit)."""
         group = ""
         for line in cgroups.splitlines():
             number, _, rest = line.partition(":")
@@ -40,7 +40,7 @@ class MemoryLimits:
         self._wanted[group] += float(address_space) if address_space else float("inf")
 
     def limit(self) -> float | None:
-        """Return the limit in bytes; None where nothing is known."""
+        """Return the limit in bytes; None if nothing is known."""
         wanted = self._wanted
         while groups := [group for group in wanted if group]:
             group = max(groups, key=lambda group: group.count("/"))

@@ -1,7 +1,7 @@
 """The kernel's sockets from /proc/net/{tcp,tcp6,udp,udp6}, where netlink is not available.
 
-It takes four times as long, and knows neither the receive buffer nor the limit of an accept queue (which is given as
-a send queue of 0).
+It takes four times as long, and lacks the receive buffer and the limit of an accept queue (the send queue of a
+listening socket is 0). Not ``psutil.net_connections``: see :mod:`dnsvigil.resolver.kernel.sockdiag`.
 """
 
 import socket

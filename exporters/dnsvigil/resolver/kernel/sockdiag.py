@@ -1,5 +1,8 @@
 """The kernel's sockets by netlink: NETLINK_SOCK_DIAG, with the structures of linux/inet_diag.h.
 
+``psutil.net_connections`` has neither queues nor drops, and looks through the open files of all processes: with 20,000
+TCP sockets it takes 360 ms, the collector by /proc/net 100 ms, by netlink 33 ms.
+
 :func:`sockets` sends one request and reads what comes, datagram by datagram, so that memory does not grow with the
 number of sockets. The way to the kernel and back is a function: :func:`exchange`, or a replay of what it once gave,
 such as ``lambda request: recorded[request]`` with ``recorded = {request: [bytes(part) for part in exchange(request)]}``
@@ -8,15 +11,15 @@ such as ``lambda request: recorded[request]`` with ``recorded = {request: [bytes
 The figures below are CPU time with 100,000 TCP sockets on a small virtual machine of two cores (Linux 6.18); such a
 dump takes the kernel 75 ms and Python 35 ms:
 
-- A walk over all of the kernel's TCP sockets takes 20 ms even where none is asked for, so TCP is asked for once, in
-  the older form of request, which gives IPv4 and IPv6 in one walk. What goes to Python is only what has a port of
-  interest or an ephemeral one: byte code in the request says so.
+- A walk over all of the kernel's TCP sockets takes 20 ms even if none matches, so there is one request for TCP, in the
+  older form, which gives IPv4 and IPv6 in one walk. Byte code in the request leaves out all sockets but those on a
+  port of interest or an ephemeral one.
 - /proc/net/tcp takes the kernel 150 ms and Python 350 ms.
-- A message by itself takes Python 1.4 µs; a fourth of that where the messages of a datagram are of one length, as they
-  mostly are, for then a field of them all is one slice with a stride.
+- Python takes 1.4 µs for a message; a fourth of that where all messages of a datagram have one length, as they mostly
+  do, because one slice with a stride then has a field of them all.
 - The kernel fills at most 32 KiB at a time, however large the buffer is.
-- Very many UDP sockets on one port are slow by any way (seconds for 100,000): the kernel keeps them in one list, and
-  walks it anew for each datagram.
+- Very many UDP sockets on one port are slow to list by any means (seconds for 100,000): the kernel keeps them in one
+  list, and walks it again for each datagram.
 """
 
 import errno
@@ -48,14 +51,14 @@ _SKMEMINFO: Final = 7
 _JUMP, _SOURCE_GE, _SOURCE_LE = 1, 2, 3
 
 _DATAGRAM: Final = 32768
-_PATIENCE_S: Final = 5.0
+_TIMEOUT_S: Final = 5.0
 _HEADER: Final = struct.Struct("=IHHII")
 _SOCKET: Final = struct.Struct("=I12xBB2xH2x16s16x4x8x4xII4xI")  # header, then inet_diag_msg
 _ADDRESS_BYTES: Final[dict[int, int]] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _LENGTH_AND_KIND: Final = struct.Struct("=IH")
-_ABOUT_SOCKETS: Final = (_TCPDIAG_GETSOCK, _SOCK_DIAG_BY_FAMILY)
-_LEAST: Final = {  # length, by kind
-    **dict.fromkeys(_ABOUT_SOCKETS, _SOCKET.size),
+_OF_SOCKETS: Final = (_TCPDIAG_GETSOCK, _SOCK_DIAG_BY_FAMILY)
+_MIN_LENGTH: Final = {  # length, by kind
+    **dict.fromkeys(_OF_SOCKETS, _SOCKET.size),
     **dict.fromkeys((_NLMSG_DONE, _NLMSG_ERROR), _HEADER.size + 4),
 }
 _ATTRIBUTE: Final = struct.Struct("=HH")
@@ -64,7 +67,7 @@ _MEMORY: Final = struct.Struct("=4xI24xI")  # of which: receive buffer, drops
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """One socket that is looked at by itself. Queues and buffer in bytes, those of a listening one in connections."""
+    """One socket in detail. Queues and buffer in bytes; the queues of a listening socket in connections."""
 
     family: int
     state: int
@@ -89,7 +92,7 @@ class Batch:
 def request(protocol: int, family: int, ports: Iterable[int], ephemeral: range) -> bytes:
     """Return the request for the sockets of ``protocol`` on the local ``ports`` or those from ``ephemeral``.
 
-    ``family`` is that of UDP; TCP is asked for with ``AF_UNSPEC``, and gives both.
+    ``family`` is that of UDP sockets; a request for TCP has ``AF_UNSPEC``, and the answer both families.
     """
     ranges = [range(port, port + 1) for port in sorted(ports)] + ([ephemeral] if ephemeral else [])
     attribute = b"".join(_conditions(ranges))
@@ -106,7 +109,7 @@ def request(protocol: int, family: int, ports: Iterable[int], ephemeral: range) 
 def exchange(message: bytes) -> Iterator[memoryview]:
     """Ask the kernel. Raises ``OSError``, also where netlink is forbidden."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as kernel:
-        kernel.settimeout(_PATIENCE_S)
+        kernel.settimeout(_TIMEOUT_S)
         kernel.connect((0, 0))  # nobody else may answer
         kernel.send(message)
         buffer = memoryview(bytearray(_DATAGRAM))
@@ -132,7 +135,7 @@ def sockets(ask: Exchange, message: bytes, protocol: int, ports: frozenset[int])
 
 
 def _conditions(ranges: list[range]) -> Iterator[bytes]:
-    """Yield byte code that is true for a source port in any of ``ranges``; it jumps to its end to say so."""
+    """Yield byte code that is true for a source port in any of ``ranges``; it jumps to its end if so."""
     size = 20  # of what is below
     for left, ports in zip(range(len(ranges), 0, -1), ranges, strict=True):
         otherwise = size if left > 1 else size + 4  # beyond the end: no
@@ -145,7 +148,7 @@ def _offsets(content: memoryview) -> tuple[Sequence[int], bool]:
     """Return where the messages about sockets begin, and whether the answer ends here."""
     size = len(content)
     length, kind = _message(content, 0)
-    if kind in _ABOUT_SOCKETS and length % 4 == 0 and size % length == 0:
+    if kind in _OF_SOCKETS and length % 4 == 0 and size % length == 0:
         words = content.cast("I")
         number, stride = size // length, length // 4
         # The second word holds the kind and the flags.
@@ -155,7 +158,7 @@ def _offsets(content: memoryview) -> tuple[Sequence[int], bool]:
     offset = 0
     while offset < size:
         length, kind = _message(content, offset)
-        if kind not in _ABOUT_SOCKETS:
+        if kind not in _OF_SOCKETS:
             (code,) = struct.unpack_from("=i", content, offset + _HEADER.size)
             if code < 0:
                 raise OSError(-code, os.strerror(-code))
@@ -171,7 +174,7 @@ def _message(content: memoryview, offset: int) -> tuple[int, int]:
     if left < _HEADER.size:
         raise _broken("a message is cut off")
     length, kind = _LENGTH_AND_KIND.unpack_from(content, offset)
-    least = _LEAST.get(kind)
+    least = _MIN_LENGTH.get(kind)
     if least is None:
         raise _broken(f"a message of kind {kind} is not about a socket")
     if not least <= length <= left:
