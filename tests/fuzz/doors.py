@@ -31,7 +31,7 @@ from dnsvigil.ingest.intake import Intake
 from dnsvigil.learning.default import default_model
 from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
-from dnsvigil.sources.blocklists.lists import DomainLists
+from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.netflow.follower import pending_file, resolve_submitted
 from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.zeek.cursors import Cursors

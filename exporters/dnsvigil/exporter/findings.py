@@ -14,7 +14,7 @@ from dnsvigil.ingest.findings import FindingsSnapshot
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.novelty import NoveltySnapshot
 from dnsvigil.records import OTHER
-from dnsvigil.sources.blocklists.lists import ListFile
+from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.store.findings import STATES, Finding
 
 SHOWN_LISTS = 100

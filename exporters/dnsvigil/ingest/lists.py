@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from dnsvigil.sources.blocklists.lists import DomainLists, ListFile
+from dnsvigil.sources.blocklists.domain_lists import DomainLists
+from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.store.set_aside import SetAside
 
 log = logging.getLogger(__name__)

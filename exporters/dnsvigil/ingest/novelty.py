@@ -21,7 +21,8 @@ from dnsvigil.ingest.lists import ListReloader
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.seen import NewlyObserved, Novelty, Times
 from dnsvigil.records import NOVEL
-from dnsvigil.sources.blocklists.lists import DomainLists, ListFile
+from dnsvigil.sources.blocklists.domain_lists import DomainLists
+from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.store.novelty import KEPT_FOR, NovelTables
 from dnsvigil.store.store import Store

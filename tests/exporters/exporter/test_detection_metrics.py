@@ -18,7 +18,7 @@ from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.findings import FindingsSnapshot
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.novelty import NoveltySnapshot
-from dnsvigil.sources.blocklists.lists import ListFile
+from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.store.findings import STATES, Finding
 
 NOON = datetime(2026, 3, 1, 12)  # 1772366400

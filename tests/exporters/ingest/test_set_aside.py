@@ -19,7 +19,8 @@ import pytest
 from dnsvigil.cli.main import main
 from dnsvigil.collector import daemon as daemon_module
 from dnsvigil.ingest import intake, isolation
-from dnsvigil.sources.blocklists import lists
+from dnsvigil.sources.blocklists import list_file
+from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.netflow.process import NFDumpLimitError
 from dnsvigil.sources.netflow.tables import FlowReader
 from dnsvigil.sources.zeek import log_file as logfile
@@ -432,7 +433,7 @@ def test_flow_files_of_all_old_poisons_stop_nothing(tmp_path, monkeypatch):
 
 
 def test_a_list_that_fails_leaves_the_others_in_use(tmp_path, monkeypatch):
-    names = lists._names
+    names = list_file._names
 
     def failing(chunks, skipped):
         for name in names(chunks, skipped):
@@ -440,14 +441,14 @@ def test_a_list_that_fails_leaves_the_others_in_use(tmp_path, monkeypatch):
                 raise KeyError("nobody thought of this")
             yield name
 
-    monkeypatch.setattr(lists, "_names", failing)
+    monkeypatch.setattr(list_file, "_names", failing)
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "a.txt").write_text("poison.example\n")
     (tmp_path / "lists" / "b.txt").write_text("good.example\n")
     (tmp_path / "lists" / "c.txt").write_bytes(b"uuid,type\r,value\nother.example\n")  # a bare carriage return
     os.mkfifo(tmp_path / "lists" / "fifo.txt")
     with Store(tmp_path / "state") as store:
-        known = lists.DomainLists(tmp_path / "lists", set_aside=store.set_aside)
+        known = DomainLists(tmp_path / "lists", set_aside=store.set_aside)
         assert known.reload()
         assert known.match(["good.example", "other.example"]).keys() == {"good.example", "other.example"}
         assert {file.name: bool(file.error) for file in known.files} == {

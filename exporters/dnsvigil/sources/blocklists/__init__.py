@@ -1,1 +1,1 @@
-"""Lists of bad domains that the operator drops in a folder."""
+"""Lists of bad domains that the operator puts in a folder."""

@@ -31,7 +31,7 @@ SKIP_REASONS: Final = {
     "number": "a query type or response code that is not a number of 16 bits, or a count or size that cannot be one",
     "rtt": "a round-trip time that is negative, longer than a day or cannot be read",
     "name": "a name of more than 255 octets, or none where the record is about a name",
-    "word": "a record type or a log_type of open resolver that cannot be one",
+    "word": "a record type or a kind of open resolver that cannot be one",
     "set_aside": "a record on which the collector failed; `dnsvigil set-aside` lists it",
     "truncated": "the end of a compressed file that breaks off, or the unfinished last line of a file",
 }

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsvigil.sources.blocklists.lists import DomainLists, ListFile
+from dnsvigil.sources.blocklists.domain_lists import DomainLists
+from dnsvigil.sources.blocklists.list_file import ListFile
 
 PLAIN = """\
 # a list
@@ -191,7 +192,7 @@ class TestReload:
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr("dnsvigil.sources.blocklists.lists.LogFile", fail)
+            patch.setattr("dnsvigil.sources.blocklists.list_file.LogFile", fail)
             found = lists(tmp_path, a="bad.example\n")
         assert (only(found).error, only(found).names) == ("Input/output error", 0)
         assert found.reload()
@@ -241,12 +242,12 @@ class TestBadInput:
 
     def test_more_names_than_there_is_room_for(self, tmp_path: Path) -> None:
         (tmp_path / "list").write_text("".join(f"name{n}.example\n" for n in range(100)))
-        found = DomainLists(tmp_path, most_names=60)
+        found = DomainLists(tmp_path, max_names=60)
         found.reload()
         assert (len(found), only(found).names, only(found).skipped) == (60, 60, {"too_many": 40})
 
     def test_room_is_free_again_when_a_list_is_gone(self, tmp_path: Path) -> None:
-        found = DomainLists(tmp_path, most_names=60)
+        found = DomainLists(tmp_path, max_names=60)
         for name in ("one", "two"):
             (tmp_path / name).write_text("".join(f"{name}{n}.example\n" for n in range(50)))
             found.reload()
@@ -257,9 +258,9 @@ class TestBadInput:
         assert (len(found), only(found).skipped) == (55, {})
 
     def test_an_endless_list_takes_no_more_than_its_room(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("dnsvigil.sources.blocklists.lists._AT_ONCE", 1000)
+        monkeypatch.setattr("dnsvigil.sources.blocklists.list_file._AT_ONCE", 1000)
         (tmp_path / "list").write_text("".join(f"name{n}.example\n" for n in range(100_000)))
-        found = DomainLists(tmp_path, most_names=500)
+        found = DomainLists(tmp_path, max_names=500)
         tracemalloc.start()
         found.reload()
         _, peak = tracemalloc.get_traced_memory()
