@@ -41,7 +41,22 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="follow the sources and serve /metrics until SIGTERM")
     run.set_defaults(command="run.run")
+    _add_ingest(commands)
+    metrics = commands.add_parser("metrics", help="print the metrics of the running collector, or of the store")
+    _add_client_options(metrics)
+    metrics.set_defaults(command="metrics.metrics")
 
+    _add_zones(commands)
+    _add_findings(commands)
+    _add_flows(commands)
+    _add_learning(commands)
+    _add_set_aside(commands)
+    check = commands.add_parser("check-config", help="report mistakes in the configuration")
+    check.set_defaults(command="check_config.check_config", needs_config=False)
+    return parser
+
+
+def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     ingest = commands.add_parser("ingest", help="read log and flow files into the store, then exit")
     ingest.add_argument(
         "--start",
@@ -52,28 +67,13 @@ def parser() -> argparse.ArgumentParser:
     ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder")
     ingest.set_defaults(command="ingest.command")
 
-    metrics = commands.add_parser("metrics", help="print the metrics of the running collector, or of the store")
-    _add_client_options(metrics)
-    metrics.set_defaults(command="metrics.metrics")
 
+def _add_zones(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     zones = commands.add_parser("zones", help="print the failure ratios of zones, the worst first")
     zones.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
     zones.add_argument("--json", action="store_true", help="print the JSON of /api/zones")
     _add_client_options(zones)
     zones.set_defaults(command="zones.zones")
-
-    _add_findings(commands)
-    _add_flows(commands)
-    _add_learning(commands)
-
-    aside = commands.add_parser("set-aside", help="print the inputs that were set aside, with the reasons")
-    aside.add_argument("--json", action="store_true", help="print a list of records")
-    _add_client_options(aside)
-    aside.set_defaults(command="set_aside.set_aside")
-
-    check = commands.add_parser("check-config", help="report mistakes in the configuration")
-    check.set_defaults(command="check_config.check_config", needs_config=False)
-    return parser
 
 
 def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -165,6 +165,13 @@ def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     evaluate.add_argument("--json", action="store_true", help="print records")
     evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over this log or folder")
     evaluate.set_defaults(command="evaluate.evaluate")
+
+
+def _add_set_aside(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    aside = commands.add_parser("set-aside", help="print the inputs that were set aside, with the reasons")
+    aside.add_argument("--json", action="store_true", help="print a list of records")
+    _add_client_options(aside)
+    aside.set_defaults(command="set_aside.set_aside")
 
 
 def _add_client_options(command: argparse.ArgumentParser) -> None:
