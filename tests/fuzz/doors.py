@@ -28,6 +28,7 @@ from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.ingest.flows import FlowCollector
 from dnsvigil.ingest.intake import Intake
+from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.learning.default import default_model
 from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
@@ -104,9 +105,8 @@ class _Logs(Door):
         return found
 
     def _counted(self) -> tuple[int, int]:
-        rows = self._store.rows("SELECT metric, sum(value)::BIGINT FROM counters GROUP BY metric")
-        sums = dict(rows)
-        return sums.get("records_ingested", 0), sums.get("records_skipped", 0)
+        ingested, skipped = (sum(row[-1] for row in table.rows(self._store.rows)) for table in (INGESTED, SKIPPED))
+        return ingested, skipped
 
     def close(self) -> None:
         self._intake.snapshot()

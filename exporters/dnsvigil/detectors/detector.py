@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dnsvigil.config.collector import Config
-from dnsvigil.store.findings import Read
+from dnsvigil.store.store import Read
 
 THRESHOLD = 0.5
 """An anomaly with at least this score is a finding, unless the configuration has another threshold for its detector."""

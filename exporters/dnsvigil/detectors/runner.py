@@ -10,7 +10,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from dnsvigil.detectors.detector import THRESHOLD, Anomaly, Context, Detector
-from dnsvigil.store.findings import Finding, Read
+from dnsvigil.store.findings import Finding
+from dnsvigil.store.store import Read
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,10 @@
 """The collector's metrics, made from a snapshot of the store. All are listed in docs/metrics.md."""
 
 import platform
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -14,21 +15,34 @@ from dnsvigil import __version__
 from dnsvigil.config.collector import Config
 from dnsvigil.features.servers import LOCAL_KINDS
 from dnsvigil.features.summaries import LATENCY_BOUNDS
-from dnsvigil.ingest.capture import CAPTURE_COUNTS
-from dnsvigil.ingest.dns import SOURCE, DnsSnapshot
+from dnsvigil.ingest.capture import CAPTURED
+from dnsvigil.ingest.dns import (
+    DURATIONS,
+    LOCAL_NAMES,
+    QUERIES,
+    RESPONSES,
+    SOURCE,
+    ZONES,
+    DnsSnapshot,
+)
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.open_resolvers import OpenResolversSnapshot
 from dnsvigil.ingest.passive_dns import PassiveDnsSnapshot
+from dnsvigil.ingest.poisoning import SIGNAL_COUNTS
+from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, UNKNOWN, failure_reason
 from dnsvigil.sources.netflow.rows import NO_TRAFFIC
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
+from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.passive_dns import DROPPED as TUPLES_DROPPED
+from dnsvigil.store.set_aside import COUNTER as SET_ASIDE
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 
-_ZONE_HELP = {
-    "zone_queries": ("dnsvigil_zone_queries", "Queries for names in the zone."),
-    "zone_nxdomain": ("dnsvigil_zone_nxdomain", "Queries in the zone that were answered with NXDOMAIN."),
-}
+_ZONE_HELP = (
+    ("dnsvigil_zone_queries", "Queries for names in the zone."),
+    ("dnsvigil_zone_nxdomain", "Queries in the zone that were answered with NXDOMAIN."),
+)
 _CAPTURE_HELP = {
     "packets": ("packets", "Packets that Zeek received."),
     "packets_dropped": ("packets_dropped", "Packets that were dropped before Zeek could read them."),
@@ -65,32 +79,29 @@ class StoreMetrics(PrometheusCollector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families."""
-        values: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
-        for metric, a, b, value in self._snapshot.counters:
-            values[metric].append((a, b, value))
         yield build_info()
         # Whoever has Zeek alone sees nothing of the package; with it, everything counts from 0.
-        seen = {source for source, _, _ in (*values["records_ingested"], *values["records_skipped"])}
+        seen = {source for source, *_ in (*self._rows(INGESTED), *self._rows(SKIPPED))}
         package = not seen.isdisjoint(_PACKAGE)
-        yield from self._records(values, [SOURCE, *_PACKAGE] if package else [SOURCE])
-        yield from self._queries(values)
-        yield self._durations(values)
-        yield from self._zones(values)
+        yield from self._records([SOURCE, *_PACKAGE] if package else [SOURCE])
+        yield from self._queries()
+        yield self._durations()
+        yield from self._zones()
         if package:
-            yield from self._passive_dns(values)
-            yield from self._suspicions(values)
-            yield from self._capture(values)
+            yield from self._passive_dns()
+            yield from self._suspicions()
+            yield from self._capture()
         yield from self._sensors()
         yield from self._store()
-        yield from self._set_aside(values)
+        yield from self._set_aside()
 
-    def _records(self, values: dict[str, list[tuple[str, str, int]]], sources: list[str]) -> Iterator[Metric]:
-        ingested = [([source], value) for source, _, value in values["records_ingested"]]
+    def _records(self, sources: list[str]) -> Iterator[Metric]:
+        ingested = [([source], records) for source, records in self._rows(INGESTED)]
         # Every reason is there from the start, so that the first record skipped for it is an increase.
         reasons = dict.fromkeys(((source, reason) for source in sources for reason in SKIP_REASONS), 0)
         if any(labels == ["netflow"] for labels, _ in ingested):
             reasons["netflow", NO_TRAFFIC] = 0
-        reasons |= {(source, reason): value for source, reason, value in values["records_skipped"]}
+        reasons |= {(source, reason): records for source, reason, records in self._rows(SKIPPED)}
         skipped = [([source, reason], value) for (source, reason), value in reasons.items()]
         read: dict[str, int] = defaultdict(int)
         for labels, value in (*ingested, *skipped):
@@ -106,15 +117,15 @@ class StoreMetrics(PrometheusCollector):
             "dnsvigil_records_skipped", "Records that could not be used, by reason.", ["source", "reason"], skipped
         )
 
-    def _queries(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
-        queries = self._of_shown_servers(values["queries"])
+    def _queries(self) -> Iterator[Metric]:
+        queries = self._of_shown_servers(QUERIES)
         yield counter(
             "dnsvigil_queries",
             "Queries by type.",
             ["server", "qtype"],
             (([server, qtype], value) for server, qtype, value in queries),
         )
-        outcomes = list(self._of_shown_servers(values["responses"]))
+        outcomes = list(self._of_shown_servers(RESPONSES))
         yield counter(
             "dnsvigil_responses",
             "Responses by response code.",
@@ -136,7 +147,7 @@ class StoreMetrics(PrometheusCollector):
             (([server], value) for server, value in unknown.items()),
         )
 
-        local = dict.fromkeys(LOCAL_KINDS, 0) | {kind: value for kind, _, value in values["local_name_queries"]}
+        local = dict.fromkeys(LOCAL_KINDS, 0) | dict(self._rows(LOCAL_NAMES))
         yield counter(
             "dnsvigil_local_name_queries",
             "Queries that no DNS server was asked: multicast DNS, LLMNR, NetBIOS, groups and whole networks.",
@@ -144,30 +155,31 @@ class StoreMetrics(PrometheusCollector):
             (([kind], value) for kind, value in local.items()),
         )
 
-    def _durations(self, values: dict[str, list[tuple[str, str, int]]]) -> Metric:
+    def _durations(self) -> Metric:
         family = HistogramMetricFamily(
             "dnsvigil_response_duration_seconds",
             "Time from a query to its answer, where the sensor saw both.",
             labels=["server"],
         )
-        sums = {server: value / 1e6 for server, _, value in values["durations_sum"]}
+        sums: Counter[str] = Counter()
         counts: dict[str, list[int]] = {}
-        for server, bucket, value in self._of_shown_servers(values["durations"]):
-            counts.setdefault(server, [0] * (len(LATENCY_BOUNDS) + 1))[int(bucket)] = value
+        for server, bucket, responses, rtt in self._of_shown_servers(DURATIONS):
+            counts.setdefault(server, [0] * (len(LATENCY_BOUNDS) + 1))[int(bucket)] = responses
+            sums[server] += rtt or 0
         for server, per_bucket in counts.items():
             buckets = []
             total = 0
             for bound, count in zip([*map(str, LATENCY_BOUNDS), "+Inf"], per_bucket, strict=True):
                 total += count
                 buckets.append((bound, total))
-            family.add_metric([server], buckets, sums.get(server, 0.0))
+            family.add_metric([server], buckets, sums[server] / 1e6)
         return family
 
-    def _zones(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
-        shown = [(server, zone) for server, zone, _ in values["zone_queries"] if self._dns.shows(server, zone)]
-        for metric, (name, text) in _ZONE_HELP.items():
-            found = {(server, zone): value for server, zone, value in values[metric]}
-            yield counter(name, text, ["server", "dns_zone"], (([*key], found.get(key, 0)) for key in shown))
+    def _zones(self) -> Iterator[Metric]:
+        rows = [row for row in self._rows(ZONES) if self._dns.shows(*row[:2])]
+        shown = [(server, zone) for server, zone, *_ in rows]
+        for column, (name, text) in enumerate(_ZONE_HELP, start=2):
+            yield counter(name, text, ["server", "dns_zone"], (([*row[:2]], row[column] or 0) for row in rows))
         # A ratio needs its numerator from the first query on, so a zone without failures shows none as 0.
         reasons = dict.fromkeys(map(failure_reason, self._config.zones.failures), 0)
         failures = self._snapshot.zone_failures
@@ -194,13 +206,13 @@ class StoreMetrics(PrometheusCollector):
         yield threshold
         yield minimum
 
-    def _passive_dns(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+    def _passive_dns(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "dnsvigil_passive_dns_tuples",
             "Tuples of name, type, data and sensor in the store.",
             self._snapshot.of(PassiveDnsSnapshot).tuples,
         )
-        dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in values["passive_dns_dropped"]}
+        dropped = {"age": 0, "size": 0} | dict(self._rows(TUPLES_DROPPED))
         yield counter(
             "dnsvigil_passive_dns_dropped",
             "Tuples that the store has dropped: not seen for too long, or too many.",
@@ -208,7 +220,7 @@ class StoreMetrics(PrometheusCollector):
             (([reason], value) for reason, value in dropped.items()),
         )
 
-    def _suspicions(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
+    def _suspicions(self) -> Iterator[Metric]:
         hosts = GaugeMetricFamily(
             "dnsvigil_open_resolvers",
             "Hosts that answered outside clients in the last fifteen minutes of event time.",
@@ -219,7 +231,7 @@ class StoreMetrics(PrometheusCollector):
             hosts.add_metric([kind], found.get(kind, 0))
         hosts.add_metric([OTHER], sum(number for kind, number in found.items() if kind not in OPEN_KINDS))
         yield hosts
-        signals = dict.fromkeys(SIGNALS, 0) | {signal: value for signal, _, value in values["poisoning_signals"]}
+        signals = dict.fromkeys(SIGNALS, 0) | dict(self._rows(SIGNAL_COUNTS))
         yield counter(
             "dnsvigil_poisoning_signals",
             "Possible signs of cache poisoning.",
@@ -227,21 +239,20 @@ class StoreMetrics(PrometheusCollector):
             (([signal], value) for signal, value in signals.items()),
         )
 
-    def _capture(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
-        counts = {(sensor, column): value for sensor, column, value in values["capture"]}
-        sensors = sorted({sensor for sensor, _ in counts})
+    def _capture(self) -> Iterator[Metric]:
+        counts = {sensor: dict(zip(CAPTURED.values, row, strict=True)) for sensor, *row in self._rows(CAPTURED)}
         for column, (name, text) in _CAPTURE_HELP.items():
             # A ratio needs its numerator from the first interval on, so what was never lost shows as 0.
-            found = (([sensor], counts.get((sensor, column), 0)) for sensor in sensors)
+            found = (([sensor], count[column] or 0) for sensor, count in counts.items())
             yield counter(f"dnsvigil_capture_{name}", text, ["sensor"], found)
-        parts = [column for column in CAPTURE_COUNTS if column.startswith(_STATE)]
+        parts = [column for column in CAPTURED.values if column.startswith(_STATE)]
         yield counter(
             "dnsvigil_capture_state_dropped",
             "Entries that a part of the Zeek package refused or evicted, to stay within its bounds.",
             ["sensor", "part"],
             (
-                ([sensor, column.removeprefix(_STATE)], counts.get((sensor, column), 0))
-                for sensor in sensors
+                ([sensor, column.removeprefix(_STATE)], count[column] or 0)
+                for sensor, count in counts.items()
                 for column in parts
             ),
         )
@@ -287,8 +298,8 @@ class StoreMetrics(PrometheusCollector):
             oldest.add_metric([], unix_time(self._snapshot.oldest_minute))
         yield oldest
 
-    def _set_aside(self, values: dict[str, list[tuple[str, str, int]]]) -> Iterator[Metric]:
-        total = dict.fromkeys(KINDS_SET_ASIDE, 0) | {kind: value for kind, _, value in values["set_aside"]}
+    def _set_aside(self) -> Iterator[Metric]:
+        total = dict.fromkeys(KINDS_SET_ASIDE, 0) | dict(self._rows(SET_ASIDE))
         yield counter(
             "dnsvigil_set_aside",
             "Inputs that failed unexpectedly and were set aside.",
@@ -302,8 +313,11 @@ class StoreMetrics(PrometheusCollector):
             (([kind], value) for kind, value in self._snapshot.set_aside.items()),
         )
 
-    def _of_shown_servers(self, rows: list[tuple[str, str, int]]) -> Iterator[tuple[str, str, int]]:
-        return (row for row in rows if self._dns.shows(row[0]))
+    def _rows(self, table: CounterTable) -> Sequence[tuple[Any, ...]]:
+        return self._snapshot.counters.get(table, ())
+
+    def _of_shown_servers(self, table: CounterTable) -> Iterator[tuple[Any, ...]]:
+        return (row for row in self._rows(table) if self._dns.shows(row[0]))
 
 
 def counter(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> CounterMetricFamily:

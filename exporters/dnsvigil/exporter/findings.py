@@ -1,6 +1,6 @@
 """The metrics of findings and detectors, made from a snapshot of the store. All are listed in docs/metrics.md."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
@@ -15,7 +15,8 @@ from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.novelty import NoveltySnapshot
 from dnsvigil.records import OTHER
 from dnsvigil.sources.blocklists.list_file import ListFile
-from dnsvigil.store.findings import STATES, Finding
+from dnsvigil.store.findings import DROPPED, STATES, SUPPRESSED, Finding
+from dnsvigil.store.novelty import DROPPED as NOVEL_DROPPED
 
 SHOWN_LISTS = 100
 """Lists that have a label of their own; the rest together are ``other``."""
@@ -31,9 +32,7 @@ class DetectionMetrics(PrometheusCollector):
         self._findings = snapshot.of(FindingsSnapshot)
         self._detection = snapshot.of(DetectionSnapshot)
         self._novelty = snapshot.of(NoveltySnapshot)
-        self._values: dict[str, dict[str, int]] = defaultdict(dict)
-        for metric, a, b, value in snapshot.counters:
-            self._values[metric][b if metric == "findings_dropped" else a] = value
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families."""
@@ -64,7 +63,7 @@ class DetectionMetrics(PrometheusCollector):
                     for each in self._findings.worst
                 ),
             )
-        dropped = self._values["findings_dropped"]
+        dropped = dict(self._snapshot.counters.get(DROPPED, ()))
         yield counter(
             "dnsvigil_findings_dropped",
             "Findings that the store has dropped, to stay within its bound.",
@@ -72,7 +71,7 @@ class DetectionMetrics(PrometheusCollector):
             (([state], dropped.get(state, 0)) for state in STATES),
         )
         detectors = [each.name for each in self._detection.detectors]
-        if suppressed := dict.fromkeys(detectors, 0) | self._values["findings_suppressed"]:
+        if suppressed := dict.fromkeys(detectors, 0) | dict(self._snapshot.counters.get(SUPPRESSED, ())):
             yield counter(
                 "dnsvigil_findings_suppressed",
                 "Findings that were suppressed because a similar one was dismissed.",
@@ -145,7 +144,7 @@ class DetectionMetrics(PrometheusCollector):
     def _novel(self) -> Iterator[Metric]:
         rows = self._novelty.rows
         yield GaugeMetricFamily("dnsvigil_novel_rows", "Rows of novel traffic in the store.", rows)
-        dropped = {"domains": 0, "rows": 0} | self._values["novel_dropped"]
+        dropped = {"domains": 0, "rows": 0} | dict(self._snapshot.counters.get(NOVEL_DROPPED, ()))
         yield counter(
             "dnsvigil_novel_dropped",
             "Novel traffic dropped for lack of room.",

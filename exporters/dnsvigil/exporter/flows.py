@@ -1,7 +1,7 @@
 """The metrics of flows, made from a snapshot of the store. All are listed in docs/metrics.md."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -10,14 +10,15 @@ from prometheus_client.registry import Collector as PrometheusCollector
 from dnsvigil.exporter.dns import counter, gauge
 from dnsvigil.ingest.flows import SHOWN_HOSTS, FlowSnapshot
 from dnsvigil.records import FLOW_ANOMALIES
+from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.flow_series import SHOWN_TALKERS
-from dnsvigil.store.flows import Verdict
+from dnsvigil.store.flows import DROPPED, FILES, FLOWS, RESOLVERS, SEQUENCE_FAILURES, Verdict
 
-_SERVICE = {
-    "flows": ("dnsvigil_flows", "Flows."),
-    "flow_packets": ("dnsvigil_flows_packets", "Packets in flows."),
-    "flow_bytes": ("dnsvigil_flows_bytes", "Bytes in flows."),
-}
+_SERVICE = (
+    ("dnsvigil_flows", "Flows."),
+    ("dnsvigil_flows_packets", "Packets in flows."),
+    ("dnsvigil_flows_bytes", "Bytes in flows."),
+)
 _RESOLVER = {
     "query_flows": "Flows to the resolver's DNS ports.",
     "query_packets": "Packets to the resolver's DNS ports.",
@@ -46,9 +47,6 @@ class FlowMetrics(PrometheusCollector):
 
     def __init__(self, snapshot: FlowSnapshot) -> None:
         self._snapshot = snapshot
-        self._values: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
-        for metric, a, b, value in snapshot.counters:
-            self._values[metric].append((a, b, value))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families."""
@@ -67,14 +65,14 @@ class FlowMetrics(PrometheusCollector):
 
     def _files(self) -> Iterator[Metric]:
         exporters = self._snapshot.exporters
-        files = {(exporter, result): value for exporter, result, value in self._values["flow_files"]}
+        files = {(exporter, result): count for exporter, result, count in self._rows(FILES)}
         yield counter(
             "dnsvigil_flow_files",
             "Flow files read, completely or as far as they were readable.",
             ["exporter", "result"],
             (([name, result], files.get((name, result), 0)) for name in exporters for result in ("read", "damaged")),
         )
-        failures = {exporter: value for exporter, _, value in self._values["flow_sequence_failures"]}
+        failures = dict(self._rows(SEQUENCE_FAILURES))
         yield counter(
             "dnsvigil_flow_sequence_failures",
             "Gaps in the exporter's sequence numbers, as nfcapd recorded them.",
@@ -98,29 +96,18 @@ class FlowMetrics(PrometheusCollector):
         )
 
     def _services(self) -> Iterator[Metric]:
-        for metric, (name, text) in _SERVICE.items():
-            rows = [
-                ([exporter, *b.split(" ", 1)], value)
-                for exporter, b, value in self._values[metric]
-                if (exporter, *b.split(" ", 1)) in self._snapshot.services
-            ]
-            yield counter(name, text, ["exporter", "protocol", "service"], rows)
+        labels = list(FLOWS.labels)
+        rows = [row for row in self._rows(FLOWS) if row[: len(labels)] in self._snapshot.services]
+        for column, (name, text) in enumerate(_SERVICE, start=len(labels)):
+            yield counter(name, text, labels, _given(rows, len(labels), column))
 
     def _resolvers(self) -> Iterator[Metric]:
         exporters = set(self._snapshot.exporters)
         shown = self._snapshot.resolvers
-        for metric, text in _RESOLVER.items():
-            rows = [
-                ([exporter, *reversed(b.split(" ", 1))], value)
-                for exporter, b, value in self._values[f"flow_resolver_{metric}"]
-            ]
-            # One that the exporter does not count is not there; one that is 0 is, as the numerator of a ratio.
-            yield counter(
-                f"dnsvigil_flow_resolver_{metric}",
-                text,
-                ["exporter", "resolver", "protocol"],
-                (row for row in sorted(rows) if row[0][0] in exporters and row[0][1] in shown),
-            )
+        labels = list(RESOLVERS.labels)
+        rows = [row for row in self._rows(RESOLVERS) if row[0] in exporters and row[1] in shown]
+        for column, name in enumerate(RESOLVERS.values, start=len(labels)):
+            yield counter(f"dnsvigil_flow_resolver_{name}", _RESOLVER[name], labels, _given(rows, len(labels), column))
         yield gauge(
             "dnsvigil_flow_resolver_clients",
             "Distinct clients of the resolver in the newest slot, within about 6 %.",
@@ -149,13 +136,21 @@ class FlowMetrics(PrometheusCollector):
 
     def _records(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("dnsvigil_dns_flows", "DNS flow records in the store.", self._snapshot.records)
-        dropped = {"age": 0, "size": 0} | {reason: value for reason, _, value in self._values["dns_flows_dropped"]}
+        dropped = {"age": 0, "size": 0} | dict(self._rows(DROPPED))
         yield counter(
             "dnsvigil_dns_flows_dropped",
             "DNS flow records that the store has dropped: too old, or too many.",
             ["reason"],
             (([reason], value) for reason, value in dropped.items()),
         )
+
+    def _rows(self, table: CounterTable) -> Sequence[tuple[Any, ...]]:
+        return self._snapshot.counters.get(table, ())
+
+
+def _given(rows: Sequence[tuple[Any, ...]], labels: int, column: int) -> Iterator[tuple[list[str], float]]:
+    """Yield the labels and the value of each row. What the exporter does not count is not there; what is 0 is."""
+    return ((list(row[:labels]), row[column]) for row in rows if row[column] is not None)
 
 
 def _verdicts(prefix: str, labels: list[str], verdicts: list[Verdict]) -> Iterator[Metric]:

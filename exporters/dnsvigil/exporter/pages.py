@@ -19,7 +19,7 @@ from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.exporter.sound import Report, Sound
 from dnsvigil.httpd import runbooks
 from dnsvigil.httpd.routes import RETRY_AFTER
-from dnsvigil.ingest.dns import SOURCE, DnsSnapshot
+from dnsvigil.ingest.dns import SOURCE, ZONES, DnsSnapshot
 from dnsvigil.ingest.flows import FlowSnapshot
 from dnsvigil.ingest.intake import Snapshot
 
@@ -144,7 +144,7 @@ def _not_ready() -> Response:
 def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, ...]]:
     if snapshot is None:
         return []
-    queries = {(server, zone): value for metric, server, zone, value in snapshot.counters if metric == "zone_queries"}
+    queries = {(server, zone): queries for server, zone, queries, _ in snapshot.counters[ZONES]}
     found = [
         (sum(reasons.values()), *key, queries[key])
         for key, reasons in snapshot.zone_failures.items()

@@ -18,7 +18,7 @@ import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.novelty import FLOOD, SINGLE_LABEL, listed_table, novel_table, recent_hours
-from dnsvigil.store.findings import Read
+from dnsvigil.store.store import Read
 
 LEAST: Final = 4
 """How many failing domains in a row make a client suspicious."""

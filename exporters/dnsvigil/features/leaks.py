@@ -16,7 +16,7 @@ import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.novelty import FLOOD, SINGLE_LABEL, novel_table, recent_hours
-from dnsvigil.store.findings import Read
+from dnsvigil.store.store import Read
 
 COUNTS: Final = (
     "queries", "failures", "names", "failed_names", "answered_names", "text_names", "design_names", "labels",

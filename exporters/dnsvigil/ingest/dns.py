@@ -13,7 +13,8 @@ from dnsvigil.ingest.summaries import SUMMARIES, Summarizer
 from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import OTHER
 from dnsvigil.sources.zeek.log_types import DNS
-from dnsvigil.store.server_names import ServerCounters, take_names
+from dnsvigil.store.counters import CounterTable, schema
+from dnsvigil.store.server_names import take_names
 from dnsvigil.store.store import Store
 
 SOURCE: Final = DNS.source
@@ -25,25 +26,25 @@ LATE: Final = timedelta(minutes=5)
 CLIENTS_WINDOW: Final = timedelta(minutes=5)
 """The event time over which distinct clients are counted."""
 
-_COUNTERS: Final = """
-    SELECT 'queries' AS metric, server AS a, qtype AS b, records AS value FROM sum_types
-    UNION ALL SELECT 'responses', server, rcode, records FROM sum_types
-    UNION ALL SELECT 'durations', server, bucket::VARCHAR, records FROM sum_latencies
-    UNION ALL SELECT 'durations_sum', server, '', rtt FROM sum_latencies
-    UNION ALL SELECT 'zone_queries', server, zone, queries FROM sum_zones
-    UNION ALL SELECT 'local_name_queries', kind, '', queries FROM local_names
-    UNION ALL SELECT 'zone_nxdomain', server, zone, nxdomain FROM sum_zones
-    UNION ALL SELECT 'zone_failure_reasons', server, reason || ' ' || zone, failures FROM sum_failures
-"""
-_ZONE_COUNTERS: Final = {
-    "zone_queries": "b",
-    "zone_nxdomain": "b",
-    "zone_failure_reasons": "substr(b, instr(b, ' ') + 1)",
-}
-"""The counters of zones, each with the expression of the zone."""
+QUERIES: Final = CounterTable("queries", ("server", "qtype"), ("queries",))
+RESPONSES: Final = CounterTable("responses", ("server", "rcode"), ("responses",))
+DURATIONS: Final = CounterTable("durations", ("server", "bucket"), ("responses", "rtt"))  # rtt in microseconds
+ZONES: Final = CounterTable("zones", ("server", "zone"), ("queries", "nxdomain"))
+ZONE_FAILURES: Final = CounterTable("zone_failures", ("server", "zone", "reason"), ("failures",))
+LOCAL_NAMES: Final = CounterTable("local_names", ("kind",), ("queries",))
 
-_SERVER_COUNTERS: Final = ("queries", "responses", "durations", "durations_sum", *_ZONE_COUNTERS)
-_SERVERS: Final = ServerCounters("servers", f"metric IN {_SERVER_COUNTERS}", "a", "$name, b")
+_COUNTERS: Final = {
+    QUERIES: "SELECT server, qtype, records AS queries FROM sum_types",
+    RESPONSES: "SELECT server, rcode, records AS responses FROM sum_types",
+    DURATIONS: "SELECT server, bucket::VARCHAR AS bucket, records AS responses, rtt FROM sum_latencies",
+    ZONES: "FROM sum_zones",
+    ZONE_FAILURES: "FROM sum_failures",
+    LOCAL_NAMES: "FROM local_names",
+}
+"""What a round adds to each."""
+
+_OF_ZONES: Final = (ZONES, ZONE_FAILURES)
+_OF_SERVERS: Final = (QUERIES, RESPONSES, DURATIONS, *_OF_ZONES)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class DnsPart(Part):
 
     logs = (DNS,)
     columns = COLUMNS
+    counters = tuple(_COUNTERS)
     retained = True
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -80,8 +82,9 @@ class DnsPart(Part):
             "server": self._read_labels("server", 0 if servers.configured else servers.top, servers.names),
         }
         self._shown = {kind: list(labels.shown) for kind, labels in self._labels.items()}  # as the store has it
+        store.create(schema(self.counters))
         with store.transaction():
-            take_names(store, _SERVERS, servers.addresses)
+            take_names(store, "servers", _OF_SERVERS, "server", servers.addresses)
         broadcast = [each for each in broadcast_addresses(config.flows.networks) if each not in self._addresses]
         with store.errors():
             self._summarizer = Summarizer(
@@ -109,7 +112,8 @@ class DnsPart(Part):
         for name in SUMMARIES:
             self._store.add_summary(name)
         self._open_minutes.update(minute for (minute,) in self._store.rows("SELECT DISTINCT minute FROM sum_types"))
-        self._store.count(_COUNTERS)
+        for table, query in _COUNTERS.items():
+            table.add(self._store, query)
 
     def advance(self, before: datetime, newest: datetime) -> None:
         """By the minute merge summaries, count clients and give labels to what has become heavy."""
@@ -131,9 +135,10 @@ class DnsPart(Part):
 
         Others outlive their place on the list, so that a label that comes back goes on where it was.
         """
-        for metric, zone in _ZONE_COUNTERS.items():
-            self._store.forget_counters([metric], zone, self._labels["zone"].known())
-        self._store.forget_counters(_SERVER_COUNTERS, "a", self._labels["server"].known())
+        for table in _OF_ZONES:
+            table.forget(self._store, "zone", self._labels["zone"].known())
+        for table in _OF_SERVERS:
+            table.forget(self._store, "server", self._labels["server"].known())
 
     def snapshot(self) -> DnsSnapshot:
         """Return the labels now, and the clients as of the last minute."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dnsvigil.ingest.part import Part
-from dnsvigil.store.findings import SHOWN, Finding, Findings, count_open, findings_in
+from dnsvigil.store.findings import COUNTERS, SHOWN, Finding, Findings, count_open, findings_in
 from dnsvigil.store.store import Store
 
 
@@ -19,6 +19,8 @@ class FindingsSnapshot:
 
 class FindingsPart(Part):
     """The findings of one store; they are asked for even if nothing here makes any."""
+
+    counters = COUNTERS
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -18,16 +18,30 @@ from dnsvigil.features.baseline import EVALUATED_ANOMALIES, HISTORY_SLOTS, Evalu
 from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.ingest.event_time import NEAR, EventTime, Minute, newest_of
+from dnsvigil.ingest.records import TABLES as RECORDS
+from dnsvigil.ingest.records import count_records
 from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES, utc_now
 from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, fingerprint, flow_exporter_label, slot_of
 from dnsvigil.sources.netflow.follower import OutsideError, PendingFlows, Stamp, below_sources
 from dnsvigil.sources.netflow.tables import FlowReader, Loaded
 from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD, Times
+from dnsvigil.store.counters import CounterTable, schema
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flow_log import log_path, write_flow_log
 from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
-from dnsvigil.store.flows import RESOLVERS, SEEN, Array, FlowFile, FlowTables, Verdict
+from dnsvigil.store.flows import (
+    COUNTERS,
+    DROPPED,
+    FILES,
+    RESOLVERS,
+    SEEN,
+    SEQUENCE_FAILURES,
+    Array,
+    FlowFile,
+    FlowTables,
+    Verdict,
+)
 from dnsvigil.store.server_names import take_names
 from dnsvigil.store.store import Store
 from dnsvigil.system.terminal import counted
@@ -81,7 +95,7 @@ class Ingested:
 class FlowSnapshot:
     """What the store holds of flows for /metrics, at one moment."""
 
-    counters: list[tuple[str, str, str, int]] = field(default_factory=list)  # metric, a, b, value
+    counters: Mapping[CounterTable, Sequence[tuple[Any, ...]]] = field(default_factory=dict)  # the rows of each
     services: frozenset[tuple[str, str, str]] = frozenset()  # exporter, protocol and service that are shown
     resolvers: frozenset[str] = frozenset()  # those that have a label of their own
     verdicts: list[Verdict] = field(default_factory=list)  # this and the next of each exporter's newest slot
@@ -106,13 +120,14 @@ class FlowCollector:
         self._config = config
         self._tables = FlowTables(store, config.store.max_size // 4)
         self._findings = Findings(store)
+        store.create(schema(RECORDS))
         servers = config.servers
         known = store.labels("flow_server")
         top = 0 if servers.configured else servers.top
         self._servers = TopLabels(top, servers.names, known.shown, known.weights)
         self._addresses = servers.labels
         with store.transaction():
-            taken = take_names(store, RESOLVERS, servers.addresses)
+            taken = take_names(store, "flow_servers", [RESOLVERS], "resolver", servers.addresses)
             for name, labels in taken.items() if not store.read_only else ():
                 self._tables.rename_resolvers(labels, name)
         self._time = EventTime(self._tables.newest_slot())
@@ -184,8 +199,7 @@ class FlowCollector:
             self._store.put_sensor(SOURCE, found.exporter, newest)
             flows = max(found.flows - flows_before, 0)
             skipped = Counter(found.skipped) - Counter(skipped_before)
-            self._store.count_values("records_ingested", SOURCE, {"": flows})
-            self._store.count_values("records_skipped", SOURCE, skipped)
+            count_records(self._store, SOURCE, flows, skipped)
             # A file without flows, or of the future, does not move the time of others.
             if found.flows and found.slot <= utc_now() + NEAR:
                 self._time.read(found.exporter, [Minute(found.slot, _FILE_COUNTS)], utc_now())
@@ -224,7 +238,7 @@ class FlowCollector:
         evaluated = {exporter: slot for exporter, slot in tables.evaluated_slots().items() if exporter in now}
         offsets = tables.clock_offsets(newest)
         return FlowSnapshot(
-            counters=tables.counters(),
+            counters={table: table.rows(self._store.rows) for table in COUNTERS},
             services=frozenset(
                 (exporter, protocol, service)
                 for exporter in newest
@@ -324,8 +338,8 @@ class FlowCollector:
         self._tables.add(number, former, SKETCH_SIZE)
         self._tables.put_file(number, found)
         self._store.put_labels("flow_server", self._servers.shown, self._servers.weights)
-        self._store.count_values("flow_files", found.exporter, {"damaged" if found.damaged else "read": 1})
-        self._store.count_values("flow_sequence_failures", found.exporter, {"": failures})
+        FILES.add_rows(self._store, [(found.exporter, "damaged" if found.damaged else "read", 1)])
+        SEQUENCE_FAILURES.add_rows(self._store, [(found.exporter, failures)])
         self._drop("size", self._tables.shrink())
 
     def _advance(self, slot: datetime) -> None:
@@ -353,7 +367,7 @@ class FlowCollector:
         self._tables.forget_resolvers(self._servers.known())
 
     def _drop(self, reason: str, records: int) -> None:
-        self._store.count_values("dns_flows_dropped", reason, {"": records})
+        DROPPED.add_rows(self._store, [(reason, records)])
 
     # Judging
 

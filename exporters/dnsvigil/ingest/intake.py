@@ -8,13 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.runner import enabled
 from dnsvigil.ingest.capture import CapturePart
 from dnsvigil.ingest.detection import DetectionPart
-from dnsvigil.ingest.dns import DnsPart
+from dnsvigil.ingest.dns import ZONE_FAILURES, DnsPart
 from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.findings import FindingsPart
 from dnsvigil.ingest.novelty import NoveltyPart
@@ -22,10 +22,14 @@ from dnsvigil.ingest.open_resolvers import OpenResolversPart
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.passive_dns import PassiveDnsPart
 from dnsvigil.ingest.poisoning import PoisoningPart
+from dnsvigil.ingest.records import TABLES as RECORDS
+from dnsvigil.ingest.records import count_records
 from dnsvigil.records import utc_now
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
 from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.store.counters import CounterTable, schema
+from dnsvigil.store.set_aside import COUNTER as SET_ASIDE
 from dnsvigil.store.store import Store
 from dnsvigil.system.terminal import counted
 
@@ -58,7 +62,7 @@ class Ingested:
 class Snapshot:
     """What the store holds for /metrics, at one moment."""
 
-    counters: list[tuple[str, str, str, int]]  # metric, a, b, value
+    counters: Mapping[CounterTable, Sequence[tuple[Any, ...]]]  # the rows of each
     sensors: list[tuple[str, str, datetime | None, datetime]]  # source, sensor, newest event, last read; UTC
     store_size: int  # bytes
     oldest_minute: datetime | None
@@ -69,10 +73,8 @@ class Snapshot:
     def zone_failures(self) -> dict[tuple[str, str], dict[str, int]]:
         """The failures of each server and zone, by reason."""
         found: dict[tuple[str, str], dict[str, int]] = {}
-        for metric, server, b, value in self.counters:
-            if metric == "zone_failure_reasons":
-                reason, _, zone = b.partition(" ")
-                found.setdefault((server, zone), {})[reason] = value
+        for server, zone, reason, failures in self.counters.get(ZONE_FAILURES, ()):
+            found.setdefault((server, zone), {})[reason] = failures
         return found
 
     def of(self, part: type[T]) -> T:
@@ -104,7 +106,9 @@ class Intake:
         self._store = store
         self._bounds = config.store
         self.growing: set[str] = set()  # cursors to keep though their files have not grown for long
+        store.create(schema(RECORDS))
         self._parts = _parts(store, config)
+        self._counters = (*RECORDS, SET_ASIDE, *(table for part in self._parts for table in part.counters))
         with store.errors():
             self._parser = Parser(store.connection)
         self._time = EventTime(store.newest_event())
@@ -143,7 +147,7 @@ class Intake:
         """Return what the store holds now."""
         parts = [part.snapshot() for part in self._parts]
         return Snapshot(
-            counters=self._store.counters(),
+            counters={table: table.rows(self._store.rows) for table in self._counters},
             sensors=self._store.sensors(),
             store_size=self._store.size(),
             oldest_minute=self._oldest,
@@ -206,15 +210,13 @@ class Intake:
         return self._time.read(batch.cursor.sensor, minutes, utc_now()) if minutes else None
 
     def _count_records(self, batches: Sequence[Batch], found: Sequence[Ingested]) -> None:
-        # What was read is the sum of both, so that the two can never disagree.
         ingested: Counter[str] = Counter()
         skipped: dict[str, Counter[str]] = defaultdict(Counter)
         for batch, each in zip(batches, found, strict=True):
             ingested[batch.log_type.source] += each.records
             skipped[batch.log_type.source] += each.skipped
         for source, records in ingested.items():
-            self._store.count_values("records_ingested", source, {"": records})
-            self._store.count_values("records_skipped", source, skipped[source])
+            count_records(self._store, source, records, skipped[source])
 
     def _advance(self, newest: datetime) -> None:
         """Do what is due as event time moves on, which is by the minute or by the hour."""

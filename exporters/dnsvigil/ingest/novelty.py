@@ -24,7 +24,7 @@ from dnsvigil.records import NOVEL
 from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.sources.zeek.log_types import DNS
-from dnsvigil.store.novelty import KEPT_FOR, NovelTables
+from dnsvigil.store.novelty import DROPPED, KEPT_FOR, NovelTables
 from dnsvigil.store.store import Store
 
 MAX_DOMAINS: Final = 5_000
@@ -223,6 +223,7 @@ class NoveltyPart(Part):
 
     logs = (DNS,)
     columns = novelty.COLUMNS
+    counters = (DROPPED,)
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
@@ -311,4 +312,4 @@ class NoveltyPart(Part):
         self._unmerged = 0
 
     def _drop(self, reason: str, dropped: int) -> None:
-        self._store.count_values("novel_dropped", reason, {"": dropped})
+        DROPPED.add_rows(self._store, [(reason, dropped)])

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from dnsvigil.sources.zeek.log_types import LogType
+from dnsvigil.store.counters import CounterTable
 
 MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
@@ -23,6 +24,9 @@ class Part:
 
     columns: Collection[str] = ()
     """The columns of these records that it needs; all if none is named."""
+
+    counters: Collection[CounterTable] = ()
+    """The counters that it adds to."""
 
     retained: bool = False
     """Whether records from before ``store.retention`` are skipped as too old."""

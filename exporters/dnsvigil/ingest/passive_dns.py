@@ -7,7 +7,7 @@ from typing import Final
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.part import Part, passes
 from dnsvigil.sources.zeek.log_types import PDNS
-from dnsvigil.store.passive_dns import PassiveDns
+from dnsvigil.store.passive_dns import DROPPED, PassiveDns
 from dnsvigil.store.store import Store
 
 _SPARE: Final = 40 * 10**6  # bytes of the store that tuples never have
@@ -27,6 +27,7 @@ class PassiveDnsPart(Part):
     """Passive DNS in one store."""
 
     logs = (PDNS,)
+    counters = (DROPPED,)
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
@@ -71,4 +72,4 @@ class PassiveDnsPart(Part):
         self._unmerged = 0
 
     def _drop(self, reason: str, dropped: int) -> None:
-        self._store.count_values("passive_dns_dropped", reason, {"": dropped})
+        DROPPED.add_rows(self._store, [(reason, dropped)])

@@ -5,11 +5,13 @@ from typing import Final
 from dnsvigil.ingest.part import Part
 from dnsvigil.records import SIGNALS
 from dnsvigil.sources.zeek.log_types import POISONINGS
+from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.store import Store
 
-_COUNTERS: Final = " UNION ALL ".join(
-    f"SELECT 'poisoning_signals' AS metric, '{name}' AS a, '' AS b, {name} AS value FROM {POISONINGS.view}"
-    for name in SIGNALS
+SIGNAL_COUNTS: Final = CounterTable("poisoning_signals", ("signal",), ("signals",))
+
+_ADDED: Final = (
+    f"SELECT unnest({list(SIGNALS)}) AS signal, unnest([{', '.join(SIGNALS)}]) AS signals FROM {POISONINGS.view}"
 )
 
 
@@ -17,11 +19,13 @@ class PoisoningPart(Part):
     """Signs of poisoning in one store."""
 
     logs = (POISONINGS,)
+    counters = (SIGNAL_COUNTS,)
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        store.create(SIGNAL_COUNTS.schema)
 
     def add(self) -> None:
         """Append the rows, and count the signs."""
         self._store.add_rows("poisoning", POISONINGS.view)
-        self._store.count(_COUNTERS)
+        SIGNAL_COUNTS.add(self._store, _ADDED)

@@ -15,7 +15,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.records import FINDING_STATES, OTHER, SEVERITIES, SUBJECT_TYPES
-from dnsvigil.store.store import Store
+from dnsvigil.store import counters
+from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.store import Read, Store
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ DISMISSALS: Final = 10_000
 
 STATES: Final = FINDING_STATES
 
+DROPPED: Final = CounterTable("findings_dropped", ("state",), ("findings",))
+SUPPRESSED: Final = CounterTable("findings_suppressed", ("detector",), ("findings",))
+COUNTERS: Final = (DROPPED, SUPPRESSED)
+
 _MAX_SUBJECT: Final = 1024  # characters: a name of 255 octets has up to 1020, escaped
 _MAX_EVIDENCE: Final = 16 << 10  # bytes of JSON
 _MAX_DEPTH: Final = 16  # lists and objects within each other; whoever reads them goes down by recursion
@@ -50,7 +56,7 @@ _MAX_DETECTORS: Final = 50  # with counts of their own
 _TAUGHT: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
 _MAX_TAUGHT: Final = 1000  # domains of all dismissals
 
-_SCHEMA: Final = """
+_SCHEMA: Final = f"""
 CREATE SEQUENCE IF NOT EXISTS finding_ids;
 CREATE TABLE IF NOT EXISTS findings (
     id BIGINT, detector VARCHAR, subject_type VARCHAR, subject VARCHAR, score DOUBLE, severity VARCHAR,
@@ -60,7 +66,7 @@ CREATE TABLE IF NOT EXISTS dismissals (
     detector VARCHAR, subject_type VARCHAR, subject VARCHAR, severity VARCHAR, domains VARCHAR[], why VARCHAR,
     dismissed_at TIMESTAMP
 );
-"""
+{counters.schema(COUNTERS)}"""
 # What is worse than what was dismissed is news. A finding with other evidence about the same subject is not.
 _LIKE: Final = f"""
     WITH dismissed AS (
@@ -76,9 +82,6 @@ _BY_WEIGHT: Final = f"list_position({list(SEVERITIES)}, severity) DESC, score DE
 
 Unreadable = Callable[[str, str], None]
 """Takes which finding cannot be read, and why."""
-
-Read = Callable[..., list[Any]]
-"""Returns the rows of a query with the values that are bound in it, as :meth:`dnsvigil.store.store.Store.rows`."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class Findings:
         rest on half of its domains.
         """
         if self._is_dismissed(finding):
-            self._store.count_values("findings_suppressed", finding.detector, {"": 1})
+            SUPPRESSED.add_rows(self._store, [(finding.detector, 1)])
             return None
         key = [finding.detector, finding.subject_type, finding.subject]
         where = "WHERE state = 'open' AND detector = ? AND subject_type = ? AND subject = ?"
@@ -259,7 +262,7 @@ class Findings:
         if kept > KEPT:
             least = "SELECT id FROM findings ORDER BY state = 'open', last_seen, id LIMIT ?"
             dropped = self._store.rows(f"DELETE FROM findings WHERE id IN ({least}) RETURNING state", kept - KEPT)
-            self._store.count_values("findings_dropped", "", Counter(state for (state,) in dropped))
+            DROPPED.add_rows(self._store, Counter(state for (state,) in dropped).items())
 
 
 def findings_in(read: Read, state: str, most: int = LISTED, unreadable: Unreadable | None = None) -> list[Finding]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.records import FLOW_MEASURES, RESOLVER_MEASURES
-from dnsvigil.store.findings import Read
+from dnsvigil.store.store import Read
 
 MAX_POINTS: Final = 100_000
 """How many points an answer has at most."""

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dnsvigil.records import DNS_FLOW, FLOW_SLOT_SECONDS
-from dnsvigil.store.server_names import ServerCounters
+from dnsvigil.store import counters
+from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.store import Store
 from dnsvigil.system.files import path_text
 
@@ -31,6 +32,17 @@ Compressed it is less than half of that, but a checkpoint may write it anew befo
 SEEN: Final = timedelta(days=7)
 """A series without flows for so long is dropped."""
 
+FLOWS: Final = CounterTable("flows", ("exporter", "protocol", "service"), ("flows", "packets", "bytes"))
+RESOLVERS: Final = CounterTable(
+    "flow_resolvers",
+    ("exporter", "resolver", "protocol"),
+    ("query_flows", "query_packets", "query_bytes", "response_packets", "response_bytes", "unanswered"),
+)
+FILES: Final = CounterTable("flow_files", ("exporter", "result"), ("files",))
+SEQUENCE_FAILURES: Final = CounterTable("flow_sequence_failures", ("exporter",), ("failures",))
+DROPPED: Final = CounterTable("dns_flows_dropped", ("reason",), ("records",))
+COUNTERS: Final = (FLOWS, RESOLVERS, FILES, SEQUENCE_FAILURES, DROPPED)
+
 _SPARE: Final = 0.1  # of the bytes that DNS flow records may take, made free when they are used up
 _FILE_LIFE: Final = timedelta(days=35)
 _SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
@@ -38,7 +50,6 @@ _FILES_FOR_INTERVAL: Final = 12
 _CURVE: Final = timedelta(days=8)  # of baselines: a week to look at, and a day
 
 _SUMS: Final = ("query_flows", "query_packets", "query_bytes", "response_flows", "response_packets", "response_bytes")
-_COUNTED: Final = ("query_flows", "query_packets", "query_bytes", "response_packets", "response_bytes", "unanswered")
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS flow_files (
     id BIGINT, exporter VARCHAR, name VARCHAR, slot TIMESTAMP, "begin" TIMESTAMP, digest VARCHAR, path VARCHAR,
@@ -72,7 +83,7 @@ CREATE TABLE IF NOT EXISTS flow_verdicts (
     slot TIMESTAMP, exporter VARCHAR, protocol VARCHAR, service VARCHAR, resolver VARCHAR, measure VARCHAR,
     value DOUBLE, baseline DOUBLE, spread DOUBLE, deviation DOUBLE, anomalies VARCHAR[], history_seconds DOUBLE
 );
-"""
+{counters.schema(COUNTERS)}"""
 
 ADDED: Final = {
     "slot_services": "sum_flow_services",
@@ -83,26 +94,14 @@ ADDED: Final = {
 }
 """Table to the temporary table whose rows it gets from each file."""
 
-_COUNTERS: Final = {
-    "slot_services": (
-        "SELECT unnest(['flows', 'flow_packets', 'flow_bytes']) AS metric, exporter AS a,"
-        " protocol || ' ' || service AS b, unnest([flows, packets, bytes]) AS value FROM {}"
-    ),
-    "slot_resolvers": "SELECT unnest([{names}]) AS metric, exporter AS a, proto || ' ' || resolver AS b,"
-    " unnest([{columns}]) AS value FROM {{}}".format(
-        names=", ".join(f"'flow_resolver_{name}'" for name in _COUNTED),
-        columns=", ".join(_COUNTED),
+_COUNTED_ROWS: Final = {
+    FLOWS: ("slot_services", f"SELECT exporter, protocol, service, {', '.join(FLOWS.values)} FROM {{}}"),
+    RESOLVERS: (
+        "slot_resolvers",
+        f"SELECT exporter, resolver, proto AS protocol, {', '.join(RESOLVERS.values)} FROM {{}}",
     ),
 }
-"""What the rows of a table add to the counters."""
-
-RESOLVERS: Final = ServerCounters(
-    "flow_servers",
-    "starts_with(metric, 'flow_resolver_')",
-    "split_part(b, ' ', 2)",
-    "a, split_part(b, ' ', 1) || ' ' || $name",
-)
-"""The counters with the label of a resolver."""
+"""The table whose rows add to counters, and how."""
 
 _LONG_TABLES: Final = ("slot_services", "slot_resolvers", "slot_clients", "flow_verdicts")
 
@@ -259,12 +258,14 @@ class FlowTables:
 
     def add(self, number: int, former: int | None, sketch_size: int) -> None:
         """Add the rows of the temporary tables, as those of the file ``number`` and instead of those of ``former``."""
-        for table, query in _COUNTERS.items():
+        for counter, (table, query) in _COUNTED_ROWS.items():
             news = query.format(ADDED[table])
             if former is not None:
-                olds = f"SELECT metric, a, b, -value AS value FROM ({query.format(f'{table} WHERE file = {former}')})"
-                news = f"{news} UNION ALL {olds}"
-            self._store.count(news, zeros=True)  # one that is missing is unknown
+                labels, olds = ", ".join(counter.labels), ", ".join(f"-{value} AS {value}" for value in counter.values)
+                news = (
+                    f"{news} UNION ALL SELECT {labels}, {olds} FROM ({query.format(f'{table} WHERE file = {former}')})"
+                )
+            counter.add(self._store, news)
         for table, rows in ADDED.items():
             if former is not None:
                 ((dropped,),) = self._store.rows(f"DELETE FROM {table} WHERE file = ?", former)
@@ -319,9 +320,9 @@ class FlowTables:
         self._run("UPDATE slot_clients SET sketch = NULL WHERE slot < ? AND sketch IS NOT NULL", now - days)
         self.forget_sums(now - long)
         self._run("DELETE FROM flow_files WHERE read_at < now()::TIMESTAMP - ?", _FILE_LIFE)
-        self._run(
-            "DELETE FROM counters WHERE starts_with(metric, 'flow') AND a NOT IN (SELECT exporter FROM flow_files)"
-        )
+        known = [exporter for (exporter,) in self._store.rows("SELECT DISTINCT exporter FROM flow_files")]
+        for counter in (FLOWS, RESOLVERS, FILES, SEQUENCE_FAILURES):
+            counter.forget(self._store, "exporter", known)
         return self._drop_records("<", now - days)
 
     def forget_sums(self, before: datetime) -> None:
@@ -331,11 +332,7 @@ class FlowTables:
 
     def forget_resolvers(self, keep: Iterable[str]) -> None:
         """Drop the counters of the resolvers that are not among those to ``keep``."""
-        self._run(
-            "DELETE FROM counters WHERE starts_with(metric, 'flow_resolver_')"
-            " AND NOT list_contains(?, split_part(b, ' ', 2))",
-            list(keep),
-        )
+        RESOLVERS.forget(self._store, "resolver", keep)
 
     def rename_resolvers(self, labels: Sequence[str], name: str) -> None:
         """Put what is kept of the resolvers ``labels`` under ``name``: their sums, and of their clients the most."""
@@ -572,13 +569,6 @@ class FlowTables:
             f" {rest} ORDER BY {order}",
             list(slots),
             list(slots.values()),
-        )
-
-    def counters(self) -> list[tuple[str, str, str, int]]:
-        """Return the counters of flows and findings as metric, a, b, value."""
-        return self._store.rows(
-            "SELECT metric, a, b, value FROM counters"
-            " WHERE contains(metric, 'flow') OR metric = 'findings_dropped' ORDER BY ALL"
         )
 
     def _run(self, query: str, *bound: Any) -> None:

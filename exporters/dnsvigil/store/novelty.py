@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnsvigil.records import LISTED, NOVEL
+from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.store import Store
 
 KEPT_FOR: Final = timedelta(hours=25)
@@ -20,6 +21,8 @@ MAX_ROWS: Final = 8_000_000
 SAMPLES: Final = 8
 """Names that a row has as samples."""
 
+DROPPED: Final = CounterTable("novel_dropped", ("reason",), ("dropped",))
+
 _TABLES: Final = {"novel": NOVEL, "listed": LISTED}
 _KEYS: Final = {"novel": ("hour", "client", "domain", "newly_observed"), "listed": ("hour", "client", "entry", "lists")}
 _MERGED_AT_ONCE: Final = 100_000  # rows
@@ -29,6 +32,7 @@ _SCHEMA: Final = "".join(
     f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
     for table, columns in _TABLES.items()
 ) + (
+    f"{DROPPED.schema}"
     "CREATE TABLE IF NOT EXISTS seen_names (generation BIGINT, hash UBIGINT);\n"
     "CREATE TABLE IF NOT EXISTS newly_observed_domains (hash UBIGINT, first_seen TIMESTAMP);\n"
     # Older stores do not have it.

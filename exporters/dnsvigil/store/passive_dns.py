@@ -7,10 +7,13 @@ tuples each batch could update them at once, but that costs thirty times as much
 from datetime import datetime
 from typing import Final
 
-from dnsvigil.store.store import LARGEST, Store
+from dnsvigil.store.counters import LARGEST, CounterTable
+from dnsvigil.store.store import Store
 
 ROW_BYTES: Final = 64
 """The assumed size of a tuple beside its text, in bytes. On disk, compression makes it a quarter of the whole."""
+
+DROPPED: Final = CounterTable("passive_dns_dropped", ("reason",), ("tuples",))
 
 _SPARE: Final = 0.1  # of the bytes that tuples may take, made free when they are used up
 _KEY: Final = "rrname, rrtype, rdata, sensor"
@@ -53,8 +56,8 @@ _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS passive_dns_merged ({_COLUMNS});
 CREATE TABLE IF NOT EXISTS passive_dns_new ({_COLUMNS});
 CREATE VIEW IF NOT EXISTS passive_dns AS
-    {_MERGED.format(rows="(FROM passive_dns_merged UNION ALL FROM passive_dns_new)")}
-"""
+    {_MERGED.format(rows="(FROM passive_dns_merged UNION ALL FROM passive_dns_new)")};
+{DROPPED.schema}"""
 
 
 class PassiveDns:

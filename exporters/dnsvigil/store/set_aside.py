@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
-
 from dnsvigil.records import utc_now
+from dnsvigil.store.counters import CounterTable
 from dnsvigil.system.terminal import printable
 
 if TYPE_CHECKING:
@@ -44,11 +43,13 @@ KEPT_FOR: Final = timedelta(days=30)
 RETRY_SECONDS: Final = 60.0
 """A file that changes all the time is tried again no sooner than this."""
 
-SCHEMA: Final = """
+COUNTER: Final = CounterTable("set_aside", ("kind",), ("inputs",))
+
+_SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS set_aside (
     kind VARCHAR, subject VARCHAR, reason VARCHAR, stamp VARCHAR, since TIMESTAMP, PRIMARY KEY (kind, subject)
 );
-"""
+{COUNTER.schema}"""
 
 _MAX_SUBJECT: Final = 1024  # characters, as the next
 _MAX_REASON: Final = 500
@@ -75,6 +76,7 @@ class SetAside:
 
     def __init__(self, store: "Store") -> None:
         """Raises :class:`dnsvigil.store.store.StoreError`."""
+        store.create(_SCHEMA)
         self._store = store
         self._lock = threading.Lock()
         self._known = {(entry.kind, entry.subject): entry for entry in entries(store.rows)}
@@ -136,7 +138,7 @@ class SetAside:
                 if entry:
                     row = (entry.kind, entry.subject, entry.reason, entry.stamp, entry.since)
                     self._store.rows("INSERT INTO set_aside VALUES (?, ?, ?, ?, ?)", *row)
-                self._store.count_values("set_aside", kind, {"": int(new)})
+                COUNTER.add_rows(self._store, [(kind, int(new))])
         with self._lock:
             self._changed = {
                 key: new for key, new in self._changed.items() if changed.get(key, (None,))[0] != self._known.get(key)
@@ -156,10 +158,7 @@ class SetAside:
 
 def entries(read: Callable[..., list[Any]]) -> list[Entry]:
     """Return what is set aside, the newest first; ``read`` is as :meth:`dnsvigil.store.store.Store.rows`."""
-    try:
-        rows = read("SELECT kind, subject, reason, stamp, since FROM set_aside ORDER BY since DESC, kind, subject")
-    except duckdb.CatalogException:  # an older store that is only read
-        return []
+    rows = read("SELECT kind, subject, reason, stamp, since FROM set_aside ORDER BY since DESC, kind, subject")
     return [Entry(*row) for row in rows if row[0] in KINDS]
 
 

@@ -5,7 +5,7 @@ Only one process can open the file for writing. The error of a second one names 
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,43 +15,16 @@ from typing import Any, Final, Self
 import duckdb
 
 from dnsvigil.records import CAPTURE, OPEN_RESOLVER, POISONING, Cursor
-from dnsvigil.store import set_aside
+from dnsvigil.store.migrations import MIGRATIONS, VERSION
 from dnsvigil.store.set_aside import SetAside
 
 FILE_NAME: Final = "dnsvigil.duckdb"
 
-LARGEST: Final = 2**63 - 1
-"""The upper bound of counts, so that one huge number in a log cannot make additions overflow."""
-
 ROWS: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}
 """Table to its columns, of the records that are kept as they are."""
 
-_VERSION: Final = "3"
-
-_MIGRATIONS: Final = {
-    # Failures had no reason.
-    "1": """
-        INSERT INTO minute_failures
-            SELECT minute, server, zone, 'unknown', failures FROM minute_zones WHERE failures > 0;
-        ALTER TABLE minute_zones DROP COLUMN failures;
-        INSERT INTO counters
-            SELECT 'zone_failure_reasons', a, 'unknown ' || b, value FROM counters WHERE metric = 'zone_failures';
-        DELETE FROM counters WHERE metric = 'zone_failures';
-    """,
-    # Novel traffic and newly observed domains had other names; there is none where nothing was ever detected.
-    "2": """
-        ALTER TABLE IF EXISTS unusual RENAME COLUMN young TO newly_observed;
-        ALTER TABLE IF EXISTS unusual RENAME TO novel;
-        ALTER TABLE IF EXISTS young_domains RENAME TO newly_observed_domains;
-        UPDATE counters SET metric = 'novel_dropped' WHERE metric = 'unusual_dropped';
-    """,
-}
-"""Layout to what makes the next one of it; the tables that are new are there by then."""
-
-_SCHEMA: Final = (
-    """
+_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key VARCHAR PRIMARY KEY, value VARCHAR);
-CREATE TABLE IF NOT EXISTS counters (metric VARCHAR, a VARCHAR, b VARCHAR, value BIGINT, PRIMARY KEY (metric, a, b));
 CREATE TABLE IF NOT EXISTS cursors (
     id VARCHAR PRIMARY KEY, sensor VARCHAR, head_size BIGINT, head_hash VARCHAR, "offset" BIGINT, header BLOB,
     path VARCHAR, whole_size BIGINT, used_at TIMESTAMP
@@ -73,12 +46,9 @@ CREATE TABLE IF NOT EXISTS minute_latencies (
     minute TIMESTAMP, server VARCHAR, bucket TINYINT, records BIGINT, rtt BIGINT
 );
 CREATE TABLE IF NOT EXISTS minute_clients (minute TIMESTAMP, server VARCHAR, sketch UBIGINT[]);
-"""
-    + set_aside.SCHEMA
-    + "".join(
-        f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
-        for table, columns in ROWS.items()
-    )
+""" + "".join(
+    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
+    for table, columns in ROWS.items()
 )
 
 _MERGED: Final = {
@@ -92,6 +62,10 @@ _MERGED: Final = {
 """Summary table to the query that makes one row of the several that batches left for a minute."""
 
 SUMMARIES: Final = tuple(_MERGED)
+
+
+Read = Callable[..., list[Any]]
+"""Returns the rows of a query with the values that are bound in it, as :meth:`Store.rows`."""
 
 
 class StoreError(Exception):
@@ -165,14 +139,14 @@ class Store:
             self._using = self._threads
             self.create(_SCHEMA)
             with self.transaction():
-                version = self.meta("version", "" if read_only else _VERSION)
+                version = self.meta("version", "" if read_only else VERSION)
                 version = version if read_only else self._migrate(version)
             if not version:
                 raise StoreError(f"{self.path} holds nothing yet")
-            if read_only and version in _MIGRATIONS:
+            if read_only and version in MIGRATIONS:
                 raise StoreError(f"{self.path} has layout {version}; start the collector, which brings it up to date")
-            if version != _VERSION:
-                raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {_VERSION}")
+            if version != VERSION:
+                raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {VERSION}")
             self.set_aside = SetAside(self)
         except BaseException:
             self.close()  # while it is open here, opening it again would give the same broken database
@@ -202,8 +176,9 @@ class Store:
 
     def _migrate(self, version: str) -> str:
         """Bring an older layout up to this one; return the layout that the file then has."""
-        while version in _MIGRATIONS:
-            self.connection.execute(_MIGRATIONS[version])
+        while version in MIGRATIONS:
+            for statements in MIGRATIONS[version]:
+                self.connection.execute(statements)
             version = str(int(version) + 1)
             self.connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", [version])
         return version
@@ -290,37 +265,6 @@ class Store:
             self.connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, default])
         rows = self.rows("SELECT value FROM meta WHERE key = ?", key)
         return str(rows[0][0]) if rows else default
-
-    # Counters
-
-    def count(self, query: str, *, zeros: bool = False) -> None:
-        """Add the rows ``metric, a, b, value`` of ``query`` to the counters; ``zeros`` make a counter of 0, too."""
-        self.connection.execute(
-            f"INSERT INTO counters SELECT metric, a, b, least(sum(value), {LARGEST}) FROM ({query}) GROUP BY ALL"
-            f" HAVING sum(value) {'>=' if zeros else '>'} 0"
-            f" ON CONFLICT DO UPDATE SET value = least(value::HUGEINT + excluded.value, {LARGEST})"
-        )
-
-    def count_values(self, metric: str, a: str, values: dict[str, int]) -> None:
-        """Add ``values``, by their label ``b``, to the counters."""
-        rows = [[metric, a, b, min(value, LARGEST)] for b, value in values.items() if value]
-        if rows:
-            self.connection.executemany(
-                "INSERT INTO counters VALUES (?, ?, ?, ?)"
-                f" ON CONFLICT DO UPDATE SET value = least(value::HUGEINT + excluded.value, {LARGEST})",
-                rows,
-            )
-
-    def counters(self) -> list[tuple[str, str, str, int]]:
-        """Return every counter as metric, a, b, value."""
-        return self.rows("SELECT metric, a, b, value FROM counters ORDER BY ALL")
-
-    def forget_counters(self, metrics: Iterable[str], label: str, keep: Iterable[str]) -> None:
-        """Drop the counters of ``metrics`` whose ``label`` (an expression of a or b) is not among those to ``keep``."""
-        self.connection.execute(
-            f"DELETE FROM counters WHERE list_contains($metrics, metric) AND NOT list_contains($keep, {label})",
-            {"metrics": list(metrics), "keep": list(keep)},
-        )
 
     # Cursors and sensors
 

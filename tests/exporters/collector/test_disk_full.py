@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dnsvigil.ingest.records import INGESTED
 from dnsvigil.store.store import Store, StoreError
 from exporters.running import (
     Samples,
@@ -113,6 +114,7 @@ def test_each_commit_on_a_full_disk_is_whole_or_an_error(small_disk: Path, check
     number = 0
     failures: list[str] = []
     store = Store(small_disk)
+    store.create(INGESTED.schema)
     for _ in range(60):
         if full := dice.random() < 0.5:
             fill(small_disk)
@@ -121,7 +123,7 @@ def test_each_commit_on_a_full_disk_is_whole_or_an_error(small_disk: Path, check
                 store = Store(small_disk)
             store.rows(f"SET checkpoint_threshold = '{checkpoint}'")
             with store.transaction():
-                store.count_values("number", "", {"": 1})
+                INGESTED.add_rows(store, [("zeek", 1)])
                 store.rows("INSERT INTO minute_clients SELECT '2026-01-01', range, [range] FROM range(20000)")
             committed = True
         except StoreError as error:
@@ -132,7 +134,7 @@ def test_each_commit_on_a_full_disk_is_whole_or_an_error(small_disk: Path, check
         (small_disk / "filler").unlink(missing_ok=True)
         if store.closed:
             store = Store(small_disk)
-        counted = sum(value for _, _, _, value in store.counters())
+        counted = sum(records for _, records in INGESTED.rows(store.rows))
         assert counted in ({number + 1} if committed else {number, number + 1})
         number = counted
         ((rows,),) = store.rows("SELECT count(*) FROM minute_clients")
@@ -140,7 +142,7 @@ def test_each_commit_on_a_full_disk_is_whole_or_an_error(small_disk: Path, check
         if number % 10 == 9:
             with store.transaction():
                 store.rows("DELETE FROM minute_clients")
-                store.rows("DELETE FROM counters")
+                INGESTED.forget(store, "source", [])
             number = 0
     store.close()
     assert len(failures) > 2
@@ -148,12 +150,13 @@ def test_each_commit_on_a_full_disk_is_whole_or_an_error(small_disk: Path, check
 
 def test_no_space_to_spill_is_an_error_of_the_store(small_disk: Path) -> None:
     with Store(small_disk, max_memory="50MB") as store:
+        store.create(INGESTED.schema)
         fill(small_disk)
         with pytest.raises(StoreError, match=r"Out of Memory|No space"), store.transaction():
             store.rows("CREATE TEMP TABLE large AS SELECT hash(range)::VARCHAR AS h FROM range(6000000) ORDER BY h")
         (small_disk / "filler").unlink()
         with store.transaction():
-            store.count_values("number", "", {"": 1})
+            INGESTED.add_rows(store, [("zeek", 1)])
 
 
 def test_a_store_that_finds_no_space_at_its_first_start_is_an_error(small_disk: Path) -> None:

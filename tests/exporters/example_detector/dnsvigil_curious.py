@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
-from dnsvigil.store.findings import Read
+from dnsvigil.store.store import Read
 
 QUERY = """
     SELECT client, count(DISTINCT domain), min(first_seen), max(last_seen), list(DISTINCT domain)[:10]

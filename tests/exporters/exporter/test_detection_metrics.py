@@ -1,6 +1,6 @@
 """The metrics of detectors and findings: a snapshot with something of everything, held against a golden file.
 
-``RENEW=1 pytest tests/exporters/test_detection_metrics.py`` writes it anew; look at what ``git diff`` then says.
+``RENEW=1 pytest tests/exporters/exporter/test_detection_metrics.py`` writes it anew; look at ``git diff`` then.
 """
 
 import os
@@ -15,18 +15,21 @@ from prometheus_client import CollectorRegistry, generate_latest
 from dnsvigil.detectors.runner import SCORE_BOUNDS, DetectorHealth
 from dnsvigil.exporter.findings import SHOWN_LISTS, DetectionMetrics
 from dnsvigil.ingest.detection import DetectionSnapshot
+from dnsvigil.ingest.dns import QUERIES
 from dnsvigil.ingest.findings import FindingsSnapshot
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.novelty import NoveltySnapshot
 from dnsvigil.sources.blocklists.list_file import ListFile
-from dnsvigil.store.findings import STATES, Finding
+from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.findings import DROPPED, STATES, SUPPRESSED, Finding
+from dnsvigil.store.novelty import DROPPED as NOVEL_DROPPED
 
 NOON = datetime(2026, 3, 1, 12)  # 1772366400
 HISTOGRAM = tuple(range(len(SCORE_BOUNDS) + 1))
 
 
-def snapshot(*parts: object, counters: list[tuple[str, str, str, int]] | None = None) -> Snapshot:
-    return Snapshot(counters or [], [], 0, None, {}, {type(part): part for part in parts})
+def snapshot(*parts: object, counters: dict[CounterTable, list[tuple[object, ...]]] | None = None) -> Snapshot:
+    return Snapshot(counters or {}, [], 0, None, {}, {type(part): part for part in parts})
 
 
 def text(taken: Snapshot) -> str:
@@ -65,12 +68,12 @@ EVERYTHING = snapshot(
             finding("dns", {}, detector="nfsen", subject_type="series", severity="warning"),
         ],
     ),
-    counters=[
-        ("findings_dropped", "", "closed", 3),
-        ("findings_suppressed", "malware", "", 4),
-        ("novel_dropped", "rows", "", 5),
-        ("queries", "192.0.2.53", "A", 6),
-    ],
+    counters={
+        DROPPED: [("closed", 3)],
+        SUPPRESSED: [("malware", 4)],
+        NOVEL_DROPPED: [("rows", 5)],
+        QUERIES: [("192.0.2.53", "A", 6)],
+    },
 )
 
 

@@ -15,8 +15,8 @@ from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.detectors import runner
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.ingest.detection import DetectionSnapshot
-from dnsvigil.store.findings import Read, findings_in
-from dnsvigil.store.store import Store
+from dnsvigil.store.findings import findings_in
+from dnsvigil.store.store import Read, Store
 from exporters.ingest.test_novelty_of_batches import CLIENT, HOUR, OTHER, Taking, asked, at
 
 

@@ -10,6 +10,7 @@ from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
 from dnsvigil.ingest.event_time import EventTime, Minute, newest_of
 from dnsvigil.ingest.intake import Intake
+from dnsvigil.ingest.records import SKIPPED
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
@@ -108,4 +109,4 @@ class TestTooOld:
             assert self.take(intake, 5 * day + 201, 60, 61) == {"too_old": 2}
         with Store(tmp_path) as store, closing(Intake(store, config)) as intake:
             assert self.take(intake, 62, 5 * day + 202) == {"too_old": 1}
-            assert ("records_skipped", "zeek", "too_old", 3) in store.counters()
+            assert ("zeek", "too_old", 3) in SKIPPED.rows(store.rows)

@@ -19,11 +19,14 @@ import pytest
 from dnsvigil.config.collector import Config, ConfiguredServer, Flows, FlowThreshold, NetflowSource, Servers, Sources
 from dnsvigil.config.types import Network, ServerAddress
 from dnsvigil.ingest.flows import FlowCollector, FlowSnapshot, Ingested
+from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, slot_of
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.netflow.stream import UnknownFormError
 from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD
+from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.flows import DROPPED, FILES, FLOWS, RESOLVERS, SEQUENCE_FAILURES
 from dnsvigil.store.store import Store
 from exporters.flowfiles import (
     MANY,
@@ -68,8 +71,10 @@ class Ingesting:
         self.collector.close()
         self.store.close()
 
-    def counter(self, metric: str) -> dict[tuple[str, str], int]:
-        return {(a, b): value for name, a, b, value in self.store.counters() if name == metric}
+    def counter(self, table: CounterTable, value: str) -> dict[tuple[str, ...], int]:
+        size = len(table.labels)
+        column = size + table.values.index(value)
+        return {row[:size]: row[column] for row in table.rows(self.store.rows) if row[column] is not None}
 
     def sums(self) -> list[tuple[object, ...]]:
         """All that the store has of flows but for the files."""
@@ -81,7 +86,11 @@ class Ingesting:
         }
         queries = [f"SELECT {columns} FROM {table} GROUP BY ALL" for table, columns in tables.items()]
         found = [row for query in queries for row in self.store.rows(query)]
-        counters = [row for row in self.store.counters() if row[0] != "flow_files"]
+        counters = [
+            (table.name, *row)
+            for table in (FLOWS, RESOLVERS, SEQUENCE_FAILURES, DROPPED, INGESTED, SKIPPED)
+            for row in table.rows(self.store.rows)
+        ]
         return sorted(map(str, [*found, *counters]))
 
     def snapshot(self) -> FlowSnapshot:
@@ -116,22 +125,26 @@ def test_what_a_file_adds(one: Ingesting, tmp_path: Path) -> None:
         OneWay("198.51.100.1", 50_000, "203.0.113.1", 443, proto=6, packets=10, bytes=9000),
     ]
     assert one.read(write_flows(tmp_path, BEGIN, flows, lost=7)) == Ingested(30)
-    assert one.counter("flows") == {("edge", "udp dns"): 27, ("edge", "tcp dot"): 2, ("edge", "tcp https"): 1}
-    assert one.counter("flow_packets")["edge", "tcp dot"] == 10
-    assert one.counter("flow_bytes")["edge", "udp dns"] == 13 * (60 + 120) + 150
-    assert one.counter("flow_resolver_query_packets") == {
-        ("edge", f"udp {RESOLVER}"): 12,
-        ("edge", f"tcp {RESOLVER}"): 10,
-        ("edge", f"udp {OTHER_RESOLVER}"): 3,
+    assert one.counter(FLOWS, "flows") == {
+        ("edge", "udp", "dns"): 27,
+        ("edge", "tcp", "dot"): 2,
+        ("edge", "tcp", "https"): 1,
     }
-    assert one.counter("flow_resolver_unanswered") == {
-        ("edge", f"udp {RESOLVER}"): 2,
-        ("edge", f"tcp {RESOLVER}"): 2,
-        ("edge", f"udp {OTHER_RESOLVER}"): 0,
+    assert one.counter(FLOWS, "packets")["edge", "tcp", "dot"] == 10
+    assert one.counter(FLOWS, "bytes")["edge", "udp", "dns"] == 13 * (60 + 120) + 150
+    assert one.counter(RESOLVERS, "query_packets") == {
+        ("edge", RESOLVER, "udp"): 12,
+        ("edge", RESOLVER, "tcp"): 10,
+        ("edge", OTHER_RESOLVER, "udp"): 3,
     }
-    assert one.counter("flow_files") == {("edge", "read"): 1}
-    assert one.counter("flow_sequence_failures") == {("edge", ""): 7}
-    assert one.counter("records_ingested") == {("netflow", ""): 30}
+    assert one.counter(RESOLVERS, "unanswered") == {
+        ("edge", RESOLVER, "udp"): 2,
+        ("edge", RESOLVER, "tcp"): 2,
+        ("edge", OTHER_RESOLVER, "udp"): 0,
+    }
+    assert one.counter(FILES, "files") == {("edge", "read"): 1}
+    assert one.counter(SEQUENCE_FAILURES, "failures") == {("edge",): 7}
+    assert one.counter(INGESTED, "records") == {("netflow",): 30}
     snapshot = one.snapshot()
     assert {(exporter, resolver): count for exporter, resolver, count in snapshot.clients} == {
         ("edge", RESOLVER): 12,
@@ -149,9 +162,9 @@ def test_servers_that_are_not_configured_are_the_others(tmp_path: Path) -> None:
     config = Config(servers=Servers(configured=[ConfiguredServer.parse(OTHER_RESOLVER)]))
     with ingesting(tmp_path / "state", config) as one:
         one.read(write_flows(tmp_path, BEGIN, [*dialogues(10), *dialogues(3, OTHER_RESOLVER)]))
-        assert one.counter("flow_resolver_query_packets") == {
-            ("edge", "udp other"): 10,
-            ("edge", f"udp {OTHER_RESOLVER}"): 3,
+        assert one.counter(RESOLVERS, "query_packets") == {
+            ("edge", "other", "udp"): 10,
+            ("edge", OTHER_RESOLVER, "udp"): 3,
         }
         assert one.snapshot().resolvers == {"other", OTHER_RESOLVER}
 
@@ -164,7 +177,7 @@ def test_a_server_with_a_name_has_the_flows_of_all_its_addresses(tmp_path: Path)
         with ingesting(tmp_path / "state", Config(servers=named)) as one:
             begin = BEGIN + 300 * number
             one.read(write_flows(tmp_path, begin, [*dialogues(10), *dialogues(3, OTHER_RESOLVER)]))
-            assert one.counter("flow_resolver_query_packets") == {("edge", "udp cache1"): 13 * (number + 1)}
+            assert one.counter(RESOLVERS, "query_packets") == {("edge", "cache1", "udp"): 13 * (number + 1)}
             assert one.snapshot().resolvers == {"other", "cache1"}
             assert one.store.rows("SELECT resolver, sum(query_packets) FROM slot_resolvers GROUP BY ALL") == [
                 ("cache1", 13 * (number + 1))
@@ -219,13 +232,13 @@ def test_a_file_that_grew_is_exchanged(one: Ingesting, tmp_path: Path) -> None:
         once.read(path)
         assert one.sums() == once.sums()
         assert one.snapshot().records == once.snapshot().records == 25
-    assert one.counter("flow_sequence_failures") == {("edge", ""): 3}
+    assert one.counter(SEQUENCE_FAILURES, "failures") == {("edge",): 3}
 
 
 def test_two_files_of_one_slot_add_up(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path / "a", BEGIN, dialogues(10)))
     one.read(write_flows(tmp_path / "b", BEGIN, dialogues(25)))
-    assert one.counter("flows") == {("edge", "udp dns"): 70}
+    assert one.counter(FLOWS, "flows") == {("edge", "udp", "dns"): 70}
     assert [row[2] for row in one.snapshot().clients] == [25]
     ((queries,),) = one.store.rows("SELECT sum(query_packets)::BIGINT FROM slot_resolvers WHERE slot = ?", slot())
     assert queries == 35
@@ -246,7 +259,7 @@ def test_exporters_are_told_apart(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path / "b", BEGIN, dialogues(2), ident="ident"))
     one.read(write_flows(tmp_path / "c", BEGIN, dialogues(3), ident="ident"), "configured")
     one.read(write_flows(tmp_path / "d", BEGIN, dialogues(4), ident='a "b"\t\\'))
-    assert {a: value for (a, _), value in one.counter("flows").items()} == {
+    assert {exporter: value for (exporter, *_), value in one.counter(FLOWS, "flows").items()} == {
         "upstream": 2,
         "ident": 4,
         "configured": 6,
@@ -261,7 +274,7 @@ def test_a_second_start_goes_on(one: Ingesting, tmp_path: Path) -> None:
     assert one.read(first) == Ingested(known=True)
     assert one.collector.known_files() == {first: pending_file(first).stamp}
     one.read(write_flows(tmp_path, BEGIN + SLOT, dialogues(10)))
-    assert one.counter("flows") == {("edge", "udp dns"): 40}
+    assert one.counter(FLOWS, "flows") == {("edge", "udp", "dns"): 40}
 
 
 def test_without_a_time_in_its_name_a_file_is_of_its_first_flow(one: Ingesting, tmp_path: Path) -> None:
@@ -300,8 +313,8 @@ def test_a_damaged_file_counts_as_far_as_it_can_be_read(one: Ingesting, tmp_path
     found = one.read(path)
     assert found.damage
     assert 0 < found.flows < MANY
-    assert list(one.counter("flow_files").values()) == [1]
-    assert {result for _, result in one.counter("flow_files")} == {"damaged"}
+    assert list(one.counter(FILES, "files").values()) == [1]
+    assert {result for _, result in one.counter(FILES, "files")} == {"damaged"}
     before = one.sums()
     assert one.read(path) == Ingested(known=True)
     assert one.sums() == before
@@ -313,7 +326,7 @@ def test_a_damaged_file_that_is_made_whole(one: Ingesting, tmp_path: Path) -> No
     part = one.read(path, "edge").flows
     path.write_bytes(whole)
     assert one.read(path, "edge") == Ingested(MANY - part)
-    assert one.counter("flows") == {("edge", "udp dns"): MANY}
+    assert one.counter(FLOWS, "flows") == {("edge", "udp", "dns"): MANY}
 
 
 def test_an_empty_file_is_one_of_a_silent_exporter(one: Ingesting, tmp_path: Path) -> None:
@@ -376,7 +389,7 @@ def test_a_file_of_another_time_is_skipped_and_moves_no_time(
     found = one.read(path)
     assert (found.flows, found.skipped) == (0, {reason: 6})
     assert f"6 flows skipped ({reason}: " in found.untimely
-    assert one.counter("records_skipped") == {("netflow", reason): 6}
+    assert one.counter(SKIPPED, "records") == {("netflow", reason): 6}
     assert one.read(path) == Ingested(known=True)
     subprocess.run(["nfdump", "-J2", "-r", path], check=True, capture_output=True, timeout=30)
     assert one.read(path) == Ingested(known=True)
@@ -402,8 +415,8 @@ def test_records_of_another_time_are_skipped_one_by_one(
     flows = [*dialogues(50), *(asking("198.51.100.200", late=late, count=count) for late, count in odd.items())]
     found = one.read(write_flows(tmp_path, BEGIN, flows))
     assert found == Ingested(100 + 1 + 6, {TIMESTAMP: 10, TOO_OLD: 4})
-    assert one.counter("records_ingested") == {("netflow", ""): 2 + 107}
-    assert one.counter("flows") == {("edge", "udp dns"): 2 + 107}
+    assert one.counter(INGESTED, "records") == {("netflow",): 2 + 107}
+    assert one.counter(FLOWS, "flows") == {("edge", "udp", "dns"): 2 + 107}
     # Not even the exporter's clock is said to be wrong for a few of them.
     assert one.snapshot().clock_offsets == {"edge": 0}
     assert one.collector._newest == slot()
@@ -416,12 +429,12 @@ def test_what_is_skipped_of_a_file_that_grew_counts_once(one: Ingesting, tmp_pat
     assert one.read(path) == Ingested(20, {TIMESTAMP: 1})
     write_flows(tmp_path, BEGIN, [*dialogues(25), replace(wrong, count=3)], name=path.name)
     assert one.read(path) == Ingested(30, {TIMESTAMP: 2})
-    assert one.counter("records_skipped")["netflow", TIMESTAMP] == 3
+    assert one.counter(SKIPPED, "records")["netflow", TIMESTAMP] == 3
 
 
 def test_an_exporter_whose_clock_is_years_wrong_shows_it(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path, BEGIN, [asking("198.51.100.1", late=4 * YEAR, count=9)]))
-    assert one.counter("records_skipped")["netflow", TIMESTAMP] == 9
+    assert one.counter(SKIPPED, "records")["netflow", TIMESTAMP] == 9
     assert one.snapshot().clock_offsets == {"edge": 4 * YEAR - SLOT}
 
 
@@ -461,10 +474,10 @@ def test_records_that_are_older_than_sums_may_be_are_dropped_and_counted(tmp_pat
     with ingesting(tmp_path / "state") as one:
         one.read(write_flows(tmp_path, BEGIN - 13 * SLOT, dialogues(5)))
         one.read(write_flows(tmp_path, BEGIN - 10 * 86400, dialogues(10)))
-        assert one.counter("flows") == {("edge", "udp dns"): 30}
+        assert one.counter(FLOWS, "flows") == {("edge", "udp", "dns"): 30}
         one.read(write_flows(tmp_path, BEGIN, dialogues(1)))  # another hour
-        assert one.counter("flows") == {("edge", "udp dns"): 32}
-        assert one.counter("dns_flows_dropped") == {("age", ""): 10}
+        assert one.counter(FLOWS, "flows") == {("edge", "udp", "dns"): 32}
+        assert one.counter(DROPPED, "records") == {("age",): 10}
         assert one.store.rows("SELECT min(slot) FROM slot_services") == [(slot(-2880),)]
         assert one.snapshot().records == 6
 
@@ -612,7 +625,7 @@ def test_what_is_added_after_the_records_are_gone_has_a_log_of_its_own(tmp_path:
     with ingesting(tmp_path / "state", Config(flows=Flows(log=tmp_path / "logs"))) as one:
         one.read(write_flows(tmp_path / "a", BEGIN - 2 * 86400, dialogues(5)))
         one.read(write_flows(tmp_path / "a", BEGIN, dialogues(5)))
-        assert one.counter("dns_flows_dropped") == {("age", ""): 5}
+        assert one.counter(DROPPED, "records") == {("age",): 5}
         one.read(write_flows(tmp_path / "b", BEGIN - 2 * 86400, dialogues(7)))
     old, added, new = sorted((tmp_path / "logs").rglob("*.log"), key=lambda path: (path.parent, len(path.name)))
     assert [len(path.read_text().splitlines()) - 8 for path in (old, added, new)] == [5, 7, 5]
@@ -625,8 +638,8 @@ def test_a_real_file(shared_data: Path, tmp_path: Path) -> None:
         flows = one.read(sample, "mcfp").flows
         said = subprocess.run(["nfdump", "-I", "-r", sample], check=True, capture_output=True, text=True).stdout
         assert f"Flows: {flows}\n" in said
-        assert sum(one.counter("flows").values()) == flows
-        assert sum(one.counter("flow_bytes").values()) == int(said.split("\nBytes: ")[1].split()[0])
+        assert sum(one.counter(FLOWS, "flows").values()) == flows
+        assert sum(one.counter(FLOWS, "bytes").values()) == int(said.split("\nBytes: ")[1].split()[0])
         moved = tmp_path / sample.name
         shutil.copy(sample, moved)
         assert one.read(moved, "mcfp") == Ingested(known=True)

@@ -20,6 +20,7 @@ from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store import novelty as kept
+from dnsvigil.store.novelty import DROPPED
 from dnsvigil.store.store import Store
 from exporters.zeeklogs import HEADER, START, tsv
 
@@ -297,12 +298,12 @@ def test_what_is_too_old_or_too_much_is_dropped_and_counted(taking: Taking, monk
     for hour in range(30):
         taking.take(*(asked(f"h{hour}x{n}.b-rare.com", hour * HOUR + n) for n in range(3)))
     assert taking.rows("min(hour), max(hour)") == [(at(5 * HOUR), at(29 * HOUR))]
-    assert taking.store.rows("SELECT * FROM counters WHERE metric = 'novel_dropped'") == []  # it was their time
+    assert DROPPED.rows(taking.store.rows) == []  # it was their time
     monkeypatch.setattr(kept, "MAX_ROWS", 10)
     taking.take(asked("x.b-rare.com", 30 * HOUR))
     ((left,),) = taking.rows("count(*)")
     assert left <= 10
-    ((dropped,),) = taking.store.rows("SELECT value FROM counters WHERE metric = 'novel_dropped' AND a = 'rows'")
+    dropped = dict(DROPPED.rows(taking.store.rows))["rows"]
     assert dropped > 0
     assert taking.novelty.rows == left
 
@@ -311,7 +312,7 @@ def test_newly_observed_domains_have_a_bound(taking: Taking, monkeypatch: pytest
     monkeypatch.setattr(seen, "MAX_NEWLY_OBSERVED", 10)
     taking.take(*(asked(f"b{n}-rare.com", n) for n in range(15)))
     assert taking.rows("newly_observed, count(*)") == [(False, 5), (True, 10)]
-    assert taking.store.rows("SELECT value FROM counters WHERE metric = 'novel_dropped' AND a = 'domains'") == [(5,)]
+    assert DROPPED.rows(taking.store.rows) == [("domains", 5)]
     assert taking.store.rows("SELECT count(*) FROM newly_observed_domains") == [(10,)]
 
 

@@ -26,7 +26,7 @@ from dnsvigil.sources.netflow.tables import FlowReader
 from dnsvigil.sources.zeek import log_file as logfile
 from dnsvigil.sources.zeek.parser import Parser
 from dnsvigil.store.findings import Finding, Findings, findings_in
-from dnsvigil.store.set_aside import KINDS, MAX_KEPT, entries
+from dnsvigil.store.set_aside import COUNTER, KINDS, MAX_KEPT, entries
 from dnsvigil.store.store import Store
 from exporters.flowfiles import SLOT, dialogues, write_flows
 from exporters.running import collecting_here, eventually, get, ingested, line, sample, samples, write_config
@@ -58,7 +58,7 @@ def test_what_is_set_aside_is_kept_and_counted_once(tmp_path, caplog):
         for _ in range(3):
             store.set_aside.put("log", "/logs/\udcff\x1b[31m", ValueError("half \ud800"), STAMP)
             store.set_aside.flush()
-        assert store.counters() == [("set_aside", "log", "", 1)]
+        assert COUNTER.rows(store.rows) == [("log", 1)]
     assert caplog.text.count("is set aside") == 1
     assert "\x1b" not in caplog.text
     with Store(tmp_path) as store:
@@ -86,7 +86,7 @@ def test_no_more_is_kept_than_fits(tmp_path, caplog):
             store.set_aside.put("record", str(number), "x")
         store.set_aside.flush()
         assert len(entries(store.rows)) == MAX_KEPT
-        assert store.counters() == [("set_aside", "record", "", MAX_KEPT + 10)]
+        assert COUNTER.rows(store.rows) == [("record", MAX_KEPT + 10)]
 
 
 # Records

@@ -23,9 +23,9 @@ from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
 from dnsvigil.learning.samples import Benign
 from dnsvigil.learning.training import STEPS, parted
-from dnsvigil.store.findings import Finding, Findings, Read
+from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.passive_dns import PassiveDns
-from dnsvigil.store.store import Store
+from dnsvigil.store.store import Read, Store
 from exporters.running import line
 from exporters.zeeklogs import HEADER
 

@@ -11,7 +11,16 @@ import pytest
 
 from dnsvigil.records import SEVERITIES
 from dnsvigil.store import findings as module
-from dnsvigil.store.findings import Finding, Findings, count_open, dismissed_domains, finding_with, findings_in
+from dnsvigil.store.findings import (
+    DROPPED,
+    SUPPRESSED,
+    Finding,
+    Findings,
+    count_open,
+    dismissed_domains,
+    finding_with,
+    findings_in,
+)
 from dnsvigil.store.store import Store
 
 NOON = datetime(2026, 3, 1, 12)
@@ -111,7 +120,7 @@ def test_their_number_is_bounded_and_open_ones_stay_longest(tmp_path, monkeypatc
         assert findings_in(store.rows, "closed") == []
         kept = {each.subject for each in findings_in(store.rows, "open")}
         assert kept == {"new 0", *(f"newer {n}" for n in range(4))}
-        assert store.counters() == [("findings_dropped", "", "closed", 3), ("findings_dropped", "", "open", 2)]
+        assert DROPPED.rows(store.rows) == [("closed", 3), ("open", 2)]
 
 
 def test_open_findings_are_counted_and_nobody_makes_labels_without_end(tmp_path, monkeypatch):
@@ -232,7 +241,7 @@ def test_what_is_dismissed_is_not_found_again_for_a_month(tmp_path):
             finding(when=NOON + 30 * DAY + MINUTE),
         )
         assert None not in others
-        assert ("findings_suppressed", "nfsen", "", 2) in store.counters()
+        assert SUPPRESSED.rows(store.rows) == [("nfsen", 2)]
 
 
 def test_a_dismissal_holds_for_what_rests_on_the_same_domains(tmp_path):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
+from dnsvigil.ingest.records import INGESTED
 from dnsvigil.store import flows
-from dnsvigil.store.flows import FlowFile, FlowTables
+from dnsvigil.store.flows import FLOWS, RESOLVERS, FlowFile, FlowTables
 from dnsvigil.store.store import Store, StoreError
 
 SLOT = timedelta(minutes=5)
@@ -23,6 +24,7 @@ NAN = float("nan")
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store(tmp_path) as store:
+        store.create(INGESTED.schema)
         yield store
 
 
@@ -169,16 +171,16 @@ def test_counters_of_what_is_not_remembered_any_more_go(store: Store, tables: Fl
     put_file(store, tables, NOON)
     with store.transaction():
         for exporter in ("a", "gone"):
-            store.count_values("flows", exporter, {"udp dns": 1})
-            store.count_values("flow_resolver_query_packets", exporter, {"udp 192.0.2.1": 1, "udp 192.0.2.2": 1})
-        store.count_values("records_ingested", "netflow", {"": 7})
+            FLOWS.add_rows(store, [(exporter, "udp", "dns", 1, 0, 0)])
+            RESOLVERS.add_rows(
+                store, [(exporter, f"192.0.2.{n}", "udp", *([1] * len(RESOLVERS.values))) for n in (1, 2)]
+            )
+        INGESTED.add_rows(store, [("netflow", 7)])
         tables.forget(NOON, timedelta(days=1), timedelta(days=1))
         tables.forget_resolvers(["192.0.2.1", "other"])
-    assert tables.counters() == [
-        ("flow_resolver_query_packets", "a", "udp 192.0.2.1", 1),
-        ("flows", "a", "udp dns", 1),
-    ]
-    assert len(store.counters()) == 3
+    assert [row[:3] for row in RESOLVERS.rows(store.rows)] == [("a", "192.0.2.1", "udp")]
+    assert FLOWS.rows(store.rows) == [("a", "udp", "dns", 1, 0, 0)]
+    assert INGESTED.rows(store.rows) == [("netflow", 7)]
 
 
 # Store.read
@@ -186,27 +188,27 @@ def test_counters_of_what_is_not_remembered_any_more_go(store: Store, tables: Fl
 
 def test_other_threads_read_what_is_committed(store: Store) -> None:
     with store.transaction():
-        store.count_values("queries", "a", {"A": 1})
+        INGESTED.add_rows(store, [("zeek", 1)])
     seen: list[int] = []
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.is_set():
-            seen.append(store.read("SELECT value FROM counters WHERE metric = ?", "queries")[0][0])
+            seen.append(INGESTED.rows(store.read)[0][1])
 
     threads = [threading.Thread(target=watch) for _ in range(4)]
     for thread in threads:
         thread.start()
     for _ in range(50):
         with store.transaction():
-            store.count_values("queries", "a", {"A": 1})
-            store.rows("SELECT value FROM counters")
-            store.count_values("queries", "a", {"A": 1})
+            INGESTED.add_rows(store, [("zeek", 1)])
+            INGESTED.rows(store.rows)
+            INGESTED.add_rows(store, [("zeek", 1)])
     stop.set()
     for thread in threads:
         thread.join(10)
     assert {value % 2 for value in seen} == {1}  # never half of a transaction
-    assert store.read("SELECT value FROM counters") == [(101,)]
+    assert INGESTED.rows(store.read) == [("zeek", 101)]
 
 
 def test_a_closed_store_cannot_be_read(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import sqrt
@@ -21,12 +20,12 @@ from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
-from dnsvigil.ingest.dns import DnsSnapshot
+from dnsvigil.ingest.dns import QUERIES, DnsSnapshot
 from dnsvigil.ingest.intake import Intake
+from dnsvigil.ingest.records import INGESTED
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import Chunk, Header
 from dnsvigil.sources.zeek.reader import Batch
-from dnsvigil.store.novelty import NovelTables
 from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
 from lab.zeeklog import header
@@ -39,6 +38,7 @@ CURSOR = Cursor("1", "sensor", 4096, "hash", 7, b"#header", "/logs/dns.log")
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store(tmp_path) as store:
+        store.create(QUERIES.schema)
         yield store
 
 
@@ -54,10 +54,10 @@ def minute(number: int) -> datetime:
 
 
 def test_what_is_committed_is_there_after_reopening(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.create(QUERIES.schema)
     with Store(tmp_path) as store, store.transaction():
-        store.count_values("queries", "192.0.2.53", {"A": 2, "MX": 0})
-        store.count_values("queries", "192.0.2.53", {"A": 3})
-        store.count("SELECT 'queries' AS metric, '192.0.2.53' AS a, unnest(['A', 'A', 'TXT']) AS b, 1 AS value")
+        QUERIES.add_rows(store, [("192.0.2.53", "A", 2), ("192.0.2.53", "MX", 0)])
         store.put_cursor(replace(CURSOR, id="2"))
         store.put_cursor(CURSOR)
         store.put_sensor("zeek", "sensor", minute(1))
@@ -69,7 +69,7 @@ def test_what_is_committed_is_there_after_reopening(tmp_path: Path) -> None:
     with Store(tmp_path) as store, store.transaction():
         store.put_cursor(replace(CURSOR, id="2", offset=9))
     with Store(tmp_path) as store:
-        assert store.counters() == [("queries", "192.0.2.53", "A", 7), ("queries", "192.0.2.53", "TXT", 1)]
+        assert QUERIES.rows(store.rows) == [("192.0.2.53", "A", 2)]
         assert store.cursors() == [CURSOR, replace(CURSOR, id="2", offset=9)]
         ((source, sensor, last_event, last_read),) = store.sensors()
         assert (source, sensor, last_event) == ("zeek", "sensor", minute(1))
@@ -86,14 +86,14 @@ def test_a_transaction_that_fails_changes_nothing(store: Store) -> None:
         pass
 
     with pytest.raises(Failure), store.transaction():
-        store.count_values("queries", "192.0.2.53", {"A": 1})
+        QUERIES.add_rows(store, [("192.0.2.53", "A", 1)])
         store.put_cursor(CURSOR)
         raise Failure
-    assert store.counters() == []
+    assert QUERIES.rows(store.rows) == []
     assert store.cursors() == []
     with store.transaction():
-        store.count_values("queries", "192.0.2.53", {"A": 1})
-    assert store.counters() == [("queries", "192.0.2.53", "A", 1)]
+        QUERIES.add_rows(store, [("192.0.2.53", "A", 1)])
+    assert QUERIES.rows(store.rows) == [("192.0.2.53", "A", 1)]
 
 
 def test_mistakes_in_queries_are_not_taken_for_a_failing_disk(store: Store) -> None:
@@ -107,64 +107,6 @@ def test_a_store_of_another_layout_is_left_alone(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(StoreError, match="has layout 99"):
             Store(tmp_path)
-
-
-def test_a_store_whose_failures_have_no_reason_is_brought_up_to_date(tmp_path: Path) -> None:
-    zones = ["a.example", "unknown a.example", "b.example"]
-    with Store(tmp_path) as store, store.transaction():
-        store.connection.execute(
-            "DROP TABLE minute_failures; ALTER TABLE minute_zones ADD COLUMN failures BIGINT;"
-            " UPDATE meta SET value = '1' WHERE key = 'version'"
-        )
-        for number, zone in enumerate(zones):
-            store.count_values("zone_queries", "192.0.2.53", {zone: 10})
-            store.count_values("zone_failures", "192.0.2.53", {zone: number})
-            store.connection.execute(
-                "INSERT INTO minute_zones (minute, server, zone, queries, failures, nxdomain)"
-                " VALUES (?, '192.0.2.53', ?, 10, ?, 1)",
-                [minute(0), zone, number],
-            )
-    for _ in range(2):  # the second time there is nothing left to do
-        with Store(tmp_path) as store:
-            assert {(metric, b): value for metric, _, b, value in store.counters()} == {
-                **{("zone_queries", zone): 10 for zone in zones},
-                ("zone_failure_reasons", "unknown unknown a.example"): 1,
-                ("zone_failure_reasons", "unknown b.example"): 2,
-            }
-            assert store.rows("SELECT sum(queries), sum(nxdomain) FROM minute_zones") == [(30, 3)]
-            assert store.rows("SELECT reason, sum(failures) FROM minute_failures GROUP BY ALL") == [("unknown", 3)]
-    with Store(tmp_path) as store, closing(Intake(store, Config())) as intake:
-        intake.ingest([batch(line(NOW, "www.b.example", rcode="2"))])
-        assert intake.snapshot().zone_failures[("192.0.2.53", "b.example")] == {"unknown": 2, "servfail": 1}
-
-
-def test_a_store_with_unusual_traffic_is_brought_up_to_date(tmp_path: Path) -> None:
-    with Store(tmp_path) as store:
-        NovelTables(store, 10**9)
-        with store.transaction():
-            store.connection.execute(
-                "INSERT INTO novel BY NAME SELECT 'a.example' AS domain, true AS newly_observed, 7 AS names;"
-                "INSERT INTO newly_observed_domains VALUES (5, '2026-01-02 03:04:05')"
-            )
-            store.count_values("unusual_dropped", "rows", {"": 9})
-        store.connection.execute(
-            "ALTER TABLE novel RENAME COLUMN newly_observed TO young; ALTER TABLE novel RENAME TO unusual;"
-            "ALTER TABLE newly_observed_domains RENAME TO young_domains;"
-            "UPDATE meta SET value = '2' WHERE key = 'version'"
-        )
-    for _ in range(2):
-        with Store(tmp_path) as store:
-            NovelTables(store, 10**9)
-            assert store.rows("SELECT domain, newly_observed, names FROM novel") == [("a.example", True, 7)]
-            assert store.rows("SELECT hash FROM newly_observed_domains") == [(5,)]
-            assert store.counters() == [("novel_dropped", "rows", "", 9)]
-
-
-def test_a_store_of_layout_2_without_unusual_traffic_is_brought_up_to_date(tmp_path: Path) -> None:
-    with Store(tmp_path) as store:
-        store.rows("UPDATE meta SET value = '2' WHERE key = 'version'")
-    with Store(tmp_path) as store:
-        assert store.meta("version", "") == "3"
 
 
 def test_a_store_that_is_none_is_an_error(tmp_path: Path) -> None:
@@ -190,14 +132,16 @@ CHILD = """
 import sys
 from pathlib import Path
 from dnsvigil.records import Cursor
+from dnsvigil.ingest.records import INGESTED
 from dnsvigil.store.store import Store
 
 store = Store(Path(sys.argv[1]))
+store.create(INGESTED.schema)
 store.connection.execute("SET checkpoint_threshold = '100KB'")
-number = sum(value for _, _, _, value in store.counters())
+number = sum(records for _, records in INGESTED.rows(store.rows))
 while True:
     with store.transaction():
-        store.count_values("number", "", {"": 1})
+        INGESTED.add_rows(store, [("zeek", 1)])
         store.connection.execute(
             "CREATE OR REPLACE TEMP TABLE sum_clients AS"
             " SELECT TIMESTAMP '2026-01-01' + INTERVAL 1 MINUTE * $1 AS minute, range::VARCHAR AS server,"
@@ -247,7 +191,7 @@ def test_killed_in_a_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
             committed, folder = 0, tmp_path / str(torn)
             continue
         with store:
-            ((_, _, _, number),) = store.counters()
+            ((_, number),) = INGESTED.rows(store.rows)
             assert committed <= number
             committed = number
             assert store.cursors()[0].offset == number - 1
@@ -388,11 +332,13 @@ def test_the_size_stays_under_its_bound(tmp_path: Path) -> None:
 def test_counting_the_same_again_does_not_grow_the_store(tmp_path: Path) -> None:
     sizes = []
     with Store(tmp_path) as store:
+        store.create(QUERIES.schema)
         for number in range(400):
             with store.transaction():
-                store.count(
-                    "SELECT 'queries' AS metric, server::VARCHAR AS a, qtype::VARCHAR AS b, 1 AS value"
-                    " FROM range(20) AS s(server), range(50) AS t(qtype)"
+                QUERIES.add(
+                    store,
+                    "SELECT server::VARCHAR AS server, qtype::VARCHAR AS qtype, 1 AS queries"
+                    " FROM range(20) AS s(server), range(50) AS t(qtype)",
                 )
                 store.put_cursor(replace(CURSOR, offset=number))
                 store.put_sensor("zeek", "sensor", minute(number))

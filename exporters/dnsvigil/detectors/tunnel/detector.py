@@ -21,7 +21,8 @@ from dnsvigil.detectors.floods import Flood
 from dnsvigil.features.established import is_established
 from dnsvigil.features.leaks import COUNTS, Leaks, Row
 from dnsvigil.features.warninglists import warning_list
-from dnsvigil.store.findings import QUIET, Read
+from dnsvigil.store.findings import QUIET
+from dnsvigil.store.store import Read
 
 
 @dataclass(frozen=True)

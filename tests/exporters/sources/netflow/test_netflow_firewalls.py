@@ -22,10 +22,12 @@ from dnsvigil.config.collector import Config
 from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.features.flows import FlowSummarizer
 from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow import search_file
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.netflow.rows import NO_TRAFFIC
 from dnsvigil.sources.netflow.tables import FlowReader, Loaded
+from dnsvigil.store.flows import RESOLVERS
 from dnsvigil.store.store import Store
 from exporters.flowfiles import name_at
 from lab.firewalls import ALERT, CREATE, DELETE, DENIED, UPDATE, Record, write
@@ -255,16 +257,18 @@ def test_the_collector_accounts_for_events_and_shows_no_count_that_is_not_there(
     registry = CollectorRegistry()
     with Store(tmp_path / "state") as store, closing(FlowCollector(store, Config())) as one:
         one.ingest(replace(pending_file(CASE), settled=True))
-        counters = {(metric, b): value for metric, _, b, value in one.snapshot().counters}
+        counters = {
+            row[1:3]: dict(zip(RESOLVERS.values, row[3:], strict=True)) for row in one.snapshot().counters[RESOLVERS]
+        }
         registry.register(FlowMetrics(one.snapshot()))
         text = generate_latest(registry).decode()
-    assert counters["flow_resolver_response_bytes", f"udp {SERVER}"] == 18_000
-    assert counters["flow_resolver_unanswered", f"udp {SERVER}"] == 0
+    assert counters[SERVER, "udp"]["response_bytes"] == 18_000
+    assert counters[SERVER, "udp"]["unanswered"] == 0
     assert "dnsvigil_flow_resolver_unanswered_total" in text and "dnsvigil_flows_bytes_total" in text
     assert "_packets{" not in text and "_packets_total{" not in text
     with Store(tmp_path / "state") as store:
-        found = {(metric, b): value for metric, a, b, value in store.counters() if a == "netflow"}
-    assert found == {("records_ingested", ""): 40, ("records_skipped", NO_TRAFFIC): 40}
+        assert INGESTED.rows(store.rows) == [("netflow", 40)]
+        assert SKIPPED.rows(store.rows) == [("netflow", NO_TRAFFIC, 40)]
 
 
 def test_top_talkers_count_what_each_end_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,218 @@
+"""Stores of older layouts open, and what they hold goes on."""
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsvigil.config.collector import Config, Servers
+from dnsvigil.exporter.dns import StoreMetrics
+from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.intake import Intake
+from dnsvigil.sources.zeek.lines import Chunk, Header
+from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.store import novelty, passive_dns
+from dnsvigil.store.migrations import MIGRATIONS, VERSION
+from dnsvigil.store.store import Store, StoreError
+from exporters.running import line
+from exporters.store.layouts import LAYOUTS, make_store
+from exporters.store.test_store import CURSOR
+from lab.zeeklog import header
+
+NOON = 1_769_860_800  # 2026-01-31 12:00
+SERVER = "192.0.2.53"
+
+COUNTED = [
+    ("records_ingested", "zeek", "", 1000),
+    ("records_ingested", "netflow", "", 7),
+    ("records_skipped", "zeek", "columns", 3),
+    ("queries", SERVER, "A", 900),
+    ("queries", SERVER, "AAAA", 100),
+    ("responses", SERVER, "NOERROR", 890),
+    ("responses", "other", "unanswered", 1),
+    ("durations", SERVER, "0", 10),
+    ("durations", SERVER, "12", 880),
+    ("durations", "other", "3", 1),
+    ("durations_sum", SERVER, "", 5_000_000),
+    ("durations_sum", "other", "", 7),
+    ("zone_queries", SERVER, "a.example", 800),
+    ("zone_queries", SERVER, "unknown a.example", 200),
+    ("zone_nxdomain", SERVER, "a.example", 9),
+    ("zone_failure_reasons", SERVER, "servfail a.example", 5),
+    ("zone_failure_reasons", SERVER, "unknown unknown a.example", 6),
+    ("local_name_queries", "mdns", "", 8),
+    ("poisoning_signals", "wrong_id", "", 2),
+    ("capture", "tap 1", "packets", 2**63 - 1),
+    ("capture", "tap 1", "dropped_pdns", 4),
+    ("passive_dns_dropped", "age", "", 11),
+    ("unusual_dropped", "rows", "", 12),
+    ("findings_dropped", "", "closed", 13),
+    ("findings_suppressed", "nfsen", "", 14),
+    ("set_aside", "log", "", 15),
+    ("flows", "edge 1", "udp dns", 30),
+    ("flow_packets", "edge 1", "udp dns", 60),
+    ("flow_resolver_query_flows", "edge 1", "tcp resolver 1", 16),
+    ("flow_resolver_unanswered", "edge 1", "tcp resolver 1", 0),
+    ("flow_files", "edge 1", "damaged", 17),
+    ("flow_sequence_failures", "edge 1", "", 18),
+    ("dns_flows_dropped", "size", "", 19),
+]
+"""Each counter that layout 2 had."""
+
+TOTALS = {
+    "records_ingested": [("netflow", 7), ("zeek", 1000)],
+    "records_skipped": [("zeek", "columns", 3)],
+    "queries": [(SERVER, "A", 900), (SERVER, "AAAA", 100)],
+    "responses": [(SERVER, "NOERROR", 890), ("other", "unanswered", 1)],
+    "durations": [(SERVER, "0", 10, 5_000_000), (SERVER, "12", 880, None), ("other", "3", 1, 7)],
+    "zones": [(SERVER, "a.example", 800, 9), (SERVER, "unknown a.example", 200, None)],
+    "zone_failures": [(SERVER, "a.example", "servfail", 5), (SERVER, "unknown a.example", "unknown", 6)],
+    "local_names": [("mdns", 8)],
+    "poisoning_signals": [("wrong_id", 2)],
+    "capture": [("tap 1", 2**63 - 1, *[None] * 8, 4, None, None)],
+    "passive_dns_dropped": [("age", 11)],
+    "novel_dropped": [("rows", 12)],
+    "findings_dropped": [("closed", 13)],
+    "findings_suppressed": [("nfsen", 14)],
+    "set_aside": [("log", 15)],
+    "flows": [("edge 1", "udp", "dns", 30, 60, None)],
+    "flow_resolvers": [("edge 1", "resolver 1", "tcp", 16, *[None] * 4, 0)],
+    "flow_files": [("edge 1", "damaged", 17)],
+    "flow_sequence_failures": [("edge 1", 18)],
+    "dns_flows_dropped": [("size", 19)],
+}
+
+
+def counted(rows: list[tuple[str, str, str, int]]) -> str:
+    return f"INSERT INTO counters VALUES {', '.join(map(str, rows))};"
+
+
+def totals(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of each table of counters."""
+    with closing(Intake(store, Config())) as intake, closing(FlowCollector(store, Config())) as of_flows:
+        found = {**intake.snapshot().counters, **of_flows.snapshot().counters}
+    return {table.name: [*rows] for table, rows in found.items()}
+
+
+def columns(store: Store) -> dict[str, list[tuple[str, str]]]:
+    """Return the columns of each table, with their types."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    query = "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
+    for table, column, kind in store.rows(query):
+        found.setdefault(table, []).append((column, kind))
+    return found
+
+
+def test_every_older_layout_has_a_test() -> None:
+    assert [*MIGRATIONS] == [*map(str, LAYOUTS)]
+    assert max(LAYOUTS) + 1 == int(VERSION)
+
+
+def test_each_counter_goes_on(tmp_path: Path) -> None:
+    make_store(tmp_path, 2, counted(COUNTED))
+    for _ in range(2):  # the second time there is nothing left to do
+        with Store(tmp_path) as store:
+            assert totals(store) == TOTALS
+            assert store.meta("version", "") == VERSION
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_tables_are_those_of_a_new_store(tmp_path: Path, layout: int) -> None:
+    found = []
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        if name == "old":
+            make_store(tmp_path / name, layout)
+        with Store(tmp_path / name) as store:
+            Intake(store, Config()).close()
+            FlowCollector(store, Config()).close()
+            found.append(columns(store))
+    assert found[0] == found[1]
+
+
+def test_metrics_go_on_with_the_next_batch(tmp_path: Path) -> None:
+    make_store(tmp_path, 2, counted(COUNTED))
+    config = Config(servers=Servers(configured=()))
+    with Store(tmp_path) as store, closing(Intake(store, config)) as intake:
+        chunk = Chunk(line(NOON, "www.a.example", rcode="2"), Header.parse(header(NOON)))
+        intake.ingest([Batch([chunk], 1, Counter(), replace(CURSOR, offset=1), 1)])
+        taken = intake.snapshot()
+        samples = {
+            (each.name, *each.labels.values()): each.value
+            for family in StoreMetrics(taken, config).collect()
+            for each in family.samples
+        }
+    assert samples["dnsvigil_records_ingested_total", "zeek"] == 1001
+    assert samples["dnsvigil_queries_total", SERVER, "A"] == 901
+    assert samples["dnsvigil_response_duration_seconds_count", SERVER] == 891
+    assert samples["dnsvigil_response_duration_seconds_sum", SERVER] == pytest.approx(5.001)
+    assert taken.zone_failures[SERVER, "a.example"] == {"servfail": 6}
+
+
+def test_novel_traffic_is_kept(tmp_path: Path) -> None:
+    make_store(
+        tmp_path,
+        2,
+        "INSERT INTO unusual BY NAME SELECT 'a.example' AS domain, true AS young, 7 AS names;"
+        " INSERT INTO young_domains VALUES (5, '2026-01-02 03:04:05')",
+    )
+    for _ in range(2):
+        with Store(tmp_path) as store:
+            novelty.NovelTables(store, 10**9)
+            assert store.rows("SELECT domain, newly_observed, names FROM novel") == [("a.example", True, 7)]
+            assert store.rows("SELECT hash FROM newly_observed_domains") == [(5,)]
+
+
+def test_a_store_in_which_nothing_was_detected_is_brought_up_to_date(tmp_path: Path) -> None:
+    make_store(tmp_path, 2, "DROP TABLE unusual; DROP TABLE young_domains; DROP TABLE listed")
+    with Store(tmp_path) as store:
+        assert store.meta("version", "") == VERSION
+
+
+def test_failures_without_a_reason_have_an_unknown_one(tmp_path: Path) -> None:
+    zones = ["a.example", "unknown a.example", "b.example"]
+    rows = [("zone_queries", SERVER, zone, 10) for zone in zones]
+    rows += [("zone_failures", SERVER, zone, number) for number, zone in enumerate(zones) if number]
+    minutes = ", ".join(f"('2026-01-31', '{SERVER}', '{zone}', 10, {n}, 1)" for n, zone in enumerate(zones))
+    columns_of_1 = "minute, server, zone, queries, failures, nxdomain"
+    make_store(tmp_path, 1, f"{counted(rows)} INSERT INTO minute_zones ({columns_of_1}) VALUES {minutes}")
+    for _ in range(2):
+        with Store(tmp_path) as store:
+            found = totals(store)
+            assert found["zones"] == [(SERVER, zone, 10, None) for zone in sorted(zones)]
+            assert found["zone_failures"] == [
+                (SERVER, "b.example", "unknown", 2),
+                (SERVER, "unknown a.example", "unknown", 1),
+            ]
+            assert store.rows("SELECT sum(queries), sum(nxdomain) FROM minute_zones") == [(30, 3)]
+            assert store.rows("SELECT reason, sum(failures) FROM minute_failures GROUP BY ALL") == [("unknown", 3)]
+    with Store(tmp_path) as store, closing(Intake(store, Config())) as intake:
+        chunk = Chunk(line(NOON, "www.b.example", rcode="2"), Header.parse(header(NOON)))
+        intake.ingest([Batch([chunk], 1, Counter(), replace(CURSOR, offset=1), 1)])
+        assert intake.snapshot().zone_failures[SERVER, "b.example"] == {"unknown": 2, "servfail": 1}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_older_store_that_is_only_read_stays_as_it_is(tmp_path: Path, layout: int) -> None:
+    make_store(tmp_path, layout)
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match=f"has layout {layout}; start the collector, which brings it up to date"):
+        Store(tmp_path, read_only=True)
+    assert file.read_bytes() == before
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_store(tmp_path, 2, counted(COUNTED))
+    broken = {**MIGRATIONS, "2": (*MIGRATIONS["2"], "SELECT error('no space')")}
+    monkeypatch.setattr("dnsvigil.store.store.MIGRATIONS", broken)
+    with pytest.raises(Exception, match="no space"):
+        Store(tmp_path)
+    monkeypatch.undo()
+    with Store(tmp_path) as store:
+        assert passive_dns.DROPPED.rows(store.rows) == [("age", 11)]
+        assert store.newest_event() == datetime(2026, 1, 31, 12)
