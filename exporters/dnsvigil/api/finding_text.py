@@ -31,7 +31,7 @@ _LABELS: Final = {
     "slot": "slot of five minutes from",
     "weighed_down": "counted less, being",
 }
-"""What a person reads instead of a key; for others the key, with spaces."""
+"""Labels of keys of the evidence; the label of any other key is the key with spaces."""
 
 _UNITS: Final = {
     "bits_per_octet": "bits per byte",
@@ -44,26 +44,22 @@ _UNITS: Final = {
 
 
 def sentence(finding: Record) -> str:
-    """Return what happens, in one sentence.
-
-    That is the text ``what`` of the evidence, if the detector gives one.
-    """
+    """Return what happens, in one sentence: the text ``what`` of the evidence, or else one of ours."""
     evidence = _mapping(finding.get("evidence"))
     own = evidence.get("what")
     if isinstance(own, str) and own.strip():
         return own.strip()[:_WHAT]
     subject = f"{finding['subject_type']} {finding['subject']}"
     known = _SENTENCES.get(str(finding["detector"]))
-    said = known(f"{subject[:1].upper()}{subject[1:]}", str(finding["subject"]), evidence) if known else ""
-    if not said:
-        shown = brief(evidence)
-        shown = f": {shown[:_WHAT]}{'…' * (len(shown) > _WHAT)}" if shown else ""
-        said = f"The detector {finding['detector']} reports the {subject}{shown}."
-    return said
+    if known and (text := known(f"{subject[:1].upper()}{subject[1:]}", str(finding["subject"]), evidence)):
+        return text
+    shown = brief(evidence)
+    shown = f": {shown[:_WHAT]}{'…' * (len(shown) > _WHAT)}" if shown else ""
+    return f"The detector {finding['detector']} reports the {subject}{shown}."
 
 
 def details(evidence: Any) -> list[tuple[str, str]]:
-    """Return the numbers and names of the evidence as label and text, without what the sentence repeats."""
+    """Return the numbers and names of the evidence as pairs of label and text, without the sentence ``what``."""
     given = {key: value for key, value in _mapping(evidence).items() if key != "what"}
     return [(label_of(key), text) for key, value in given.items() for text in _lines(key, value)]
 
@@ -79,12 +75,12 @@ def brief(evidence: Any) -> str:
 
 
 def label_of(key: Any) -> str:
-    """Return what a person reads instead of a key."""
+    """Return the label of a key of the evidence."""
     return _LABELS.get(str(key), str(key).replace("_", " "))
 
 
 def number(value: Any, key: str = "") -> str:
-    """Return a value, rounded to what is of interest, with the unit that belongs to the key."""
+    """Return a value, rounded, with the unit of its key."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -113,7 +109,7 @@ def _bytes(value: float) -> str:
 
 
 def _lines(key: str, value: Any) -> Iterator[str]:
-    """Yield the lines of one key: several only for what has parts of its own."""
+    """Yield the lines of one key: several for a list of mappings or lists, else one."""
     if isinstance(value, Mapping):
         yield ", ".join(f"{label_of(name)} {_inline(name, part)}" for name, part in value.items()) or "none"
     elif isinstance(value, list) and any(isinstance(part, Mapping | list) for part in value):
@@ -143,17 +139,17 @@ def _malware(who: str, subject: str, evidence: Record) -> str:
     if isinstance(clients, int):
         who = _count(clients, "client")
         return f"{who} behave as if the same malware ran on them: they ask for the same domains, such as {subject}."
-    said = []
+    parts = []
     if failing := evidence.get("failing"):
         within = f" within {number(evidence['seconds'], 'seconds')}" if evidence.get("seconds") else ""
         usual = f", where {number(evidence['expected'])} would be usual" if evidence.get("expected") is not None else ""
-        said.append(f"it asked for {_count(failing, 'domain')} that failed{within}{usual}")
+        parts.append(f"it asked for {_count(failing, 'domain')} that failed{within}{usual}")
     if listed:
-        said.append(f"it asked for {_names([hit.get('entry') for hit in _records(evidence['listed'])])}, on {listed}")
+        parts.append(f"it asked for {_names([hit.get('entry') for hit in _records(evidence['listed'])])}, on {listed}")
     if "new_names" in evidence and "queries" in evidence:
         failed = f", of which {number(evidence['failures'])} failed" if "failures" in evidence else ""
         return f"{who} asked for more new names than are kept: {_count(evidence['queries'], 'query')}{failed}."
-    return f"{who} behaves as if malware ran on it{': ' if said else ''}{', and '.join(said)}."
+    return f"{who} behaves as if malware ran on it{': ' if parts else ''}{', and '.join(parts)}."
 
 
 def _tunnel(who: str, _: str, evidence: Record) -> str:
@@ -171,17 +167,17 @@ def _tunnel(who: str, _: str, evidence: Record) -> str:
 
 def _nfsen(_: str, subject: str, evidence: Record) -> str:
     verdicts = _records(evidence.get("verdicts"))
-    said = []
+    parts = []
     for verdict in verdicts[:_NAMED]:
         measure = str(verdict.get("measure", "value"))
         place = [verdict.get(name) for name in ("exporter", "resolver", "protocol", "service")]
         of = " of " + "/".join(str(part) for part in place if part) if any(place) else ""
         usual = f" instead of {number(verdict['baseline'], measure)}" if verdict.get("baseline") is not None else ""
         kinds = _names(verdict.get("anomalies"))
-        said.append(f"{measure}{of} {number(verdict.get('value'), measure)}{usual}" + (f" ({kinds})" if kinds else ""))
+        parts.append(f"{measure}{of} {number(verdict.get('value'), measure)}{usual}" + (f" ({kinds})" if kinds else ""))
     more = f", and {len(verdicts) - _NAMED} more" if len(verdicts) > _NAMED else ""
-    if said:
-        return f"NfSen's alert {subject} fired: {'; '.join(said)}{more}."
+    if parts:
+        return f"NfSen's alert {subject} fired: {'; '.join(parts)}{more}."
     counts = _mapping(evidence.get("now"))
     flows = ", ".join(f"{_rounded(counts[name])} {name}" for name in _MEASURES if name in counts)
     return f"NfSen's alert {subject} fired{f': {flows} in five minutes' if flows else ''}."

@@ -25,7 +25,7 @@ def check_config(options: argparse.Namespace, _: Config) -> int:
     try:
         loaded = examine(path, Config)
     except ConfigError as error:
-        _say(error)
+        _print(error)
         return 2
     mistakes = list(loaded.mistakes)
     warnings: list[ConfigError] = []
@@ -33,9 +33,9 @@ def check_config(options: argparse.Namespace, _: Config) -> int:
         mistakes += _mistakes(path, loaded, loaded.value)
         warnings = list(_warnings(path, loaded, loaded.value))
     for mistake in sorted(mistakes, key=lambda each: each.line or 0):
-        _say(mistake)
+        _print(mistake)
     for warning in warnings:
-        _say(f"warning: {warning}")
+        _print(f"warning: {warning}")
     if mistakes:
         return 2
     if unseen := [warning for warning in warnings if _DENIED in str(warning)]:
@@ -46,7 +46,7 @@ def check_config(options: argparse.Namespace, _: Config) -> int:
     return 0
 
 
-def _say(text: object) -> None:
+def _print(text: object) -> None:
     print(f"dnsvigil: {printable(str(text))}", file=sys.stderr)
 
 

@@ -38,12 +38,12 @@ _NOBODY: Final = (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETUNREACH, er
 
 
 class NoCollectorError(Exception):
-    """Nothing listens where the collector should."""
+    """Nothing listens at the collector's address."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the collector answered, of a status below 500."""
+    """An answer of the collector."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,8 +53,8 @@ class Answer:
 def request(config: Config, state: Path, target: str, body: bytes | None = None) -> Answer:
     """Return the answer to ``GET target``, or to ``POST target`` where there is a ``body``, which is JSON.
 
-    Raises :class:`NoCollectorError` where nothing listens, and :class:`CommandError` where something does that refuses,
-    fails, takes too long or is no collector.
+    Raises :class:`NoCollectorError` where nothing listens, and :class:`CommandError` where the collector refuses, fails
+    or takes too long, or something else answers.
     """
     url = url_of(config)
     parts = urllib.parse.urlsplit(url)
@@ -107,7 +107,7 @@ def _own_certificate(config: Config) -> Path | None:
 
 
 def _tls_of_collector(config: Config) -> Mapping[str, object]:
-    """Return what the collector's web configuration file, which the collector itself checks, says of TLS."""
+    """Return the TLS section of the collector's web configuration file, which the collector itself checks."""
     web_config = config.web_config_file
     if web_config is None:
         return {}
@@ -127,7 +127,7 @@ def _authorization(client: Client, own_token: Path, parts: urllib.parse.SplitRes
         return {"Authorization": f"Basic {base64.b64encode(client.username.encode() + b':' + password).decode()}"}
     if client.token_file:
         return _bearer(client.token_file)
-    # That of the own collector is not handed to whoever listens at a far address and may be another's.
+    # The own collector's token is not sent to another host, whose server may be another's.
     if (parts.scheme == "https" or _is_loopback(parts.hostname or "")) and os.access(own_token, os.R_OK):
         return _bearer(own_token)
     return {}
@@ -141,7 +141,7 @@ def _bearer(path: Path) -> dict[str, str]:
 
 
 def _secret(path: Path) -> bytes:
-    """Return what a file holds, less the end of its line; one that all may read holds no secret."""
+    """Return the one line in a file, without its end. A file that all users may read is refused."""
     try:
         with open_file(path) as file:
             status = os.fstat(file.fileno())
@@ -164,7 +164,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Deadline:
-    """Ends connections after some time; the time limit of a socket is for each of its reads, however many."""
+    """Ends connections after some time: a socket's own time limit begins anew with each read."""
 
     def __init__(self) -> None:
         self.passed = False
@@ -195,9 +195,10 @@ class _Deadline:
 def _connect(
     client: Client, parts: urllib.parse.SplitResult, context: ssl.SSLContext | None, deadline: _Deadline
 ) -> http.client.HTTPConnection:
-    """Return an open connection; for TLS one whose certificate is trusted.
+    """Return an open connection, which for TLS has a trusted certificate.
 
-    That is one which is in ``ca_file`` itself, whatever its name, or one for this host by an authority.
+    A certificate is trusted that is in ``ca_file`` itself, whatever its name, or that an authority has issued for this
+    host.
     """
     host = parts.hostname or ""
 
@@ -291,7 +292,7 @@ def _why(error: Exception) -> str:
 
 
 def _refusal(answer: Answer) -> str | None:
-    """Return what keeps an answer from being one."""
+    """Return why an answer cannot be used, and None for one that can."""
     status = answer.status
     if len(answer.body) > _MAX_ANSWER:
         return f"answers more than {_MAX_ANSWER >> 20} MiB"
@@ -299,13 +300,13 @@ def _refusal(answer: Answer) -> str | None:
         return None
     if status == HTTPStatus.UNAUTHORIZED:
         hint = "see client.username, client.password_file, client.token_file"
-        return f"wants a user and a password, or a token ({_said(answer)}): {hint}"
+        return f"wants a user and a password, or a token ({_message(answer)}): {hint}"
     if status == HTTPStatus.FORBIDDEN:
-        return f"does not allow that: {_said(answer)}; see client.token_file and client.cert_file"
-    return f"answers {status}: {_said(answer)}"
+        return f"does not allow that: {_message(answer)}; see client.token_file and client.cert_file"
+    return f"answers {status}: {_message(answer)}"
 
 
-def _said(answer: Answer) -> str:
+def _message(answer: Answer) -> str:
     try:
         return str(json.loads(answer.body)["error"])
     except (ValueError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""``dnsvigil findings``: the list, one finding in full, a dismissal, and what takes it back."""
+"""``dnsvigil findings``: the list, one finding in full, dismissals and their reversal."""
 
 import argparse
 import sys
@@ -86,7 +86,7 @@ def dismiss_finding(options: argparse.Namespace, config: Config) -> int:
 
 @shows_answer
 def reopen_finding(options: argparse.Namespace, config: Config) -> int:
-    """Take a dismissal back. Raises ``CommandError``, ``OwnerError`` among them."""
+    """Undo a dismissal. Raises ``CommandError``, ``OwnerError`` among them."""
     changed = change(config, options.state, "/api/findings/reopen", {"id": options.id})
     for found in changed:
         now = "open again" if found["state"] == "open" else f"no longer dismissed; {found['why']}"

@@ -102,7 +102,7 @@ def series(options: argparse.Namespace, config: Config) -> int:
 
 
 def _chosen(options: argparse.Namespace, config: Config, failed: list[Path]) -> Iterator[Path]:
-    """Yield the files of the slots and of the exporter that are asked for; unreadable files are reported."""
+    """Yield the files of the chosen slots and exporter; unreadable files are reported."""
     first, end = _window(options)
     files = _given(options.paths, failed) if options.paths else _configured(config.sources.netflow, failed)
     seen: set[Path] = set()
@@ -176,11 +176,11 @@ def _ident(path: Path, nfdump: str) -> str | None:
 
 def _report(path: Path, error: Exception, failed: list[Path]) -> None:
     failed.append(path)
-    said = error.strerror if isinstance(error, OSError) else None
-    log.error("%s cannot be read: %s", path, printable(said or str(error)))
+    reason = error.strerror if isinstance(error, OSError) else None
+    log.error("%s cannot be read: %s", path, printable(reason or str(error)))
 
 
-# What nfdump says of them
+# What nfdump finds in them
 
 
 def _check_nfdump(nfdump: str, query: str) -> None:
@@ -202,9 +202,8 @@ def _check_nfdump(nfdump: str, query: str) -> None:
 def _top(files: Sequence[Path], options: argparse.Namespace, failed: list[Path]) -> list[Talker]:
     """Return the greatest talkers.
 
-    One nfdump for all files is fast, and keeps what it adds up itself; but it goes no further than the first damaged
-    file. So only when it complains each file is looked at alone, and what can be read of the damaged ones is added to
-    what nfdump says of all others.
+    One nfdump for all files is fast and keeps the sums itself, but it stops at the first damaged file. Only then each
+    file is looked at alone, and the readable flows of damaged files are added to nfdump's sums of all others.
     """
     place = ("flows", "packets", "bytes").index(options.order)
 
@@ -225,14 +224,14 @@ def _top(files: Sequence[Path], options: argparse.Namespace, failed: list[Path])
         rows = chain(_rows(sound, _BOTH_WAYS, options), _damaged_rows(damaged, options))
         return heapq.nsmallest(options.limit, _added(sound, _by_rows(rows, options.by), options), key=rank)
     for file in files:
-        if not file.exists():  # which nfdump passes over in silence
+        if not file.exists():  # nfdump passes over it in silence
             _report(file, FileNotFoundError(errno.ENOENT, "it has vanished"), failed)
     return found
 
 
 @contextmanager
 def _together(files: Iterable[Path], options: argparse.Namespace) -> Iterator[Dumper]:
-    """Give what searches all of these files at once."""
+    """Give an nfdump that searches all of these files at once."""
     with TemporaryDirectory(prefix="dnsvigil-flows-") as folder:
         for number, file in enumerate(files):
             Path(folder, f"{number:08}").symlink_to(file.absolute())
@@ -246,7 +245,7 @@ def _and(query: str, other: str) -> str:
 
 
 def _statistic(files: Iterable[Path], options: argparse.Namespace, limit: int) -> Iterator[Talker]:
-    """Yield what nfdump sums up of the flows of one direction."""
+    """Yield nfdump's sums of the flows of one direction."""
     query = _and(options.filter, _ONE_WAY)
     with _together(files, options) as dumper:
         for row in dumper.search(query, statistics=options.by, statistics_order=options.order, limit=limit):
@@ -261,7 +260,7 @@ def _rows(files: Sequence[Path], query: str, options: argparse.Namespace) -> Ite
 
 def _damaged_rows(files: Iterable[Path], options: argparse.Namespace) -> Iterator[Flow]:
     for file in files:
-        with suppress(DamagedFileError):  # which was told
+        with suppress(DamagedFileError):  # which is reported already
             yield from search_file(file, options.filter, executable_path=options.nfdump)
 
 

@@ -1,4 +1,4 @@
-"""``dnsvigil metrics``: what /metrics shows, from a running collector or from the store."""
+"""``dnsvigil metrics``: the content of /metrics, from a running collector or from the store."""
 
 import argparse
 import logging
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 @shows_answer
 def metrics(options: argparse.Namespace, config: Config) -> int:
-    """Print the metrics; those that begin anew with each start of the collector only where one runs.
+    """Print the metrics. Raises ``CommandError``.
 
-    Raises ``CommandError``.
+    Where no collector runs, metrics of its process are missing.
     """
     try:
         answer = client.request(config, options.state, "/metrics")

@@ -1,4 +1,4 @@
-"""What commands print: tables that fit the terminal, and JSON."""
+"""Prints tables that fit the terminal, and JSON."""
 
 import json
 import shutil
@@ -19,13 +19,13 @@ _LEAST: Final = 8  # characters of a column that is cut
 def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequence[str] | None = None) -> None:
     """Print rows below their head: text to the left and escaped, numbers to the right and grouped.
 
-    ``sentences``, one for each row, are below their rows on a terminal, unless empty, and else the last column, whose
-    head is one more. On a terminal long texts are cut so that lines fit; what goes to a pipe or a file is whole.
+    ``sentences`` has one for each row, which may be empty. On a terminal it stands below its row; else it is the last
+    column, for which ``head`` has one more name. Only on a terminal long texts are cut so that lines fit.
     """
     most = width()
     below = sentences if most else None
     if sentences and not most:
-        rows = [[*row, said or None] for row, said in zip(rows, sentences, strict=True)]
+        rows = [[*row, sentence or None] for row, sentence in zip(rows, sentences, strict=True)]
     columns = [[name, *(_text(cell) for cell in cells)] for name, *cells in zip(head, *rows, strict=False)]
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     widths = [max(map(len, column)) for column in columns]
@@ -47,7 +47,7 @@ def width() -> int | None:
 
 
 def show_json(content: Any) -> None:
-    """Print what is read by another program."""
+    """Print JSON for another program."""
     # Of all control characters, JSON in ASCII leaves this one as it is.
     print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))
 

@@ -1,4 +1,4 @@
-"""Keeps commands from writing into the folder of another user, whose collector could not use it any more."""
+"""Keeps commands from leaving files in the state folder that the collector's user cannot use."""
 
 import os
 import pwd

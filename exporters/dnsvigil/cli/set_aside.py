@@ -1,4 +1,4 @@
-"""``dnsvigil set-aside``: what failed unexpectedly and was set aside, and why."""
+"""``dnsvigil set-aside``: inputs that failed unexpectedly and were set aside, and why."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""``dnsvigil zones``: how the zones fare on the servers, the worst first."""
+"""``dnsvigil zones``: the failure ratios of zones on servers, the worst first."""
 
 import argparse
 from collections import Counter
@@ -19,7 +19,7 @@ _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 @shows_answer
 def zones(options: argparse.Namespace, config: Config) -> int:
-    """Print the zones. Raises ``CommandError``, also where nothing is known of any."""
+    """Print the zones. Raises ``CommandError``, also where there are none."""
     found = ask(config, options.state, "/api/zones")
     if options.json:
         show_json(found)
@@ -36,12 +36,12 @@ def show_zones(found: Mapping[str, Any], limit: int) -> None:
     span = f"{_clock(found['from'])} to {_clock(found['to'])} UTC"
     age = (datetime.now(UTC) - _time(found["to"])).total_seconds()
     if not found["current"]:
-        _say(f"No data in the last five minutes: the newest is {_age(age)} old. These are the zones at that time.")
+        _print(f"No data in the last five minutes: the newest is {_age(age)} old. These are the zones at that time.")
     elif age >= _OLD:
-        _say(f"The newest data is {_age(age)} old.")
+        _print(f"The newest data is {_age(age)} old.")
     states = Counter(row["state"] for row in rows)
     pairs = "1 pair" if len(rows) == 1 else f"{len(rows):,} pairs"
-    _say(
+    _print(
         f"{span}: of {pairs} of server and zone, {states['failing']:,} failing,"
         f" {states['ok']:,} ok, {states['few_queries']:,} with too few queries to tell."
     )
@@ -65,7 +65,7 @@ def _reasons(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in row["reasons"].items())
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     most = width()
     print(wrapped(text, most) if most else text)
 

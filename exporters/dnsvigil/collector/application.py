@@ -12,7 +12,7 @@ from dnsvigil.httpd.access import Access
 
 class _App(Flask):
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Route by the path alone: whatever is in the header Host, it is for :class:`Access` to judge."""
+        """Route by the path alone: the header Host is hostile, and :class:`Access` checks it."""
         if request is None:
             return None
         return self.url_map.bind("", path_info=request.path, default_method=request.method)

@@ -1,1 +1,1 @@
-"""What an operator configures, and how the files that say it are read."""
+"""The configuration files of the operator."""

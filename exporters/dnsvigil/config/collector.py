@@ -35,7 +35,9 @@ class NetflowSource:
     """A directory, or a glob of directories, in which or below which nfcapd leaves its files."""
 
     path: Path
-    exporter: str | None = None  # default: what the file says, else the part that the glob matched, else the directory
+    exporter: str | None = (
+        None  # default: the name in the file, else the part that the glob matched, else the directory
+    )
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ class Zone:
 
 @dataclass(frozen=True)
 class Zones:
-    """Which zones are shown, and what counts as their failure."""
+    """Which zones have labels of their own, and which responses are failures."""
 
     top: int = 50
     failure_ratio_threshold: float = 0.10
-    min_queries: int = 100  # in five minutes; below it the ratio is not evaluated
+    min_queries: int = 100  # in five minutes; below them the ratio is not evaluated
     failures: list[str] = field(default_factory=lambda: ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", UNANSWERED])
     configured: list[Zone] = field(default_factory=list)
 
@@ -82,7 +84,7 @@ class Zones:
                 raise Invalid("configured", f"zone {name} is given twice")
 
     def limits(self, zone: str) -> tuple[float, int]:
-        """Return a zone's failure ratio above which it is failing, and the least queries for that to count."""
+        """Return the failure ratio above which a zone is failing, and the least queries for an evaluation."""
         own = self._by_name.get(zone)
         ratio = own.failure_ratio_threshold if own else None
         queries = own.min_queries if own else None
@@ -98,7 +100,7 @@ class Zones:
 
 @dataclass(frozen=True)
 class ConfiguredServer:
-    """A server that is always shown: under the name of its own, or under its address where that is all."""
+    """A server that always has a label of its own: its name, or its address where it has no name."""
 
     name: str
     addresses: list[ServerAddress]
@@ -130,7 +132,10 @@ class ConfiguredServer:
 
 @dataclass(frozen=True)
 class Servers:
-    """Which servers are shown, those given or the busiest where none is given, and what is no DNS server."""
+    """Which servers have labels of their own, and which ports are not DNS.
+
+    Those are the configured servers, or the busiest where none is configured.
+    """
 
     top: int = 20
     configured: list[ConfiguredServer] = field(default_factory=list)
@@ -170,7 +175,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class FlowThreshold:
-    """A limit for the series that it matches, in five minutes; what is not given matches all."""
+    """A limit in five minutes for the series that match; a label that is not given matches all."""
 
     measure: Literal[FLOW_MEASURES]  # type: ignore[valid-type]
     exporter: str | None = None
@@ -186,7 +191,7 @@ class FlowThreshold:
 
 @dataclass(frozen=True)
 class Flows:
-    """What is made of flows."""
+    """Summaries, records and limits of flows."""
 
     nfdump: Program | None = None  # default: the first nfdump in the absolute folders of PATH
     networks: list[Network] = field(default_factory=list)  # the operator's own
@@ -201,11 +206,11 @@ class Flows:
 
 @dataclass(frozen=True)
 class Detectors:
-    """What detectors look for in DNS logs."""
+    """The detectors that search DNS logs."""
 
     disabled: list[str] = field(default_factory=list)  # detectors, by name
     lists: Path | None = None  # the folder with lists of domains
-    thresholds: dict[str, float] = field(default_factory=dict)  # scores from which on there is a finding, by detector
+    thresholds: dict[str, float] = field(default_factory=dict)  # the lowest score of a finding, by detector
     top: int = 20  # how many scores have a series of their own
 
     def __post_init__(self) -> None:
@@ -217,7 +222,7 @@ class Detectors:
 
 @dataclass(frozen=True)
 class Client:
-    """How commands ask a running collector; each key is an option of theirs as well."""
+    """How commands reach a running collector; each key is also an option of these commands."""
 
     url: Url | None = None  # default: that of listen
     ca_file: Path | None = None  # default: the system's authorities
@@ -238,10 +243,10 @@ class Client:
 
 @dataclass(frozen=True)
 class Api:
-    """Who may use the API. To write, everybody needs the token, a password or a client certificate."""
+    """Who may use the API. Writing always needs the token, a password or a client certificate."""
 
     token_file: Path | None = None  # default: api-token in the folder of the state
-    client_addresses: Literal["authenticated", "everyone"] = "authenticated"  # who may read what holds some
+    client_addresses: Literal["authenticated", "everyone"] = "authenticated"  # who may read what contains them
 
 
 @dataclass(frozen=True)

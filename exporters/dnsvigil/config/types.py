@@ -14,7 +14,7 @@ class Duration(float):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the duration that ``text`` says; ``ValueError`` when it says none."""
+        """Return the duration in ``text``; ``ValueError`` when there is none."""
         if not re.fullmatch(r"(\d+[wdhms])+", text):
             raise ValueError("expected a duration such as 90s, 5m, 12h or 30d")
         return cls(sum(int(n) * cls._UNITS[unit] for n, unit in re.findall(r"(\d+)(.)", text)))
@@ -31,7 +31,7 @@ class Size(int):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the size that ``text`` says; ``ValueError`` when it says none."""
+        """Return the size in ``text``; ``ValueError`` when there is none."""
         match = re.fullmatch(r"(\d+) ?([KMGT]?i?B)", text)
         if not match or match[2] not in cls._UNITS:
             raise ValueError("expected a size such as 500MB or 10GiB")
@@ -53,13 +53,13 @@ class Address(str):
 
 
 class ServerAddress(Address):
-    """The address of a host, which can be a server."""
+    """The address of one host."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the address; ``ValueError`` when ``text`` is none, or one of many hosts or none."""
+        """Return the address; ``ValueError`` when ``text`` is none, or not that of one host."""
         address = super().parse(text)
         ip = ipaddress.ip_address(address)
         if ip.is_multicast or ip.is_unspecified or address == "255.255.255.255":
@@ -150,7 +150,7 @@ class Program(str):
 
 
 class NamePattern(str):
-    """A pattern of file names, as a shell takes it."""
+    """A shell pattern of file names."""
 
     __slots__ = ()
 

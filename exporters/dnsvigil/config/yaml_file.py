@@ -1,9 +1,9 @@
 """YAML files read into dataclasses; a mistake is reported with its file, line and key.
 
-The fields of a dataclass are the keys of a YAML mapping. A field's type says what is expected:
+The fields of a dataclass are the keys of a YAML mapping. A field's type is the expected one:
 ``str``, ``int``, ``float``, ``bool``, ``X | None``, ``list[X]``, ``dict[str, X]``, ``Literal[...]``,
 another dataclass, or any class with a ``parse(text)`` class method that raises ``ValueError``. A dataclass with
-such a method may stand there as a mapping or as one scalar.
+such a method may be written as a mapping or as one scalar.
 A dataclass checks itself in ``__post_init__`` by raising :class:`Invalid`.
 """
 
@@ -61,7 +61,7 @@ class Scalar(Protocol):
 
     @classmethod
     def parse(cls, text: str) -> Any:
-        """Return the value, or raise ``ValueError`` that says what is expected."""
+        """Return the value, or raise ``ValueError`` with what is expected."""
 
 
 def load(path: Path, into: type[T]) -> T:
@@ -79,7 +79,7 @@ def load(path: Path, into: type[T]) -> T:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded(typing.Generic[T]):
-    """What a file says."""
+    """What a file holds."""
 
     value: T | None  # with defaults instead of what is wrong; None where that cannot be
     mistakes: list[ConfigError]  # in the order of lines

@@ -1,4 +1,4 @@
-"""What the collector answers over HTTP: /metrics, the landing page, and whether it is well."""
+"""The pages for everyone: /metrics, the landing page, the runbooks, and the checks of health."""
 
 import html
 import threading
@@ -24,7 +24,7 @@ from dnsvigil.ingest.flows import FlowSnapshot
 from dnsvigil.ingest.intake import Snapshot
 
 OPEN_PATHS: Final = ("/", "/metrics", "/-/healthy", "/-/ready", "/runbooks*")
-"""What everyone may read: all of it."""
+"""What everyone may read: all pages."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -49,10 +49,10 @@ td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}
 
 
 class Pages:
-    """Answers from the newest snapshot; a request never waits for ingestion."""
+    """Pages of the newest snapshot; a request never waits for ingestion."""
 
     def __init__(self, config: Config, process: CollectorRegistry, report: Report = lambda *_: None) -> None:
-        """Serve ``process``'s metrics beside those of the snapshots; ``report`` takes what cannot be shown."""
+        """Serve ``process``'s metrics beside those of the snapshots; ``report`` is called for what is left out."""
         self._report = report
         self._config = config
         self._process = process
@@ -61,7 +61,7 @@ class Pages:
         self._rendering = threading.Lock()
 
     def publish(self, snapshot: Snapshot, flows: FlowSnapshot | None = None) -> None:
-        """Show ``snapshot`` from now on, and from the same instant ``flows``, if there is something new of them."""
+        """Show ``snapshot`` from now on, and from the same instant ``flows``, where they are new."""
         self._shown = (snapshot, flows or self._shown[1])
 
     def blueprint(self) -> Blueprint:
@@ -106,7 +106,7 @@ class Pages:
         encoder: Callable[[CollectorRegistry], bytes],
         content_type: str,
     ) -> bytes:
-        """Return the snapshots' metrics, put into text once for all scrapes."""
+        """Return the snapshots' metrics, rendered once for all scrapes."""
         with self._rendering:
             known = self._rendered.get(content_type)
             if known and known[0] is snapshot and known[1] is flows:
