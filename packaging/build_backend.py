@@ -1,4 +1,4 @@
-"""Builds dnsvigil with setuptools, and the default model of the name score before that.
+"""Builds dnsvigil with setuptools; before that the default model of the name score, and the SQL of the expressions.
 
 The model is made from the sources of dnsvigil, and from what its dependencies hold, so these are needed to build; it
 is made anew only when one of them is another. A source distribution has none.
@@ -33,9 +33,11 @@ __all__ = [
 ]
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporters" / "dnsvigil"
+sys.path.insert(0, str(PACKAGE.parent))
+
 SOURCES = (
     "features/names.py",
-    "features/warninglists.py",
+    "sources/warninglists.py",
     *(f"learning/{name}.py" for name in ("evaluate", "generators", "models", "namescore", "samples", "training")),
 )
 DEPENDENCIES = ("ibis-framework", "numpy", "pymispwarninglists", "scikit-learn", "scipy")
@@ -44,18 +46,19 @@ DEPENDENCIES = ("ibis-framework", "numpy", "pymispwarninglists", "scikit-learn",
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """Build a wheel, as PEP 517 has it."""
     make_model()
+    make_queries()
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     """Build a wheel for an editable installation, as PEP 660 has it."""
     make_model()
+    make_queries()
     return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
 
 
 def make_model() -> None:
     """Make the default model, unless the one that is there was made from just the same."""
-    sys.path.insert(0, str(PACKAGE.parent))
     from dnsvigil.learning.default import default_model
     from dnsvigil.learning.training import STEPS, Lessons, train
 
@@ -66,6 +69,13 @@ def make_model() -> None:
     model = train(Lessons(), progress=lambda step: print(f"{STEPS.index(step) + 1}/{len(STEPS)} {step}", flush=True))
     model.facts["made_from"] = made_from
     model.save(default_model())
+
+
+def make_queries() -> None:
+    """Make the SQL of the expressions, as the engine would at the first start."""
+    from dnsvigil.engines import duckdb
+
+    duckdb.save(duckdb.make_queries())
 
 
 def digest() -> str:

@@ -38,6 +38,15 @@ TRANSACTION: Final[dict[str, str]] = {
 }
 """Column name to DuckDB type of the DNS transaction record. Every column but ``ts`` may be NULL."""
 
+SUMMARY_COLUMNS: Final = ("ts", "client", "server", "server_port", "qname", "qtype", "rcode", "rtt_seconds")
+"""The columns of a transaction that the summaries need."""
+
+NOVELTY_COLUMNS: Final = ("ts", "client", "qname", "qtype", "rcode", "answers")
+"""The columns of a transaction by which novel and listed traffic is found."""
+
+LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the response duration histogram, in seconds."""
+
 PASSIVE_DNS: Final[dict[str, str]] = {
     "ts": "TIMESTAMP",  # when the sensor wrote it; UTC, microseconds, like all times here
     "sensor": "VARCHAR",
@@ -173,6 +182,21 @@ NOVEL: Final[dict[str, str]] = {
 
 A key (hour, client, domain, newly_observed) may have several rows, which add up: counts by sum, ``minutes`` by or.
 """
+
+NOVEL_COUNTS: Final = tuple(name for name, kind in NOVEL.items() if kind == "BIGINT")
+"""The columns of a novel traffic row that are counts."""
+
+FLOOD: Final = "*"
+"""The domain that stands for all domains of a client that queries more new names than are kept."""
+
+SINGLE_LABEL: Final = "."
+"""The domain of names of one label."""
+
+MIN_BURST: Final = 4
+"""How many failing domains in a row make a client suspicious."""
+
+MAX_SAMPLES: Final = 8
+"""How many names a row has as samples."""
 
 LISTED: Final[dict[str, str]] = {
     "hour": "TIMESTAMP",

@@ -19,9 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.config.collector import load_config
-from dnsvigil.features.servers import LOCAL_KINDS
-from dnsvigil.features.summaries import LATENCY_BOUNDS
-from dnsvigil.records import SIGNALS
+from dnsvigil.ingest.local_names import LOCAL_KINDS
+from dnsvigil.records import LATENCY_BOUNDS, SIGNALS
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
 from dnsvigil.sources.zeek.log_types import LOG_TYPES, PDNS
 from dnsvigil.store.findings import STATES

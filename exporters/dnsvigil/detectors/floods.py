@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dnsvigil.detectors.detector import Anomaly
-from dnsvigil.features.leaks import COUNTS, Row
+from dnsvigil.records import NOVEL_COUNTS
+
+Row = dict[str, Any]
 
 NAME: Final = "flood"
 """The name that floods are reported under."""
@@ -142,7 +144,7 @@ def _anomaly(subject: tuple[str, str], floods: Iterable[Flood], scale: float, ho
     members = sorted(floods, key=lambda flood: -flood.names)
     names = round(scale * sum(flood.names for flood in members))
     weighed = sum(flood.weighed for flood in members) * scale
-    sums = {name: sum(int(flood.row[name]) for flood in members) for name in COUNTS}
+    sums = {name: sum(int(flood.row[name]) for flood in members) for name in NOVEL_COUNTS}
     rate = sum(flood.rate for flood in members) * scale
     clients = members[0].row["clients"] if subject[0] == "domain" else 1
     half *= 1 + _PER_CLIENT * (clients - 1)

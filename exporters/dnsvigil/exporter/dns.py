@@ -13,8 +13,6 @@ from prometheus_client.registry import Collector as PrometheusCollector
 
 from dnsvigil import __version__
 from dnsvigil.config.collector import Config
-from dnsvigil.features.servers import LOCAL_KINDS
-from dnsvigil.features.summaries import LATENCY_BOUNDS
 from dnsvigil.ingest.capture import CAPTURED
 from dnsvigil.ingest.dns import (
     DURATIONS,
@@ -26,11 +24,12 @@ from dnsvigil.ingest.dns import (
     DnsSnapshot,
 )
 from dnsvigil.ingest.intake import Snapshot
+from dnsvigil.ingest.local_names import LOCAL_KINDS
 from dnsvigil.ingest.open_resolvers import OpenResolversSnapshot
 from dnsvigil.ingest.passive_dns import PassiveDnsSnapshot
 from dnsvigil.ingest.poisoning import SIGNAL_COUNTS
 from dnsvigil.ingest.records import INGESTED, SKIPPED
-from dnsvigil.records import OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, UNKNOWN, failure_reason
+from dnsvigil.records import LATENCY_BOUNDS, OPEN_KINDS, OTHER, SIGNALS, UNANSWERED, UNKNOWN, failure_reason
 from dnsvigil.sources.netflow.rows import NO_TRAFFIC
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
 from dnsvigil.sources.zeek.log_types import LOG_TYPES

@@ -4,39 +4,15 @@ The rules and the algorithm are those of the Public Suffix List (publicsuffix.or
 matches wins, an exception rule wins over all, and a name that no rule matches has its last label as suffix.
 """
 
-from functools import cache
 from typing import Final
 
 import ibis
 import ibis.expr.types as ir
-import tldextract
 
 _MAX_LABELS: Final = 8  # no rule of the list is longer
 
 
-@cache
-def public_suffixes() -> list[tuple[str, str]]:
-    """Return each rule's labels, without ``*.`` or ``!``, with its kind: normal, wildcard or exception.
-
-    Labels that are not ASCII are in their A-label form (xn--), as on the wire.
-    """
-    extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
-    kinds = {"*": "wildcard", "!": "exception"}
-    rules = ((rule, kinds.get(rule[0], "normal")) for rule in extract.tlds)
-    return [(rule.lstrip("*!").removeprefix(".").encode("idna").decode(), kind) for rule, kind in rules]
-
-
-def ambiguous_suffixes() -> set[str]:
-    """Return the last two labels (one, for ``*.tld``) of all names whose last two labels leave the domain open."""
-    ambiguous = set()
-    for name, kind in public_suffixes():
-        labels = name.split(".")
-        if len(labels) > 1 or kind == "wildcard":
-            ambiguous.add(".".join(labels[-2:]))
-    return ambiguous
-
-
-def tails(names: ir.Table, most_labels: int) -> ir.Table:
+def tails(names: ir.Table, most_labels: int | ir.IntegerValue) -> ir.Table:
     """Return the last 1, 2, ... ``most_labels`` labels of each ``names.key``.
 
     Columns: ``key``, ``total`` (its number of labels), ``labels`` (how many are taken), ``tail`` (those).
@@ -50,7 +26,7 @@ def tails(names: ir.Table, most_labels: int) -> ir.Table:
 def registered_domains(names: ir.Table, suffixes: ir.Table) -> ir.Table:
     """Return ``key`` and its registered ``domain``; a name that is itself a public suffix stands for itself.
 
-    ``suffixes`` has the rows of :func:`public_suffixes` as ``suffix`` and ``kind``.
+    ``suffixes`` has the rows of :func:`dnsvigil.sources.public_suffixes.public_suffixes` as ``suffix`` and ``kind``.
     """
     tail = tails(names, _MAX_LABELS + 1)
     matched = tail.left_join(suffixes, tail.tail == suffixes.suffix)
@@ -67,7 +43,7 @@ def registered_domains(names: ir.Table, suffixes: ir.Table) -> ir.Table:
     return tail.inner_join(wanted, ["key", "labels"]).select("key", domain=tail.tail)
 
 
-def longest_zones(names: ir.Table, zones: ir.Table, most_labels: int) -> ir.Table:
+def longest_zones(names: ir.Table, zones: ir.Table, most_labels: int | ir.IntegerValue) -> ir.Table:
     """Return ``key`` and the ``zone`` of ``zones.zone`` that it lies in, the longest, for the keys in any."""
     tail = tails(names, most_labels)
     matched = tail.inner_join(zones, tail.tail == zones.zone)

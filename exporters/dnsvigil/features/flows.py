@@ -9,20 +9,15 @@ All are sums, but the talkers, and the sketches of clients; so what several file
 the exporter does not give is NULL: a sum leaves it out, and is NULL where it is of nothing else.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from functools import reduce
-from ipaddress import ip_network
-from operator import or_
 from typing import Final
 
-import duckdb
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.servers import address_kind, broadcast_addresses
-from dnsvigil.features.summaries import SKETCH_SIZE, smallest
+from dnsvigil.features.functions import engine_hash, is_flow_broadcast, is_own, smallest
+from dnsvigil.features.servers import address_kind
 from dnsvigil.records import DNS_FLOW, OTHER
+from dnsvigil.store.sketches import SKETCH_SIZE
 
 MAX_HOSTS: Final = 1000
 """How many own hosts are kept for a file: those with the most bytes in answers."""
@@ -51,11 +46,6 @@ _TABLES: Final = {
 }
 
 
-@ibis.udf.scalar.builtin(name="hash", signature=(("uint64", "uint64"), "uint64"))
-def engine_hash(high, low):  # type: ignore[no-untyped-def]
-    """Return 64 bits of a hash of the engine's own, which another version may make otherwise."""
-
-
 def table(name: str) -> ir.Table:
     """Return a table of the reader, or ``flow_file`` or ``flow_shown``, as the expressions here see it."""
     return ibis.table(_TABLES[name], name=name)
@@ -66,12 +56,12 @@ def labelled(rows: ir.Table, file: ir.Table) -> ir.Table:
     return file.cross_join(rows)
 
 
-def server_counts(pairs: ir.Table, broadcast: Sequence[str]) -> ir.Table:
+def server_counts(pairs: ir.Table) -> ir.Table:
     """Return the query ``packets`` of each server, as ``label``; flows count where there is no count of packets.
 
-    Groups and ``broadcast`` addresses are no servers.
+    Groups and broadcast addresses are no servers.
     """
-    pairs = pairs.filter(address_kind(pairs.server, broadcast).isnull())
+    pairs = pairs.filter(address_kind(pairs.server, is_flow_broadcast).isnull())
     return pairs.group_by(label=pairs.server).agg(
         packets=ibis.ifelse(pairs.uncounted, pairs.query_flows, pairs.query_packets).sum().fill_null(0)
     )
@@ -101,16 +91,16 @@ def clients(pairs: ir.Table, shown: ir.Table, file: ir.Table) -> ir.Table:
     return labelled(hashed.group_by("resolver").agg(sketch=smallest(hashed.hash, SKETCH_SIZE)), file)
 
 
-def hosts(pairs: ir.Table, networks: Sequence[str], file: ir.Table) -> ir.Table:
-    """Return what each ``host`` in the networks answers, from port 53, to how many ``peers`` outside of them.
+def hosts(pairs: ir.Table, file: ir.Table) -> ir.Table:
+    """Return what each own ``host`` answers, from port 53, to how many ``peers`` outside of the own networks.
 
     Those ``MAX_HOSTS`` with most bytes in answers; none where there are no networks.
     """
     t = pairs.filter(
         (pairs.server_port == DNS_PORT)
         & (pairs.response_flows > 0)
-        & _inside(pairs, "server", networks)
-        & ~_inside(pairs, "client", networks)
+        & is_own(pairs.server_high, pairs.server_low)
+        & ~is_own(pairs.client_high, pairs.client_low)
     )
     sums = {name: _sum(t, name) for name in ("response_flows", "response_packets", "response_bytes", "query_bytes")}
     counted = t.group_by(host=t.server).agg(**sums, peers=t.client.nunique())
@@ -140,65 +130,15 @@ def _with_resolver(pairs: ir.Table, shown: ir.Table) -> ir.Table:
     return t.mutate(resolver=t.label.fill_null(OTHER)).drop("address", "label")
 
 
-def _inside(pairs: ir.Table, end: str, networks: Sequence[str]) -> ir.BooleanValue:
-    """Return whether an address, given as two halves as numbers, is in one of the networks."""
-    return reduce(
-        or_, (_within(pairs[f"{end}_high"], pairs[f"{end}_low"], text) for text in networks), ibis.literal(False)
-    )
-
-
-def _within(high: ir.IntegerValue, low: ir.IntegerValue, text: str) -> ir.BooleanValue:
-    network = ip_network(text)
-    mapped = 0xFFFF << 32 if network.version == 4 else 0
-    first, last = (divmod(mapped | int(address), 2**64) for address in (network[0], network[-1]))
-    if first[0] != last[0]:
-        return high.between(_number(first[0]), _number(last[0]))
-    return (high == _number(first[0])) & low.between(_number(first[1]), _number(last[1]))
-
-
-def _number(value: int) -> ir.IntegerScalar:
-    return ibis.literal(value, "uint64")
-
-
-class FlowSummarizer:
-    """Makes the summaries of the file that the reader has loaded on the same connection.
-
-    ``networks`` are the operator's own, in CIDR notation.
-    """
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection, networks: Sequence[str]) -> None:
-        self._connection = connection
-        pairs, shown, file = table("flow_pairs"), table("flow_shown"), table("flow_file")
-        self._servers = str(ibis.to_sql(server_counts(pairs, broadcast_addresses(networks)), dialect="duckdb"))
-        expressions = {
-            "sum_flow_services": labelled(table("flow_services"), file),
-            "sum_dns_flows": dns_flows(pairs, file),
-            "sum_flow_resolvers": resolvers(pairs, shown, file),
-            "sum_flow_clients": clients(pairs, shown, file),
-            "sum_flow_hosts": hosts(pairs, networks, file),
-            "sum_flow_talkers": labelled(table("flow_talkers"), file),
-        }
-        self._steps = {name: str(ibis.to_sql(each, dialect="duckdb")) for name, each in expressions.items()}
-
-    def count_servers(self, most: int) -> list[tuple[str, int]]:
-        """Return the ``most`` busiest servers, with their query packets."""
-        query = f"SELECT label, packets::BIGINT FROM ({self._servers}) ORDER BY packets DESC, label LIMIT {most}"
-        return self._connection.execute(query).fetchall()
-
-    def summarize(self, slot: datetime, exporter: str, shown_servers: Mapping[str, str]) -> None:
-        """Fill the tables ``sum_flow_...`` and make the view ``sum_dns_flows``.
-
-        ``slot`` is the begin of the five minutes, UTC without a zone. ``shown_servers`` are the addresses that have a
-        label of their own, with it.
-        """
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_file (slot TIMESTAMP, exporter VARCHAR)")
-        self._connection.execute("INSERT INTO flow_file VALUES (?, ?)", [slot, exporter])
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_shown (address VARCHAR, label VARCHAR)")
-        self._connection.execute(
-            "INSERT INTO flow_shown SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
-            [list(shown_servers), list(shown_servers.values())],
-        )
-        for name, step in self._steps.items():
-            # DNS flow records are as many as the pairs; they are made as they are added to the store.
-            kind = "VIEW" if name == "sum_dns_flows" else "TABLE"
-            self._connection.execute(f"CREATE OR REPLACE TEMP {kind} {name} AS {step}")
+def expressions() -> dict[str, ir.Table]:
+    """Return what makes each table."""
+    pairs, shown, file = table("flow_pairs"), table("flow_shown"), table("flow_file")
+    return {
+        "flow_servers": server_counts(pairs),
+        "sum_flow_services": labelled(table("flow_services"), file),
+        "sum_dns_flows": dns_flows(pairs, file),
+        "sum_flow_resolvers": resolvers(pairs, shown, file),
+        "sum_flow_clients": clients(pairs, shown, file),
+        "sum_flow_hosts": hosts(pairs, file),
+        "sum_flow_talkers": labelled(table("flow_talkers"), file),
+    }

@@ -9,19 +9,13 @@
 A domain *fails* when most of its queries are answered NXDOMAIN.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.novelty import FLOOD, SINGLE_LABEL, listed_table, novel_table, recent_hours
-from dnsvigil.store.store import Read
-
-LEAST: Final = 4
-"""How many failing domains in a row make a client suspicious."""
+from dnsvigil.features.novelty import listed_table, novel_table
+from dnsvigil.records import FLOOD, MIN_BURST, SINGLE_LABEL
 
 MAX_CLIENTS: Final = 2000
 """Clients that are looked at, those with the most in a row; the same for listed traffic."""
@@ -34,56 +28,6 @@ MAX_DOMAINS: Final = 300
 
 _NEARLY: Final = 0.8
 _SLOT: Final = 900  # seconds; two of them are "in a row"
-_RECENT: Final = recent_hours("novel", since=">=")
-_RECENT_LISTED: Final = recent_hours("listed", since=">=")
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One client's queries to one newly observed domain."""
-
-    domain: str
-    queries: int
-    failures: int
-    text: int  # names asked with types for text
-    first: datetime
-    last: datetime
-    active: list[tuple[datetime, int]]  # hours, with a bit for each minute
-    total: int  # of the client's domains that fail, or that do not, as this one
-    sample: str | None
-    addresses: list[str]  # some of the answers'
-
-    @property
-    def fails(self) -> bool:
-        """Return whether most queries were answered NXDOMAIN."""
-        return 2 * self.failures > self.queries
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One client's queries to what one entry of the lists covers."""
-
-    entry: str
-    lists: list[str]
-    queries: int
-    first: datetime
-    last: datetime
-    samples: list[str]
-    addresses: list[str]  # some of the answers'
-    clients: int  # that ask for it
-
-
-@dataclass(frozen=True)
-class Flood:
-    """One client's queries for new names beyond what is kept."""
-
-    client: str
-    queries: int
-    failures: int
-    names: int
-    first: datetime
-    last: datetime
-    domain: str | None = None  # in which most of the names are that are kept
 
 
 def _newly_observed(recent: ir.Table) -> ir.Table:
@@ -91,7 +35,7 @@ def _newly_observed(recent: ir.Table) -> ir.Table:
 
 
 def bursts(recent: ir.Table) -> ir.Table:
-    """Return clients with ``LEAST`` failing domains within half an hour, and when their ``last`` query was."""
+    """Return clients with ``MIN_BURST`` failing domains within half an hour, and when their ``last`` query was."""
     t = _newly_observed(recent)
     t = t.filter(2 * t.failures > t.queries)
     t = t.group_by("client", "domain").agg(first=t.first_seen.min(), last=t.last_seen.max())
@@ -99,7 +43,7 @@ def bursts(recent: ir.Table) -> ir.Table:
     t = t.mutate(slot=ibis.array([slot, slot - 1])).unnest("slot")
     t = t.group_by("client", "slot").agg(domains=t.count(), last=t["last"].max())
     t = t.group_by("client").agg(most=t.domains.max(), domains=t.domains.sum(), last=t["last"].max())
-    t = t.filter(t.most >= LEAST).order_by(ibis.desc("most"), "client").limit(MAX_CLIENTS)
+    t = t.filter(t.most >= MIN_BURST).order_by(ibis.desc("most"), "client").limit(MAX_CLIENTS)
     return t.select("client", "domains", "last")
 
 
@@ -199,67 +143,16 @@ def hits(recent: ir.Table) -> ir.Table:
     return t.order_by("clients", ibis.desc("queries"), "client", "entry").limit(MAX_CLIENTS)
 
 
-class Infections:
-    """Asks the store for these tables; ``since`` and ``now`` are begin and end of the hours that count."""
-
-    def __init__(self) -> None:
-        recent = novel_table("recent")
-        clients, domains = ibis.table({"client": "string"}, "chosen"), ibis.table({"domain": "string"}, "chosen")
-        expressions = {
-            "bursts": bursts(recent),
-            "visits": visits(recent, clients),
-            "askers": askers(recent, domains),
-            "habits": habits(recent),
-            "meetings": meetings(recent),
-            "floods": floods(recent),
-            "hits": hits(listed_table("recent")),
-        }
-        self._steps = {name: str(ibis.to_sql(each, dialect="duckdb")) for name, each in expressions.items()}
-
-    def begun(self, read: Read) -> datetime | None:
-        """Return when the first of what there is was asked for."""
-        query = "SELECT min(first_seen) FROM novel WHERE hour = (SELECT min(hour) FROM novel)"
-        begun: list[tuple[datetime | None]] = read(query)
-        return begun[0][0]
-
-    def bursts(self, read: Read, since: datetime, now: datetime) -> dict[str, tuple[int, datetime]]:
-        """Return of each client with a burst what changes when it asks for more."""
-        rows = read(f"WITH {_RECENT} FROM ({self._steps['bursts']})", since, now)
-        return {client: (domains, last) for client, domains, last in rows}
-
-    def visits(self, read: Read, since: datetime, now: datetime, clients: Sequence[str]) -> dict[str, list[Visit]]:
-        """Return the newly observed domains of each client."""
-        chosen = "chosen AS (SELECT unnest($3::VARCHAR[]) AS client)"
-        rows = read(f"WITH {_RECENT}, {chosen} FROM ({self._steps['visits']})", since, now, list(clients))
-        found: dict[str, list[Visit]] = {client: [] for client in clients}
-        for client, domain, queries, failures, text, first, last, active, total, sample, addresses in rows:
-            hours = [(each["hour"], each["minutes"]) for each in active or ()]
-            visit = Visit(domain, queries, failures, text, first, last, hours, total, sample, addresses or [])
-            found[client].append(visit)
-        return found
-
-    def askers(self, read: Read, since: datetime, now: datetime, domains: Sequence[str]) -> dict[str, int]:
-        """Return how many clients ask for each domain."""
-        chosen = "chosen AS (SELECT unnest($3::VARCHAR[]) AS domain)"
-        return dict(read(f"WITH {_RECENT}, {chosen} FROM ({self._steps['askers']})", since, now, list(domains)))
-
-    def habits(self, read: Read, since: datetime, now: datetime, hours: int) -> dict[str, int]:
-        """Return for clients how many domains fail at least in each of so many hours."""
-        query = f"WITH {_RECENT} SELECT client, hours[-$3] FROM ({self._steps['habits']}) WHERE len(hours) >= $3"
-        return dict(read(query, since, now, hours))
-
-    def meetings(self, read: Read, since: datetime, now: datetime) -> dict[str, list[str]]:
-        """Return the clients that meet at each domain."""
-        return dict(read(f"WITH {_RECENT} FROM ({self._steps['meetings']})", since, now))
-
-    def floods(self, read: Read, since: datetime, now: datetime) -> list[Flood]:
-        """Return what each client asked for beyond what is kept."""
-        return [Flood(*row) for row in read(f"WITH {_RECENT} FROM ({self._steps['floods']})", since, now)]
-
-    def hits(self, read: Read, since: datetime, now: datetime) -> dict[str, list[Hit]]:
-        """Return what each client asked for that is listed."""
-        columns = "client, entry, lists, queries, first, last, coalesce(samples, []), coalesce(addresses, []), clients"
-        found: dict[str, list[Hit]] = {}
-        for client, *hit in read(f"WITH {_RECENT_LISTED} SELECT {columns} FROM ({self._steps['hits']})", since, now):
-            found.setdefault(client, []).append(Hit(*hit))
-        return found
+def expressions() -> dict[str, ir.Table]:
+    """Return what makes each table, of ``recent`` rows and of those that are ``chosen``."""
+    recent = novel_table("recent")
+    client, domain = ibis.table({"client": "string"}, "chosen"), ibis.table({"domain": "string"}, "chosen")
+    return {
+        "bursts": bursts(recent),
+        "visits": visits(recent, client),
+        "askers": askers(recent, domain),
+        "habits": habits(recent),
+        "meetings": meetings(recent),
+        "floods": floods(recent),
+        "hits": hits(listed_table("recent")),
+    }

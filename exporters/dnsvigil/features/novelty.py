@@ -10,21 +10,12 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.summaries import md5_number_lower
-from dnsvigil.records import LISTED, NOVEL
-from dnsvigil.store.novelty import SAMPLES
+from dnsvigil.features.functions import is_ambiguous_top_level, md5_number_lower, texts_of_least
+from dnsvigil.features.summaries import table_of
+from dnsvigil.records import FLOOD, LISTED, MAX_SAMPLES, NOVEL, NOVEL_COUNTS, NOVELTY_COLUMNS, SINGLE_LABEL
 
 ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
 """Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
-
-FLOOD: Final = "*"
-"""Stands for all domains of a client that queries more new names than are kept."""
-
-SINGLE_LABEL: Final = "."
-"""Stands for the domain of names of one label."""
-
-COLUMNS: Final = ["ts", "client", "qname", "qtype", "rcode", "answers"]
-"""The columns of the transaction record that are needed."""
 
 _MAX_ADDRESSES: Final = 4
 _ADDRESS: Final = r"^([0-9.]{7,15}|[0-9a-f:]*:[0-9a-f:.]*)$"
@@ -43,15 +34,10 @@ _TYPES: Final = {
 }
 
 
-@ibis.udf.agg.builtin(name="arg_min", signature=(("string", "uint64", "int64"), "array<string>"))
-def texts_of_least(text, value, count):  # type: ignore[no-untyped-def]
-    """Return the texts that go with the ``count`` least values."""
-
-
 def transactions_table(name: str) -> ir.Table:
     """Return the transactions view, or a part of it, as the expressions here see it."""
     types = ["timestamp", "string", "string", "uint16", "uint16", "array<string>"]
-    return ibis.table(dict(zip(COLUMNS, types, strict=True)), name=name)
+    return ibis.table(dict(zip(NOVELTY_COLUMNS, types, strict=True)), name=name)
 
 
 def novel_table(name: str = "novel") -> ir.Table:
@@ -64,29 +50,23 @@ def listed_table(name: str = "listed") -> ir.Table:
     return ibis.table({column: _TYPES[kind] for column, kind in LISTED.items()}, name=name)
 
 
-def recent_hours(table: str, since: str) -> str:
-    """Return the definition of the common table ``recent``: rows of hours that are ``since`` (> or >=) $1, and < $2."""
-    # Where one query reads it twice it would be copied aside first, with all that it has.
-    return f"recent AS NOT MATERIALIZED (FROM {table} WHERE hour {since} $1 AND hour < $2)"
-
-
 def without(transactions: ir.Table, clients: ir.Table) -> ir.Table:
     """Return the transactions with a name and a client, without those of some ``clients.client``."""
     t = transactions.filter(transactions.qname.notnull() & transactions.client.notnull())
     return t.anti_join(clients, "client")
 
 
-def asked(transactions: ir.Table, names: ir.Table, ambiguous: ir.Table, top_level: list[str]) -> ir.Table:
+def asked(transactions: ir.Table, names: ir.Table, ambiguous: ir.Table) -> ir.Table:
     """Return each ``qname`` with its ``domain``, the ``hash`` of both, and when it was asked for ``first``.
 
-    ``names``, ``ambiguous`` and ``top_level`` are those of :func:`dnsvigil.features.summaries.names`. The ``domain`` of
+    ``names`` and ``ambiguous`` are those of :mod:`dnsvigil.features.summaries`. The ``domain`` of
     a name of one label is ``SINGLE_LABEL``, all of each reverse zone are one.
     """
     t = transactions.group_by("qname").agg(first=transactions.ts.min())
     parts = t.qname.split(".")
     t = t.mutate(two=parts[-2:].join("."), top=parts[-1], labels=parts.length())
     t = t.left_join(ambiguous, t.two == ambiguous.tail)
-    whole = t.tail.notnull() | t.top.isin(top_level)
+    whole = t.tail.notnull() | is_ambiguous_top_level(t.top)
     t = t.mutate(key=ibis.ifelse(whole, t.qname, t.two)).drop("tail")
     t = t.inner_join(names.select("key", "domain"), "key")
     domain = ibis.cases(
@@ -111,7 +91,9 @@ def domain_clients(rows: ir.Table) -> ir.Table:
 def noted(transactions: ir.Table, interesting: ir.Table) -> ir.Table:
     """Return the records of ``interesting`` names, with ``domain``, ``new`` and ``newly_observed``."""
     t = transactions.inner_join(interesting, "qname")
-    return t.select(*COLUMNS, "hash", "domain", "new", "newly_observed", failed=(t.rcode == _NXDOMAIN).fill_null(False))
+    return t.select(
+        *NOVELTY_COLUMNS, "hash", "domain", "new", "newly_observed", failed=(t.rcode == _NXDOMAIN).fill_null(False)
+    )
 
 
 def firsts(noted: ir.Table) -> ir.Table:
@@ -210,7 +192,7 @@ def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
 
 def _summed(*parts: ir.Table) -> ir.Table:
     t = ibis.union(*parts)
-    sums = {name: t[name].sum() for name in _COUNTS}
+    sums = {name: t[name].sum() for name in NOVEL_COUNTS}
     return (
         t.group_by("hour", "client", "domain", "newly_observed")
         .agg(
@@ -218,7 +200,7 @@ def _summed(*parts: ir.Table) -> ir.Table:
             first_seen=t.ts.min(),
             last_seen=t.ts.max(),
             **sums,
-            samples=texts_of_least(t["sample"], t["hash"], SAMPLES),
+            samples=texts_of_least(t["sample"], t["hash"], MAX_SAMPLES),
             addresses=_addresses(t.answers),
         )
         .select(*NOVEL)
@@ -237,19 +219,16 @@ def listed(transactions: ir.Table, hits: ir.Table) -> ir.Table:
             last_seen=t.ts.max(),
             queries=t.count(),
             failures=t.failed.sum(),
-            samples=texts_of_least(t.qname, _hash("n", t.qname), SAMPLES),
+            samples=texts_of_least(t.qname, _hash("n", t.qname), MAX_SAMPLES),
             addresses=_addresses(t.answers),
         )
         .select(*LISTED)
     )
 
 
-_COUNTS: Final = [name for name, kind in NOVEL.items() if kind == "BIGINT"]
-
-
 def _part(rows: ir.Table, **values: ir.Value) -> ir.Table:
     """Return one part of novel rows: what it does not count is 0."""
-    counts = {name: values.get(name, ibis.literal(0, "int64")).cast("int64") for name in _COUNTS}
+    counts = {name: values.get(name, ibis.literal(0, "int64")).cast("int64") for name in NOVEL_COUNTS}
     return rows.select(
         "client",
         "domain",
@@ -281,3 +260,29 @@ def _bit(number: ir.IntegerValue) -> ir.IntegerValue:
 def _octets(text: ir.StringValue) -> ir.IntegerValue:
     # An octet that is not printable stands there as \xNN.
     return (text.length() - 3 * (text.length() - text.replace("\\x", "").length()) // 2).cast("int64")
+
+
+def expressions() -> dict[str, ir.Table]:
+    """Return what makes each table, in order; and ``domain_hashes``, of the table ``domains``."""
+    transactions, watched = (transactions_table(name) for name in ("transactions", "watched"))
+    busy = ibis.table({"client": "string"}, name="busy_clients")
+    names = ibis.table({"key": "string", "domain": "string", "zone": "string"}, name="names")
+    ambiguous = ibis.table({"tail": "string"}, name="ambiguous")
+    rest = without(watched, busy)
+    made = {"asked": asked(rest, names, ambiguous)}
+    found = ibis.table({"hash": "uint64", "new": "boolean", "newly_observed": "boolean"}, name="interesting")
+    interesting = table_of(made, "asked").inner_join(found, "hash")
+    made["noted"] = noted(rest, interesting.select("qname", "hash", "domain", "new", "newly_observed"))
+    made["firsts"] = firsts(table_of(made, "noted"))
+    made["parts"] = parts(table_of(made, "firsts"))
+    new_parts = of_hashes(table_of(made, "parts"), ibis.table({"hash": "uint64"}, name="new_parts"))
+    made["novel_part"] = novel(table_of(made, "noted"), table_of(made, "firsts"), new_parts)
+    hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
+    domains = ibis.table({"domain": "string"}, name="domains")
+    return made | {
+        "floods": floods(watched, busy),
+        "domain_clients": domain_clients(table_of(made, "novel_part")),
+        "known_domain_clients": domain_clients(novel_table()),
+        "sum_listed": listed(transactions, hits),
+        "domain_hashes": domains.select(hash=domain_hash(domains.domain)).order_by("hash"),
+    }

@@ -4,51 +4,30 @@ A sensor on a local network sees multicast DNS, LLMNR and NetBIOS names in the s
 DNS server: a group, a whole network, or any host that happens to be called so.
 """
 
-from collections.abc import Collection, Sequence
-from ipaddress import IPv4Network, ip_network
+from collections.abc import Callable
 from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
-_PROTOCOLS: Final = {137: "netbios", 5353: "mdns", 5355: "llmnr"}
+from dnsvigil.features.functions import is_broadcast, local_protocol
+
 _MULTICAST: Final = r"^(22[4-9]|23[0-9])\.|^ff[0-9a-f]{2}:"  # RFC 5771, RFC 4291
 _UNSPECIFIED: Final = r"^0\.|^[0:]+$"
 
-LOCAL_KINDS: Final = (*sorted(_PROTOCOLS.values()), "port", "multicast", "broadcast", "unspecified")
-"""What else than a DNS server can be asked: a protocol of local names, another port that is left out, or an address
-that is no host's."""
 
-
-def broadcast_addresses(networks: Collection[str]) -> list[str]:
-    """Return the broadcast addresses of the networks, in CIDR notation, that have one."""
-    found = (ip_network(network) for network in networks)
-    return sorted(
-        str(each.broadcast_address) for each in found if isinstance(each, IPv4Network) and each.prefixlen < 31
-    )
-
-
-def address_kind(server: ir.StringValue, broadcast: Sequence[str]) -> ir.StringValue:
-    """Return multicast, broadcast or unspecified for an address that is no host's, NULL for all others.
-
-    ``broadcast`` are the addresses of whole networks.
-    """
+def address_kind(server: ir.StringValue, is_broadcast: Callable[[ir.StringValue], ir.BooleanValue]) -> ir.StringValue:
+    """Return multicast, broadcast or unspecified for an address that is no host's, NULL for all others."""
     address = server.lower().re_replace("^::ffff:", "")
     return ibis.cases(
         (address.re_search(_MULTICAST), "multicast"),
-        (address.isin(["255.255.255.255", *broadcast]), "broadcast"),
+        (is_broadcast(address), "broadcast"),
         (address.re_search(_UNSPECIFIED), "unspecified"),
     )
 
 
-def local_names(records: ir.Table, ports: Sequence[int], broadcast: Sequence[str]) -> ir.Table:
-    """Return each ``server`` and ``server_port`` that is no DNS server's, with its ``kind`` and its ``queries``.
-
-    ``ports`` are those on which no DNS server listens.
-    """
+def local_names(records: ir.Table) -> ir.Table:
+    """Return each ``server`` and ``server_port`` that is no DNS server's, with its ``kind`` and its ``queries``."""
     t = records.group_by("server", "server_port").agg(queries=records.count())
-    kind = address_kind(t.server, broadcast)
-    if ports:
-        of_port = ibis.cases(*((t.server_port == port, _PROTOCOLS.get(port, "port")) for port in ports))
-        kind = ibis.coalesce(of_port, kind)
-    return t.mutate(kind=kind).filter(lambda named: named.kind.notnull())
+    t = t.mutate(kind=ibis.coalesce(local_protocol(t.server_port), address_kind(t.server, is_broadcast)))
+    return t.filter(t.kind.notnull())

@@ -7,25 +7,17 @@ add up to those of both together. The steps:
                            └───────────── tally ── types, zones, latencies, clients, counters
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.domains import longest_zones, registered_domains
-from dnsvigil.records import OTHER, TRANSACTION, UNANSWERED, UNKNOWN, failure_reason
-
-LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the response duration histogram, in seconds."""
-
-COLUMNS: Final = ["ts", "client", "server", "server_port", "qname", "qtype", "rcode", "rtt_seconds"]
-"""The columns of the transaction record that the summaries need."""
-
-SKETCH_SIZE: Final = 256
-"""Hashes kept in a sketch of distinct clients; its standard error is 1/sqrt(254), 6 %."""
-
-_HASHES: Final = 2**64
+from dnsvigil.features.functions import failure_of, is_ambiguous_top_level, max_zone_labels, md5_number_lower, smallest
+from dnsvigil.features.servers import local_names
+from dnsvigil.records import LATENCY_BOUNDS, OTHER, SUMMARY_COLUMNS, TRANSACTION, UNANSWERED, UNKNOWN
+from dnsvigil.store.sketches import SKETCH_SIZE
 
 _IBIS_TYPES: Final = {
     "TIMESTAMP": "timestamp",
@@ -35,26 +27,16 @@ _IBIS_TYPES: Final = {
 }
 
 
-@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
-def md5_number_lower(text: str) -> int:  # type: ignore[empty-body]
-    """Return 64 bits of the text's MD5, the same in every version and on every machine."""
-
-
-@ibis.udf.agg.builtin(name="min", signature=(("uint64", "int64"), "array<uint64>"))
-def smallest(value, count):  # type: ignore[no-untyped-def]
-    """Return the ``count`` smallest values."""
-
-
 def transactions_table(name: str = "transactions") -> ir.Table:
     """Return the transactions view, or that of all DNS records, as the expressions here see it."""
-    return ibis.table({column: _IBIS_TYPES[TRANSACTION[column]] for column in COLUMNS}, name=name)
+    return ibis.table({column: _IBIS_TYPES[TRANSACTION[column]] for column in SUMMARY_COLUMNS}, name=name)
 
 
-def groups(transactions: ir.Table, ambiguous: ir.Table, top_level: Sequence[str]) -> ir.Table:
+def groups(transactions: ir.Table, ambiguous: ir.Table) -> ir.Table:
     """Count the records that are alike in ``minute``, ``server``, ``key``, ``qtype``, ``rcode`` and ``bucket``.
 
     ``key`` is the name's last two labels where these are its domain, else (``whole``) the whole name.
-    ``ambiguous.tail`` lists the last two labels of names where they may not be, ``top_level`` such top-level labels.
+    ``ambiguous.tail`` lists the last two labels of names where they may not be.
     ``bucket`` is the index of the response duration in ``LATENCY_BOUNDS``, NULL without one. Sums: ``records``, ``rtt``
     (microseconds).
     """
@@ -70,24 +52,21 @@ def groups(transactions: ir.Table, ambiguous: ir.Table, top_level: Sequence[str]
     parts = narrow.qname.split(".")
     two = narrow.mutate(two=parts[-2:].join("."), top=parts[-1])
     joined = two.left_join(ambiguous, two.two == ambiguous.tail)
-    joined = joined.mutate(whole=joined.tail.notnull() | joined.top.isin(top_level))
+    joined = joined.mutate(whole=joined.tail.notnull() | is_ambiguous_top_level(joined.top))
     return joined.group_by(
         "minute", "server", "qtype", "rcode", "bucket", "whole", key=ibis.ifelse(joined.whole, joined.qname, joined.two)
     ).agg(records=joined.count(), rtt=joined.rtt.sum())
 
 
-def names(groups: ir.Table, suffixes: ir.Table, zones: ir.Table, most_labels: int) -> ir.Table:
-    """Return for each ``key`` its registered ``domain`` and the configured ``zone`` that it lies in, or NULL.
-
-    ``most_labels`` is the number of labels of the longest zone, 0 where none is configured.
-    """
+def names(groups: ir.Table, suffixes: ir.Table, zones: ir.Table | None) -> ir.Table:
+    """Return for each ``key`` its registered ``domain`` and the configured ``zone`` that it lies in, or NULL."""
     keys = groups.filter(groups.key.notnull()).select("key", "whole").distinct()
     plain = keys.filter(~keys.whole).select("key", domain=keys.key)
     looked_up = registered_domains(keys.filter(keys.whole).select("key"), suffixes)
     domains = ibis.union(plain, looked_up)
-    if not most_labels:
+    if zones is None:
         return domains.mutate(zone=ibis.null("string"))
-    inside = longest_zones(keys.select("key"), zones, most_labels)
+    inside = longest_zones(keys.select("key"), zones, max_zone_labels())
     return domains.left_join(inside, "key").select("key", "domain", "zone")
 
 
@@ -138,11 +117,10 @@ def zones(tally: ir.Table) -> ir.Table:
     )
 
 
-def failures(tally: ir.Table, rcodes: Sequence[str]) -> ir.Table:
-    """Return ``failures`` per ``minute``, ``server``, ``zone`` and ``reason``; ``rcodes`` are those that are one."""
-    reasons = {rcode: failure_reason(rcode) for rcode in rcodes}
-    t = tally.filter(tally.rcode.isin(rcodes))
-    t = t.mutate(reason=t.rcode.substitute(reasons) if reasons else t.rcode)
+def failures(tally: ir.Table) -> ir.Table:
+    """Return ``failures`` per ``minute``, ``server``, ``zone`` and ``reason``."""
+    t = tally.mutate(reason=failure_of(tally.rcode))
+    t = t.filter(t.reason.notnull())
     return t.group_by("minute", "server", "zone", "reason").agg(failures=t.records.sum())
 
 
@@ -155,7 +133,7 @@ def latencies(tally: ir.Table) -> ir.Table:
 def clients(transactions: ir.Table, shown: ir.Table) -> ir.Table:
     """Return per ``minute`` and ``server`` a ``sketch`` of the distinct clients: the smallest of their hashes.
 
-    The estimate from it is :func:`estimate_distinct`'s.
+    The estimate from it is :func:`dnsvigil.store.sketches.estimate_distinct`'s.
     """
     pairs = transactions.select("server", "client", minute=transactions.ts.truncate("m")).distinct()
     joined = _with_shown_server(pairs, shown)
@@ -170,13 +148,32 @@ def _with_shown_server(rows: ir.Table, shown: ir.Table) -> ir.Table:
     return rows.left_join(servers, rows.server == servers.server_key)
 
 
-def estimate_distinct(sketches: Sequence[Sequence[int]]) -> float:
-    """Return the number of distinct values in the union of ``sketches``, each of the ``SKETCH_SIZE`` smallest hashes.
+def expressions() -> dict[str, ir.Table]:
+    """Return what makes each table, in order; ``names_in_zones`` makes ``names`` where zones are configured."""
+    transactions, records = transactions_table(), transactions_table("dns_records")
+    ambiguous = ibis.table({"tail": "string"}, name="ambiguous")
+    suffixes = ibis.table({"suffix": "string", "kind": "string"}, name="suffixes")
+    configured = ibis.table({"zone": "string"}, name="configured_zones")
+    shown = ibis.table({"kind": "string", "key": "string", "label": "string"}, name="shown")
+    qtypes, rcodes = (ibis.table({"code": "uint16", "label": "string"}, name=name) for name in ("qtypes", "rcodes"))
+    made = {"local_names": local_names(records), "groups": groups(transactions, ambiguous)}
+    counted = table_of(made, "groups")
+    made["names"] = names(counted, suffixes, None)
+    made["names_in_zones"] = names(counted, suffixes, configured)
+    named = table_of(made, "names")
+    made["domain_counts"] = domain_counts(counted, named)
+    made["server_counts"] = server_counts(counted)
+    made["tally"] = tally(counted, named, shown, qtypes, rcodes)
+    tallied = table_of(made, "tally")
+    return made | {
+        "sum_types": types(tallied),
+        "sum_zones": zones(tallied),
+        "sum_failures": failures(tallied),
+        "sum_latencies": latencies(tallied),
+        "sum_clients": clients(transactions, shown),
+    }
 
-    It is exact below ``SKETCH_SIZE``, else (k - 1) / the k-th smallest hash as a fraction of the hashes' range
-    (Beyer et al., SIGMOD 2007, "On synopses for distinct-value estimation under multiset operations").
-    """
-    smallest = sorted({value for sketch in sketches for value in sketch})[:SKETCH_SIZE]
-    if len(smallest) < SKETCH_SIZE:
-        return float(len(smallest))
-    return (SKETCH_SIZE - 1) * _HASHES / smallest[-1]
+
+def table_of(expressions: Mapping[str, ir.Table], name: str) -> ir.Table:
+    """Return the table that an expression makes."""
+    return ibis.table(expressions[name].schema(), name=name)

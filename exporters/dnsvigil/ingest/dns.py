@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from dnsvigil.config.collector import Config
-from dnsvigil.features.servers import broadcast_addresses
-from dnsvigil.features.summaries import COLUMNS, SKETCH_SIZE, estimate_distinct
+from dnsvigil.ingest.local_names import broadcast_addresses
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.summaries import SUMMARIES, Summarizer
 from dnsvigil.ingest.top_labels import TopLabels
-from dnsvigil.records import OTHER
+from dnsvigil.records import OTHER, SUMMARY_COLUMNS
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.store.counters import CounterTable, schema
 from dnsvigil.store.server_names import take_names
+from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import Store
 
 SOURCE: Final = DNS.source
@@ -67,8 +67,8 @@ class DnsPart(Part):
     """
 
     logs = (DNS,)
-    columns = COLUMNS
     counters = tuple(_COUNTERS)
+    columns = SUMMARY_COLUMNS
     retained = True
 
     def __init__(self, store: Store, config: Config) -> None:

@@ -15,9 +15,8 @@ from typing import Any, Final, TypeVar
 
 from dnsvigil.config.collector import Config
 from dnsvigil.features.baseline import EVALUATED_ANOMALIES, HISTORY_SLOTS, Evaluation, evaluate
-from dnsvigil.features.flows import FlowSummarizer
-from dnsvigil.features.summaries import SKETCH_SIZE
 from dnsvigil.ingest.event_time import NEAR, EventTime, Minute, newest_of
+from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.ingest.records import TABLES as RECORDS
 from dnsvigil.ingest.records import count_records
 from dnsvigil.ingest.top_labels import TopLabels
@@ -43,6 +42,7 @@ from dnsvigil.store.flows import (
     Verdict,
 )
 from dnsvigil.store.server_names import take_names
+from dnsvigil.store.sketches import SKETCH_SIZE
 from dnsvigil.store.store import Store
 from dnsvigil.system.terminal import counted
 

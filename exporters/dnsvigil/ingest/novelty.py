@@ -3,24 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import pairwise
 from typing import Any, Final
 
 import duckdb
-import ibis
-import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
 from dnsvigil.config.collector import Config
-from dnsvigil.features import novelty
-from dnsvigil.features.domains import ambiguous_suffixes
-from dnsvigil.features.established import Hashes, established, within
+from dnsvigil.engines.duckdb import Steps, queries
+from dnsvigil.engines.established import Hashes, established, within
 from dnsvigil.ingest.lists import ListReloader
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.seen import NewlyObserved, Novelty, Times
-from dnsvigil.records import NOVEL
+from dnsvigil.records import NOVEL, NOVELTY_COLUMNS
 from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.sources.zeek.log_types import DNS
@@ -54,6 +50,7 @@ class Watcher:
         lists: DomainLists | None,
     ) -> None:
         self._connection = connection
+        self._steps = Steps(connection, "novelty")
         self._novelty = novelty
         self._newly_observed = newly_observed
         self._lists = lists
@@ -103,16 +100,16 @@ class Watcher:
             yield f"{after} AND ts < TIMESTAMP '{end}'" if end else after
 
     def _watch(self) -> None:
-        self._run("asked")
+        self._steps.run("asked")
         self._find_new(*self._columns("asked", "hash", "domain_hash", "first"))
-        self._run("noted", "firsts", "parts")
+        self._steps.run("noted", "firsts", "parts")
         (hashes,) = self._columns("parts", "hash")
         self._connection.register("new_parts", {"hash": hashes[self._novelty.unseen(hashes)]})
-        self._run("novel_part")
+        self._steps.run("novel_part")
         self._connection.execute("INSERT INTO sum_novel FROM novel_part")
         if self._busy:
-            self._connection.execute(f"INSERT INTO sum_novel {_steps()['floods']}")
-        clients = self._connection.execute(_steps()["domain_clients"]).fetchnumpy()
+            self._steps.append("floods", "sum_novel")
+        clients = self._connection.execute(queries("novelty")["domain_clients"]).fetchnumpy()
         self.popular.append(self._newly_observed.meet(clients["hash"], clients["bits"]))
 
     def forget(self, before: datetime) -> None:
@@ -157,15 +154,11 @@ class Watcher:
             self._connection.executemany(
                 "INSERT INTO hits VALUES (?, ?, ?)", [[name, hit.entry, list(hit.lists)] for name, hit in found.items()]
             )
-        self._run("sum_listed")
+        self._steps.run("sum_listed")
 
     def _columns(self, table: str, *names: str) -> list[NDArray[Any]]:
         found = self._connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchnumpy()
         return [found[name] for name in names]
-
-    def _run(self, *steps: str) -> None:
-        for step in steps:
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {step} AS {_steps()[step]}")
 
 
 def newly_observed_domains(
@@ -175,39 +168,9 @@ def newly_observed_domains(
     newly_observed = NewlyObserved(
         hashes, first_seen.astype("M8[us]").astype(np.int64), np.zeros(len(hashes), np.uint64)
     )
-    query = str(ibis.to_sql(novelty.domain_clients(novelty.novel_table()), dialect="duckdb"))
-    found = connection.execute(query).fetchnumpy()
+    found = connection.execute(queries("novelty")["known_domain_clients"]).fetchnumpy()
     newly_observed.meet(found["hash"], found["bits"])
     return newly_observed
-
-
-@cache
-def _steps() -> dict[str, str]:
-    """Return the query of each step by the name of its table."""
-    queries: dict[str, str] = {}
-
-    def step(name: str, expression: ir.Table) -> ir.Table:
-        queries[name] = str(ibis.to_sql(expression, dialect="duckdb"))
-        return ibis.table(expression.schema(), name=name)
-
-    transactions, watched = (novelty.transactions_table(name) for name in ("transactions", "watched"))
-    busy = ibis.table({"client": "string"}, name="busy_clients")
-    names = ibis.table({"key": "string", "domain": "string", "zone": "string"}, name="names")
-    ambiguous = ibis.table({"tail": "string"}, name="ambiguous")
-    top_level = sorted(tail for tail in ambiguous_suffixes() if "." not in tail)
-    rest = novelty.without(watched, busy)
-    asked = step("asked", novelty.asked(rest, names, ambiguous, top_level))
-    found = ibis.table({"hash": "uint64", "new": "boolean", "newly_observed": "boolean"}, name="interesting")
-    interesting = asked.inner_join(found, "hash").select("qname", "hash", "domain", "new", "newly_observed")
-    noted = step("noted", novelty.noted(rest, interesting))
-    firsts = step("firsts", novelty.firsts(noted))
-    parts = novelty.of_hashes(step("parts", novelty.parts(firsts)), ibis.table({"hash": "uint64"}, name="new_parts"))
-    rows = step("novel_part", novelty.novel(noted, firsts, parts))
-    step("floods", novelty.floods(watched, busy))
-    step("domain_clients", novelty.domain_clients(rows))
-    hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
-    step("sum_listed", novelty.listed(transactions, hits))
-    return queries
 
 
 @dataclass(frozen=True)
@@ -222,8 +185,8 @@ class NoveltyPart(Part):
     """What is novel or listed, in one store. Its part of a round follows that of DNS, whose tables it reads."""
 
     logs = (DNS,)
-    columns = novelty.COLUMNS
     counters = (DROPPED,)
+    columns = NOVELTY_COLUMNS
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.features.established import Hashes, within
+from dnsvigil.engines.established import Hashes, within
 
 Times = NDArray[np.int64]  # microseconds since the epoch, UTC
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.features.names import label_of
-from dnsvigil.features.warninglists import warning_list
+from dnsvigil.sources.warninglists import warning_list
 
 _PROSE_PACKAGES: Final = ("ibis", "numpy", "scipy", "sklearn")
 _DOCUMENTATION: Final = re.compile(r'"""(.*?)"""|#(.*?)$', re.DOTALL | re.MULTILINE)

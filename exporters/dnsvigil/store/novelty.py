@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.records import LISTED, NOVEL
+from dnsvigil.records import LISTED, MAX_SAMPLES, NOVEL
 from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.store import Store
 
@@ -17,9 +17,6 @@ KEPT_FOR: Final = timedelta(hours=25)
 
 MAX_ROWS: Final = 8_000_000
 """The maximum number of rows of a day; beyond it, the oldest hours are dropped."""
-
-SAMPLES: Final = 8
-"""Names that a row has as samples."""
 
 DROPPED: Final = CounterTable("novel_dropped", ("reason",), ("dropped",))
 
@@ -41,6 +38,12 @@ _SCHEMA: Final = "".join(
 )
 
 
+def recent_hours(table: str, since: str) -> str:
+    """Return the definition of the common table ``recent``: rows of hours that are ``since`` (> or >=) $1, and < $2."""
+    # Where one query reads it twice it would be copied aside first, with all that it has.
+    return f"recent AS NOT MATERIALIZED (FROM {table} WHERE hour {since} $1 AND hour < $2)"
+
+
 def _merged(table: str) -> str:
     """Return the query that makes one row of those in ``{rows}`` that have the same key."""
     ways = {
@@ -49,7 +52,7 @@ def _merged(table: str) -> str:
         "last_seen": "max(last_seen)",
         "addresses": "any_value(addresses)",
         # In whatever order: the first of all by name would be much alike.
-        "samples": f"list_distinct(flatten(list(samples)))[:{SAMPLES}]",
+        "samples": f"list_distinct(flatten(list(samples)))[:{MAX_SAMPLES}]",
     }
     columns = (
         name if name in _KEYS[table] else f"{ways.get(name, f'sum({name})::BIGINT')} AS {name}"

@@ -8,7 +8,8 @@ import ibis
 import pytest
 import tldextract
 
-from dnsvigil.features.domains import ambiguous_suffixes, longest_zones, public_suffixes, registered_domains
+from dnsvigil.features.domains import longest_zones, registered_domains
+from dnsvigil.sources.public_suffixes import ambiguous_suffixes, public_suffixes
 
 EXTRACT = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 

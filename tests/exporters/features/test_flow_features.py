@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,10 +12,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from dnsvigil.engines import duckdb as engine
 from dnsvigil.features import flows as features
-from dnsvigil.features.flows import FlowSummarizer
-from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
+from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.records import DNS_FLOW
+from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 
 SLOT = datetime(2024, 3, 31, 11, 5)
 R1, R2, ELSEWHERE = "192.0.2.53", "2001:db8::53", "203.0.113.5"
@@ -192,6 +194,7 @@ def test_own_hosts_that_answer_the_outside(connection, monkeypatch):
         host: [*values, len(peers)] for host, (*values, peers) in expected.items()
     }
     monkeypatch.setattr(features, "MAX_HOSTS", 2)
+    monkeypatch.setattr(engine, "queries", json.loads(engine.make_queries())["queries"].get)
     FlowSummarizer(connection, OWN).summarize(SLOT, "edge", {})
     kept = sorted(expected, key=lambda host: -expected[host][2])[:2]
     assert {row["host"] for row in rows(connection, "sum_flow_hosts")} == set(kept)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvigil.features.established import Hashes
+from dnsvigil.engines.established import Hashes
 from dnsvigil.ingest.seen import MAX_NEWLY_OBSERVED, NEWLY_OBSERVED_FOR, NewlyObserved, Novelty
 
 HASHES = st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=30)

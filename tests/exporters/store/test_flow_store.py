@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
 from dnsvigil.ingest.records import INGESTED
 from dnsvigil.store import flows
 from dnsvigil.store.flows import FLOWS, RESOLVERS, FlowFile, FlowTables
+from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import Store, StoreError
 
 SLOT = timedelta(minutes=5)

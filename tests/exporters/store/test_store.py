@@ -19,13 +19,13 @@ import pytest
 from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
 from dnsvigil.config.types import Duration, Size
-from dnsvigil.features.summaries import SKETCH_SIZE, estimate_distinct
 from dnsvigil.ingest.dns import QUERIES, DnsSnapshot
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.ingest.records import INGESTED
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import Chunk, Header
 from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
 from lab.zeeklog import header

@@ -17,10 +17,11 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from dnsvigil.detectors import floods
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
-from dnsvigil.detectors.floods import Flood
-from dnsvigil.features.established import is_established
-from dnsvigil.features.leaks import COUNTS, Leaks, Row
-from dnsvigil.features.warninglists import warning_list
+from dnsvigil.detectors.floods import Flood, Row
+from dnsvigil.detectors.tunnel.queries import Leaks
+from dnsvigil.engines.established import is_established
+from dnsvigil.records import NOVEL_COUNTS
+from dnsvigil.sources.warninglists import warning_list
 from dnsvigil.store.findings import QUIET
 from dnsvigil.store.store import Read
 
@@ -170,7 +171,7 @@ def _apart(pairs: Sequence[Row], domains: Mapping[str, Row]) -> tuple[list[Row],
     for row in pairs:
         domain = besides[row["domain"]]
         if floods.way_back(row):
-            domain.update({name: domain[name] - row[name] for name in COUNTS})
+            domain.update({name: domain[name] - row[name] for name in NOVEL_COUNTS})
         else:
             domain["leading"] = max(domain["leading"], row["names"])
     for row in pairs:
@@ -184,7 +185,7 @@ def _apart(pairs: Sequence[Row], domains: Mapping[str, Row]) -> tuple[list[Row],
     left: dict[str, Row] = {}
     for name in flooded:
         rests = [row for row in carrying if row["domain"] == name]
-        left[name] = {"domain": name} | {each: sum(int(row[each]) for row in rests) for each in COUNTS}
+        left[name] = {"domain": name} | {each: sum(int(row[each]) for row in rests) for each in NOVEL_COUNTS}
         for row in rests:
             row["clients"] = len(rests)
     return carrying, flooding, left
@@ -284,7 +285,7 @@ class _Group:
     def _anomaly(self, subject_type: str, subject: str) -> Anomaly:
         pairs = sorted(self.pairs, key=lambda pair: -pair.bytes)
         clients = list(dict.fromkeys(pair.client for pair in pairs))
-        sums = {name: sum(int(pair.row[name]) for pair in pairs) for name in COUNTS}
+        sums = {name: sum(int(pair.row[name]) for pair in pairs) for name in NOVEL_COUNTS}
         turns = (((pair, name) for name in pair.samples) for pair in pairs)
         samples = [each for turn in zip_longest(*turns) for each in turn if each][:_LOOKED_AT]
         # Of several at a time the longest: they run side by side.

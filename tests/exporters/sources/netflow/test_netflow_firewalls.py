@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from dnsvigil.cli.main import main
 from dnsvigil.config.collector import Config
 from dnsvigil.exporter.flows import FlowMetrics
-from dnsvigil.features.flows import FlowSummarizer
+from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.ingest.flows import FlowCollector
 from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow import search_file

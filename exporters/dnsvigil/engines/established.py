@@ -5,12 +5,12 @@ from collections.abc import Collection
 from functools import cache
 
 import duckdb
-import ibis
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.features import novelty
-from dnsvigil.features.warninglists import warning_list
+from dnsvigil.engines.duckdb import queries
+from dnsvigil.records import SINGLE_LABEL
+from dnsvigil.sources.warninglists import warning_list
 
 Hashes = NDArray[np.uint64]
 
@@ -21,12 +21,12 @@ def established() -> Hashes:
 
     These are the million of the Tranco list of pymispwarninglists, reverse zones and names of one label.
     """
-    return _hashes([*warning_list("tranco"), "in-addr.arpa", "ip6.arpa", novelty.SINGLE_LABEL])
+    return _hashes([*warning_list("tranco"), "in-addr.arpa", "ip6.arpa", SINGLE_LABEL])
 
 
 def is_established(domain: str) -> bool:
     """Return whether a domain is one of :func:`established`."""
-    # As novelty.domain_hash has it.
+    # As domain_hash of dnsvigil.features.novelty has it.
     digest = hashlib.md5(b"d" + domain.encode(), usedforsecurity=False).digest()
     return bool(within(np.frombuffer(digest, "<u8", 1, 8), established())[0])
 
@@ -41,9 +41,7 @@ def within(asked: Hashes, ascending: Hashes) -> NDArray[np.bool_]:
 
 
 def _hashes(domains: Collection[str]) -> Hashes:
-    expression = novelty.domain_hash(ibis.table({"domain": "string"}, name="known").domain)
-    query = ibis.to_sql(expression.name("hash").as_table().order_by("hash"), dialect="duckdb")
     with duckdb.connect() as connection:
-        connection.register("known", {"domain": np.array(domains, object)})
-        hashes: Hashes = connection.execute(str(query)).fetchnumpy()["hash"]
+        connection.register("domains", {"domain": np.array(domains, object)})
+        hashes: Hashes = connection.execute(queries("novelty")["domain_hashes"]).fetchnumpy()["hash"]
     return hashes

@@ -1,0 +1,47 @@
+"""Asks the store for the tables of :mod:`dnsvigil.features.leaks`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from dnsvigil.detectors.floods import Row
+from dnsvigil.engines.duckdb import queries
+from dnsvigil.records import NOVEL_COUNTS
+from dnsvigil.store.novelty import recent_hours
+from dnsvigil.store.store import Read
+
+_MAX_DOMAINS: Final = 2000  # those that carry most
+_RECENT: Final = recent_hours("novel", since=">")
+_CHOSEN: Final = "chosen AS (SELECT unnest($3::VARCHAR[]) AS domain)"
+_CARRIED: Final = (
+    "client", "domain", "clients", *NOVEL_COUNTS, "active", "newly_observed", "first_seen", "last_seen", "samples",
+)  # fmt: skip
+
+
+class Leaks:
+    """Asks the table ``novel`` of a store, between two hours, the first of them left out, and ``now``.
+
+    ``read`` is as :meth:`dnsvigil.store.store.Store.rows`, and raises what that does.
+    """
+
+    def __init__(self) -> None:
+        most = f"WHERE carried >= $3 ORDER BY carried DESC, domain LIMIT {_MAX_DOMAINS}"
+        self._carriers = _Query("carriers", ["domain", *NOVEL_COUNTS, "carried"], [_RECENT], most)
+        self._carried = _Query("carried", _CARRIED, [_RECENT, _CHOSEN], "ORDER BY domain, client")
+
+    def carriers(self, read: Read, since: datetime, now: datetime, least: float) -> list[Row]:
+        """Return the rows of ``carriers`` that carried so many octets, those with most first."""
+        return self._carriers.rows(read, since, now, least)
+
+    def carried(self, read: Read, since: datetime, now: datetime, domains: Sequence[str]) -> list[Row]:
+        """Return the rows of ``carried``."""
+        return self._carried.rows(read, since, now, domains) if domains else []
+
+
+class _Query:
+    def __init__(self, name: str, columns: Sequence[str], tables: Sequence[str], order: str) -> None:
+        self._columns = columns
+        self._sql = f"WITH {', '.join(tables)} SELECT {', '.join(columns)} FROM ({queries('leaks')[name]}) {order}"
+
+    def rows(self, read: Read, *bound: Any) -> list[Row]:
+        return [dict(zip(self._columns, row, strict=True)) for row in read(self._sql, *bound)]

@@ -1,0 +1,155 @@
+"""The embedded engine: the one way from the expressions of features to DuckDB's SQL and tables.
+
+Ibis takes a second of CPU and 60 MB to load. So the SQL is made once, by a process of its own, and kept in a file
+beside this one, with a hash of all that it is made from. Where that is another, or no file is there, it is made anew.
+Nothing of the configuration is in it: what varies is in tables, and in macros, which DuckDB puts in their place.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from dnsvigil.system.programs import environment
+
+SUBJECTS: Final = ("flows", "infections", "leaks", "novelty", "summaries")
+"""The modules of features that have expressions, in their function ``expressions``, by the names of their tables."""
+
+FILE: Final = Path(__file__).with_name("queries.json")
+
+_PACKAGE: Final = Path(__file__).parents[1]
+_SOURCES: Final = ("features/*.py", "engines/duckdb.py", "records.py", "store/sketches.py")
+_COMPILERS: Final = ("ibis-framework", "sqlglot")
+
+Queries = dict[str, dict[str, str]]  # by subject, by table
+
+
+class Steps:
+    """The queries of one subject, each of which makes a table of its name, on one connection."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, subject: str) -> None:
+        self._connection = connection
+        self._queries = queries(subject)
+
+    def run(self, *names: str) -> None:
+        """Fill the temporary tables of these names anew, in this order."""
+        for name in names:
+            self.fill(name, name)
+
+    def fill(self, table: str, name: str) -> None:
+        """Fill a temporary table by the query of another name."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {self._queries[name]}")
+
+    def view(self, name: str) -> None:
+        """Make the temporary view of this name, whose query runs each time that it is read."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self._queries[name]}")
+
+    def append(self, name: str, table: str) -> None:
+        """Append the rows of the query to a table."""
+        self._connection.execute(f"INSERT INTO {table} {self._queries[name]}")
+
+
+def queries(subject: str) -> Mapping[str, str]:
+    """Return the SQL of a subject, by the name of the table that it is for."""
+    return _queries()[subject]
+
+
+def lookup(
+    connection: duckdb.DuckDBPyConnection, name: str, types: Mapping[str, str], *columns: Sequence[object]
+) -> None:
+    """Make a small temporary table to join with, of the columns' types and values."""
+    declared = ", ".join(f"{column} {kind}" for column, kind in types.items())
+    values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(types.values(), 1))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
+    connection.execute(f"INSERT INTO {name} SELECT {values}", list(map(list, columns)))
+
+
+def macro(connection: duckdb.DuckDBPyConnection, function: str, value: str) -> None:
+    """Define a function of :mod:`dnsvigil.features.functions`, such as ``f(x)``, by an SQL expression."""
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO {function} AS ({value})")
+
+
+def is_in(operand: str, texts: Iterable[str]) -> str:
+    """Return the SQL condition that an operand is one of some texts."""
+    listed = ", ".join(map(literal, texts))
+    return f"{operand} IN ({listed})" if listed else "false"
+
+
+def cases(operand: str, values: Mapping[str, str]) -> str:
+    """Return the SQL expression that maps an operand, NULL where it is none of the keys; both sides are SQL."""
+    whens = "".join(f" WHEN {key} THEN {value}" for key, value in values.items())
+    return f"CASE {operand}{whens} END" if values else "NULL::VARCHAR"
+
+
+def literal(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def make_queries() -> str:
+    """Return what the file holds; this loads Ibis."""
+    import ibis
+
+    made = {}
+    for subject in SUBJECTS:
+        expressions = import_module(f"dnsvigil.features.{subject}").expressions()
+        made[subject] = {name: str(ibis.to_sql(each, dialect="duckdb")) for name, each in expressions.items()}
+    return json.dumps({"made_from": made_from(), "queries": made}, indent=1) + "\n"
+
+
+def made_from() -> str:
+    """Return a hash of all that the SQL depends on; of a library that is not installed nothing."""
+    content = hashlib.sha256()
+    for source in sorted(path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)):
+        content.update(source.name.encode() + b"\0" + source.read_bytes())
+    for name in _COMPILERS:
+        with suppress(PackageNotFoundError):
+            content.update(f"{name} {version(name)}\n".encode())
+    return content.hexdigest()
+
+
+def save(made: str) -> None:
+    """Put what :func:`make_queries` gave in the place of the file. Raises ``OSError``."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=FILE.parent, prefix=FILE.name, delete=False) as new:
+        fresh = Path(new.name)
+        try:
+            new.write(made)
+            new.close()
+            fresh.chmod(0o644)
+            fresh.replace(FILE)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+@cache
+def _queries() -> Queries:
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return _current(FILE.read_text(encoding="utf-8"))
+    command = [sys.executable, "-P", "-m", "dnsvigil.engines.duckdb"]
+    made = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True, text=True).stdout  # noqa: S603
+    with suppress(OSError):  # another user's installation: the next process makes it again
+        save(made)
+    return _current(made)
+
+
+def _current(text: str) -> Queries:
+    kept = json.loads(text)
+    if kept["made_from"] != made_from():
+        raise ValueError("the sources are others")
+    found: Queries = {subject: dict(kept["queries"][subject]) for subject in SUBJECTS}
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(make_queries())
