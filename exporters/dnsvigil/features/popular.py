@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
-import tldextract
-
 KEPT: Final = 5000
 """How many domains there are at most."""
 
@@ -50,6 +48,8 @@ def own_popular_domains(read: Read) -> list[str]:
 
 
 def _registered(names: Iterable[str]) -> Iterator[str]:
+    import tldextract  # with requests and urllib3, which the collector does not need
+
     extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
     for name in names:
         found = extract.extract_str(name)

@@ -125,10 +125,10 @@ def test_macros_and_lookups_take_any_text() -> None:
         odd = ["it's", "", "a\\b", "é"]
         engine.lookup(connection, "texts", {"text": "VARCHAR", "place": "USMALLINT"}, odd, range(4))
         engine.macro(connection, "odd(x)", engine.is_in("x", odd))
-        engine.macro(connection, "none(x)", engine.is_in("x", []))
+        engine.macro(connection, "never(x)", engine.is_in("x", []))
         engine.macro(connection, "place(x)", engine.cases("x", {engine.literal("it's"): engine.literal("'")}))
         engine.macro(connection, "nowhere(x)", engine.cases("x", {}))
-        query = "SELECT odd(text), none(text), place(text), nowhere(text) FROM texts ORDER BY place"
+        query = "SELECT odd(text), never(text), place(text), nowhere(text) FROM texts ORDER BY place"
         assert connection.execute(query).fetchall() == [(True, False, place, None) for place in ("'", None, None, None)]
         engine.lookup(connection, "texts", {"text": "VARCHAR"}, [])
         assert connection.execute("FROM texts").fetchall() == []

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from dnsvigil.sources.netflow.services import (
@@ -22,6 +22,9 @@ from dnsvigil.sources.netflow.stream import Columns
 from dnsvigil.sources.netflow.times import Times, from_milliseconds
 from dnsvigil.sources.read_ahead import read_ahead
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NO_TRAFFIC: Final = "no_traffic"
 """The reason to skip a flow without packets and bytes in any direction: it reports an event."""
 
@@ -35,15 +38,6 @@ PAIR_COUNTS: Final = tuple(f"{way}_{count}" for way in ("query", "response") for
 MAX_SUM: Final = 2**63 - 1024
 """The largest sum: the next double is too large for a BIGINT."""
 
-# Counts are added up as doubles, as exact as whole numbers up to 2**53: DuckDB holds sums of 64 bits in 128.
-_ROWS: Final = pa.schema(
-    {
-        **dict.fromkeys(PAIR, pa.uint64()),
-        "port_and_protocol": pa.uint32(),
-        **dict.fromkeys(PAIR_COUNTS, pa.float64()),
-        "unsplit": pa.bool_(),
-    }
-)
 # Of a record; more is a mistake of the exporter. 400 Gbit/s carry as much in 90 seconds.
 _MAX_COUNT: Final = np.uint64(1 << 42)
 _MINUTE: Final = 60_000  # milliseconds
@@ -74,7 +68,9 @@ class FlowRows:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Return the rows as a stream of Arrow's PyCapsule interface."""
-        reader = pa.RecordBatchReader.from_batches(_ROWS, read_ahead(self._batches()))
+        import pyarrow as pa  # 20 MB that a collector without flows does not need
+
+        reader = pa.RecordBatchReader.from_batches(_schema(), read_ahead(self._batches()))
         return reader.__arrow_c_stream__(requested_schema)
 
     def services(self) -> dict[str, list[Any]]:
@@ -90,7 +86,7 @@ class FlowRows:
             for name, sums in zip(COUNTS, self._sums, strict=True)
         }
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def _batches(self) -> "Iterator[pa.RecordBatch]":
         try:
             for flows in self._source:
                 described = self._timely(_describe(flows))
@@ -143,7 +139,7 @@ class FlowRows:
             if when := from_milliseconds(minute * _MINUTE):
                 self.minutes[when] = self.minutes.get(when, 0) + count
 
-    def _take(self, flows: Columns) -> Iterator[pa.RecordBatch]:
+    def _take(self, flows: Columns) -> "Iterator[pa.RecordBatch]":
         """Count flows by service, and yield their rows."""
         size = self._sums.shape[1]
         self._sums += [np.bincount(flows["code"], flows[name], size) for name in COUNTS]
@@ -183,7 +179,7 @@ def _carrying(flows: Columns, packets: str, octets: str) -> NDArray[np.bool_]:
     return (flows[packets] > 0) | (flows[octets] > 0)
 
 
-def _pairs(flows: Columns) -> pa.RecordBatch:
+def _pairs(flows: Columns) -> "pa.RecordBatch":
     """Return the rows of DNS flows, which are queries, or else responses."""
     query = flows["query"]
     if "unsplit" in flows:  # nobody knows which part of the counts goes which way
@@ -202,7 +198,7 @@ def _pairs(flows: Columns) -> pa.RecordBatch:
     )
 
 
-def _ends(flows: Columns, end: str, way: str) -> pa.RecordBatch:
+def _ends(flows: Columns, end: str, way: str) -> "pa.RecordBatch":
     """Return the rows of one end of flows that are not DNS; ``way`` is what they are for it, query or response."""
     return _batch(
         {f"client_{half}": flows[f"{end}_{half}"] for half in ("high", "low")}
@@ -210,14 +206,16 @@ def _ends(flows: Columns, end: str, way: str) -> pa.RecordBatch:
     )
 
 
-def _batch(columns: Columns) -> pa.RecordBatch:
+def _batch(columns: Columns) -> "pa.RecordBatch":
     """Return rows of these columns; those left out are 0."""
+    import pyarrow as pa
+
     rows = len(columns["client_low"])
     arrays = [
         pa.array(columns[field.name] if field.name in columns else np.zeros(rows, field.type.to_pandas_dtype()))
-        for field in _ROWS
+        for field in _schema()
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=_ROWS)
+    return pa.RecordBatch.from_arrays(arrays, schema=_schema())
 
 
 def _capped(flows: Columns) -> Columns:
@@ -236,3 +234,18 @@ def _reverse(flows: Columns) -> Columns:
     back = {f"{end}_{name}": flows[f"{other[end]}_{name}"] for end in other for name in ("high", "low", "port")}
     back |= {"packets": flows["out_packets"], "bytes": flows["out_bytes"], "query": ~flows["query"]}
     return back | {name: flows[name] for name in ("flows", "protocol", "code", "dns")}
+
+
+@cache
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    # Counts are added up as doubles, as exact as whole numbers up to 2**53: DuckDB holds sums of 64 bits in 128.
+    return pa.schema(
+        {
+            **dict.fromkeys(PAIR, pa.uint64()),
+            "port_and_protocol": pa.uint32(),
+            **dict.fromkeys(PAIR_COUNTS, pa.float64()),
+            "unsplit": pa.bool_(),
+        }
+    )

@@ -1,0 +1,14 @@
+"""The rules, beside those that tldextract reads from the same copy."""
+
+import tldextract
+
+from dnsvigil.sources.public_suffixes import public_suffixes
+
+KINDS = {"*": "wildcard", "!": "exception"}
+
+
+def test_all_rules_are_there_private_ones_too() -> None:
+    rules = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True).tlds
+    assert sorted(public_suffixes()) == sorted(
+        (rule.lstrip("*!").removeprefix(".").encode("idna").decode(), KINDS.get(rule[0], "normal")) for rule in rules
+    )
