@@ -15,7 +15,7 @@ from dnsvigil.api.parameters import refuse
 from dnsvigil.api.routes import ROUTES, Route
 from dnsvigil.config.collector import Config
 from dnsvigil.httpd.routes import RETRY_AFTER
-from dnsvigil.httpd.server import BodyError
+from dnsvigil.httpd.streams import BodyError
 from dnsvigil.store.store import StoreError
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 from wsgiref.types import WSGIEnvironment
 
+from dnsvigil.httpd.request import AUTHENTICATED
 from dnsvigil.httpd.routes import Response
-from dnsvigil.httpd.server import AUTHENTICATED
 from dnsvigil.system.files import open_to_all, read_file
 
 log = logging.getLogger(__name__)

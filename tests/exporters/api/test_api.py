@@ -28,7 +28,8 @@ from dnsvigil.collector.application import application
 from dnsvigil.config.collector import Config, ConfiguredServer, NetflowSource, Servers
 from dnsvigil.config.types import ServerAddress
 from dnsvigil.httpd.access import TOKEN_FILE, keep_token
-from dnsvigil.httpd.server import MAX_BODY, Server
+from dnsvigil.httpd.limits import MAX_BODY
+from dnsvigil.httpd.server import Server
 from dnsvigil.sources.netflow.follower import resolve_submitted
 from dnsvigil.store import flow_series
 from dnsvigil.store.findings import Findings, findings_in

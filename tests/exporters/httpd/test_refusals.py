@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from dnsvigil.httpd import refusals
-from dnsvigil.httpd import server as server_module
+from dnsvigil.httpd import limits, refusals
 from dnsvigil.httpd.refusals import MAX_LINES, Refusals
 from dnsvigil.httpd.routes import Response, routes
 from dnsvigil.httpd.server import Server
@@ -150,7 +149,7 @@ def test_a_handshake_that_does_not_end(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server_module, "HANDSHAKE_TIMEOUT", 0.5)
+    monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT", 0.5)
     server = serve(write(authority.folder / "web.yml", TLS))
     with socket.create_connection(server.address):
         assert reported(caplog) == ["127.0.0.1: TLS handshake not finished in time"]

@@ -27,7 +27,7 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry, Counter, make_wsgi_app
 
 from dnsvigil.config.yaml_file import ConfigError
-from dnsvigil.httpd import server as module
+from dnsvigil.httpd import limits as module
 from dnsvigil.httpd.routes import Response, routes
 from dnsvigil.httpd.server import Server
 from exporters.httpd.support import Authority, hashed, write

@@ -188,7 +188,8 @@ def test_the_base_install_is_enough() -> None:
         import sys
 
         class Refuse:
-            known = {"dnsvigil", "psutil", "prometheus_client", "yaml", "dns", *sys.stdlib_module_names}
+            known = {"dnsvigil", "cheroot", "psutil", "prometheus_client", "yaml", "dns", *sys.stdlib_module_names}
+            known |= {"jaraco", "more_itertools"}  # which cheroot brings
             known |= {"idna", "markdown_it", "mdurl"}  # the first is dnspython's, where it is there
 
             def find_spec(self, name, path=None, target=None):

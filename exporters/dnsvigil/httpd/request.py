@@ -1,0 +1,219 @@
+"""A request and its answer: what cheroot reads of a request is held to our limits, and an answer is sent whole."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from wsgiref.types import WSGIEnvironment
+
+import cheroot.errors
+import cheroot.server
+import cheroot.wsgi
+
+from dnsvigil.httpd import limits
+from dnsvigil.httpd.refusals import offered, quoted
+from dnsvigil.httpd.streams import Body, BodyError
+
+if TYPE_CHECKING:
+    from dnsvigil.httpd.connection import Connection
+
+log = logging.getLogger(__name__)
+
+AUTHENTICATED = "dnsvigil.authenticated"
+"""The key of a request's environ that says whether it showed a password, a client certificate or the token."""
+
+_TLS_RECORD = b"\x16"
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r\n")
+_SIZE = re.compile(rb"[0-9]{1,18}")
+_OURS = {"connection", "content-length", "date", "transfer-encoding"}
+_TEXT = [("Content-Type", "text/plain; charset=utf-8")]
+
+
+class Request(cheroot.server.HTTPRequest):
+    """One request. cheroot reads it, and calls what is public here."""
+
+    conn: "Connection"
+    inheaders: dict[bytes, bytes]
+    status: Any  # bytes, once the application has begun to answer
+
+    def __init__(self, server: Any, conn: "Connection") -> None:
+        super().__init__(server, conn, strict_mode=False)  # or it refuses what is sent as to a proxy, and "*"
+        self.web = server.live.current()
+        self.user: str | None = None
+        """Whom a password has proved."""
+        self.authenticated = conn.certified
+        self.body: list[bytes] = []
+        """What the application has answered so far."""
+        self.method = b""
+        self._line = ""
+        self._expecting = False
+
+    # Reading
+
+    def read_request_line(self) -> bool:
+        """Read the first line; False for one that makes no sense, which has been answered."""
+        if self.conn.rfile.peek(1)[:1] == _TLS_RECORD:  # no request begins with this
+            self.conn.report("TLS on a port that speaks plain HTTP")
+            self.simple_response("400")
+            return False
+        head = self.rfile
+        head.maxlen = limits.MAX_REQUEST_LINE
+        line = head.readline()
+        head.maxlen = limits.MAX_REQUEST_HEAD
+        self._line = line.decode("iso-8859-1").rstrip("\r\n")
+        try:
+            self.rfile = io.BytesIO(line)
+            known = bool(super().read_request_line())
+        except ValueError:  # a URL such as http://[
+            self.simple_response("400")
+            return False
+        finally:
+            self.rfile = head
+        if known:
+            self.method = line.split(b" ", 1)[0]  # cheroot would take "get" for GET
+        return known
+
+    def header_reader(self, rfile: Any, headers: dict[bytes, bytes]) -> None:
+        """Read the headers; one that comes again is added to the first, which cheroot would do for some alone.
+
+        Raises ``ValueError`` for what is no header, and cheroot's ``MaxSizeExceeded``.
+        """
+        for _ in range(limits.MAX_HEADERS + 1):
+            line = rfile.readline()
+            if line == b"\r\n":
+                break
+            found = _HEADER.fullmatch(line)
+            if not found:
+                raise ValueError("no header")
+            name, value = found[1].title(), found[2]
+            if b"_" not in name:  # with one it could pass for another header
+                headers[name] = headers[name] + b"," + value if name in headers else value
+        else:
+            raise cheroot.errors.MaxSizeExceeded
+        if not _SIZE.fullmatch(headers.get(b"Content-Length", b"0")) or b"," in headers.get(b"Host", b""):
+            raise ValueError("which body, and which host?")
+        self._expecting = headers.pop(b"Expect", b"").lower() == b"100-continue"  # cheroot would ask for it at once
+
+    def read_request_headers(self) -> bool:
+        """Read the headers; False for what makes no sense, which has been answered."""
+        if not super().read_request_headers():
+            return False
+        newer = self.request_protocol == b"HTTP/1.1"
+        if newer and b"Host" not in self.inheaders:
+            self.simple_response("400")
+            return False
+        options = {option.strip() for option in self.inheaders.get(b"Connection", b"").lower().split(b",")}
+        self.close_connection = b"close" in options or not (newer or b"keep-alive" in options)
+        self.chunked_read = b"Transfer-Encoding" in self.inheaders  # in HTTP/1.0 as well, where it is a trick
+        return True
+
+    # Answering
+
+    def respond(self) -> None:
+        """Ask the application, and send its answer, or a refusal."""
+        size = None if self.chunked_read else int(self.inheaders.get(b"Content-Length", b"0"))
+        body = Body(self.conn.rfile, size, expecting=self._expecting)
+        self.rfile = io.BufferedReader(body)
+        last = self.close_connection
+        if size != 0:
+            self.close_connection = self.conn.unread = True  # until its body is read
+        if not self._authenticate():
+            self._refuse(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", 'Basic realm="dnsvigil", charset="UTF-8"'))
+            return
+        answer = self._ask_application()
+        if body.left == 0:
+            self.close_connection, self.conn.unread = last, False
+        self._answer(*answer)
+
+    def _authenticate(self) -> bool:
+        """Find out who asks; False where the web configuration lets nobody in like this."""
+        authorization = self.inheaders.get(b"Authorization", b"").decode("iso-8859-1") or None
+        token = self.server.token
+        proved = bool(token and token.proves(authorization))
+        if self.web.basic_auth and not proved:
+            self.user = self.web.basic_auth.user(authorization)
+            if self.user is None:
+                return False
+        self.authenticated = self.authenticated or proved or self.user is not None
+        return True
+
+    def _ask_application(self) -> tuple[str, Iterable[tuple[str, str]], bytes]:
+        try:
+            self.server.gateway(self).respond()
+            headers = [(name.decode("iso-8859-1"), value.decode("iso-8859-1")) for name, value in self.outheaders]
+            if any(set(f"{name}{value}") & set("\r\n\0") for name, value in headers):
+                raise ValueError(f"a line break in a header: {headers!r}")
+            return self.status.decode("iso-8859-1"), headers, b"".join(self.body)
+        except BodyError as error:
+            return f"{error.status.value} {error}", _TEXT, f"{error}\n".encode()
+        except Exception:
+            log.exception("%r failed", self._line)
+            return "500 Internal Server Error", _TEXT, b"Internal Server Error\n"
+
+    def _answer(self, status: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        if status[:3] == "401":
+            self.conn.report(f"{status}: {offered(self.inheaders.get(b'Authorization', b'').decode('iso-8859-1'))}")
+        elif status[:3] == "403":  # whatever it offered: the answer says why
+            self.conn.report(f"{status}: {quoted(_reason(body))}")
+        configured = {name.lower() for name in self.web.headers}
+        lines = [f"HTTP/1.1 {status}", f"Date: {formatdate(usegmt=True)}"]
+        lines += [f"{name}: {value}" for name, value in self.web.headers.items()]
+        lines += [f"{name}: {value}" for name, value in headers if name.lower() not in configured | _OURS]
+        if status[:3] in ("204", "304"):
+            body = b""
+        else:
+            lines.append(f"Content-Length: {len(body)}")
+        lines.append(f"Connection: {'close' if self.close_connection else 'keep-alive'}")
+        head = "\r\n".join([*lines, "", ""]).encode("iso-8859-1")
+        log.debug("%s %r %s %d", self.conn.address, self._line, status[:3], len(body))
+        self.sent_headers = True
+        self.conn.stream.allow(limits.ANSWER_TIMEOUT)
+        self.conn.stream.write(head if self.method == b"HEAD" else head + body)
+
+    def _refuse(self, status: HTTPStatus, *headers: tuple[str, str]) -> None:
+        self._answer(f"{status.value} {status.phrase}", [*_TEXT, *headers], f"{status.phrase}\n".encode())
+
+    def simple_response(self, status: str, _message: str = "") -> None:
+        """Answer a request that makes no sense, and read no further."""
+        code = status[:3].replace("413", "431")  # cheroot has no bound for bodies here: this is the headers' size
+        self.close_connection = self.conn.unread = True
+        self._refuse(HTTPStatus(int(code)))
+
+    def ensure_headers_sent(self) -> None:
+        """Send nothing: the answer goes out whole, when all of it is there."""
+
+
+class Gateway(cheroot.wsgi.Gateway_10):
+    """What an application sees of a request."""
+
+    req: Request
+
+    def get_environ(self) -> WSGIEnvironment:  # type: ignore[override]
+        """Return the environ, in which HEAD is GET."""
+        request = self.req
+        environ: WSGIEnvironment = super().get_environ()
+        environ["REMOTE_ADDR"] = request.conn.address
+        environ["wsgi.url_scheme"] = "https" if request.web.ssl_context else "http"
+        environ[AUTHENTICATED] = request.authenticated
+        if request.user is not None:
+            environ["REMOTE_USER"] = request.user
+        if request.method == b"HEAD":
+            environ["REQUEST_METHOD"] = "GET"
+        return environ
+
+    def write(self, chunk: bytes) -> None:
+        """Add to the body of the answer."""
+        self.req.body.append(chunk)
+
+
+def _reason(body: bytes) -> str:
+    """Return the reason in the body of a refusal, which is text, or a JSON object with ``error``."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, LookupError, TypeError):
+        return text
