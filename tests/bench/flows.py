@@ -17,7 +17,7 @@ import psutil
 from bench.collector import peak_memory
 from dnsvigil.config.collector import Config, ConfiguredServer, Flows, Servers
 from dnsvigil.config.types import Network
-from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.store.store import Store
 from lab.flows import resolver_traffic, write
@@ -39,7 +39,7 @@ def read(*paths: str) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="dnsvigil-bench-") as state,
         Store(Path(state)) as store,
-        closing(FlowCollector(store, config)) as collector,
+        closing(FlowsPart(store, config)) as collector,
     ):
         collector.prepare()
         for path in paths:

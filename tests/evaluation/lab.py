@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from dnsvigil.config.collector import Config, ConfiguredServer, Servers
-from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.store.store import Store
 from lab.flows import Flows, resolver_traffic, write
@@ -76,7 +76,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="dnsvigil-evaluation-") as folder,
         Store(Path(folder)) as store,
-        closing(FlowCollector(store, config)) as collector,
+        closing(FlowsPart(store, config)) as collector,
     ):
         for day, slot, begin in slots(range(DAYS)):
             path = Path(folder) / f"nfcapd.{datetime.fromtimestamp(begin, UTC):%Y%m%d%H%M}+0000"

@@ -100,7 +100,7 @@ def damage(path: Path) -> bytes:
 
 
 def write_past(store: Store, before: float, exporter: str = "edge", days: int = 28) -> None:
-    """Put a past of steady questions to the resolver into a store, up to a Unix time; a FlowCollector has seen it."""
+    """Put a past of steady questions to the resolver into a store, up to a Unix time; a FlowsPart has seen it."""
     resolver = f"'{exporter}', '{RESOLVER}'"
     level = "(7919 * i) % 50"
     columns = {

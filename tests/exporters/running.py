@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from dnsvigil.collector import log_loop
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.config.collector import load_config
 from dnsvigil.ingest.local_names import LOCAL_KINDS
@@ -173,12 +175,13 @@ def collecting_here(config: Path, state: Path) -> Iterator[Daemon]:
     """Run a collector in a thread of this process, which starts sooner."""
     daemon = Daemon(load_config(config), state)
     thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        yield daemon
-    finally:
-        daemon.stop()
-        thread.join(30)
+    with patch.object(log_loop, "MAX_AGE", 0.5):  # so that tests that wait for the next look wait less
+        thread.start()
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            thread.join(30)
 
 
 def get(url: str) -> str:

@@ -26,7 +26,7 @@ from dnsvigil.collector.application import application
 from dnsvigil.config.collector import Config, NetflowSource, load_config
 from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd.web_config import load_web_config
-from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.learning.default import default_model
@@ -154,7 +154,7 @@ class FlowFiles(Door):
             write_flows(made, self._begin, flows).read_bytes() for flows in (dialogues(20), many()[:1], dialogues(3))
         )
         self._store = Store(folder / "state")
-        self._flows = FlowCollector(self._store, Config())
+        self._flows = FlowsPart(self._store, Config())
         self._good = 0
 
     def take(self, data: bytes) -> None:

@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,17 +16,19 @@ from tqdm import tqdm
 
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.flows import FlowCollector
-from dnsvigil.ingest.intake import Intake, describe_skipped
-from dnsvigil.ingest.isolation import ingest_rest
+from dnsvigil.ingest.flows import FlowsPart
+from dnsvigil.ingest.intake import Ingested, Intake, describe_skipped
+from dnsvigil.ingest.isolation import ingest_apart
+from dnsvigil.ingest.rounds import Read, read, rounds
+from dnsvigil.records import Cursor
 from dnsvigil.sources.netflow.flow_file import given_files, in_order, is_flow_file
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.read_ahead import read_ahead
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import given_logs, in_order_of_time, met_in, pending_log
+from dnsvigil.sources.zeek.follower import Pending, given_logs, in_order_of_time, met_in, pending_log
 from dnsvigil.sources.zeek.options import LogOptions
-from dnsvigil.sources.zeek.reader import read_batches
+from dnsvigil.sources.zeek.reader import Batch, read_batches
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.system.terminal import counted, printable
 
@@ -84,7 +86,9 @@ def ingest(paths: list[Path], config: Config, state: Path, start: datetime | Non
     total = _Total()
     with Store(state) as store:
         if logs or not flows:
-            unread += _read_logs(store, config, logs, options, total)
+            with closing(_LogIngestion(store, config, options, total)) as ingestion:
+                ingestion.read(logs)
+                unread += ingestion.unread
         if flows:
             unread += _read_flows(store, config, flows, total)
     said = [f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"] if logs or not flows else []
@@ -96,79 +100,151 @@ def ingest(paths: list[Path], config: Config, state: Path, start: datetime | Non
     return not unread
 
 
-def _read_logs(
-    store: Store, config: Config, files: Iterable[Path], options: LogOptions, total: _Total
-) -> Iterator[Path]:
-    """Read logs, count what became of their records, and yield those that could not be read or are no log."""
-    remarks: set[tuple[str, str, str]] = set()  # sensor, log and text of those that were made
-    with ExitStack() as stack:
-        collector = stack.enter_context(closing(Intake(store, config)))
-        cursors = Cursors(store.cursors())
-        # So that what is older is no more too old for the store than it was when it was written.
-        for path in in_order_of_time(files):
-            skipped: Counter[str] = Counter()
-            records = batches = 0
+@dataclass
+class _Log:
+    """A log that was given, and what has become of it."""
+
+    path: Path
+    file: Pending | None = None
+    cursor: Cursor | None = None  # after the last batch
+    records: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)  # by reason
+    shown: int = 0  # bytes on disk, in the progress bar
+    failed: bool = False  # the rest of it is left out
+
+
+class _LogIngestion:
+    """Takes logs into a store, in rounds; what is too old for it is so as it was when the log was written."""
+
+    def __init__(self, store: Store, config: Config, options: LogOptions, total: _Total) -> None:
+        self.unread: list[Path] = []  # files that could not be read, or are no log
+        self._store = store
+        self._config = config
+        self._options = options
+        self._total = total
+        self._cursors = Cursors(store.cursors())
+        self._intake = Intake(store, config)
+        self._remarks: set[tuple[str, str, str]] = set()  # sensor, log and text of those that were made
+
+    def close(self) -> None:
+        """Free what is held beside the store."""
+        self._intake.close()
+
+    def read(self, paths: Iterable[Path]) -> None:
+        """Read logs to their ends. Raises :class:`StoreError`."""
+        ordered = in_order_of_time(paths)
+        with _progress(ordered[0].name if ordered else "", sum(map(_size, ordered))) as bar:
+            for found in read_ahead(rounds(self._steps(ordered), lambda _: False)):
+                self._ingest([(log, step) for log, step in found if isinstance(step, Batch) and not log.failed], bar)
+                for log, step in found:
+                    if not isinstance(step, Batch) and not log.failed:
+                        self._end(log, step)
+        self._intake.flush()
+        self._store.set_aside.flush()
+
+    def _steps(self, paths: Iterable[Path]) -> Iterator[tuple[_Log, Read]]:
+        for path in paths:
+            given = _Log(path)
             try:
-                file = pending_log(path, cursors, config.sources.zeek, options)
-                cursor = file.cursor
-                with _progress(path, file.size) as bar:
-                    for batch in read_ahead(read_batches(path, cursor, file.finished, file.log_type, options)):
-                        try:
-                            (found,) = collector.ingest([batch])
-                        except StoreError:
-                            raise
-                        except Exception as error:
-                            stack.close()
-                            found = ingest_rest(store, partial(Intake, store, config), batch, error)
-                            collector = stack.enter_context(closing(Intake(store, config)))
-                        cursor = batch.cursor
-                        cursors.put(cursor)
-                        batches += 1
-                        records += found.records
-                        skipped += found.skipped
-                        bar.update(batch.stored_offset - bar.n)
-                        for remark in found.remarks:
-                            if (key := (cursor.sensor, file.log_type.path, remark)) not in remarks:
-                                remarks.add(key)
-                                log.warning("%s: %s", path, remark)
-            except StoreError:
-                raise
-            except OSError as error:
-                _report(path, error)
-                yield path
-                continue
+                given.file = file = pending_log(path, self._cursors, self._config.sources.zeek, self._options)
             except Exception as error:
-                store.set_aside.put("log", path, error)
-                stack.close()
-                collector = stack.enter_context(closing(Intake(store, config)))
-                yield path
+                yield given, error
                 continue
-            finally:
-                total.records += records + skipped.total()
-                total.skipped += skipped.total()
-            if skipped:
-                log.warning("%s: %s", path, describe_skipped(skipped))
-            if skipped and not records and file.recognized:
-                yield path  # it would look like a log in which there is nothing
-            elif not (file.recognized or records):
-                log.error("%s: no log that is read is recognized in it: %s", path, printable(met_in(path, options)))
-                yield path
-            elif not batches and cursor.offset:
-                total.known.append(path)
-            if not file.finished and cursor.whole_size == 0 and cursor.offset < file.size:
-                log.warning("%s: its end is still being written, or lacks a line end; it is left for later", path)
-        collector.flush()
-    store.set_aside.flush()
+            given.cursor = file.cursor
+            batches = read_batches(path, file.cursor, file.finished, file.log_type, self._options)
+            while isinstance(step := read(batches), Batch) and not given.failed:
+                self._cursors.put(step.cursor)  # at once, as the next file may be a copy of this
+                yield given, step
+            yield given, step
+
+    def _ingest(self, batches: Sequence[tuple[_Log, Batch]], bar: "tqdm[Any]") -> None:
+        if not batches:
+            return
+        try:
+            found: list[Ingested | None] = [*self._intake.ingest([batch for _, batch in batches])]
+        except StoreError:
+            raise
+        except Exception:
+            self._intake.close()
+            found = [self._ingest_apart(given, batch) for given, batch in batches]
+            self._intake = Intake(self._store, self._config)
+        for (given, batch), each in zip(batches, found, strict=True):
+            bar.set_description(printable(given.path.name), refresh=False)
+            bar.update(batch.stored_offset - given.shown)
+            given.shown = batch.stored_offset
+            given.cursor = batch.cursor
+            if each:
+                self._count(given, batch, each)
+
+    def _ingest_apart(self, given: _Log, batch: Batch) -> Ingested | None:
+        """Put a batch of a round that failed into the store; return None where it is the log that fails."""
+        try:
+            return ingest_apart(self._store, partial(Intake, self._store, self._config), batch)
+        except StoreError:
+            raise
+        except Exception as error:
+            self._fail(given, error)
+        return None
+
+    def _fail(self, given: _Log, error: Exception) -> None:
+        self._store.set_aside.put("log", given.path, error)
+        self.unread.append(given.path)
+        given.failed = True
+
+    def _count(self, given: _Log, batch: Batch, found: Ingested) -> None:
+        given.records += found.records
+        given.skipped += found.skipped
+        self._total.records += found.records + found.skipped.total()
+        self._total.skipped += found.skipped.total()
+        for remark in found.remarks:
+            if (key := (batch.cursor.sensor, batch.log_type.path, remark)) not in self._remarks:
+                self._remarks.add(key)
+                log.warning("%s: %s", given.path, remark)
+
+    def _end(self, given: _Log, error: Exception | None) -> None:
+        """Say what has become of a log that is read to its end, or cannot be read."""
+        try:
+            if error:
+                raise error
+            self._report(given)
+        except OSError as failure:
+            _report(given.path, failure)
+            self.unread.append(given.path)
+        except Exception as failure:
+            self._fail(given, failure)
+
+    def _report(self, given: _Log) -> None:
+        """Say what has become of a log that is read to its end. Raises ``OSError``."""
+        path, file, cursor = given.path, given.file, given.cursor
+        assert file and cursor
+        if given.skipped:
+            log.warning("%s: %s", path, describe_skipped(given.skipped))
+        if given.skipped and not given.records and file.recognized:
+            self.unread.append(path)  # it would look like a log in which there is nothing
+        elif not (file.recognized or given.records):
+            log.error("%s: no log that is read is recognized in it: %s", path, printable(met_in(path, self._options)))
+            self.unread.append(path)
+        elif cursor is file.cursor and cursor.offset:
+            self._total.known.append(path)
+        if not file.finished and cursor.whole_size == 0 and cursor.offset < file.size:
+            log.warning("%s: its end is still being written, or lacks a line end; it is left for later", path)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # the reader says so
 
 
 def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Total) -> Iterator[Path]:
     """Read flow files, count their flows, and yield those that could not be read."""
     with ExitStack() as stack:
-        collector = stack.enter_context(closing(FlowCollector(store, config)))
+        collector = stack.enter_context(closing(FlowsPart(store, config)))
         for path in files:
             try:
                 file = pending_file(path)
-                with _progress(path, file.stamp[0]) as bar:
+                with _progress(path.name, file.stamp[0]) as bar:
                     found = collector.ingest(replace(file, settled=True))
                     bar.update(file.stamp[0])
                 total.flows += found.flows
@@ -192,7 +268,7 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Tot
             except Exception as error:
                 store.set_aside.put("flow_file", path, error)
                 stack.close()
-                collector = stack.enter_context(closing(FlowCollector(store, config)))
+                collector = stack.enter_context(closing(FlowsPart(store, config)))
                 yield path
         collector.flush()
         if collector.forgotten:
@@ -202,10 +278,11 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Tot
     store.set_aside.flush()
 
 
-def _progress(path: Path, size: int) -> "tqdm[Any]":
-    """Return the bar of a file; it is shown on a terminal only."""
-    name = printable(path.name)
-    return tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=None, dynamic_ncols=True, leave=False)
+def _progress(name: str, size: int) -> "tqdm[Any]":
+    """Return the bar of what is read; it is shown on a terminal only."""
+    return tqdm(
+        total=size, desc=printable(name), unit="B", unit_scale=True, disable=None, dynamic_ncols=True, leave=False
+    )
 
 
 def _report_others(folder: Path, others: Mapping[Path, str], recognized: bool) -> None:

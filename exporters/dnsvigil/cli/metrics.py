@@ -42,13 +42,13 @@ def _of_store(nobody: NoCollectorError, state: Path, config: Config) -> str:
     from dnsvigil.exporter.findings import DetectionMetrics
     from dnsvigil.exporter.flows import FlowMetrics
     from dnsvigil.exporter.sound import Sound
-    from dnsvigil.ingest.flows import FlowCollector
+    from dnsvigil.ingest.flows import FlowsPart
     from dnsvigil.ingest.intake import Intake
 
     with (
         store_instead(nobody, state) as store,
         closing(Intake(store, config)) as intake,
-        closing(FlowCollector(store, config)) as flow_collector,
+        closing(FlowsPart(store, config)) as flow_collector,
     ):
         snapshot, flows = intake.snapshot(), flow_collector.snapshot()
     registry = CollectorRegistry()

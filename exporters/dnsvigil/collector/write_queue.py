@@ -8,13 +8,13 @@ from typing import Any, Final, TypeVar
 
 from dnsvigil.store.store import Store, StoreError
 
-MOST: Final = 100
-"""Tasks that may wait."""
+MAX_TASKS: Final = 100
+"""The maximum number of tasks that wait."""
 
 T = TypeVar("T")
 
 
-class Inbox:
+class WriteQueue:
     """Takes tasks from any thread; the one that owns the store works on them."""
 
     def __init__(self) -> None:
@@ -30,8 +30,10 @@ class Inbox:
         """
         future: Future[T] = Future()
         with self._lock:
-            if self._closed or len(self._tasks) >= MOST:
-                raise StoreError("the collector stops" if self._closed else f"{MOST} tasks already wait for the store")
+            if self._closed or len(self._tasks) >= MAX_TASKS:
+                raise StoreError(
+                    "the collector stops" if self._closed else f"{MAX_TASKS} tasks already wait for the store"
+                )
             self._tasks.append((task, future))
         self._awake.set()
         return future

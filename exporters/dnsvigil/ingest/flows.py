@@ -111,7 +111,7 @@ class FlowSnapshot:
         return sorted({exporter for exporter, _, _ in self.services} | self.clock_offsets.keys())
 
 
-class FlowCollector:
+class FlowsPart:
     """Takes flow files into one open store."""
 
     def __init__(self, store: Store, config: Config) -> None:

@@ -159,7 +159,7 @@ class Intake:
         """Put a round into the store; return what became of each batch, and the parts that it had records for."""
         sizes: Counter[LogType] = Counter()
         for batch in batches:
-            sizes[batch.log_type] += sum(len(chunk.body) for chunk in batch.chunks)
+            sizes[batch.log_type] += batch.size
         self._store.use_one_thread(sizes.total() < _SMALL)
         # All of this is temporary tables. Inside the transaction DuckDB would read them with one thread alone.
         with self._store.errors():

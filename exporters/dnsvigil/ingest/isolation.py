@@ -26,6 +26,18 @@ _Line = tuple[int, bytes]  # of which chunk
 _Try = Callable[[Sequence[_Line]], Exception | None]
 
 
+def ingest_apart(store: Store, make: Callable[[], Intake], batch: Batch) -> Ingested:
+    """Ingest a batch of a round that failed, but for the records that make it fail; see :func:`ingest_rest`."""
+    try:
+        with closing(make()) as intake:
+            (found,) = intake.put([batch])
+    except StoreError:
+        raise
+    except Exception as error:
+        return ingest_rest(store, make, batch, error)
+    return found
+
+
 def ingest_rest(store: Store, make: Callable[[], Intake], batch: Batch, error: Exception) -> Ingested:
     """Ingest a batch that failed with ``error``, but for the records that make it fail.
 

@@ -22,7 +22,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dnsvigil.cli.main import main
-from dnsvigil.collector.write_queue import MOST, Inbox
+from dnsvigil.collector.write_queue import MAX_TASKS, WriteQueue
 from dnsvigil.httpd.access import TOKEN_FILE, keep_token
 from dnsvigil.store.store import Store, StoreError
 from exporters.flowfiles import RESOLVER, SLOT, damage, dialogues, many, write_flows
@@ -102,7 +102,7 @@ def test_nfdump_that_is_missing_is_said_once(
     for number in range(3):
         write_flows(tmp_path / "flows", BEGIN + number * SLOT, dialogues(1))
     path = os.environ["PATH"]
-    monkeypatch.setattr("dnsvigil.collector.daemon._RETRY_SECONDS", 2.0)
+    monkeypatch.setattr("dnsvigil.collector.flow_loop._RETRY_SECONDS", 2.0)
     monkeypatch.setenv("PATH", str(tmp_path))
     with collecting_here(configured(tmp_path), tmp_path / "state") as daemon:
         time.sleep(3)
@@ -259,10 +259,10 @@ def test_ingest_reports_flows_of_another_time(tmp_path: Path, caplog: pytest.Log
 # SIGKILL at any instant
 
 DYING_OF_FLOWS = f"""{DYING}
-from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.flows import FlowsPart
 
 counting = False
-ingest = FlowCollector.ingest
+ingest = FlowsPart.ingest
 
 def counted(collector, file):
     global counting
@@ -272,7 +272,7 @@ def counted(collector, file):
     finally:
         counting = False
 
-FlowCollector.ingest = counted
+FlowsPart.ingest = counted
 sys.exit(main())
 """
 """A collector that does so only for the commits of flow files."""
@@ -374,7 +374,7 @@ def netflow_v5(flows: int) -> bytes:
 
 
 def test_tasks_of_the_inbox(tmp_path: Path) -> None:
-    inbox = Inbox()
+    inbox = WriteQueue()
     with Store(tmp_path) as store:
         assert not inbox.work(store)
         found = inbox.submit(lambda store: store.rows("SELECT 42")[0][0])
@@ -394,7 +394,7 @@ def test_tasks_of_the_inbox(tmp_path: Path) -> None:
             inbox.work(store)
         with pytest.raises(StoreError, match="full"):
             full.result(0)
-        waiting = [inbox.submit(lambda _: None) for _ in range(MOST)]
+        waiting = [inbox.submit(lambda _: None) for _ in range(MAX_TASKS)]
         with pytest.raises(StoreError, match="tasks already wait"):
             inbox.submit(lambda _: None)
         inbox.close()

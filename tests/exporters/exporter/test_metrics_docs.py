@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
@@ -65,7 +65,7 @@ def remember(state: Path, begin: float) -> None:
     """Make a store with a past of flows, and a finding."""
     now = datetime.now(UTC).replace(tzinfo=None)
     with Store(state) as store:
-        FlowCollector(store, Config()).close()
+        FlowsPart(store, Config()).close()
         write_past(store, begin)
         findings = Findings(store)
         with store.transaction():

@@ -18,7 +18,7 @@ import pytest
 
 from dnsvigil.config.collector import Config, ConfiguredServer, Flows, FlowThreshold, NetflowSource, Servers, Sources
 from dnsvigil.config.types import Network, ServerAddress
-from dnsvigil.ingest.flows import FlowCollector, FlowSnapshot, Ingested
+from dnsvigil.ingest.flows import FlowSnapshot, FlowsPart, Ingested
 from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, slot_of
 from dnsvigil.sources.netflow.follower import pending_file
@@ -57,7 +57,7 @@ class Ingesting:
         self.config = config
         self.folder = folder
         self.store = Store(folder)
-        self.collector = FlowCollector(self.store, config)
+        self.collector = FlowsPart(self.store, config)
 
     def read(self, path: Path, exporter: str | None = None, *, settled: bool = True) -> Ingested:
         return self.collector.ingest(replace(pending_file(path, exporter), settled=settled))

@@ -11,7 +11,7 @@ import pytest
 
 from dnsvigil.config.collector import Config, Servers
 from dnsvigil.exporter.dns import StoreMetrics
-from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.sources.zeek.lines import Chunk, Header
 from dnsvigil.sources.zeek.reader import Batch
@@ -93,7 +93,7 @@ def counted(rows: list[tuple[str, str, str, int]]) -> str:
 
 def totals(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     """Return the rows of each table of counters."""
-    with closing(Intake(store, Config())) as intake, closing(FlowCollector(store, Config())) as of_flows:
+    with closing(Intake(store, Config())) as intake, closing(FlowsPart(store, Config())) as of_flows:
         found = {**intake.snapshot().counters, **of_flows.snapshot().counters}
     return {table.name: [*rows] for table, rows in found.items()}
 
@@ -129,7 +129,7 @@ def test_the_tables_are_those_of_a_new_store(tmp_path: Path, layout: int) -> Non
             make_store(tmp_path / name, layout)
         with Store(tmp_path / name) as store:
             Intake(store, Config()).close()
-            FlowCollector(store, Config()).close()
+            FlowsPart(store, Config()).close()
             found.append(columns(store))
     assert found[0] == found[1]
 

@@ -30,6 +30,11 @@ class Batch:
     log_type: LogType = DNS
     options: LogOptions = STOCK
 
+    @property
+    def size(self) -> int:
+        """Bytes of log, uncompressed."""
+        return sum(len(chunk.body) for chunk in self.chunks)
+
 
 def read_batches(
     path: Path, cursor: Cursor, finished: bool, log_type: LogType = DNS, options: LogOptions = STOCK

@@ -21,7 +21,7 @@ from dnsvigil.cli.main import main
 from dnsvigil.config.collector import Config
 from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.ingest.flow_summaries import FlowSummarizer
-from dnsvigil.ingest.flows import FlowCollector
+from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow import search_file
 from dnsvigil.sources.netflow.follower import pending_file
@@ -255,7 +255,7 @@ def test_a_damaged_file_of_an_asa_gives_what_comes_before_the_damage(reading: Re
 
 def test_the_collector_accounts_for_events_and_shows_no_count_that_is_not_there(tmp_path: Path) -> None:
     registry = CollectorRegistry()
-    with Store(tmp_path / "state") as store, closing(FlowCollector(store, Config())) as one:
+    with Store(tmp_path / "state") as store, closing(FlowsPart(store, Config())) as one:
         one.ingest(replace(pending_file(CASE), settled=True))
         counters = {
             row[1:3]: dict(zip(RESOLVERS.values, row[3:], strict=True)) for row in one.snapshot().counters[RESOLVERS]

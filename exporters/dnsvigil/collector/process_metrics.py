@@ -1,0 +1,80 @@
+"""The collector's metrics that begin anew with each start of the process."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
+
+from dnsvigil.ingest.dns import SOURCE
+from dnsvigil.ingest.flows import SOURCE as FLOWS
+from dnsvigil.sources.availability import Place
+
+
+class ProcessMetrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.batch_duration = Histogram(
+            "dnsvigil_batch_duration_seconds",
+            "Time to put one batch into the store.",
+            registry=self.registry,
+        )
+        self.batch_failures = prometheus_client.Counter(
+            "dnsvigil_batch_failures",
+            "Batches that could not be written to the store; each is retried.",
+            registry=self.registry,
+        )
+        self.files_lost = prometheus_client.Counter(
+            "dnsvigil_files_lost",
+            "Files that disappeared before they were read to their end.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.files_lost.labels(SOURCE)
+        self.files_lost.labels(FLOWS)
+        self._lag_bytes = Gauge(
+            "dnsvigil_source_lag_bytes",
+            "Bytes of log on disk that are not read yet.",
+            ["source", "sensor"],
+            registry=self.registry,
+        )
+        self._lag_seconds = Gauge(
+            "dnsvigil_source_lag_seconds",
+            "Time since everything that the sensor had written was read; 0 while up to date.",
+            ["source", "sensor"],
+            registry=self.registry,
+        )
+        self._available = Gauge(
+            "dnsvigil_source_available",
+            "Whether a folder that the configuration names can be read: 1, or 0.",
+            ["source", "path"],
+            registry=self.registry,
+        )
+        self._sensors: set[str] = set()
+        self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
+
+    def show_available(self, available: Mapping[Place, bool]) -> None:
+        """Show which folders can be read."""
+        for place, is_there in available.items():
+            self._available.labels(place.source, str(place.path)).set(is_there)
+
+    def show_lag(self, left: Mapping[str, int]) -> None:
+        """Show the bytes that are still to be read of each sensor that is behind."""
+        for sensor in {*left, *self._sensors}:
+            if sensor not in self._sensors:
+                self._sensors.add(sensor)
+                self._lag_seconds.labels(SOURCE, sensor).set_function(partial(self._behind, sensor))
+            self._lag_bytes.labels(SOURCE, sensor).set(left.get(sensor, 0))
+            if sensor in left:
+                self._behind_since.setdefault(sensor, time.monotonic())
+            else:
+                self._behind_since.pop(sensor, None)
+
+    def _behind(self, sensor: str) -> float:
+        since = self._behind_since.get(sensor)
+        return time.monotonic() - since if since else 0.0
