@@ -151,6 +151,7 @@ def test_a_file_that_vanishes_before_it_is_read_is_counted(tmp_path: Path, monke
     path = write_flows(tmp_path / "flows", BEGIN, dialogues(1))
     with collecting_here(configured(tmp_path), tmp_path / "state") as daemon:
         url = f"{daemon.server.url}/metrics"
+        eventually(lambda: "dnsvigil_store_size_bytes" in get(url))
         time.sleep(1.5)
         path.unlink()
         lost = sample("dnsvigil_files_lost_total", source="netflow")
