@@ -6,7 +6,7 @@ BIN := .venv/bin
 SPEED ?= 1
 FUZZ_SECONDS ?= 600
 
-.PHONY: run test bench evaluate fuzz lint dashboards lock clean
+.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards lock clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -27,6 +27,11 @@ evaluate: .venv/ready
 fuzz: .venv/ready
 	tests/install-packages
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS)
+
+# The tests of what uses the engine, on DuckDB 2: see docs/duckdb.md.
+duckdb-2: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --target build/duckdb-2 'duckdb>=2,<3'
+	PYTHONPATH=build/duckdb-2 $(BIN)/pytest -n 2 --dist loadfile $(addprefix tests/exporters/,sources store features ingest)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
