@@ -3,14 +3,12 @@
 Neither proxies nor redirections are followed, and every answer has a time limit.
 """
 
-import base64
 import contextlib
 import errno
 import http.client
 import ipaddress
 import json
 import os
-import re
 import socket
 import ssl
 import threading
@@ -23,14 +21,13 @@ from typing import Final, Self
 
 import yaml
 
-from dnsvigil.cli.errors import CommandError, UsageError
+from dnsvigil.cli.credentials import authorization, certificates, tls_context, why
+from dnsvigil.cli.errors import CommandError
 from dnsvigil.config.collector import Client, Config
 from dnsvigil.httpd.access import TOKEN_FILE
-from dnsvigil.system.files import check_file, open_file, open_to_all
 
 _SECONDS: Final = 30.0
 _MAX_ANSWER: Final = 256 << 20  # bytes
-_MAX_SECRET: Final = 4096  # bytes
 _JSON: Final = "application/json"
 _LATE: Final = f"does not answer within {_SECONDS:.0f} s"
 _ANSWERS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)  # to what was asked wrongly
@@ -62,10 +59,10 @@ def request(config: Config, state: Path, target: str, body: bytes | None = None)
     if not (client.url or client.ca_file):  # the collector of this very configuration
         client = replace(client, ca_file=_own_certificate(config))
     own_token = config.api.token_file or state / TOKEN_FILE
-    headers = {"User-Agent": "dnsvigil", "Connection": "close", **_authorization(client, own_token, parts)}
+    headers = {"User-Agent": "dnsvigil", "Connection": "close", **authorization(client, own_token, parts)}
     if body is not None:
         headers["Content-Type"] = _JSON
-    context = _tls(client) if parts.scheme == "https" else None
+    context = tls_context(client) if parts.scheme == "https" else None
     reason: str | None
     with _Deadline() as deadline:
         try:
@@ -121,48 +118,6 @@ def _tls_of_collector(config: Config) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _authorization(client: Client, own_token: Path, parts: urllib.parse.SplitResult) -> dict[str, str]:
-    if client.username is not None and client.password_file:
-        password = _secret(client.password_file)
-        return {"Authorization": f"Basic {base64.b64encode(client.username.encode() + b':' + password).decode()}"}
-    if client.token_file:
-        return _bearer(client.token_file)
-    # The own collector's token is not sent to another host, whose server may be another's.
-    if (parts.scheme == "https" or _is_loopback(parts.hostname or "")) and os.access(own_token, os.R_OK):
-        return _bearer(own_token)
-    return {}
-
-
-def _bearer(path: Path) -> dict[str, str]:
-    token = _secret(path).decode("latin-1").strip()
-    if not re.fullmatch(r"[!-~]+", token):
-        raise UsageError(f"{path} holds no token")
-    return {"Authorization": f"Bearer {token}"}
-
-
-def _secret(path: Path) -> bytes:
-    """Return the one line in a file, without its end. A file that all users may read is refused."""
-    try:
-        with open_file(path) as file:
-            status = os.fstat(file.fileno())
-            content = file.read(_MAX_SECRET + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    if problem := open_to_all(path, status):
-        raise UsageError(problem)
-    content = content.removesuffix(b"\n").removesuffix(b"\r")
-    if not 0 < len(content) <= _MAX_SECRET or b"\n" in content:
-        raise UsageError(f"{path} does not hold one line")
-    return content
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class _Deadline:
     """Ends connections after some time: a socket's own time limit begins anew with each read."""
 
@@ -213,7 +168,7 @@ def _connect(
     if context and client.ca_file:
         context.check_hostname = False
         connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
-        if connection.sock.getpeercert(binary_form=True) in _certificates(client.ca_file):
+        if connection.sock.getpeercert(binary_form=True) in certificates(client.ca_file):
             return connection
         connection.close()
         context.check_hostname = True
@@ -221,45 +176,6 @@ def _connect(
     if context:
         connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
     return connection
-
-
-# TLS
-
-
-def _tls(client: Client) -> ssl.SSLContext:
-    try:
-        for path in (client.ca_file, client.cert_file, client.key_file):
-            if path:
-                check_file(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        context = ssl.create_default_context(cafile=str(client.ca_file) if client.ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"{client.ca_file} holds no certificates that can be used: {_why(error)}") from error
-    # A certificate that was made for the collector alone is in the file itself, be it no authority's.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if client.cert_file:
-        key = client.key_file or client.cert_file
-
-        def no_password() -> str:  # without this, OpenSSL would ask on the terminal
-            raise UsageError(f"{key} is encrypted; a key without a passphrase is needed")
-
-        try:
-            if b"PRIVATE KEY-----" in key.read_bytes() and (problem := open_to_all(key, key.stat())):
-                raise UsageError(problem)
-            context.load_cert_chain(client.cert_file, key, no_password)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"{client.cert_file} and {key} cannot be used: {_why(error)}") from error
-    return context
-
-
-def _certificates(path: Path) -> list[bytes]:
-    """Return the certificates in a PEM file, as DER."""
-    blocks = re.findall(
-        r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", path.read_text("latin-1"), re.DOTALL
-    )
-    return [ssl.PEM_cert_to_DER_cert(block) for block in blocks]
 
 
 # Why there is no answer
@@ -274,21 +190,10 @@ def _reason(error: Exception, parts: urllib.parse.SplitResult) -> str:
         return "does not speak TLS; is it http://?"
     if parts.scheme == "https" and isinstance(error, ssl.SSLError | ConnectionError):
         # One that wants a client certificate may end the connection before its alert is read.
-        return f"refuses the TLS connection: {_why(error)}; see client.cert_file"
+        return f"refuses the TLS connection: {why(error)}; see client.cert_file"
     if parts.scheme == "http" and isinstance(error, http.client.HTTPException | ConnectionError):
-        return f"does not answer in HTTP ({_why(error)}); is it https://?"
-    return f"does not answer: {_why(error)}"
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ssl.SSLEOFError):
-        return "the connection ended during the handshake"
-    if isinstance(error, ssl.SSLError):
-        reason = re.sub(r" \(_ssl\.c:\d+\)", "", error.reason or str(error)).replace("_", " ").lower()
-        return "there is no certificate or no key in them" if reason.endswith("pem lib") else reason
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+        return f"does not answer in HTTP ({why(error)}); is it https://?"
+    return f"does not answer: {why(error)}"
 
 
 def _refusal(answer: Answer) -> str | None:

@@ -22,7 +22,7 @@ import yaml
 from cryptography import x509
 
 from alerting import free_port
-from dnsvigil.cli import client
+from dnsvigil.cli import client, credentials
 from dnsvigil.cli.main import main
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.flows import FlowTables
@@ -455,7 +455,7 @@ def test_the_token_is_sent_where_it_belongs(folder, run, monkeypatch):
         assert run(*command, "--username", "a", "--password-file", password)[0] == 0
         # What is not this machine does not get the own collector's token over plain HTTP.
         with monkeypatch.context() as patch:
-            patch.setattr(client, "_is_loopback", lambda _: False)
+            patch.setattr(credentials, "_is_loopback", lambda _: False)
             assert run(*command)[0] == 0
     sent = [line for each in asked for line in each.split(b"\r\n") if line.startswith(b"Authorization")]
     assert sent == [b"Authorization: Bearer abc123", b"Authorization: Bearer xyz", b"Authorization: Basic YTpwdw=="]
