@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.httpd import web_config
-from dnsvigil.httpd.web_config import BasicAuth, LiveWebConfig, WebConfig, load_web_config
+from dnsvigil.httpd.basic_auth import BasicAuth
+from dnsvigil.httpd.tls import CIPHER_SUITES, TlsSection
+from dnsvigil.httpd.web_config import LiveWebConfig, WebConfig, load_web_config
 from exporters.httpd.support import Authority, hashed, private_pem, write
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "web-config.md"
@@ -220,7 +222,7 @@ def test_cipher_suites_are_named_as_openssl_names_them() -> None:
         pytest.skip("the openssl program is not installed: no second witness")
     listing = subprocess.check_output([program, "ciphers", "-stdname", "ALL:@SECLEVEL=0"], text=True)
     witness = {line.split()[0]: line.split()[2] for line in listing.splitlines()}
-    for name, ours in web_config.CIPHER_SUITES.items():
+    for name, ours in CIPHER_SUITES.items():
         assert witness[name] == (ours or name)
 
 
@@ -468,7 +470,7 @@ def test_names_of_clients(kind: str, value: str, allowed: bool) -> None:
 
 def test_every_key_header_and_suite_is_documented() -> None:
     text = DOCUMENT.read_text()
-    sections = (web_config._File, web_config._Tls, web_config._Http)
+    sections = (web_config._File, TlsSection, web_config._Http)
     keys = [field.name for section in sections for field in dataclasses.fields(section)]
-    missing = [name for name in [*keys, *web_config.HEADERS, *web_config.CIPHER_SUITES] if f"`{name}`" not in text]
+    missing = [name for name in [*keys, *web_config.HEADERS, *CIPHER_SUITES] if f"`{name}`" not in text]
     assert missing == []
