@@ -120,6 +120,11 @@ class _Http(cheroot.wsgi.Server):
         self.complain = listener.complain
         self._listener = listener
 
+    def prepare(self) -> None:
+        """Get ready to serve, on our own socket whatever else a parent process has left open."""
+        os.environ.pop("LISTEN_PID", None)  # with it, cheroot would take the third file descriptor for its socket
+        super().prepare()
+
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:
         """Return the socket, which is bound already. (cheroot calls this.)"""
         self.socket = self._listener
@@ -169,6 +174,9 @@ class _Threads:
                 self._server.put_conn(connection)
             else:
                 connection.close()
+        except ValueError as error:  # the server has stopped meanwhile
+            log.debug("%s: %s", connection.address, error)
+            connection.close()
         finally:
             self._running.discard(threading.current_thread())
 

@@ -198,6 +198,12 @@ def test_what_is_no_address(address: str) -> None:
         Server(APP, address)
 
 
+def test_a_socket_that_systemd_gave_to_a_parent_is_left_alone(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_PID", "1")
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    assert get(serve())[1] == "hello\n"
+
+
 def test_an_address_in_use_is_an_os_error(serve: Serve) -> None:
     with pytest.raises(OSError, match="in use"):
         Server(APP, f"127.0.0.1:{serve().address[1]}")
@@ -251,6 +257,13 @@ def test_a_body_is_never_taken_for_the_next_request(serve: Serve) -> None:
             answer = exchange(serve(), request + framing + b"\r\n" + inner)
             assert answer.count(b"HTTP/1.1 ") == 1
             assert b"PATH_INFO" not in answer
+
+
+def test_a_chunked_body_of_an_older_client_is_never_taken_for_the_next_request(serve: Serve) -> None:
+    inner = b"GET /show HTTP/1.0\r\n\r\n"
+    head = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(serve(), head + inner)
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 # Bodies
@@ -495,6 +508,17 @@ def test_requests_can_be_sent_ahead(serve: Serve) -> None:
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == answer.count(b"\r\n\r\nhello\n") == 4
 
 
+def test_requests_that_one_tls_record_holds_are_all_answered(serve: Serve, authority: Authority) -> None:
+    server = serve(write(authority.folder / "web.yml", TLS))
+    request = b"GET / HTTP/1.1\r\nHost: h\r\n"
+    sent = (request + b"\r\n") * 500 + request + b"Connection: close\r\n\r\n"
+    assert 8192 < len(sent) < 16384, "more than a buffer holds, and no more than a record does"
+    with client_context(authority).wrap_socket(raw(server), server_hostname="localhost") as sock:
+        sock.sendall(sent)
+        answer = b"".join(iter(lambda: sock.recv(10_000), b""))
+    assert answer.count(b"\r\n\r\nhello\n") == 501
+
+
 def test_older_clients(serve: Serve) -> None:
     server = serve()
     assert exchange(server, b"GET / HTTP/1.0\r\n\r\n").endswith(b"Connection: close\r\n\r\nhello\n")
@@ -519,6 +543,11 @@ def test_older_clients(serve: Serve) -> None:
         (b"GET http://[ HTTP/1.1\r\nHost: h\r\n\r\n", b"400"),
         (b"GET / FTP/1.1\r\nHost: h\r\n\r\n", b"400"),
         (b"GET / HTTP/x.1\r\nHost: h\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: y\r\n z\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: y\x00z\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: y\rz\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\nHost: h\n\n", b"400"),
         (b"POST /\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00\x01\xfc\x03\x03 \n\r\n", b"400"),
         (b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", b"505"),
@@ -831,6 +860,17 @@ def test_a_stalled_handshake_blocks_nobody_and_is_cut_off(
         assert ended(silent)
         assert ended(halfway)
         assert 1 < time.monotonic() - begin < 4
+
+
+def test_stalled_handshakes_in_all_places_but_one_delay_nobody(serve: Serve, authority: Authority) -> None:
+    server = serve(write(authority.folder / "web.yml", TLS))
+    with contextlib.ExitStack() as stack:
+        for _ in range(module.MAX_CONNECTIONS - 1):
+            stack.enter_context(raw(server)).sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert eventually(lambda: len(server._connections) == module.MAX_CONNECTIONS - 1)
+        begin = time.monotonic()
+        assert get(server, "/", client_context(authority))[0].status == 200
+        assert time.monotonic() - begin < 1
 
 
 def test_stopping_during_a_handshake(serve: Serve, authority: Authority) -> None:
