@@ -16,11 +16,15 @@ from typing import Any
 from unittest.mock import patch
 
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dnsvigil.collector import log_loop
 from dnsvigil.collector.daemon import Daemon
-from dnsvigil.config.collector import load_config
+from dnsvigil.config.collector import Config, load_config
+from dnsvigil.exporter.snapshots import registry
+from dnsvigil.ingest.flows import FlowSnapshot
+from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.local_names import LOCAL_KINDS
 from dnsvigil.records import LATENCY_BOUNDS, SIGNALS
 from dnsvigil.sources.zeek.lines import SKIP_REASONS
@@ -104,6 +108,15 @@ def samples(text: str) -> Samples:
 def sample(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     """Return the key of one sample."""
     return name, frozenset(labels.items())
+
+
+def metrics_text(snapshot: Snapshot, config: Config, flows: FlowSnapshot | None = None) -> str:
+    """Return the metrics of snapshots as text; none of them may be left out."""
+
+    def left_out(*what: str) -> None:
+        raise AssertionError(what)
+
+    return generate_latest(registry(snapshot, flows or FlowSnapshot(), config, left_out)).decode()
 
 
 def totals(text: str) -> Samples:

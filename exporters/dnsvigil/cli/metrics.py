@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
 from dnsvigil.cli import client
 from dnsvigil.cli.ask import shows_answer, store_instead
@@ -38,10 +38,7 @@ def metrics(options: argparse.Namespace, config: Config) -> int:
 
 
 def _of_store(nobody: NoCollectorError, state: Path, config: Config) -> str:
-    from dnsvigil.exporter.dns import StoreMetrics
-    from dnsvigil.exporter.findings import DetectionMetrics
-    from dnsvigil.exporter.flows import FlowMetrics
-    from dnsvigil.exporter.sound import Sound
+    from dnsvigil.exporter.snapshots import registry
     from dnsvigil.ingest.flows import FlowsPart
     from dnsvigil.ingest.intake import Intake
 
@@ -51,10 +48,7 @@ def _of_store(nobody: NoCollectorError, state: Path, config: Config) -> str:
         closing(FlowsPart(store, config)) as flow_collector,
     ):
         snapshot, flows = intake.snapshot(), flow_collector.snapshot()
-    registry = CollectorRegistry()
-    for of_store in (StoreMetrics(snapshot, config), DetectionMetrics(snapshot), FlowMetrics(flows)):
-        registry.register(Sound(of_store, partial(log.warning, "%s is left out: %s")))
-    return generate_latest(registry).decode()
+    return generate_latest(registry(snapshot, flows, config, partial(log.warning, "%s is left out: %s"))).decode()
 
 
 def _escaped(text: str) -> str:

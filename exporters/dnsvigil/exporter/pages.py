@@ -13,10 +13,9 @@ from prometheus_client.exposition import choose_encoder
 
 from dnsvigil import __version__
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.dns import StoreMetrics
-from dnsvigil.exporter.findings import DetectionMetrics
-from dnsvigil.exporter.flows import FlowMetrics
-from dnsvigil.exporter.sound import Report, Sound
+from dnsvigil.exporter.dns import zone_failures
+from dnsvigil.exporter.snapshots import registry
+from dnsvigil.exporter.sound import Report
 from dnsvigil.httpd import runbooks
 from dnsvigil.httpd.routes import RETRY_AFTER
 from dnsvigil.ingest.dns import SOURCE, ZONES, DnsSnapshot
@@ -111,10 +110,7 @@ class Pages:
             known = self._rendered.get(content_type)
             if known and known[0] is snapshot and known[1] is flows:
                 return known[2]
-            registry = CollectorRegistry()
-            for of_store in (StoreMetrics(snapshot, self._config), DetectionMetrics(snapshot), FlowMetrics(flows)):
-                registry.register(Sound(of_store, self._report))
-            body = encoder(registry)
+            body = encoder(registry(snapshot, flows, self._config, self._report))
             self._rendered[content_type] = (snapshot, flows, body)
             return body
 
@@ -144,10 +140,10 @@ def _not_ready() -> Response:
 def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, ...]]:
     if snapshot is None:
         return []
-    queries = {(server, zone): queries for server, zone, queries, _ in snapshot.counters[ZONES]}
+    queries = {(server, zone): queries for server, zone, queries, _ in snapshot.rows(ZONES)}
     found = [
         (sum(reasons.values()), *key, queries[key])
-        for key, reasons in snapshot.zone_failures.items()
+        for key, reasons in zone_failures(snapshot).items()
         if snapshot.of(DnsSnapshot).shows(*key)
     ]
     found.sort(key=lambda row: (-row[0], row[1:]))

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
@@ -21,21 +21,22 @@ Report = Callable[[str, str], None]
 
 
 class Sound(Collector):
-    """The metrics of another collector, as far as they can be written."""
+    """The metrics of one subject, as far as they can be written."""
 
-    def __init__(self, collector: Collector, report: Report) -> None:
-        self._collector = collector
+    def __init__(self, subject: str, collect: Callable[[], Iterable[Metric]], report: Report) -> None:
+        self._subject = subject
+        self._collect = collect
         self._report = report
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metric families; where the collector fails, those up to there."""
-        families = iter(self._collector.collect())
+        """Yield the metric families; where one fails, those up to there."""
+        families = iter(self._collect())
         while True:
             try:
                 family = next(families, None)
             except Exception as error:
-                log.exception("%s failed", type(self._collector).__name__)
-                self._report(type(self._collector).__name__, f"{type(error).__name__}: {error}")
+                log.exception("the metrics of %s failed", self._subject)
+                self._report(self._subject, f"{type(error).__name__}: {error}")
                 return
             if family is None:
                 return

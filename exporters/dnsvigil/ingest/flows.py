@@ -105,6 +105,10 @@ class FlowSnapshot:
     clock_offsets: dict[str, float] = field(default_factory=dict)  # seconds
     records: int = 0  # of DNS flows
 
+    def rows(self, table: CounterTable) -> Sequence[tuple[Any, ...]]:
+        """Return the rows of a table of counters."""
+        return self.counters.get(table, ())
+
     @property
     def exporters(self) -> list[str]:
         """Those that are shown."""

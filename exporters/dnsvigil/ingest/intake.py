@@ -14,7 +14,7 @@ from dnsvigil.config.collector import Config
 from dnsvigil.detectors.runner import enabled
 from dnsvigil.ingest.capture import CapturePart
 from dnsvigil.ingest.detection import DetectionPart
-from dnsvigil.ingest.dns import ZONE_FAILURES, DnsPart
+from dnsvigil.ingest.dns import DnsPart
 from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.findings import FindingsPart
 from dnsvigil.ingest.novelty import NoveltyPart
@@ -69,13 +69,9 @@ class Snapshot:
     set_aside: dict[str, int]  # by kind
     parts: Mapping[type, object]  # the snapshot of each part, by its class
 
-    @property
-    def zone_failures(self) -> dict[tuple[str, str], dict[str, int]]:
-        """The failures of each server and zone, by reason."""
-        found: dict[tuple[str, str], dict[str, int]] = {}
-        for server, zone, reason, failures in self.counters.get(ZONE_FAILURES, ()):
-            found.setdefault((server, zone), {})[reason] = failures
-        return found
+    def rows(self, table: CounterTable) -> Sequence[tuple[Any, ...]]:
+        """Return the rows of a table of counters; none where no part has it."""
+        return self.counters.get(table, ())
 
     def of(self, part: type[T]) -> T:
         """Return the snapshot of this class; an empty one where there is no such part."""

@@ -7,13 +7,17 @@ import os
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from dnsvigil.detectors.runner import SCORE_BOUNDS, DetectorHealth
-from dnsvigil.exporter.findings import SHOWN_LISTS, DetectionMetrics
+from dnsvigil.exporter import detection, findings, novelty
+from dnsvigil.exporter.novelty import SHOWN_LISTS
 from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.dns import QUERIES
 from dnsvigil.ingest.findings import FindingsSnapshot
@@ -32,9 +36,18 @@ def snapshot(*parts: object, counters: dict[CounterTable, list[tuple[object, ...
     return Snapshot(counters or {}, [], 0, None, {}, {type(part): part for part in parts})
 
 
+class Subjects(Collector):
+    def __init__(self, taken: Snapshot) -> None:
+        self._taken = taken
+
+    def collect(self) -> Iterator[Metric]:
+        for subject in (findings, detection, novelty):
+            yield from subject.families(self._taken)
+
+
 def text(taken: Snapshot) -> str:
     registry = CollectorRegistry()
-    registry.register(DetectionMetrics(taken))
+    registry.register(Subjects(taken))
     return generate_latest(registry).decode()
 
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_open
 from prometheus_client.registry import Collector
 
-from dnsvigil.exporter.dns import gauge
+from dnsvigil.exporter.families import gauge
 from dnsvigil.exporter.sound import MAX_LABEL, Sound
 from exporters.running import sample, samples
 
@@ -30,7 +30,7 @@ def exposed(collector):
     texts = []
     for encode in (generate_latest, generate_open):
         registry = CollectorRegistry()
-        registry.register(Sound(collector, lambda *what: left_out.append(what)))
+        registry.register(Sound("odd", collector.collect, lambda *what: left_out.append(what)))
         texts.append(encode(registry).decode())
     return samples(texts[0]), left_out
 
@@ -68,4 +68,4 @@ def test_nan_is_a_value():
 def test_a_collector_that_fails_shows_what_it_had():
     found, left_out = exposed(Odd("a", 1, KeyError("nobody thought of this")))
     assert found == {sample("first", which="good"): 1, sample("first", which="a"): 1}
-    assert left_out[0] == ("Odd", "KeyError: 'nobody thought of this'")
+    assert left_out[0] == ("odd", "KeyError: 'nobody thought of this'")

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from dnsvigil.config.collector import Config
 from dnsvigil.config.collector import Store as Bounds
 from dnsvigil.config.types import Duration, Size
-from dnsvigil.exporter.dns import StoreMetrics
 from dnsvigil.ingest import passive_dns
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import SIGNALS, Cursor
@@ -23,7 +21,7 @@ from dnsvigil.sources.zeek.log_types import BY_PATH, DNS
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.passive_dns import ROW_BYTES, PassiveDns
 from dnsvigil.store.store import Store
-from exporters.running import Samples, sample, samples
+from exporters.running import Samples, metrics_text, sample, samples
 from exporters.zeeklogs import HEADER, START, package_header, package_line, tsv
 
 PDNS, OPEN, POISONING, CAPTURE = (path for path in BY_PATH if path != "dns")
@@ -63,9 +61,7 @@ class Taking:
 
     @property
     def metrics(self) -> Samples:
-        registry = CollectorRegistry()
-        registry.register(StoreMetrics(self.intake.snapshot(), self._config))
-        return samples(generate_latest(registry).decode())
+        return samples(metrics_text(self.intake.snapshot(), self._config))
 
     def value(self, name: str, **labels: str) -> float:
         return self.metrics[sample(name, **labels)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dnsvigil.config.collector import Config, Servers
-from dnsvigil.exporter.dns import StoreMetrics
+from dnsvigil.exporter import dns, records
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.sources.zeek.lines import Chunk, Header
@@ -143,14 +143,14 @@ def test_metrics_go_on_with_the_next_batch(tmp_path: Path) -> None:
         taken = intake.snapshot()
         samples = {
             (each.name, *each.labels.values()): each.value
-            for family in StoreMetrics(taken, config).collect()
+            for family in (*records.families(taken), *dns.families(taken, config))
             for each in family.samples
         }
     assert samples["dnsvigil_records_ingested_total", "zeek"] == 1001
     assert samples["dnsvigil_queries_total", SERVER, "A"] == 901
     assert samples["dnsvigil_response_duration_seconds_count", SERVER] == 891
     assert samples["dnsvigil_response_duration_seconds_sum", SERVER] == pytest.approx(5.001)
-    assert taken.zone_failures[SERVER, "a.example"] == {"servfail": 6}
+    assert dns.zone_failures(taken)[SERVER, "a.example"] == {"servfail": 6}
 
 
 def test_novel_traffic_is_kept(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_failures_without_a_reason_have_an_unknown_one(tmp_path: Path) -> None:
     with Store(tmp_path) as store, closing(Intake(store, Config())) as intake:
         chunk = Chunk(line(NOON, "www.b.example", rcode="2"), Header.parse(header(NOON)))
         intake.ingest([Batch([chunk], 1, Counter(), replace(CURSOR, offset=1), 1)])
-        assert intake.snapshot().zone_failures[SERVER, "b.example"] == {"unknown": 2, "servfail": 1}
+        assert dns.zone_failures(intake.snapshot())[SERVER, "b.example"] == {"unknown": 2, "servfail": 1}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

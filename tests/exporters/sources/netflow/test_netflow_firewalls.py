@@ -15,13 +15,12 @@ from typing import Any
 
 import duckdb
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from dnsvigil.cli.main import main
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.flows import FlowMetrics
 from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.ingest.flows import FlowsPart
+from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow import search_file
 from dnsvigil.sources.netflow.follower import pending_file
@@ -30,6 +29,7 @@ from dnsvigil.sources.netflow.tables import FlowReader, Loaded
 from dnsvigil.store.flows import RESOLVERS
 from dnsvigil.store.store import Store
 from exporters.flowfiles import name_at
+from exporters.running import metrics_text
 from lab.firewalls import ALERT, CREATE, DELETE, DENIED, UPDATE, Record, write
 
 pytestmark = pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
@@ -254,14 +254,12 @@ def test_a_damaged_file_of_an_asa_gives_what_comes_before_the_damage(reading: Re
 
 
 def test_the_collector_accounts_for_events_and_shows_no_count_that_is_not_there(tmp_path: Path) -> None:
-    registry = CollectorRegistry()
     with Store(tmp_path / "state") as store, closing(FlowsPart(store, Config())) as one:
         one.ingest(replace(pending_file(CASE), settled=True))
         counters = {
             row[1:3]: dict(zip(RESOLVERS.values, row[3:], strict=True)) for row in one.snapshot().counters[RESOLVERS]
         }
-        registry.register(FlowMetrics(one.snapshot()))
-        text = generate_latest(registry).decode()
+        text = metrics_text(Snapshot({}, [], 0, None, {}, {}), Config(), one.snapshot())
     assert counters[SERVER, "udp"]["response_bytes"] == 18_000
     assert counters[SERVER, "udp"]["unanswered"] == 0
     assert "dnsvigil_flow_resolver_unanswered_total" in text and "dnsvigil_flows_bytes_total" in text
