@@ -14,7 +14,8 @@ import pytest
 
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.detectors.detector import Anomaly, Context
-from dnsvigil.detectors.tunnel.detector import Tunnel, resembles
+from dnsvigil.detectors.tunnel.detector import Tunnel
+from dnsvigil.detectors.tunnel.shape import resembles
 from dnsvigil.records import NOVEL
 from dnsvigil.store.findings import Finding
 from dnsvigil.store.novelty import NovelTables

@@ -1,1 +1,1 @@
-"""Tunnels and leaks: clients that carry data in names and answers."""
+"""Tunnels and leaks: data in names and answers."""
