@@ -16,7 +16,7 @@ from dnsvigil.config.types import Duration, Size
 from dnsvigil.detectors.runner import GROUP
 from dnsvigil.records import LISTED, NOVEL
 from dnsvigil.sources import blocklists
-from dnsvigil.sources.zeek.lines import SKIP_REASONS
+from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 SUFFIXES = {".md", ".yml", ".toml", ".py", ".pm", ".php", ".zeek"}

@@ -19,7 +19,7 @@ from dnsvigil.ingest.intake import Intake
 from dnsvigil.ingest.novelty import NoveltySnapshot
 from dnsvigil.learning.generators import FAMILIES, Lexicon
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import pending_log
+from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.store import Store
 from lab import infected, lookalikes, tunnels

@@ -34,9 +34,9 @@ import numpy as np
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.intake import Intake
+from dnsvigil.sources.decompressed import DecompressedFile
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import pending_log
-from dnsvigil.sources.zeek.log_file import LogFile
+from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.findings import Finding, findings_in
 from dnsvigil.store.store import Store
@@ -193,5 +193,5 @@ def _look(when: float, store: Store, intake: Intake, watched: Watched, found: di
 
 
 def _content(path: Path) -> bytes:
-    with LogFile(path) as file:
+    with DecompressedFile(path) as file:
         return b"".join(iter(lambda: file.read(1 << 20), b""))

@@ -27,8 +27,8 @@ from dnsvigil.ingest.flows import FlowSnapshot
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.local_names import LOCAL_KINDS
 from dnsvigil.records import LATENCY_BOUNDS, SIGNALS
-from dnsvigil.sources.zeek.lines import SKIP_REASONS
 from dnsvigil.sources.zeek.log_types import LOG_TYPES, PDNS
+from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 from dnsvigil.store.findings import STATES
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 from dnsvigil.store.store import Store

@@ -14,11 +14,11 @@ import zstandard
 
 from dnsvigil.records import TRANSACTION, Cursor
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import pending_log
 from dnsvigil.sources.zeek.lines import Chunk, split
 from dnsvigil.sources.zeek.log_types import DNS, LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.parser import Parser
+from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import Batch, read_batches
 from lab import zeeklog
 

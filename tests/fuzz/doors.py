@@ -36,8 +36,8 @@ from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.netflow.follower import pending_file, resolve_submitted
 from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import pending_log
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
+from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.findings import Findings, findings_in
 from dnsvigil.store.flows import FlowTables

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.output import show, show_json
 from dnsvigil.config.collector import Config, NetflowSource
 from dnsvigil.records import utc_now
+from dnsvigil.sources.folders import Match, expand
 from dnsvigil.sources.netflow import DamagedFileError, Dumper, Flow, NFDumpError, flow_stats_file, search_file
 from dnsvigil.sources.netflow.flow_file import (
     begin_of,
@@ -152,17 +152,13 @@ def _configured(sources: list[NetflowSource], failed: list[Path]) -> Iterator[tu
     if not sources:
         raise UsageError("give files or folders, or sources.netflow in the configuration")
     for source in sources:
-        parts = source.path.parts
-        wild = next((i for i, part in enumerate(parts) if has_magic(part)), None)
-        folders = [Path(name) for name in sorted(glob(str(source.path)))]  # noqa: PTH207 (the pattern is a whole path)
-        for folder in folders or [source.path]:
+        for match in expand(source.path) or [Match(source.path, None)]:
             try:
-                for file in given_files(folder):
+                for file in given_files(match.path):
                     if begin_of(file.name):
-                        part = flow_exporter_of(file.absolute()) if wild is None else folder.parts[wild]
-                        yield file, source.exporter, part
+                        yield file, source.exporter, match.part or flow_exporter_of(file.absolute())
             except OSError as error:
-                _report(folder, error, failed)
+                _report(match.path, error, failed)
 
 
 def _first_flow(path: Path, nfdump: str) -> datetime:

@@ -26,8 +26,9 @@ from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.read_ahead import read_ahead
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import Pending, given_logs, in_order_of_time, met_in, pending_log
+from dnsvigil.sources.zeek.given import describe_file, given_logs, in_order_of_time
 from dnsvigil.sources.zeek.options import LogOptions
+from dnsvigil.sources.zeek.pending import Pending, pending_log
 from dnsvigil.sources.zeek.reader import Batch, read_batches
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.system.terminal import counted, printable
@@ -222,7 +223,9 @@ class _LogIngestion:
         if given.skipped and not given.records and file.recognized:
             self.unread.append(path)  # it would look like a log in which there is nothing
         elif not (file.recognized or given.records):
-            log.error("%s: no log that is read is recognized in it: %s", path, printable(met_in(path, self._options)))
+            log.error(
+                "%s: no log that is read is recognized in it: %s", path, printable(describe_file(path, self._options))
+            )
             self.unread.append(path)
         elif cursor is file.cursor and cursor.offset:
             self._total.known.append(path)

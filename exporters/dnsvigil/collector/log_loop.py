@@ -16,8 +16,9 @@ from dnsvigil.ingest.isolation import ingest_apart
 from dnsvigil.ingest.rounds import Read, read, rounds
 from dnsvigil.sources.read_ahead import read_ahead
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import Follower, Pending
+from dnsvigil.sources.zeek.follower import Follower
 from dnsvigil.sources.zeek.options import LogOptions
+from dnsvigil.sources.zeek.pending import Pending
 from dnsvigil.sources.zeek.reader import Batch, read_batches
 from dnsvigil.store.store import EngineError, Store, StoreError
 

@@ -11,8 +11,8 @@ from dnsvigil.ingest.dns import SOURCE
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow.rows import NO_TRAFFIC
-from dnsvigil.sources.zeek.lines import SKIP_REASONS
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
+from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 
 _PACKAGE: Final = [log.source for log in LOG_TYPES if log.source != SOURCE]
 

@@ -4,11 +4,12 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path
 from typing import Final
 
 from dnsvigil.config.collector import Config
+from dnsvigil.sources.folders import expand
 from dnsvigil.sources.zeek.log_types import BY_PATH
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def no_sources(config: Config) -> str:
 
 def problem_of(place: Place) -> str:
     """Return why there is nothing to read in a place; empty where there may be something."""
-    matched = sorted(glob(str(place.path))) if has_magic(str(place.path)) else [str(place.path)]  # noqa: PTH207
+    wild = has_magic(str(place.path))
+    matched = [str(match.path) for match in expand(place.path)] if wild else [str(place.path)]
     if not matched:
         return "no folder matches"
     problems = {name: problem for name in matched if (problem := _problem(Path(name)))}
@@ -60,7 +62,7 @@ def problem_of(place: Place) -> str:
                     problems[str(path)] = f"{log_file} cannot be read: permission denied"
     # Where a glob matches files beside the folders, these are not meant.
     folders = [name for name in matched if name not in problems]
-    if has_magic(str(place.path)) and folders:
+    if wild and folders:
         problems = {name: problem for name, problem in problems.items() if problem != _NO_FOLDER}
     if not problems:
         return ""

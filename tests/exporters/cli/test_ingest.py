@@ -17,8 +17,8 @@ import pytest
 
 from dnsvigil.cli.main import main
 from dnsvigil.sources.zeek import reader
-from dnsvigil.sources.zeek.lines import SKIP_REASONS
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
+from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 from exporters.running import Samples, sample, samples, totals
 from exporters.zeeklogs import (
     COMPRESS,

@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_read_holds_no_other_back(tmp_path: Path, caplog: 
 
 
 def test_a_file_that_vanishes_before_it_is_read_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dnsvigil.sources.netflow.follower.SETTLED_SECONDS", 1)
+    monkeypatch.setattr("dnsvigil.sources.folders.SETTLED_SECONDS", 1)
     monkeypatch.setenv("PATH", str(tmp_path))  # without nfdump
     path = write_flows(tmp_path / "flows", BEGIN, dialogues(1))
     with collecting_here(configured(tmp_path), tmp_path / "state") as daemon:

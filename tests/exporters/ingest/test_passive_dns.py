@@ -16,9 +16,10 @@ from dnsvigil.config.types import Duration, Size
 from dnsvigil.ingest import passive_dns
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import SIGNALS, Cursor
-from dnsvigil.sources.zeek.lines import SKIP_REASONS, count_lines, split
+from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import BY_PATH, DNS
 from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 from dnsvigil.store.passive_dns import ROW_BYTES, PassiveDns
 from dnsvigil.store.store import Store
 from exporters.running import Samples, metrics_text, sample, samples

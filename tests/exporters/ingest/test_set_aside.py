@@ -19,11 +19,13 @@ import pytest
 from dnsvigil.cli.main import main
 from dnsvigil.collector import daemon as daemon_module
 from dnsvigil.ingest import intake, isolation
+from dnsvigil.sources import decompressed
 from dnsvigil.sources.blocklists import list_file
 from dnsvigil.sources.blocklists.domain_lists import DomainLists
+from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
 from dnsvigil.sources.netflow.process import NFDumpLimitError
 from dnsvigil.sources.netflow.tables import FlowReader
-from dnsvigil.sources.zeek import log_file as logfile
+from dnsvigil.sources.zeek.head import Head
 from dnsvigil.sources.zeek.parser import Parser
 from dnsvigil.store.findings import Finding, Findings, findings_in
 from dnsvigil.store.set_aside import COUNTER, KINDS, MAX_KEPT, entries
@@ -497,12 +499,12 @@ def test_no_command_waits_for_what_is_no_file(tmp_path, words, status, path, cap
 
 
 def test_an_endless_gzip_is_a_damaged_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(logfile, "MAX_HOLE", 2**20)
+    monkeypatch.setattr(decompressed, "MAX_HOLE", 2**20)
     path = tmp_path / "dns.log.gz"
     path.write_bytes(gzip.compress(bytes(2**23)))
-    head = logfile.Head.of(path)
+    head = Head.of(path)
     assert head.log_type is None
-    with logfile.LogFile(path) as file, pytest.raises(logfile.BrokenFileError, match="NUL bytes"):
+    with DecompressedFile(path) as file, pytest.raises(BrokenFileError, match="NUL bytes"):
         file.skip_hole()
 
 

@@ -13,7 +13,8 @@ from dnsvigil.config.collector import Config, Servers
 from dnsvigil.exporter import dns, records
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
-from dnsvigil.sources.zeek.lines import Chunk, Header
+from dnsvigil.sources.zeek.header import Header
+from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store import novelty, passive_dns
 from dnsvigil.store.migrations import MIGRATIONS, VERSION

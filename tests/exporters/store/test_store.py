@@ -23,7 +23,8 @@ from dnsvigil.ingest.dns import QUERIES, DnsSnapshot
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.ingest.records import INGESTED
 from dnsvigil.records import Cursor
-from dnsvigil.sources.zeek.lines import Chunk, Header
+from dnsvigil.sources.zeek.header import Header
+from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import FILE_NAME, Store, StoreError

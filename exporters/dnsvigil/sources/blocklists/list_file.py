@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dnsvigil.sources.blocklists.hosts import Hosts
 from dnsvigil.sources.blocklists.misp import MispExport, columns_of
 from dnsvigil.sources.blocklists.rpz import PolicyZone, is_policy_zone
-from dnsvigil.sources.zeek.log_file import BrokenFileError, LogFile
+from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
 
 _CHUNK: Final = 2**20  # bytes, uncompressed
 _MAX_LINE: Final = 2**16
@@ -37,7 +37,7 @@ def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
     Raises ``OSError``.
     """
     found = np.zeros(0, np.int64)
-    with LogFile(path) as content:
+    with DecompressedFile(path) as content:
         names = _names(_chunks(content, file.skipped), file.skipped)
         parts = [found]
         waiting = 0
@@ -62,7 +62,7 @@ def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
     return found
 
 
-def _chunks(content: LogFile, skipped: Counter[str]) -> Iterator[bytes]:
+def _chunks(content: DecompressedFile, skipped: Counter[str]) -> Iterator[bytes]:
     """Yield whole lines in lower case, many at a time."""
     rest, too_long = b"", False
     while True:

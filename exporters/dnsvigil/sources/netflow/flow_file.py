@@ -10,8 +10,9 @@ from struct import Struct
 from typing import BinaryIO, Final
 
 from dnsvigil.records import FLOW_SLOT_SECONDS
+from dnsvigil.sources.folders import files_below
 from dnsvigil.sources.netflow.process import NFDumpError
-from dnsvigil.system.files import check_file, open_file
+from dnsvigil.system.files import open_file
 
 MAX_NAME: Final = 64
 """Characters of an exporter's name."""
@@ -103,14 +104,11 @@ def check_finished(path: Path, file: BinaryIO) -> None:
 
 
 def given_files(path: Path) -> list[Path]:
-    """Return the files below a folder, oldest first, without those that nfcapd still writes; a given file is itself.
+    """Return the files of :func:`dnsvigil.sources.folders.files_below`, oldest first.
 
-    Raises ``OSError`` for a path that is not there, or is neither a folder nor a regular file.
+    Files below a folder that nfcapd still writes are left out. Raises ``OSError``.
     """
-    if not path.is_dir():
-        check_file(path)
-        return [path]
-    return in_order(file for file in path.rglob("*") if file.is_file() and not file.name.startswith(_UNFINISHED))
+    return in_order(file for file in files_below(path) if file == path or not file.name.startswith(_UNFINISHED))
 
 
 def flow_files(folder: str | os.PathLike[str]) -> list[Path]:

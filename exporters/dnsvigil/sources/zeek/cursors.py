@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from dnsvigil.records import Cursor
-from dnsvigil.sources.zeek.log_file import Head
+from dnsvigil.sources.zeek.head import Head
 
 _UNIQUE_PREFIX: Final = 32
 """Bytes from the first record on that no other log begins with: a time and part of a uid."""

@@ -1,92 +1,19 @@
-"""The lines of Zeek's logs, in their TSV and their JSON form: headers, records, and what is neither."""
+"""The lines of Zeek's logs, in their TSV and their JSON form: cut into chunks, and filtered where some are bad."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Self
+from typing import Final
 
-from dnsvigil.sources.zeek.fields import stock_names
-from dnsvigil.sources.zeek.log_types import LogType, log_type_of
+from dnsvigil.sources.zeek.header import Header
+from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
-from dnsvigil.sources.zeek.times import relative_seconds
-from dnsvigil.sources.zeek.unwrap import is_wrapped, records_in, unwrap
-
-MAX_LINE: Final = 65_536
-"""Bytes in the longest line that is read; Zeek's own DNS records stay far below."""
-
-SKIP_REASONS: Final = {
-    "columns": "a line with more or fewer columns than its header names",
-    "encoding": "bytes that are not UTF-8, or a carriage return inside the line",
-    "too_long": f"a line of more than {MAX_LINE} bytes",
-    "no_header": "a line that is neither JSON nor below a header that names its columns",
-    "other_log": "a record of a log that is not read, or of another than its file begins with",
-    "json": "a line that begins as JSON and is not JSON objects",
-    "wrapped": "a record in an envelope, or behind a prefix, out of which it cannot be taken for sure",
-    "timestamp": "a time that cannot be read, before 1990 or over an hour ahead (of a flow, or in the name of its file,"
-    " over a day), or first and last in the wrong order",
-    "too_old": "a query, a flow or a flow file so far behind event time that the store does not keep it any more",
-    "address": "a client, server or host that is not an IP address",
-    "number": "a query type or response code that is not a number of 16 bits, or a count or size that cannot be one",
-    "rtt": "a round-trip time that is negative, longer than a day or cannot be read",
-    "name": "a name of more than 255 octets, or none where the record is about a name",
-    "word": "a record type or a kind of open resolver that cannot be one",
-    "set_aside": "a record on which the collector failed; `dnsvigil set-aside` lists it",
-    "truncated": "the end of a compressed file that breaks off, or the unfinished last line of a file",
-}
-"""Why a line or record is skipped: the values of the label ``reason``."""
+from dnsvigil.sources.zeek.skip_reasons import MAX_LINE
+from dnsvigil.sources.zeek.unwrap import is_wrapped, unwrap
 
 _JSON_LINE: Final = re.compile(rb"^\{.*\n?", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the ``#`` lines above the records of a TSV log say."""
-
-    text: bytes
-    separator: str
-    set_separator: str
-    empty: str
-    unset: str
-    path: str
-    fields: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, text: bytes, options: LogOptions = STOCK) -> Self | None:
-        """Return the header that ``text`` (whole ``#`` lines) gives, or None where no records can be read by it."""
-        separator = "\t"
-        values: dict[str, list[str]] = {}
-        for whole in text.decode("utf-8", "replace").split("\n"):
-            line = whole.removesuffix("\r")
-            if line.startswith("#separator "):
-                escaped = line.removeprefix("#separator ").encode("latin-1", "replace")
-                separator = escaped.decode("unicode_escape", "replace")
-                if len(separator) != 1:
-                    return None
-                continue
-            name, *rest = line.removeprefix("#").split(separator)
-            values[name] = rest
-        fields = values.get("fields", [])
-        unset = (values.get("unset_field") or ["-"])[0]
-        words = [unset, *values.get("set_separator", []), *values.get("empty_field", [])]
-        if not fields or separator in "\0\r" or separator in unset or any("\0" in each for each in words):
-            return None
-        names = stock_names(fields, options.renamed)
-        return cls(
-            text=text,
-            separator=separator,
-            set_separator=(values.get("set_separator") or [","])[0],
-            empty=(values.get("empty_field") or ["(empty)"])[0],
-            unset=unset,
-            path=(values.get("path") or [""])[0],
-            fields=tuple(names.get(name, name) for name in fields),
-        )
-
-    @cached_property
-    def log_type(self) -> LogType | None:
-        """The log that the records below are of; None for one that is not read."""
-        return log_type_of(self.path, self.fields)
 
 
 @dataclass(frozen=True)
@@ -112,7 +39,7 @@ def split(
     """
     bodies: dict[Header | None, list[bytes]] = {}
     skipped: Counter[str] = Counter()
-    for comment, body in _sections(data):
+    for comment, body in sections(data):
         if comment:
             header = Header.parse(comment, options) or header
         if not header:
@@ -130,7 +57,7 @@ def split(
     return chunks, header, skipped
 
 
-def _sections(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def sections(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield each run of ``#`` lines with the run of other lines after it; either may be empty."""
     start = 0
     while start < len(data):
@@ -167,57 +94,6 @@ def is_whole(line: bytes, header: Header | None) -> bool:
     if header is None or line.startswith(b"{"):
         return line.rstrip().endswith((b"}", b"]"))
     return not _line_reason(line.removesuffix(b"\r"), header)
-
-
-def first_log_type(head: bytes, options: LogOptions = STOCK) -> LogType | None:
-    """Tell from a file's first lines which log it is, in either form; None where they are of none that is read."""
-    for comment, body in _sections(head.lstrip(b"\0")):
-        header = Header.parse(comment, options)
-        if header and header.log_type:
-            return header.log_type
-        for line in body.split(b"\n"):
-            for record in records_in(line, options.renamed):
-                if log_type := log_type_of(str(record.get("_path", "")), record):
-                    return log_type
-    return None
-
-
-def describe(head: bytes, options: LogOptions = STOCK) -> str:
-    """Return in a few words, not escaped, what a file's first lines are."""
-    head = head.lstrip(b"\0")
-    for comment, body in _sections(head):
-        if header := Header.parse(comment, options):
-            return f"Zeek's log {header.path}" if header.path else f"a log of Zeek with {_some(header.fields)}"
-        line = next((line for line in body.split(b"\n") if line.strip()), b"")
-        for record in records_in(line, options.renamed):
-            if path := record.get("_path"):
-                return f"Zeek's log {path}"
-            return f"{'envelopes' if is_wrapped(line, options.renamed) else 'JSON'} with {_some(list(record))}"
-        if line:
-            text = line[:40].decode("utf-8", "replace").rstrip("\ufffd").strip()
-            whole = "\ufffd" not in text and text.replace("\t", " ").isprintable()
-            return f'lines such as "{text}"' if whole and text else "binary data"
-    return "header lines alone" if head.strip() else "it is empty"
-
-
-def _some(names: Sequence[str]) -> str:
-    return f"the fields {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
-
-
-def starts_relative(head: bytes, options: LogOptions = STOCK) -> float | None:
-    """Return the seconds since the start of a capture at which the first record of a log is.
-
-    None where its time is none that counts from there.
-    """
-    for comment, body in _sections(head.lstrip(b"\0")):
-        header = Header.parse(comment, options)
-        for line in body.split(b"\n"):
-            if header and "ts" in header.fields:
-                cells = line.decode("utf-8", "replace").split(header.separator)
-                return relative_seconds(dict(zip(header.fields, cells, strict=False)).get("ts", ""))
-            for record in records_in(line, options.renamed):
-                return relative_seconds(str(record.get("ts", "")))
-    return None
 
 
 def has_long_line(body: bytes) -> bool:

@@ -17,11 +17,13 @@ import duckdb
 
 from dnsvigil.records import UNKNOWN_RCODE, UNNAMED_RCODE
 from dnsvigil.sources.zeek import times
-from dnsvigil.sources.zeek.lines import MAX_LINE, Chunk, Header, filter_lines, is_clean, why_no_record
+from dnsvigil.sources.zeek.header import Header
+from dnsvigil.sources.zeek.lines import Chunk, filter_lines, is_clean, why_no_record
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.mnemonics import number_of
 from dnsvigil.sources.zeek.options import LogOptions
 from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.sources.zeek.skip_reasons import MAX_LINE
 from dnsvigil.sources.zeek.unwrap import is_complete, unwrap
 
 _BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads share it

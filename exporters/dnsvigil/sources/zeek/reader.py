@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.records import Cursor
-from dnsvigil.sources.zeek.lines import Chunk, Header, is_whole, split
-from dnsvigil.sources.zeek.log_file import BrokenFileError, Head, LogFile
+from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
+from dnsvigil.sources.zeek.head import Head
+from dnsvigil.sources.zeek.header import Header
+from dnsvigil.sources.zeek.lines import Chunk, is_whole, split
 from dnsvigil.sources.zeek.log_types import DNS, LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.unwrap import is_complete
@@ -46,7 +48,7 @@ def read_batches(
     The times of a capture are moved to where it began where they count from there, by the time of its first record.
     Raises ``OSError``, and ``FileNotFoundError`` also where another file has taken the place of the cursor's.
     """
-    with LogFile(path) as file:
+    with DecompressedFile(path) as file:
         head = Head.read(file, options)
         if head.hash(cursor.head_size) != cursor.head_hash:
             raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(path))
@@ -99,7 +101,7 @@ def read_batches(
             )
 
 
-def _go_to(file: LogFile, offset: int) -> None:
+def _go_to(file: DecompressedFile, offset: int) -> None:
     """Go to a cursor's offset, and past the end that a line had not yet when it was read."""
     file.seek(offset - (not file.compressed))
     if not file.compressed and file.read(1) != b"\n" and (end := file.read(2)) != b"\r\n":

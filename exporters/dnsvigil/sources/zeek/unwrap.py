@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from dnsvigil.sources.zeek.fields import in_stock_names
+from dnsvigil.sources.zeek.field_names import in_stock_names
 from dnsvigil.sources.zeek.log_types import BY_PATH, log_type_of
 
 # Where Filebeat, Logstash, Fluentd, Vector, Promtail, journald, Splunk, Elasticsearch, Docker and Kafka put it.

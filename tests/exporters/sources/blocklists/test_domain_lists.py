@@ -192,7 +192,7 @@ class TestReload:
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr("dnsvigil.sources.blocklists.list_file.LogFile", fail)
+            patch.setattr("dnsvigil.sources.blocklists.list_file.DecompressedFile", fail)
             found = lists(tmp_path, a="bad.example\n")
         assert (only(found).error, only(found).names) == ("Input/output error", 0)
         assert found.reload()

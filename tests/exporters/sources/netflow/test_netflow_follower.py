@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dnsvigil.config.collector import NetflowSource
+from dnsvigil.sources import folders
 from dnsvigil.sources.netflow import follower as following_module
 from dnsvigil.sources.netflow.flow_file import (
     begin_of,
@@ -28,7 +29,7 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.setattr(following_module, "_LOOK_SECONDS", 0)
-    monkeypatch.setattr(following_module, "_GRAIN", 0)
+    monkeypatch.setattr(folders, "_GRAIN", 0)
     yield
     monkeypatch.undo()
     time.tzset()
@@ -220,7 +221,7 @@ def test_a_file_that_vanishes_is_lost_once(tmp_path: Path, monkeypatch: pytest.M
     path.unlink()
     assert following.pending() == []
     assert following.lost() == []
-    monkeypatch.setattr(following_module, "SETTLED_SECONDS", -1)
+    monkeypatch.setattr(folders, "SETTLED_SECONDS", -1)
     assert following.lost() == [path]
     assert following.lost() == []
     assert following.pending() == []
@@ -233,7 +234,7 @@ def test_a_file_that_is_moved_before_it_is_read_is_not_lost(tmp_path: Path, monk
     (tmp_path / "2026").mkdir()
     path.rename(tmp_path / "2026" / path.name)
     assert read(following) == [path.name]
-    monkeypatch.setattr(following_module, "SETTLED_SECONDS", -1)
+    monkeypatch.setattr(folders, "SETTLED_SECONDS", -1)
     assert following.lost() == []
 
 
@@ -251,7 +252,7 @@ def test_files_are_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ]
     assert read(following) == ["a-file", old.name]
     assert read(following) == []
-    monkeypatch.setattr(following_module, "SETTLED_SECONDS", -1)
+    monkeypatch.setattr(folders, "SETTLED_SECONDS", -1)
     assert following.lost() == [tmp_path / "nothing"]
     assert following.lost() == []
 
@@ -282,4 +283,4 @@ def test_memory_of_what_was_read_ends_with_the_folder(tmp_path: Path) -> None:
     (day / name_at(-5)).unlink()
     day.rmdir()
     read(following)
-    assert not any(folder == day for folder in (*following._folders, *following._known))
+    assert not any(folder == day for folder in (*following._seen, *following._listings._known, *following._known))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.log_file import HEAD_SIZE, Head
+from dnsvigil.sources.zeek.head import HEAD_SIZE, Head
 from exporters.zeeklogs import HEADER, log_lines
 
 LINES = b"".join(log_lines(100))

@@ -10,8 +10,9 @@ import pytest
 
 from dnsvigil.config.collector import ZeekSource
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import Follower, pending_log
+from dnsvigil.sources.zeek.follower import Follower
 from dnsvigil.sources.zeek.log_types import BY_PATH
+from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from exporters.sources.zeek.test_follower import Live, header_for, line_for
 from exporters.zeeklogs import COMPRESS, HEADER, START, Taker, as_json, log_lines, package_header, package_line, tsv

@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 
 from dnsvigil.config.collector import ZeekSource
 from dnsvigil.records import Cursor
-from dnsvigil.sources.zeek import follower as follow
+from dnsvigil.sources import folders
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import Follower, given_logs, in_order_of_time, pending_log, sensor_of
+from dnsvigil.sources.zeek.follower import Follower
+from dnsvigil.sources.zeek.given import given_logs, in_order_of_time
+from dnsvigil.sources.zeek.head import Head
+from dnsvigil.sources.zeek.log_names import sensor_of
 from dnsvigil.sources.zeek.log_types import BY_PATH
 from dnsvigil.sources.zeek.options import LogOptions
+from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from exporters.zeeklogs import (
     COMPRESS,
@@ -580,7 +584,7 @@ class TestFollower:
         zeek.path.unlink()
         live.follower.pending()
         assert live.follower.lost() == 0
-        monkeypatch.setattr(follow, "SETTLED_SECONDS", -1)
+        monkeypatch.setattr(folders, "SETTLED_SECONDS", -1)
         assert live.follower.lost() == 1
         assert live.follower.lost() == 0
 
@@ -591,7 +595,7 @@ class TestFollower:
         live.follower.pending()
         zeek.compress(zeek.rename())
         live.poll()
-        monkeypatch.setattr(follow, "SETTLED_SECONDS", -1)
+        monkeypatch.setattr(folders, "SETTLED_SECONDS", -1)
         assert live.follower.lost() == 0
 
 
@@ -686,7 +690,7 @@ def test_a_log_that_cannot_be_read_is_reported_once(
     def refuse(_path: Path, _options: LogOptions) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(follow.Head, "of", refuse)
+    monkeypatch.setattr(Head, "of", refuse)
     follower = Follower([ZeekSource(zeek.path.parent)], Cursors([]), since=0)
     assert follower.pending() == follower.pending() == []
     assert caplog.messages == [f"{zeek.path} cannot be read: Permission denied"]

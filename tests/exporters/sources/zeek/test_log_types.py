@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from dnsvigil.records import CAPTURE, OPEN_RESOLVER, PASSIVE_DNS, POISONING, SIGNALS
 from dnsvigil.sources.zeek import reader
-from dnsvigil.sources.zeek.follower import given_logs
-from dnsvigil.sources.zeek.lines import MAX_LINE, SKIP_REASONS, Header, first_log_type
+from dnsvigil.sources.zeek.given import given_logs
+from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, LOG_TYPES, OPEN_RESOLVERS, PDNS, POISONINGS, LogType
+from dnsvigil.sources.zeek.recognition import first_log_type
+from dnsvigil.sources.zeek.skip_reasons import MAX_LINE, SKIP_REASONS
 from exporters.zeeklogs import (
     COMPRESS,
     HEADER,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek import reader
 from dnsvigil.sources.zeek.cursors import Cursors
-from dnsvigil.sources.zeek.follower import pending_log
+from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from exporters.zeeklogs import COMPRESS, HEADER, NEWLINE, START, Taken, Taker, as_json, header_of, kept, log_lines, tsv
 from lab import zeeklog

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from dnsvigil.sources.zeek.lines import MAX_LINE, Header, describe, first_log_type
+from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.log_types import DNS, LOG_TYPES, PDNS, LogType
 from dnsvigil.sources.zeek.options import LogOptions
+from dnsvigil.sources.zeek.recognition import describe, first_log_type
+from dnsvigil.sources.zeek.skip_reasons import MAX_LINE
 from exporters.zeeklogs import (
     FIELDS,
     HEADER,

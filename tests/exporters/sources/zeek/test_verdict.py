@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvigil.sources.zeek.lines import MAX_LINE, split
+from dnsvigil.sources.zeek.lines import split
 from dnsvigil.sources.zeek.log_types import DNS, LOG_TYPES, LogType
+from dnsvigil.sources.zeek.skip_reasons import MAX_LINE
 from exporters.zeeklogs import HEADER, NEWLINE, Taker, as_json, package_header, package_json, package_line, tsv
 
 FORMS = ["tsv", "json"]

@@ -16,8 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.records import TRANSACTION, UNKNOWN_RCODE
-from dnsvigil.sources.zeek.lines import MAX_LINE, SKIP_REASONS, Header, first_log_type, split
+from dnsvigil.sources.zeek.header import Header
+from dnsvigil.sources.zeek.lines import split
 from dnsvigil.sources.zeek.log_types import DNS
+from dnsvigil.sources.zeek.recognition import first_log_type
+from dnsvigil.sources.zeek.skip_reasons import MAX_LINE, SKIP_REASONS
 from exporters import pcap
 from exporters.zeeklogs import HEADER, NEWLINE, START, TAB, Taken, Taker, as_json, header_of, log_lines, tsv
 from lab import zeeklog

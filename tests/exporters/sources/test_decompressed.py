@@ -13,7 +13,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsvigil.sources.zeek.log_file import HEAD_SIZE, BrokenFileError, Head, LogFile
+from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
+from dnsvigil.sources.zeek.head import HEAD_SIZE, Head
 from exporters.zeeklogs import COMPRESS, HEADER, as_json, log_lines
 
 CONTENT = HEADER + b"".join(log_lines(3000))
@@ -22,11 +23,11 @@ COMPRESSED = [form for form in COMPRESS if form != "plain"]
 
 
 def content(path: Path, size: int = 10_000) -> bytes:
-    with LogFile(path) as file:
+    with DecompressedFile(path) as file:
         return all_of(file, size)
 
 
-def all_of(file: LogFile, size: int) -> bytes:
+def all_of(file: DecompressedFile, size: int) -> bytes:
     parts = []
     while part := file.read(size):
         parts.append(part)
@@ -37,7 +38,7 @@ def all_of(file: LogFile, size: int) -> bytes:
 def until_it_breaks(path: Path, size: int) -> tuple[bytes, bool]:
     """What can be read, and whether it broke off."""
     parts = []
-    with LogFile(path) as file:
+    with DecompressedFile(path) as file:
         try:
             while part := file.read(size):
                 parts.append(part)
@@ -78,7 +79,7 @@ class TestContent:
     def test_from_an_offset(self, tmp_path: Path, form: str, offset: int) -> None:
         path = tmp_path / "dns.log"
         path.write_bytes(PACKED[form])
-        with LogFile(path) as file:
+        with DecompressedFile(path) as file:
             file.seek(offset)
             assert file.read(50) == CONTENT[offset : offset + 50]
 
@@ -86,7 +87,7 @@ class TestContent:
     def test_says_how_much_of_the_disk_was_read(self, tmp_path: Path, form: str) -> None:
         path = tmp_path / "dns.log"
         path.write_bytes(PACKED[form])
-        with LogFile(path) as file:
+        with DecompressedFile(path) as file:
             assert file.stored_offset < file.size
             all_of(file, 1000)
             assert file.stored_offset == file.size == path.stat().st_size
@@ -95,7 +96,7 @@ class TestContent:
         path = tmp_path / "dns.log"
         for compress in (gzip.compress, partial(lzma.compress, preset=0), zstandard.ZstdCompressor().compress):
             path.write_bytes(compress(bytes(80_000_000)))
-            with LogFile(path) as file:
+            with DecompressedFile(path) as file:
                 tracemalloc.start()
                 assert file.read(1000) == bytes(1000)
                 _, peak = tracemalloc.get_traced_memory()
@@ -154,7 +155,7 @@ class TestHole:
                 stream.write(CONTENT)
         else:
             path.write_bytes(COMPRESS[form](bytes(hole) + CONTENT))
-        with LogFile(path) as file:
+        with DecompressedFile(path) as file:
             file.skip_hole()
             assert file.offset == hole
             parts = [file.read(1000), file.read(100_000)]
@@ -162,7 +163,7 @@ class TestHole:
             while part := file.read(100_000):
                 parts.append(part)
             assert b"".join(parts) == CONTENT
-        with LogFile(path) as file:
+        with DecompressedFile(path) as file:
             file.seek(hole + 77)
             assert file.read(10) == CONTENT[77:87]
 
@@ -180,7 +181,7 @@ class TestHole:
     def test_and_nothing_else(self, tmp_path: Path, form: str) -> None:
         path = tmp_path / "dns.log"
         path.write_bytes(COMPRESS[form](bytes(100_000)))
-        with LogFile(path) as file:
+        with DecompressedFile(path) as file:
             file.skip_hole()
             assert file.read(10) == b""
         assert Head.of(path).records == b""

@@ -1,29 +1,18 @@
-"""One log file: its bytes whatever compression they are under, and what it is known by."""
+"""The uncompressed content of a file, plain or under gzip, xz or zstd."""
 
 import gzip
-import hashlib
 import lzma
 import os
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Self, cast
 
 import zstandard
 
-from dnsvigil.sources.zeek.lines import first_log_type, starts_relative
-from dnsvigil.sources.zeek.log_types import LogType
-from dnsvigil.sources.zeek.options import STOCK, LogOptions
-from dnsvigil.sources.zeek.unwrap import is_complete
 from dnsvigil.system.files import open_file
 
 MAX_HOLE: Final = 2**30
 """NUL bytes that a compressed file may begin with: a few seconds to read."""
-
-HEAD_SIZE: Final = 4096
-"""Bytes, from the first record on, that a file is known by; the first uid stands among them."""
-
-_LONGEST_HEADER: Final = 65_536
 
 
 class BrokenFileError(Exception):
@@ -31,7 +20,7 @@ class BrokenFileError(Exception):
 
 
 class _ZstdStream:
-    """The content of zstd frames; the library's own stream reader does not tell when the last one breaks off."""
+    """The content of zstd frames; the library's own stream reader does not report a last frame that breaks off."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
@@ -41,7 +30,7 @@ class _ZstdStream:
     def read1(self, count: int) -> bytes:
         """Return up to ``count`` bytes, none at the end. Raises ``EOFError`` and ``zstandard.ZstdError``."""
         while not self._left:
-            # So little at once that even data made to explode becomes no more than some megabytes.
+            # So little at once that even a decompression bomb gives no more than some megabytes.
             stored = self._raw.read(512)
             if not stored:
                 if self._frame:
@@ -56,7 +45,7 @@ class _ZstdStream:
         return part
 
 
-class LogFile:
+class DecompressedFile:
     """The uncompressed content of a file, read forward from an offset."""
 
     def __init__(self, path: Path) -> None:
@@ -115,7 +104,7 @@ class LogFile:
         left = count - len(parts[0])
         while left:
             try:
-                # Not read(): it loses what it has already gathered when the data turns out to be broken.
+                # Not read(): it loses what it has read so far when the data turns out to be broken.
                 part = self._stream.read1(left)  # type: ignore[attr-defined]
             except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
                 self.broken = True
@@ -126,7 +115,7 @@ class LogFile:
                 break
             parts.append(part)
             left -= len(part)
-        data = b"".join(parts) if parts[0] else b"".join(parts[1:])  # which copies nothing where it is one part
+        data = b"".join(parts) if parts[0] else b"".join(parts[1:])  # no copy of a single part
         self.offset += len(data)
         return data
 
@@ -153,9 +142,8 @@ class LogFile:
             self._ahead = b""
 
     def skip_hole(self) -> None:
-        """Go past NUL bytes at the beginning.
+        """Go past NUL bytes at the beginning: a writer that goes on at its old offset in a truncated file leaves them.
 
-        They are what a writer leaves that goes on at its old offset after its file was truncated.
         Raises :class:`BrokenFileError` as :meth:`read` does, and for compressed data that is little else.
         """
         if not self.compressed:
@@ -176,53 +164,3 @@ def _first_data(descriptor: int) -> int:
     finally:
         # The buffered reader above does not notice when its descriptor moves.
         os.lseek(descriptor, here, os.SEEK_SET)
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a file begins with: where its first record starts, and up to ``HEAD_SIZE`` bytes from there.
-
-    ``log_type`` is None where the beginning does not identify a log that is read. The head of compressed data that
-    cannot be decompressed is the bytes on disk.
-    """
-
-    start: int
-    header: bytes
-    records: bytes
-    log_type: LogType | None = field(default=None, compare=False)
-    moved: bytes = field(default=b"", compare=False)  # the start of the capture, where times count from it
-
-    @classmethod
-    def of(cls, path: Path, options: LogOptions = STOCK) -> Self:
-        """Read the head; empty ``records`` where there is no whole record yet. Raises ``OSError``."""
-        with LogFile(path) as file:
-            return cls.read(file, options)
-
-    @classmethod
-    def read(cls, file: LogFile, options: LogOptions = STOCK) -> Self:
-        """Read the head of a file that is open, and rewind it. Raises ``OSError``."""
-        try:
-            file.skip_hole()
-            start = file.offset
-            data = file.read(_LONGEST_HEADER + HEAD_SIZE)
-        except BrokenFileError:
-            return cls(0, b"", file.stored(HEAD_SIZE))
-        finally:
-            file.rewind()
-        end = 0
-        while data.startswith(b"#", end):
-            end = data.find(b"\n", end) + 1 or len(data)
-        records = data[end : end + HEAD_SIZE]
-        told = b"\n" in records or len(records) == HEAD_SIZE or is_complete(records)
-        moved = str(options.start).encode() if options.start and starts_relative(data, options) is not None else b""
-        return cls(start + end, data[:end], records if told else b"", first_log_type(data, options), moved)
-
-    @property
-    def is_unique(self) -> bool:
-        """Whether no two sensors can have written this: it has a uid, or more than one record."""
-        records = sum(not line.startswith(b"#") for line in self.records.splitlines())
-        return records > 1 or b"\tuid\t" in self.header or b'"uid"' in self.records
-
-    def hash(self, size: int) -> str:
-        """Return the SHA-256 of the first ``size`` bytes of records, in hex; a log at another time is another log."""
-        return hashlib.sha256(self.moved + self.records[:size]).hexdigest()
