@@ -29,10 +29,9 @@ class Connection(cheroot.server.HTTPConnection):
     RequestHandlerClass = Request
 
     def __init__(self, server: Any, sock: socket.socket, _makefile: object = None) -> None:
-        """Take over ``sock`` for ``server``, an :class:`dnsvigil.httpd.server.Server` as cheroot sees it."""
+        """Take over ``sock`` for ``server``, cheroot's part of a :class:`dnsvigil.httpd.server.Server`."""
         self.stream = Stream(sock)
         super().__init__(server, sock, lambda _, mode, size: Reader(self.stream, size) if mode == "rb" else self.stream)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.unread = False
         """Whether the client has sent, or may be sending, what nobody reads."""
         self.certified = False
@@ -69,6 +68,7 @@ class Connection(cheroot.server.HTTPConnection):
 
     def _secure(self) -> bool:
         """Do the TLS handshake, if there is to be one; False for a client that is not allowed in."""
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         web = self.server.live.current()
         if web.ssl_context is None:
             return True
@@ -78,7 +78,7 @@ class Connection(cheroot.server.HTTPConnection):
         try:
             secured.do_handshake()
         except OSError as error:
-            if not self.server.stopping:
+            if not self.server.stopping.is_set():
                 self.report(handshake_failure(error))
             return False
         certificate: Mapping[str, Any] = secured.getpeercert() or {}

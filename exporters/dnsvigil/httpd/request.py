@@ -29,6 +29,7 @@ AUTHENTICATED = "dnsvigil.authenticated"
 _TLS_RECORD = b"\x16"
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r\n")
 _SIZE = re.compile(rb"[0-9]{1,18}")
+_LINE_BREAK = re.compile("[\r\n\0]")
 _OURS = {"connection", "content-length", "date", "transfer-encoding"}
 _TEXT = [("Content-Type", "text/plain; charset=utf-8")]
 
@@ -75,6 +76,8 @@ class Request(cheroot.server.HTTPRequest):
             self.rfile = head
         if known:
             self.method = line.split(b" ", 1)[0]  # cheroot would take "get" for GET
+            if self.uri.startswith(b"//"):  # a path, of which cheroot takes the begin for a host and drops it
+                self.path = b"//" + self.authority + self.path
         return known
 
     def header_reader(self, rfile: Any, headers: dict[bytes, bytes]) -> None:
@@ -102,7 +105,7 @@ class Request(cheroot.server.HTTPRequest):
         """Read the headers; False for what makes no sense, which has been answered."""
         if not super().read_request_headers():
             return False
-        newer = self.request_protocol == b"HTTP/1.1"
+        newer = self.response_protocol == "HTTP/1.1"
         if newer and b"Host" not in self.inheaders:
             self.simple_response("400")
             return False
@@ -145,7 +148,7 @@ class Request(cheroot.server.HTTPRequest):
         try:
             self.server.gateway(self).respond()
             headers = [(name.decode("iso-8859-1"), value.decode("iso-8859-1")) for name, value in self.outheaders]
-            if any(set(f"{name}{value}") & set("\r\n\0") for name, value in headers):
+            if any(_LINE_BREAK.search(f"{name}{value}") for name, value in headers):
                 raise ValueError(f"a line break in a header: {headers!r}")
             return self.status.decode("iso-8859-1"), headers, b"".join(self.body)
         except BodyError as error:

@@ -74,7 +74,7 @@ class Server:
 
     def stop(self) -> None:
         """Close the listening socket, let requests in progress end for up to five seconds, close the rest."""
-        self._http.stopping = self._listener.stopping = True
+        self._listener.stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         for connection in self._connections.copy():
@@ -115,7 +115,7 @@ class _Http(cheroot.wsgi.Server):
         self.live = live
         self.token = token
         self.refusals = Refusals()
-        self.stopping = False
+        self.stopping = listener.stopping
         self.connections = listener.connections
         self.complain = listener.complain
         self._listener = listener
@@ -188,7 +188,7 @@ class _Listener(socket.socket):
         super().__init__(fileno=bound.detach())
         self.connections: set[Connection] = set()
         """The connections that are open."""
-        self.stopping = False
+        self.stopping = threading.Event()
         self._last_complaint = float("-inf")
 
     def complain(self, message: str, *values: object) -> None:
@@ -204,9 +204,9 @@ class _Listener(socket.socket):
         except (BlockingIOError, TimeoutError):
             raise
         except OSError as error:
-            if not self.stopping:
+            if not self.stopping.is_set():
                 log.warning("cannot accept a connection: %s", error)
-                time.sleep(0.1)  # out of file descriptors, most likely: do not spin
+                self.stopping.wait(0.1)  # out of file descriptors, most likely: do not spin
             raise BlockingIOError(errno.EAGAIN, str(error)) from error
         if len(self.connections) < limits.MAX_CONNECTIONS:
             return sock, peer
