@@ -66,18 +66,17 @@ class Request(cheroot.server.HTTPRequest):
         line = head.readline()
         head.maxlen = limits.MAX_REQUEST_HEAD
         self._line = line.decode("iso-8859-1").rstrip("\r\n")
+        self.rfile = io.BytesIO(line)
         try:
-            self.rfile = io.BytesIO(line)
             known = bool(super().read_request_line())
         except ValueError:  # a URL such as http://[
+            known = False
             self.simple_response("400")
-            return False
-        finally:
-            self.rfile = head
+        self.rfile = head
         if known:
-            self.method = line.split(b" ", 1)[0]  # cheroot would take "get" for GET
-            if self.uri.startswith(b"//"):  # a path, of which cheroot takes the begin for a host and drops it
-                self.path = b"//" + self.authority + self.path
+            self.method = line.split(b" ", 1)[0]  # cheroot has it in capitals
+            if self.uri.startswith(b"//") or not (self.uri.startswith(b"/") or self.authority):
+                self.path = b"//" + self.authority + self.path  # cheroot makes a path of ours of it
         return known
 
     def header_reader(self, rfile: Any, headers: dict[bytes, bytes]) -> None:

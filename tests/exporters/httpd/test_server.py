@@ -230,7 +230,7 @@ def test_requests_reach_their_handlers(serve: Serve) -> None:
 
 def test_other_paths_and_methods(serve: Serve) -> None:
     server = serve()
-    for path in ("/nothing", "/show/", "//show/x", "//x/show", "//show", "///show", "/%2Fshow", "*"):
+    for path in ("/nothing", "/show/", "//show/x", "//x/show", "//show", "///show", "/%2Fshow", "show", "x:/show", "*"):
         response, body = get(server, path)
         assert (response.status, body) == (404, "Not Found\n")
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW", "get"):
