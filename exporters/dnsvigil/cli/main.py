@@ -15,6 +15,7 @@ from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.options import parser
 from dnsvigil.config.collector import DEFAULT_PATH, Client, Config, load_config
 from dnsvigil.config.yaml_file import ConfigError, Invalid
+from dnsvigil.engines.pandas import leave_out_pandas
 from dnsvigil.system.files import reason_of
 from dnsvigil.system.terminal import log_to_stderr, printable
 
@@ -80,6 +81,7 @@ def _main(arguments: list[str] | None) -> int:
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):  # as a path it might exist
             raise UsageError(f"{name.replace('_', '-')}: {value!r} is not UTF-8")
     file, function = options.command.split(".")
+    leave_out_pandas()
     config = _with_client(load_config(options.config), options) if options.needs_config else Config()
     return int(getattr(import_module(f"dnsvigil.cli.{file}"), function)(options, config))
 

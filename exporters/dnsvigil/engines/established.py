@@ -1,7 +1,8 @@
 """Domains that are never newly observed, because half the world asks for them."""
 
 import hashlib
-from collections.abc import Collection
+import subprocess
+import sys
 from functools import cache
 
 import duckdb
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnsvigil.engines.duckdb import queries
+from dnsvigil.engines.pandas import leave_out_pandas
 from dnsvigil.records import SINGLE_LABEL
 from dnsvigil.sources.warninglists import warning_list
+from dnsvigil.system.programs import environment
 
 Hashes = NDArray[np.uint64]
 
@@ -21,7 +24,10 @@ def established() -> Hashes:
 
     These are the million of the Tranco list of pymispwarninglists, reverse zones and names of one label.
     """
-    return _hashes([*warning_list("tranco"), "in-addr.arpa", "ip6.arpa", SINGLE_LABEL])
+    # The list as texts would leave 85 MB with this process.
+    command = [sys.executable, "-P", "-m", "dnsvigil.engines.established"]
+    made = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True)  # noqa: S603
+    return np.frombuffer(made.stdout, np.uint64)
 
 
 def is_established(domain: str) -> bool:
@@ -40,8 +46,14 @@ def within(asked: Hashes, ascending: Hashes) -> NDArray[np.bool_]:
     return found
 
 
-def _hashes(domains: Collection[str]) -> Hashes:
+def _made() -> Hashes:
+    domains = [*warning_list("tranco"), "in-addr.arpa", "ip6.arpa", SINGLE_LABEL]
     with duckdb.connect() as connection:
         connection.register("domains", {"domain": np.array(domains, object)})
         hashes: Hashes = connection.execute(queries("novelty")["domain_hashes"]).fetchnumpy()["hash"]
     return hashes
+
+
+if __name__ == "__main__":
+    leave_out_pandas()
+    sys.stdout.buffer.write(_made().tobytes())

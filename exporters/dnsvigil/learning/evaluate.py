@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 import tldextract
-from sklearn.metrics import roc_auc_score
 
+from dnsvigil.engines.pandas import allow_pandas
 from dnsvigil.features.names import label_of
 from dnsvigil.learning.generators import FAMILIES, Family
 from dnsvigil.learning.namescore import HELD_OUT_SEEDS, NameModel, lexicon_of
@@ -86,6 +86,9 @@ def evaluate(model: NameModel, families: Mapping[str, Sequence[str]], benign: Se
     """
     if not families or not benign or not all(families.values()):
         raise ValueError("there are no names to evaluate with")
+    allow_pandas()
+    from sklearn.metrics import roc_auc_score
+
     good = model.ratios(benign)
     threshold = np.quantile(good, 1 - FALSE_POSITIVES)
     rows = []

@@ -14,20 +14,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import NearestNeighbors
-from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
+from dnsvigil.engines.pandas import allow_pandas
 from dnsvigil.features.names import Language, NameFeatures, label_of
 from dnsvigil.learning.generators import FAMILIES, Family, Lexicon
 from dnsvigil.learning.models import ModelError, load_model, save_model
 from dnsvigil.learning.samples import Benign, known_words
+
+if TYPE_CHECKING:
+    from sklearn.neural_network import MLPClassifier
 
 KIND: Final = "name-score"
 VERSION: Final = 1
@@ -43,6 +43,7 @@ _MAX_LISTED: Final = len(TRAINING_SEEDS) * _PER_SEED  # of one family's list, as
 _NEIGHBOURS: Final = 3000  # of each class
 _MAX_POPULAR: Final = 1000  # of the operator's own, beside those
 _NETWORKS: Final = 3
+_AT_ONCE: Final = 512  # names whose neighbours are looked for
 _HIDDEN: Final = (64, 8)
 _ROUNDS: Final = ((2e-3, 9), (2e-4, 3))  # learning rate, and how often all names are seen with it
 _BESIDE: Final = 0.3  # how much the other axes count beside that of the class
@@ -94,12 +95,7 @@ class NameModel:
         self._features = NameFeatures(_language_of(arrays))
         self._project = _Projection(arrays)
         self._names = {kind: arrays[f"{kind}_names"] for kind in ("benign", "generated")}
-        self._near = {
-            kind: NearestNeighbors(n_neighbors=min(K, len(self._names[kind])), algorithm="brute").fit(
-                arrays[f"{kind}_points"].astype(np.float32)
-            )
-            for kind in self._names
-        }
+        self._near = {kind: _Neighbours(arrays[f"{kind}_points"]) for kind in self._names}
 
     @classmethod
     def train(
@@ -228,7 +224,7 @@ class NameModel:
     def _neighbours(self, kind: str, points: Floats) -> Any:
         """Return the distances of the nearest of a class, and their places."""
         with threadpool_limits(1):  # beside a collector a second thread mostly waits for the first
-            return self._near[kind].kneighbors(points)
+            return self._near[kind].nearest(points)
 
     def _ratios(self, points: Floats) -> Floats:
         if not len(points):
@@ -238,6 +234,33 @@ class NameModel:
         )
         ratios: Floats = (good - bad).astype(np.float32)
         return ratios
+
+
+class _Neighbours:
+    """The nearest of some points, by brute force: to the bit what scikit-learn's ``NearestNeighbors`` finds.
+
+    That would cost a collector 165 MB and two seconds of CPU to load.
+    """
+
+    def __init__(self, points: Floats) -> None:
+        self._points = points.astype(np.float32).astype(np.float64)
+        self._squares = np.einsum("ij,ij->i", self._points, self._points)
+        self._count = min(K, len(points))
+
+    def nearest(self, points: Floats) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return for each point the distances of its nearest, ascending, and their places."""
+        found = [self._nearest(points[begin : begin + _AT_ONCE]) for begin in range(0, len(points), _AT_ONCE)]
+        distances, places = zip(*found, strict=True)
+        return np.concatenate(distances), np.concatenate(places)
+
+    def _nearest(self, points: Floats) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        whose = points.astype(np.float64)
+        squares = np.einsum("ij,ij->i", whose, whose)[:, None] - 2 * (whose @ self._points.T) + self._squares
+        places = np.argpartition(squares, self._count - 1, axis=1)[:, : self._count]
+        near = np.take_along_axis(squares, places, axis=1)
+        order = np.argsort(near, axis=1, kind="stable")
+        squares = np.maximum(np.take_along_axis(near, order, axis=1), 0).astype(np.float32)
+        return np.sqrt(squares).astype(np.float64), np.take_along_axis(places, order, axis=1)
 
 
 class _Projection:
@@ -265,6 +288,8 @@ def _standard(features: Floats, center: Floats, scale: Floats) -> Floats:
 
 
 def _learn_projection(good: Floats, bad: Floats, seed: int, progress: Progress) -> dict[str, NDArray[Any]]:
+    import scipy.linalg
+
     features = np.vstack([good, bad])
     center = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
@@ -278,7 +303,7 @@ def _learn_projection(good: Floats, bad: Floats, seed: int, progress: Progress) 
         "center": center,
         "scale": scale,
         "weights_0": np.hstack([network.coefs_[0] for network in networks]),
-        "weights_1": block_diag(*(network.coefs_[1] for network in networks)),
+        "weights_1": scipy.linalg.block_diag(*(network.coefs_[1] for network in networks)),
         "axes": np.column_stack([odds, _BESIDE * np.diag(np.abs(odds))]),
     }
     for layer in range(len(_HIDDEN)):
@@ -286,8 +311,12 @@ def _learn_projection(good: Floats, bad: Floats, seed: int, progress: Progress) 
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def _network(features: Floats, benign: int, seed: int) -> MLPClassifier:
+def _network(features: Floats, benign: int, seed: int) -> "MLPClassifier":
     """Return a network that tells the first ``benign`` rows from the others."""
+    allow_pandas()
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
     network = MLPClassifier(_HIDDEN, batch_size=512, alpha=1e-4, random_state=seed, warm_start=True)
     # The matrices are small: several threads would only wait for each other, and add up in another order.
     with warnings.catch_warnings(), threadpool_limits(1):

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import NearestNeighbors
 
 from dnsvigil.features.names import label_of
 from dnsvigil.learning.evaluate import evaluate, generated, read_families
 from dnsvigil.learning.generators import FAMILIES
 from dnsvigil.learning.models import ModelError, load_model
-from dnsvigil.learning.namescore import KIND, VERSION, Floats, K, NameModel
+from dnsvigil.learning.namescore import KIND, VERSION, Floats, K, NameModel, _Neighbours
 from dnsvigil.learning.samples import Benign, popular_domains
 
 SOME = [family for family in FAMILIES if family.name in {"conficker-a", "cryptolocker", "bamital", "simda", "pizd"}]
@@ -148,3 +151,14 @@ class TestEvaluation:
     def test_needs_names(self, model: NameModel) -> None:
         with pytest.raises(ValueError, match="no names"):
             evaluate(model, {}, ["a.example"])
+
+
+@given(st.integers(1, 40), st.integers(1, 700), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=30)
+def test_neighbours_are_those_of_scikit_learn(count: int, asked: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    points, near = (draw.normal(size=(size, 25)).astype(np.float32) for size in (asked, count))
+    found = NearestNeighbors(n_neighbors=min(K, count), algorithm="brute").fit(near).kneighbors(points)
+    distances, places = _Neighbours(near).nearest(points)
+    np.testing.assert_allclose(distances, found[0], rtol=1e-6)
+    np.testing.assert_array_equal(places, found[1])
