@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
 
-from scipy.cluster.hierarchy import DisjointSet
-
 from dnsvigil.detectors.detector import Anomaly
+from dnsvigil.detectors.disjoint_set import DisjointSet
 from dnsvigil.detectors.floods import Row
 from dnsvigil.detectors.tunnel.shape import MAX_SAMPLES, PROBE, data_share, density, names_below, resembles
 from dnsvigil.detectors.tunnel.standing import standing
@@ -160,7 +159,7 @@ def groups(pairs: Iterable[Row], domains: Mapping[str, Row], left: Mapping[str, 
     ``left`` has the sums of domains with floods, without those floods.
     """
     made = [_pair(row, domains[row["domain"]]) for row in pairs]
-    linked = DisjointSet()
+    linked: DisjointSet[tuple[str, str]] = DisjointSet()
     for pair in made:
         client, domain = ("client", pair.client), ("domain", pair.domain)
         linked.add(client)
