@@ -21,6 +21,7 @@ from dnsvigil.learning.generators import FAMILIES, Lexicon
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
+from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.store import Store
 from lab import infected, lookalikes, tunnels
 from lab.population import Population, addresses, busyness, popular_names
@@ -97,7 +98,7 @@ def bench_share(folder: Path) -> None:
         for disabled in (["malware", "tunnel"], []):
             store = stack.enter_context(Store(folder / f"state{len(readings)}"))
             intake = stack.enter_context(closing(Intake(store, Config(detectors=Detectors(disabled=disabled)))))
-            readings.append(Reading(store, intake, Cursors(store.cursors())))
+            readings.append(Reading(store, intake, Cursors(read_cursors(store))))
         records = 0
         for measured, data in traffic():
             with log.open("ab") as file:

@@ -38,6 +38,7 @@ from dnsvigil.sources.decompressed import DecompressedFile
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
+from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.findings import Finding, findings_in
 from dnsvigil.store.store import Store
 from lab import zeeklog
@@ -158,7 +159,7 @@ def watch(
         log.parent.mkdir()
         log.touch()
         with Store(folder) as store, closing(Intake(store, config or Config())) as intake:
-            cursors = Cursors(store.cursors())
+            cursors = Cursors(read_cursors(store))
             for when, data in steps(seconds):
                 with log.open("ab") as file:
                     file.write(data)

@@ -30,6 +30,7 @@ from dnsvigil.sources.zeek.given import describe_file, given_logs, in_order_of_t
 from dnsvigil.sources.zeek.options import LogOptions
 from dnsvigil.sources.zeek.pending import Pending, pending_log
 from dnsvigil.sources.zeek.reader import Batch, read_batches
+from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.system.terminal import counted, printable
 
@@ -123,7 +124,7 @@ class _LogIngestion:
         self._config = config
         self._options = options
         self._total = total
-        self._cursors = Cursors(store.cursors())
+        self._cursors = Cursors(read_cursors(store))
         self._intake = Intake(store, config)
         self._remarks: set[tuple[str, str, str]] = set()  # sensor, log and text of those that were made
 

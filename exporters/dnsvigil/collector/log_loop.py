@@ -20,6 +20,7 @@ from dnsvigil.sources.zeek.follower import Follower
 from dnsvigil.sources.zeek.options import LogOptions
 from dnsvigil.sources.zeek.pending import Pending
 from dnsvigil.sources.zeek.reader import Batch, read_batches
+from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.store import EngineError, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class LogLoop:
         self._metrics = metrics
         self._suspects = suspects
         self._reported = reported
-        self._cursors = Cursors(store.cursors())
+        self._cursors = Cursors(read_cursors(store))
         self._options = LogOptions(config.sources.field_names)
         self._follower = Follower(config.sources.zeek, self._cursors, since, store.set_aside, self._options)
         self._intake = Intake(store, config)

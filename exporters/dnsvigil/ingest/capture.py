@@ -6,6 +6,7 @@ from dnsvigil.ingest.part import Part
 from dnsvigil.records import CAPTURE
 from dnsvigil.sources.zeek.log_types import CAPTURES
 from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.package_logs import add_records
 from dnsvigil.store.store import Store
 
 CAPTURED: Final = CounterTable(
@@ -25,5 +26,5 @@ class CapturePart(Part):
 
     def add(self) -> None:
         """Append the rows, and count what is in them."""
-        self._store.add_rows("capture", CAPTURES.view)
+        add_records(self._store, "capture", CAPTURES.view)
         CAPTURED.add(self._store, f"FROM {CAPTURES.view}")

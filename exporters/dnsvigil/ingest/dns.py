@@ -13,6 +13,9 @@ from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import OTHER, SUMMARY_COLUMNS
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.store.counters import CounterTable, schema
+from dnsvigil.store.labels import put_labels, read_labels
+from dnsvigil.store.minutes import add_summary, client_sketches, merge_minutes
+from dnsvigil.store.sensors import newest_event
 from dnsvigil.store.server_names import take_names
 from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import Store
@@ -91,7 +94,7 @@ class DnsPart(Part):
                 store.connection, zones, config.zones.failures, servers.excluded_ports, broadcast
             )
         self._open_minutes: set[datetime] = set()
-        newest = store.newest_event()
+        newest = newest_event(store)
         self._clients = self._count_clients(newest) if newest else {}
 
     def gather(self, size: int) -> None:
@@ -110,7 +113,7 @@ class DnsPart(Part):
             if labels.shown != self._shown[kind]:
                 self._put_labels(kind)
         for name in SUMMARIES:
-            self._store.add_summary(name)
+            add_summary(self._store, name)
         self._open_minutes.update(minute for (minute,) in self._store.rows("SELECT DISTINCT minute FROM sum_types"))
         for table, query in _COUNTERS.items():
             table.add(self._store, query)
@@ -121,7 +124,7 @@ class DnsPart(Part):
             return
         closed = {minute for minute in self._open_minutes if minute < newest - LATE}
         if closed:
-            self._store.merge_minutes(closed, SKETCH_SIZE)
+            merge_minutes(self._store, closed, SKETCH_SIZE)
             self._open_minutes -= closed
         self._clients = self._count_clients(newest)
         for kind, labels in self._labels.items():
@@ -146,17 +149,17 @@ class DnsPart(Part):
         return DnsSnapshot(shown["zone"], shown["server"], self._clients)
 
     def _read_labels(self, kind: str, top: int, pinned: Sequence[str]) -> TopLabels:
-        known = self._store.labels(kind)
+        known = read_labels(self._store, kind)
         return TopLabels(top, pinned, known.shown, known.weights)
 
     def _put_labels(self, kind: str) -> None:
         labels = self._labels[kind]
-        self._store.put_labels(kind, labels.shown, labels.weights)
+        put_labels(self._store, kind, labels.shown, labels.weights)
         self._shown[kind] = list(labels.shown)
 
     def _count_clients(self, newest: datetime) -> dict[str, float]:
         sketches: dict[str, list[list[int]]] = {}
         minute = newest.replace(second=0, microsecond=0)
-        for server, found in self._store.client_sketches(minute - CLIENTS_WINDOW).items():
+        for server, found in client_sketches(self._store, minute - CLIENTS_WINDOW).items():
             sketches.setdefault(self._addresses.get(server, server), []).extend(found)
         return {server: estimate_distinct(found) for server, found in sketches.items()}

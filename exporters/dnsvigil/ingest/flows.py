@@ -41,6 +41,8 @@ from dnsvigil.store.flows import (
     FlowTables,
     Verdict,
 )
+from dnsvigil.store.labels import put_labels, read_labels
+from dnsvigil.store.sensors import put_sensor
 from dnsvigil.store.server_names import take_names
 from dnsvigil.store.sketches import SKETCH_SIZE
 from dnsvigil.store.store import Store
@@ -126,7 +128,7 @@ class FlowsPart:
         self._findings = Findings(store)
         store.create(schema(RECORDS))
         servers = config.servers
-        known = store.labels("flow_server")
+        known = read_labels(store, "flow_server")
         top = 0 if servers.configured else servers.top
         self._servers = TopLabels(top, servers.names, known.shown, known.weights)
         self._addresses = servers.labels
@@ -200,7 +202,7 @@ class FlowsPart:
             self._add(found, former)
             self._tables.drop_submitted(file.path)
             newest = min(found.slot + _SLOT, utc_now()) if found.flows else None
-            self._store.put_sensor(SOURCE, found.exporter, newest)
+            put_sensor(self._store, SOURCE, found.exporter, newest)
             flows = max(found.flows - flows_before, 0)
             skipped = Counter(found.skipped) - Counter(skipped_before)
             count_records(self._store, SOURCE, flows, skipped)
@@ -341,7 +343,7 @@ class FlowsPart:
         number = self._tables.next_number()
         self._tables.add(number, former, SKETCH_SIZE)
         self._tables.put_file(number, found)
-        self._store.put_labels("flow_server", self._servers.shown, self._servers.weights)
+        put_labels(self._store, "flow_server", self._servers.shown, self._servers.weights)
         FILES.add_rows(self._store, [(found.exporter, "damaged" if found.damaged else "read", 1)])
         SEQUENCE_FAILURES.add_rows(self._store, [(found.exporter, failures)])
         self._drop("size", self._tables.shrink())
@@ -356,7 +358,7 @@ class FlowsPart:
         if self._newest.replace(minute=0) > before:
             self._servers.decay()
             self._forget(self._newest)
-        self._store.put_labels("flow_server", self._servers.shown, self._servers.weights)
+        put_labels(self._store, "flow_server", self._servers.shown, self._servers.weights)
 
     def _forget(self, now: datetime) -> None:
         """Keep the store within its bounds."""

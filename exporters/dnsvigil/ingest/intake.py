@@ -29,6 +29,10 @@ from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.counters import CounterTable, schema
+from dnsvigil.store.cursors import forget_cursors, put_cursor
+from dnsvigil.store.minutes import forget_minutes, oldest_minute
+from dnsvigil.store.package_logs import forget_records, oldest_record
+from dnsvigil.store.sensors import newest_event, put_event_time, put_sensor, read_sensors
 from dnsvigil.store.set_aside import COUNTER as SET_ASIDE
 from dnsvigil.store.store import Store
 from dnsvigil.system.terminal import counted
@@ -107,10 +111,10 @@ class Intake:
         self._counters = (*RECORDS, SET_ASIDE, *(table for part in self._parts for table in part.counters))
         with store.errors():
             self._parser = Parser(store.connection)
-        self._time = EventTime(store.newest_event())
+        self._time = EventTime(newest_event(store))
         self._newest = self._time.newest
         self._forgotten = False  # since the start
-        self._oldest = store.oldest_minute()
+        self._oldest = self._oldest_minute()
 
     def close(self) -> None:
         """Free what it holds beside the store."""
@@ -144,7 +148,7 @@ class Intake:
         parts = [part.snapshot() for part in self._parts]
         return Snapshot(
             counters={table: table.rows(self._store.rows) for table in self._counters},
-            sensors=self._store.sensors(),
+            sensors=read_sensors(self._store),
             store_size=self._store.size(),
             oldest_minute=self._oldest,
             set_aside=self._store.set_aside.counts(),
@@ -173,8 +177,8 @@ class Intake:
             self._count_records(batches, found)
             for batch, time in zip(batches, times, strict=True):
                 if batch.read:
-                    self._store.put_sensor(batch.log_type.source, batch.cursor.sensor, time)
-                self._store.put_cursor(batch.cursor)
+                    put_sensor(self._store, batch.log_type.source, batch.cursor.sensor, time)
+                put_cursor(self._store, batch.cursor)
             if filled and self._time.newest:
                 for part in parts:
                     part.add()
@@ -218,27 +222,33 @@ class Intake:
         """Do what is due as event time moves on, which is by the minute or by the hour."""
         before = self._newest or datetime.min
         if newest > before:
-            self._store.put_event_time(newest)
+            put_event_time(self._store, newest)
         self._newest = newest
         for part in self._parts:
             part.advance(before, newest)
         if passes(before, newest, HOUR) or not self._forgotten:
             self._forget(newest)
         if passes(before, newest, MINUTE):
-            self._oldest = self._store.oldest_minute()
+            self._oldest = self._oldest_minute()
 
     def _forget(self, now: datetime) -> None:
         """Keep the store within its bounds."""
         self._forgotten = True
         before = now - timedelta(seconds=self._bounds.retention)
-        oldest = self._store.oldest_minute()
+        oldest = self._oldest_minute()
         if oldest and _FILE_PER_DATA * self._store.used() + _AHEAD > self._bounds.max_size:
             before = max(before, oldest + _SPAN_TO_DROP * (now - oldest))
         if oldest and oldest < before:
-            self._store.forget_minutes(before)
-        self._store.forget_cursors(_CURSOR_LIFE, self.growing)
+            forget_minutes(self._store, before)
+            forget_records(self._store, before)
+        forget_cursors(self._store, _CURSOR_LIFE, self.growing)
         for part in self._parts:
             part.forget(now)
+
+    def _oldest_minute(self) -> datetime | None:
+        """Return the first minute that has a summary or a record."""
+        oldest = (oldest_minute(self._store), oldest_record(self._store))
+        return min((minute for minute in oldest if minute), default=None)
 
 
 def _remarks(batch: Batch, loaded: Loaded) -> tuple[str, ...]:

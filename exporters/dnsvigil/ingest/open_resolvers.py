@@ -7,6 +7,8 @@ from typing import Final
 
 from dnsvigil.ingest.part import MINUTE, Part, passes
 from dnsvigil.sources.zeek.log_types import OPEN_RESOLVERS
+from dnsvigil.store.package_logs import add_records, count_open_resolvers
+from dnsvigil.store.sensors import newest_event
 from dnsvigil.store.store import Store
 
 WINDOW: Final = timedelta(minutes=15)
@@ -27,17 +29,17 @@ class OpenResolversPart(Part):
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        newest = store.newest_event()
-        self._hosts = store.open_resolvers(newest - WINDOW) if newest else {}
+        newest = newest_event(store)
+        self._hosts = count_open_resolvers(store, newest - WINDOW) if newest else {}
 
     def add(self) -> None:
         """Append the rows."""
-        self._store.add_rows("open_resolvers", OPEN_RESOLVERS.view)
+        add_records(self._store, "open_resolvers", OPEN_RESOLVERS.view)
 
     def advance(self, before: datetime, newest: datetime) -> None:
         """Count by the minute."""
         if passes(before, newest, MINUTE):
-            self._hosts = self._store.open_resolvers(newest - WINDOW)
+            self._hosts = count_open_resolvers(self._store, newest - WINDOW)
 
     def snapshot(self) -> OpenResolversSnapshot:
         """Return the hosts as of the last minute."""

@@ -6,6 +6,7 @@ from dnsvigil.ingest.part import Part
 from dnsvigil.records import SIGNALS
 from dnsvigil.sources.zeek.log_types import POISONINGS
 from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.package_logs import add_records
 from dnsvigil.store.store import Store
 
 SIGNAL_COUNTS: Final = CounterTable("poisoning_signals", ("signal",), ("signals",))
@@ -27,5 +28,5 @@ class PoisoningPart(Part):
 
     def add(self) -> None:
         """Append the rows, and count the signs."""
-        self._store.add_rows("poisoning", POISONINGS.view)
+        add_records(self._store, "poisoning", POISONINGS.view)
         SIGNAL_COUNTS.add(self._store, _ADDED)

@@ -1,68 +1,29 @@
-"""The state file: counters, summaries per minute, rows, cursors and sensors in DuckDB, changed in transactions.
+"""The state file: tables in DuckDB, changed in transactions. Each group of tables has a file of its own beside this.
 
 Only one process can open the file for writing. The error of a second one names the first.
 """
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
 import duckdb
 
-from dnsvigil.records import CAPTURE, OPEN_RESOLVER, POISONING, Cursor
+from dnsvigil.store import cursors, labels, minutes, package_logs, sensors
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
 from dnsvigil.store.set_aside import SetAside
 
 FILE_NAME: Final = "dnsvigil.duckdb"
 
-ROWS: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}
-"""Table to its columns, of the records that are kept as they are."""
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS meta (key VARCHAR PRIMARY KEY, value VARCHAR);
-CREATE TABLE IF NOT EXISTS cursors (
-    id VARCHAR PRIMARY KEY, sensor VARCHAR, head_size BIGINT, head_hash VARCHAR, "offset" BIGINT, header BLOB,
-    path VARCHAR, whole_size BIGINT, used_at TIMESTAMP
-);
-CREATE TABLE IF NOT EXISTS sensors (
-    source VARCHAR, sensor VARCHAR, last_event TIMESTAMP, last_read TIMESTAMP, PRIMARY KEY (source, sensor)
-);
-CREATE TABLE IF NOT EXISTS labels (kind VARCHAR, label VARCHAR, shown BOOLEAN, weight DOUBLE);
-CREATE TABLE IF NOT EXISTS minute_types (
-    minute TIMESTAMP, server VARCHAR, qtype VARCHAR, rcode VARCHAR, records BIGINT
-);
-CREATE TABLE IF NOT EXISTS minute_zones (
-    minute TIMESTAMP, server VARCHAR, zone VARCHAR, queries BIGINT, nxdomain BIGINT
-);
-CREATE TABLE IF NOT EXISTS minute_failures (
-    minute TIMESTAMP, server VARCHAR, zone VARCHAR, reason VARCHAR, failures BIGINT
-);
-CREATE TABLE IF NOT EXISTS minute_latencies (
-    minute TIMESTAMP, server VARCHAR, bucket TINYINT, records BIGINT, rtt BIGINT
-);
-CREATE TABLE IF NOT EXISTS minute_clients (minute TIMESTAMP, server VARCHAR, sketch UBIGINT[]);
-""" + "".join(
-    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
-    for table, columns in ROWS.items()
+_SCHEMA: Final = "".join(
+    (
+        "CREATE TABLE IF NOT EXISTS meta (key VARCHAR PRIMARY KEY, value VARCHAR);",
+        *(group.SCHEMA for group in (cursors, sensors, labels, minutes, package_logs)),
+    )
 )
-
-_MERGED: Final = {
-    "minute_types": "SELECT minute, server, qtype, rcode, sum(records) FROM {rows} GROUP BY ALL",
-    "minute_zones": "SELECT minute, server, zone, sum(queries), sum(nxdomain) FROM {rows} GROUP BY ALL",
-    "minute_failures": "SELECT minute, server, zone, reason, sum(failures) FROM {rows} GROUP BY ALL",
-    "minute_latencies": "SELECT minute, server, bucket, sum(records), sum(rtt) FROM {rows} GROUP BY ALL",
-    "minute_clients": "SELECT minute, server, list_sort(list_distinct(flatten(list(sketch))))[:{sketch_size}]"
-    " FROM {rows} GROUP BY ALL",
-}
-"""Summary table to the query that makes one row of the several that batches left for a minute."""
-
-SUMMARIES: Final = tuple(_MERGED)
-
 
 Read = Callable[..., list[Any]]
 """Returns the rows of a query with the values that are bound in it, as :meth:`Store.rows`."""
@@ -78,14 +39,6 @@ class EngineError(StoreError):
 
 class StoreInUseError(StoreError):
     """Another process has the store open."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The labels of one kind in the store: which ones are shown, and the weights of the candidates."""
-
-    shown: list[str]
-    weights: dict[str, float]
 
 
 class Store:
@@ -265,132 +218,6 @@ class Store:
             self.connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, default])
         rows = self.rows("SELECT value FROM meta WHERE key = ?", key)
         return str(rows[0][0]) if rows else default
-
-    # Cursors and sensors
-
-    def cursors(self) -> list[Cursor]:
-        """Return all cursors, the one used last at the end."""
-        query = (
-            'SELECT id, sensor, head_size, head_hash, "offset", header, path, whole_size FROM cursors ORDER BY used_at'
-        )
-        return [Cursor(*row) for row in self.rows(query)]
-
-    def put_cursor(self, cursor: Cursor) -> None:
-        """Keep a cursor."""
-        self.connection.execute(
-            "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP)",
-            [
-                cursor.id,
-                cursor.sensor,
-                cursor.head_size,
-                cursor.head_hash,
-                cursor.offset,
-                cursor.header,
-                cursor.path,
-                cursor.whole_size,
-            ],
-        )
-
-    def forget_cursors(self, unused_for: timedelta, keep: Iterable[str]) -> None:
-        """Drop the cursors of files not read for so long, but for those to ``keep``."""
-        self.connection.execute(
-            "DELETE FROM cursors WHERE used_at < now()::TIMESTAMP - ? AND NOT list_contains(?, id)",
-            [unused_for, list(keep)],
-        )
-
-    def put_sensor(self, source: str, sensor: str, last_event: datetime | None) -> None:
-        """Note that something of a sensor was read now, with the time of its newest record."""
-        self.connection.execute(
-            "INSERT INTO sensors VALUES (?, ?, ?, now()::TIMESTAMP) ON CONFLICT DO UPDATE SET"
-            " last_event = greatest(last_event, excluded.last_event), last_read = excluded.last_read",
-            [source, sensor, last_event],
-        )
-
-    def sensors(self) -> list[tuple[str, str, datetime | None, datetime]]:
-        """Return source, sensor, time of the newest record, time when something was last read; both UTC."""
-        return self.rows("SELECT source, sensor, last_event, last_read FROM sensors ORDER BY ALL")
-
-    # Labels
-
-    def labels(self, kind: str) -> Labels:
-        """Return what is known of the labels of one kind."""
-        rows = self.rows("SELECT label, shown, weight FROM labels WHERE kind = ? ORDER BY weight DESC, label", kind)
-        return Labels([label for label, shown, _ in rows if shown], {label: weight for label, _, weight in rows})
-
-    def put_labels(self, kind: str, shown: Iterable[str], weights: dict[str, float]) -> None:
-        """Keep which labels of a kind are shown, and how heavy the candidates are."""
-        shown = set(shown)
-        self.connection.execute("DELETE FROM labels WHERE kind = ?", [kind])
-        names = [*weights, *(label for label in shown if label not in weights)]
-        self.connection.execute(
-            "INSERT INTO labels SELECT $kind, unnest($labels), unnest($shown), unnest($weights)",
-            {
-                "kind": kind,
-                "labels": names,
-                "shown": [name in shown for name in names],
-                "weights": [float(weights.get(name, 0)) for name in names],
-            },
-        )
-
-    # Summaries
-
-    def add_summary(self, name: str) -> None:
-        """Append the rows of the temporary table ``sum_NAME`` to the summaries ``minute_NAME``."""
-        self.connection.execute(f"INSERT INTO minute_{name} BY NAME FROM sum_{name}")
-
-    def add_rows(self, table: str, view: str) -> None:
-        """Append the records of a view to one of the tables ``ROWS``."""
-        self.connection.execute(f"INSERT INTO {table} BY NAME FROM {view}")
-
-    def merge_minutes(self, minutes: Iterable[datetime], sketch_size: int) -> None:
-        """Make one row of the several that batches left in these minutes, in each summary table."""
-        bound = list(minutes)
-        for table, query in _MERGED.items():
-            inside = "list_contains($1, minute) AND minute BETWEEN $2 AND $3"
-            merged = query.format(rows=f"(FROM {table} WHERE {inside})", sketch_size=sketch_size)
-            bounds = [bound, min(bound), max(bound)]
-            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE merged AS {merged}", bounds)
-            self.connection.execute(f"DELETE FROM {table} WHERE {inside}", bounds)
-            self.connection.execute(f"INSERT INTO {table} FROM merged")
-
-    def forget_minutes(self, before: datetime) -> None:
-        """Drop the summaries of the minutes before a time, and the rows from before it."""
-        for table in SUMMARIES:
-            self.connection.execute(f"DELETE FROM {table} WHERE minute < ?", [before])
-        for table in ROWS:
-            self.connection.execute(f"DELETE FROM {table} WHERE ts < ?", [before])
-
-    def oldest_minute(self) -> datetime | None:
-        """Return the first minute that has a summary or a row."""
-        first = ", ".join(f"(SELECT date_trunc('minute', min(ts)) FROM {table})" for table in ROWS)
-        oldest: datetime | None = self.rows(f"SELECT least((SELECT min(minute) FROM minute_zones), {first})")[0][0]
-        return oldest
-
-    def newest_event(self) -> datetime | None:
-        """Return the time up to which the records of most sensors of logs have come; flows have a time of their own."""
-        kept = self.rows("SELECT value FROM meta WHERE key = 'event_time'")
-        if kept:
-            return datetime.fromisoformat(kept[0][0])
-        newest: datetime | None = self.rows("SELECT max(last_event) FROM sensors WHERE source <> 'netflow'")[0][0]
-        return newest
-
-    def put_event_time(self, time: datetime) -> None:
-        """Keep the time up to which records have come."""
-        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('event_time', ?)", [time.isoformat()])
-
-    def open_resolvers(self, since: datetime) -> dict[str, int]:
-        """Return how many hosts have a row from ``since`` on, by their kind."""
-        query = "SELECT kind, count(DISTINCT host) FROM open_resolvers WHERE ts >= ? GROUP BY kind"
-        return dict(self.rows(query, since))
-
-    def client_sketches(self, since: datetime) -> dict[str, list[list[int]]]:
-        """Return the sketches of distinct clients by server, from the minute ``since`` on."""
-        found: dict[str, list[list[int]]] = {}
-        for server, sketch in self.rows("SELECT server, sketch FROM minute_clients WHERE minute >= ?", since):
-            found.setdefault(server, []).append(sketch)
-        return found
-
-    # Size
 
     def size(self) -> int:
         """Return the bytes on disk, the write-ahead logs included."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dnsvigil.store.sensors import newest_event
 from dnsvigil.store.store import Store
 from exporters.cli.test_ingest import State
 from exporters.running import sample, totals
@@ -137,7 +138,7 @@ class TestStart:
             assert status == 0
         assert "already read" in stderr
         with Store(state.folder) as store:
-            assert store.newest_event() == datetime(2026, 1, 31, 12, 6, 40, 250_000)
+            assert newest_event(store) == datetime(2026, 1, 31, 12, 6, 40, 250_000)
         assert totals(State(state.folder).text)[sample("dnsvigil_records_ingested_total", source="zeek")] == 3
 
     def test_leaves_other_logs_as_they_are(self, state: State, logs: Path) -> None:

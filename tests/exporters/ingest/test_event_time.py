@@ -15,6 +15,7 @@ from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.store.minutes import oldest_minute
 from dnsvigil.store.store import Store
 from exporters.zeeklogs import HEADER, START, tsv
 
@@ -104,7 +105,7 @@ class TestTooOld:
             assert not self.take(intake, *range(20))
             assert not self.take(intake, 10 * day, *range(20, 50))  # one is wrong
             assert not self.take(intake, *range(50, 60))
-            assert store.oldest_minute() == datetime(2023, 11, 14, 22, 13)
+            assert oldest_minute(store) == datetime(2023, 11, 14, 22, 13)
             assert not self.take(intake, *(5 * day + second for second in range(200)))
             assert self.take(intake, 5 * day + 201, 60, 61) == {"too_old": 2}
         with Store(tmp_path) as store, closing(Intake(store, config)) as intake:

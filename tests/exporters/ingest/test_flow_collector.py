@@ -27,6 +27,7 @@ from dnsvigil.sources.netflow.stream import UnknownFormError
 from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD
 from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.flows import DROPPED, FILES, FLOWS, RESOLVERS, SEQUENCE_FAILURES
+from dnsvigil.store.sensors import newest_event, read_sensors
 from dnsvigil.store.store import Store
 from exporters.flowfiles import (
     MANY,
@@ -151,9 +152,9 @@ def test_what_a_file_adds(one: Ingesting, tmp_path: Path) -> None:
         ("edge", OTHER_RESOLVER): 3,
     }
     assert snapshot.records == one.store.rows("SELECT count(*) FROM dns_flows")[0][0] == 15
-    ((source, sensor, event, _),) = one.store.sensors()
+    ((source, sensor, event, _),) = read_sensors(one.store)
     assert (source, sensor, event) == ("netflow", "edge", slot(1))
-    assert one.store.newest_event() is None  # that of the logs
+    assert newest_event(one.store) is None  # that of the logs
     top = next(row for row in snapshot.talkers if row[1] == "dstip")
     assert top[:3] == ("edge", "dstip", "203.0.113.1")
 
@@ -332,7 +333,7 @@ def test_a_damaged_file_that_is_made_whole(one: Ingesting, tmp_path: Path) -> No
 def test_an_empty_file_is_one_of_a_silent_exporter(one: Ingesting, tmp_path: Path) -> None:
     one.read(write_flows(tmp_path, BEGIN, dialogues(10)))
     one.read(shared_empty(tmp_path, BEGIN + SLOT))
-    ((_, sensor, event, _),) = one.store.sensors()
+    ((_, sensor, event, _),) = read_sensors(one.store)
     assert (sensor, event) == ("edge", slot(1))
     assert one.collector._tables.complete_slot("edge") == slot(1)
 

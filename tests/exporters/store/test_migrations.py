@@ -18,6 +18,7 @@ from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store import novelty, passive_dns
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
+from dnsvigil.store.sensors import newest_event
 from dnsvigil.store.store import Store, StoreError
 from exporters.running import line
 from exporters.store.layouts import LAYOUTS, make_store
@@ -216,4 +217,4 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monke
     monkeypatch.undo()
     with Store(tmp_path) as store:
         assert passive_dns.DROPPED.rows(store.rows) == [("age", 11)]
-        assert store.newest_event() == datetime(2026, 1, 31, 12)
+        assert newest_event(store) == datetime(2026, 1, 31, 12)

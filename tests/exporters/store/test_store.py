@@ -26,6 +26,10 @@ from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
+from dnsvigil.store.cursors import put_cursor, read_cursors
+from dnsvigil.store.labels import put_labels, read_labels
+from dnsvigil.store.minutes import add_summary, client_sketches, merge_minutes
+from dnsvigil.store.sensors import newest_event, put_sensor, read_sensors
 from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
@@ -59,26 +63,26 @@ def test_what_is_committed_is_there_after_reopening(tmp_path: Path) -> None:
         store.create(QUERIES.schema)
     with Store(tmp_path) as store, store.transaction():
         QUERIES.add_rows(store, [("192.0.2.53", "A", 2), ("192.0.2.53", "MX", 0)])
-        store.put_cursor(replace(CURSOR, id="2"))
-        store.put_cursor(CURSOR)
-        store.put_sensor("zeek", "sensor", minute(1))
-        store.put_sensor("zeek", "sensor", minute(0))
-        store.put_labels("zone", ["b.example", "a.example"], {"a.example": 2.5, "c.example": 9})
-        store.put_labels("zone", ["b.example"], {"b.example": 1, "c.example": 9})
-        store.put_labels("server", [], {})
+        put_cursor(store, replace(CURSOR, id="2"))
+        put_cursor(store, CURSOR)
+        put_sensor(store, "zeek", "sensor", minute(1))
+        put_sensor(store, "zeek", "sensor", minute(0))
+        put_labels(store, "zone", ["b.example", "a.example"], {"a.example": 2.5, "c.example": 9})
+        put_labels(store, "zone", ["b.example"], {"b.example": 1, "c.example": 9})
+        put_labels(store, "server", [], {})
         assert store.meta("since", "1") == "1"
     with Store(tmp_path) as store, store.transaction():
-        store.put_cursor(replace(CURSOR, id="2", offset=9))
+        put_cursor(store, replace(CURSOR, id="2", offset=9))
     with Store(tmp_path) as store:
         assert QUERIES.rows(store.rows) == [("192.0.2.53", "A", 2)]
-        assert store.cursors() == [CURSOR, replace(CURSOR, id="2", offset=9)]
-        ((source, sensor, last_event, last_read),) = store.sensors()
+        assert read_cursors(store) == [CURSOR, replace(CURSOR, id="2", offset=9)]
+        ((source, sensor, last_event, last_read),) = read_sensors(store)
         assert (source, sensor, last_event) == ("zeek", "sensor", minute(1))
         assert abs(last_read.replace(tzinfo=UTC).timestamp() - time.time()) < 60
-        assert store.newest_event() == minute(1)
-        assert store.labels("zone").shown == ["b.example"]
-        assert store.labels("zone").weights == {"b.example": 1, "c.example": 9}
-        assert store.labels("server").weights == {}
+        assert newest_event(store) == minute(1)
+        assert read_labels(store, "zone").shown == ["b.example"]
+        assert read_labels(store, "zone").weights == {"b.example": 1, "c.example": 9}
+        assert read_labels(store, "server").weights == {}
         assert store.meta("since", "2") == "1"
 
 
@@ -88,10 +92,10 @@ def test_a_transaction_that_fails_changes_nothing(store: Store) -> None:
 
     with pytest.raises(Failure), store.transaction():
         QUERIES.add_rows(store, [("192.0.2.53", "A", 1)])
-        store.put_cursor(CURSOR)
+        put_cursor(store, CURSOR)
         raise Failure
     assert QUERIES.rows(store.rows) == []
-    assert store.cursors() == []
+    assert read_cursors(store) == []
     with store.transaction():
         QUERIES.add_rows(store, [("192.0.2.53", "A", 1)])
     assert QUERIES.rows(store.rows) == [("192.0.2.53", "A", 1)]
@@ -134,6 +138,8 @@ import sys
 from pathlib import Path
 from dnsvigil.records import Cursor
 from dnsvigil.ingest.records import INGESTED
+from dnsvigil.store.cursors import put_cursor
+from dnsvigil.store.minutes import add_summary
 from dnsvigil.store.store import Store
 
 store = Store(Path(sys.argv[1]))
@@ -149,12 +155,12 @@ while True:
             " list_transform(range(20), x -> hash(x, range, $1)) AS sketch FROM range(200)",
             [number],
         )
-        store.add_summary("clients")
+        add_summary(store, "clients")
         if number > 60:
             store.connection.execute(
                 "DELETE FROM minute_clients WHERE minute < (SELECT max(minute) FROM minute_clients) - INTERVAL 1 HOUR"
             )
-        store.put_cursor(Cursor("1", "sensor", 1, "hash", number, b"", ""))
+        put_cursor(store, Cursor("1", "sensor", 1, "hash", number, b"", ""))
     number += 1
     print("checkpoint", flush=True)
     store.connection.execute("CHECKPOINT")
@@ -195,7 +201,7 @@ def test_killed_in_a_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
             ((_, number),) = INGESTED.rows(store.rows)
             assert committed <= number
             committed = number
-            assert store.cursors()[0].offset == number - 1
+            assert read_cursors(store)[0].offset == number - 1
             rows = store.rows(
                 "SELECT count(*), sum(len(sketch)) FROM minute_clients WHERE minute = (SELECT max(minute)"
                 " FROM minute_clients)"
@@ -226,7 +232,7 @@ def test_merging_minutes_keeps_the_sums(store: Store) -> None:
                 "clients": f"SELECT minute, server, list_sort(list(DISTINCT hash(n))) AS sketch {of} GROUP BY ALL",
             }.items():
                 store.rows(f"CREATE OR REPLACE TEMP TABLE sum_{name} AS {query}")
-                store.add_summary(name)
+                add_summary(store, name)
     sums = (
         "SELECT minute, server, qtype, sum(records) FROM minute_types GROUP BY ALL ORDER BY ALL",
         "SELECT minute, server, zone, sum(queries), sum(nxdomain) FROM minute_zones GROUP BY ALL ORDER BY ALL",
@@ -237,7 +243,7 @@ def test_merging_minutes_keeps_the_sums(store: Store) -> None:
     )
     before = [store.rows(query) for query in sums]
     with store.transaction():
-        store.merge_minutes([minute(0), minute(2)], SKETCH_SIZE)
+        merge_minutes(store, [minute(0), minute(2)], SKETCH_SIZE)
     assert [store.rows(query) for query in sums] == before
     counts = dict(store.rows("SELECT minute, count(*) FROM minute_types GROUP BY ALL"))
     assert counts[minute(0)] == counts[minute(2)] == 6
@@ -251,10 +257,10 @@ def test_a_merged_sketch_keeps_the_smallest_hashes(store: Store) -> None:
                 f"CREATE OR REPLACE TEMP TABLE sum_clients AS SELECT TIMESTAMP '{minute(0)}' AS minute, 'a' AS server,"
                 f" list(range * 3 + {part}) AS sketch FROM range({SKETCH_SIZE})"
             )
-            store.add_summary("clients")
-        store.merge_minutes([minute(0)], SKETCH_SIZE)
-    assert store.client_sketches(minute(0)) == {"a": [list(range(SKETCH_SIZE))]}
-    assert store.client_sketches(minute(1)) == {}
+            add_summary(store, "clients")
+        merge_minutes(store, [minute(0)], SKETCH_SIZE)
+    assert client_sketches(store, minute(0)) == {"a": [list(range(SKETCH_SIZE))]}
+    assert client_sketches(store, minute(1)) == {}
 
 
 @pytest.mark.parametrize("distinct", [1, 100, SKETCH_SIZE - 1, 5_000, 60_000])
@@ -298,7 +304,7 @@ def fill_hour(store: Store, hour: int, sketches: int = 20) -> None:
                 f" $1 + INTERVAL 1 HOUR, INTERVAL 1 MINUTE)) AS minute) {query}",
                 minute(60 * hour),
             )
-            store.add_summary(name)
+            add_summary(store, name)
 
 
 def test_summaries_past_the_retention_go(tmp_path: Path) -> None:
@@ -341,9 +347,9 @@ def test_counting_the_same_again_does_not_grow_the_store(tmp_path: Path) -> None
                     "SELECT server::VARCHAR AS server, qtype::VARCHAR AS qtype, 1 AS queries"
                     " FROM range(20) AS s(server), range(50) AS t(qtype)",
                 )
-                store.put_cursor(replace(CURSOR, offset=number))
-                store.put_sensor("zeek", "sensor", minute(number))
-                store.put_labels("zone", ["a"], {f"zone{i}.example": float(i) for i in range(500)})
+                put_cursor(store, replace(CURSOR, offset=number))
+                put_sensor(store, "zeek", "sensor", minute(number))
+                put_labels(store, "zone", ["a"], {f"zone{i}.example": float(i) for i in range(500)})
             if number % 100 == 99:
                 store.connection.execute("CHECKPOINT")
                 sizes.append(store.size())

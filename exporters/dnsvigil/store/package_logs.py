@@ -1,0 +1,40 @@
+"""Logs of the Zeek package in the store: their records are kept as they are."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from dnsvigil.records import CAPTURE, OPEN_RESOLVER, POISONING
+
+if TYPE_CHECKING:
+    from dnsvigil.store.store import Store
+
+_TABLES: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}  # with their columns
+
+SCHEMA: Final = "".join(
+    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
+    for table, columns in _TABLES.items()
+)
+
+
+def add_records(store: "Store", table: str, view: str) -> None:
+    """Append the records of a view to a table."""
+    store.rows(f"INSERT INTO {table} BY NAME FROM {view}")
+
+
+def forget_records(store: "Store", before: datetime) -> None:
+    """Drop the records from before a time."""
+    for table in _TABLES:
+        store.rows(f"DELETE FROM {table} WHERE ts < ?", before)
+
+
+def oldest_record(store: "Store") -> datetime | None:
+    """Return the minute of the first record."""
+    oldest = ", ".join(f"(SELECT min(ts) FROM {table})" for table in _TABLES)
+    first: datetime | None = store.rows(f"SELECT date_trunc('minute', least({oldest}))")[0][0]
+    return first
+
+
+def count_open_resolvers(store: "Store", since: datetime) -> dict[str, int]:
+    """Return how many hosts have a record from ``since`` on, by their kind."""
+    query = "SELECT kind, count(DISTINCT host) FROM open_resolvers WHERE ts >= ? GROUP BY kind"
+    return dict(store.rows(query, since))
