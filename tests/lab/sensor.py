@@ -36,7 +36,9 @@ class Logs:
 
 
 def run(pcap: Path, into: Path, options: Mapping[str, str], *scripts: str, as_json: bool = True) -> Logs:
-    """Run Zeek with those of dnsvigil's scripts over a capture; options are Zeek's identifiers with their values.
+    """Run Zeek with some of dnsvigil's scripts over a capture; options are Zeek's identifiers with their values.
+
+    Scripts are files, or folders of them, in zeek-scripts.
 
     Raises LabError where Zeek is not on the PATH, fails, or reports an error in a script.
     """
@@ -45,7 +47,7 @@ def run(pcap: Path, into: Path, options: Mapping[str, str], *scripts: str, as_js
         raise LabError("zeek is not on the PATH")
     into.mkdir()
     # Checksums of packets that never left the machine are left for a network card to fill in, hence -C.
-    command = [zeek, "-C", "-r", str(pcap.resolve()), *(str(SCRIPTS / f"{script}.zeek") for script in scripts)]
+    command = [zeek, "-C", "-r", str(pcap.resolve()), *(str(SCRIPTS / script) for script in scripts)]
     command += [f"LogAscii::use_json={'T' if as_json else 'F'}", *(f"{key}={value}" for key, value in options.items())]
     done = subprocess.run(command, cwd=into, capture_output=True, text=True, timeout=300, check=False)
     reported = into / "reporter.log"

@@ -12,7 +12,10 @@ PAGE = (ROOT / "docs" / "zeek-detection.md").read_text()
 
 
 def script(name: str) -> str:
-    return (ROOT / "zeek-scripts" / f"{name}.zeek").read_text()
+    """Return the text of a script, or of all files of a folder."""
+    place = ROOT / "zeek-scripts"
+    paths = sorted((place / name).glob("*.zeek")) or [place / f"{name}.zeek"]
+    return "".join(path.read_text() for path in paths)
 
 
 @pytest.mark.parametrize("name", ["open-resolver", "poisoning"])

@@ -16,7 +16,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> sensor.Logs:
     if reason := why_not(openresolver.TOOLS):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("openresolver")
-    return sensor.run(openresolver.make(folder), folder / "zeek", openresolver.OPTIONS, "open-resolver")
+    return sensor.run(openresolver.make(folder), folder / "zeek", openresolver.OPTIONS, "open-resolver.zeek")
 
 
 def test_every_open_host_has_rows_and_no_other(logs: sensor.Logs) -> None:
@@ -56,5 +56,5 @@ def test_every_open_host_is_one_notice(logs: sensor.Logs) -> None:
 def test_public_resolver_is_open_where_it_is_not_named(logs: sensor.Logs, tmp_path: Path) -> None:
     options = dict(openresolver.OPTIONS)
     del options["DNSVigilOpenResolver::public_resolvers"]
-    again = sensor.run(logs.folder.parent / "outside.pcap", tmp_path / "zeek", options, "open-resolver")
+    again = sensor.run(logs.folder.parent / "outside.pcap", tmp_path / "zeek", options, "open-resolver.zeek")
     assert ("DNSVigil::Open_Resolver", openresolver.PUBLIC) in again.notices()

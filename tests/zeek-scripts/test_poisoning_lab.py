@@ -16,7 +16,7 @@ import pytest
 from lab import fourresolvers, guessing, sensor
 from lab.namespaces import why_not
 
-SCRIPTS = ("poisoning", "open-resolver")
+SCRIPTS = ("poisoning", "open-resolver.zeek")
 MAX_ATTACKS = 8
 FORGED_HOPS = 57  # time to live of the packets that the lab forges
 SIGNALS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -14,7 +15,8 @@ import zeek_traces
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-SCRIPTS = sorted((ROOT / "zeek-scripts").glob("*.zeek"))
+PACKAGE = ROOT / "zeek-scripts"
+SCRIPTS = sorted(PACKAGE.rglob("*.zeek"))
 SAMPLES = ROOT / "tests" / "lab" / "samples" / "zeek-package"
 TOOLS = Path(sysconfig.get_path("scripts"))
 """Where btest, zkg and zeekscript's programs are: beside the Python that runs this."""
@@ -61,7 +63,7 @@ def lines_of(log: Path) -> list[str]:
 
 
 class TestScripts:
-    @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+    @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.relative_to(PACKAGE)))
     def test_parse_and_are_formatted(self, script: Path) -> None:
         text = script.read_text()
         formatted = subprocess.run(
@@ -76,8 +78,10 @@ class TestScripts:
                 assert script.read_text().startswith("##! "), script.name
 
     def test_load_all_parts(self) -> None:
-        loaded = (ROOT / "zeek-scripts" / "__load__.zeek").read_text().split()
-        assert set(loaded[1::2]) == {f"./{script.stem}" for script in SCRIPTS if script.name != "__load__.zeek"}
+        for load in (script for script in SCRIPTS if script.name == "__load__.zeek"):
+            loaded = re.findall(r"^@load \./(\S+)$", load.read_text(), re.MULTILINE)
+            parts = [part for part in load.parent.iterdir() if part.suffix == ".zeek" or (part / load.name).exists()]
+            assert sorted(loaded) == sorted(part.stem for part in parts if part != load)
 
     def test_every_option_is_documented(self) -> None:
         pages = "".join((ROOT / "docs" / name).read_text() for name in ("zeek.md", "zeek-detection.md"))

@@ -1,9 +1,9 @@
 # @TEST-DOC: Every table has its cap; what it refuses is counted; what has no zone of its own counts for the resolver.
-# @TEST-EXEC: zeek -C -r $TRACES/poisoning.pcap $PACKAGE/poisoning.zeek %INPUT >output
+# @TEST-EXEC: zeek -C -r $TRACES/poisoning.pcap $PACKAGE/poisoning %INPUT >output
 # @TEST-EXEC: canonify-log <dnsvigil_poisoning.log | sort >rows
 # @TEST-EXEC: btest-diff rows
 # @TEST-EXEC: btest-diff output
-# @TEST-EXEC: zeek -C -r $TRACES/predictable.pcap $PACKAGE/poisoning.zeek %INPUT learned.zeek >learned
+# @TEST-EXEC: zeek -C -r $TRACES/predictable.pcap $PACKAGE/poisoning %INPUT learned.zeek >learned
 # @TEST-EXEC: btest-diff learned
 
 redef DNSVigilPoisoning::resolvers = { 203.0.113.200/32 };

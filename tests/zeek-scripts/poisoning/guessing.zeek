@@ -1,5 +1,5 @@
 # @TEST-DOC: Guessing gets a row with the 1st, 10th and 100th wrong answer, what is left at the end, and one Notice.
-# @TEST-EXEC: zeek -C -r $TRACES/guessing.pcap $PACKAGE/poisoning.zeek %INPUT
+# @TEST-EXEC: zeek -C -r $TRACES/guessing.pcap $PACKAGE/poisoning %INPUT
 # @TEST-EXEC: canonify-log <dnsvigil_poisoning.log | sort >rows
 # @TEST-EXEC: btest-diff rows
 # @TEST-EXEC: btest-diff notices

@@ -1,5 +1,5 @@
 # @TEST-DOC: What is left of a zone and of the resolver is written when the interval ends; all rows together are the same.
-# @TEST-EXEC: zeek -C -r $TRACES/poisoning.pcap $PACKAGE/poisoning.zeek %INPUT
+# @TEST-EXEC: zeek -C -r $TRACES/poisoning.pcap $PACKAGE/poisoning %INPUT
 # @TEST-EXEC: canonify-log <dnsvigil_poisoning.log | sort >rows
 # @TEST-EXEC: btest-diff rows
 

@@ -1,5 +1,5 @@
 # @TEST-DOC: Ids and ports that count up are predictable, others are not; resolvers are found by how they ask.
-# @TEST-EXEC: zeek -C -r $TRACES/predictable.pcap $PACKAGE/poisoning.zeek %INPUT
+# @TEST-EXEC: zeek -C -r $TRACES/predictable.pcap $PACKAGE/poisoning %INPUT
 # @TEST-EXEC: canonify-log <dnsvigil_poisoning.log | sort >rows
 # @TEST-EXEC: btest-diff rows
 # @TEST-EXEC: sort notices >sorted

@@ -1,5 +1,5 @@
 # @TEST-DOC: Every sign of poisoning is counted for its resolver and zone, over IPv4 and IPv6, and none is a Notice.
-# @TEST-EXEC: zeek -C -r $TRACES/poisoning.pcap $PACKAGE/poisoning.zeek %INPUT
+# @TEST-EXEC: zeek -C -r $TRACES/poisoning.pcap $PACKAGE/poisoning %INPUT
 # @TEST-EXEC: canonify-log <dnsvigil_poisoning.log | sort >rows
 # @TEST-EXEC: btest-diff rows
 # @TEST-EXEC: test ! -e notice.log
