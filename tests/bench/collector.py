@@ -1,4 +1,4 @@
-"""The collector's speed and memory: three sizes of log at once, and a minute of a busy live log."""
+"""The collector's speed and memory: three sizes of log at once, and a minute of live logs, a busy one and several."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,9 @@ START = 1_750_000_000  # seconds since the epoch
 EVENT_RATE = 9_500  # records per second of event time, those of five caches with 820 million queries a day
 LIVE_RATE = 100_000  # records per second
 LIVE_SECONDS = 60
+IDLE_SECONDS = 10
+SENSORS = 5
+SENSOR_RATE = 2_000
 
 _NAMES = [name for name, _ in DNS_COLUMNS]
 _QUERY = _NAMES.index("query")
@@ -135,47 +139,61 @@ class Written:
     counts: list[int]
 
 
-def _write(log: Path, blocks: list[list[bytes]], written: Written) -> None:
-    """Write ``LIVE_RATE`` records per second in steps of a twentieth, each with the time it is written."""
+def _write(logs: list[Path], rate: int, blocks: list[list[bytes]], written: Written) -> None:
+    """Write ``rate`` records per second to each log in steps of a twentieth, each with the time it is written."""
     total = 0
     start = time.time()
-    with log.open("ab", buffering=0) as out:
-        out.write(header(start))
+    with ExitStack() as stack:
+        outs = [stack.enter_context(log.open("ab", buffering=0)) for log in logs]
+        for number, out in enumerate(outs):
+            out.write(header(start + number))
         for step in range(LIVE_SECONDS * 20):
             pause = start + step / 20 - time.time()
             if pause > 0:
                 time.sleep(pause)
-            now = b"%.6f" % time.time()
-            rows = blocks[step % len(blocks)]
-            out.write(b"".join([now + row for row in rows]))
-            total += len(rows)
+            for number, out in enumerate(outs):
+                now = b"%.6f" % time.time()
+                rows = blocks[(step + number) % len(blocks)][: rate // 20]
+                out.write(b"".join([now + row for row in rows]))
+                total += len(rows)
             written.times.append(time.time())
             written.counts.append(total)
 
 
-def bench_live(folder: Path) -> None:
-    """Print how far behind a busy log the collector is, without detectors, and how long scrapes take meanwhile."""
+def bench_live(folder: Path, sensors: int, rate: int, detectors: str) -> None:
+    """Print how far behind busy logs the collector is, what it costs, and how long scrapes take meanwhile.
+
+    Each of the ``sensors`` writes a log of ``rate`` records a second; ``detectors`` is that key of the configuration.
+    """
     source = folder / "source.log"
-    make_log(source, 20 * LIVE_RATE // 20)
+    make_log(source, 20 * rate // 20)
     rows = [line[line.index(b"\t") :] for line in source.read_bytes().splitlines(keepends=True) if line[:1] != b"#"]
-    per_step = LIVE_RATE // 20
+    per_step = rate // 20
     blocks = [rows[i : i + per_step] for i in range(0, len(rows) - per_step + 1, per_step)]
-    current = folder / "live" / "current"
-    current.mkdir(parents=True)
+    logs = [folder / "live" / f"sensor{number}" / "dns.log" for number in range(sensors)]
+    for log in logs:
+        log.parent.mkdir(parents=True)
     config = folder / "dnsvigil.yml"
-    config.write_text(f"listen: 127.0.0.1:19953\nsources:\n  zeek:\n    - path: {current}\ndetectors: {DISABLED}\n")
+    config.write_text(
+        f"listen: 127.0.0.1:19953\nsources:\n  zeek:\n    - path: {folder}/live/*\ndetectors: {detectors}\n"
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "dnsvigil", "-c", config, "--state", folder / "state-live", "run"]
     )
     url = "http://127.0.0.1:19953/metrics"
     try:
         _wait_for(url)
+        idle = _cpu_seconds(process.pid)
+        time.sleep(IDLE_SECONDS)
+        idle = _cpu_seconds(process.pid) - idle
         written = Written([], [])
-        writer = threading.Thread(target=_write, args=(current / "dns.log", blocks, written))
+        begun = _cpu_seconds(process.pid)
+        writer = threading.Thread(target=_write, args=(logs, rate, blocks, written))
         writer.start()
         seen: list[tuple[float, int]] = []
         durations: list[float] = []
-        while not seen or seen[-1][1] < LIVE_SECONDS * LIVE_RATE:
+        expected = sensors * LIVE_SECONDS * 20 * per_step
+        while not seen or seen[-1][1] < expected:
             start = time.perf_counter()
             count = _ingested(url)
             durations.append(time.perf_counter() - start)
@@ -184,14 +202,15 @@ def bench_live(folder: Path) -> None:
             if written.times and time.time() - written.times[0] > 3 * LIVE_SECONDS:
                 break
         writer.join()
+        used = _cpu_seconds(process.pid) - begun
         peak = peak_memory(process.pid)
     finally:
         process.terminate()
-        _, _, usage = os.wait4(process.pid, 0)
-    rate = written.counts[-1] / (written.times[-1] - written.times[0])
+        process.wait()
+    seconds = written.times[-1] - written.times[0]
     behind = [_behind(written, when, count) for when, count in seen]
     durations.sort()
-    print(f"written {written.counts[-1]:,} records at {rate:,.0f}/s; ingested {seen[-1][1]:,}")
+    print(f"written {written.counts[-1]:,} records at {written.counts[-1] / seconds:,.0f}/s; ingested {seen[-1][1]:,}")
     print(
         f"age of the oldest record not ingested yet: median {statistics.median(behind):.2f} s, most {max(behind):.2f} s"
     )
@@ -199,7 +218,16 @@ def bench_live(folder: Path) -> None:
         f"scrapes: {len(durations)}, median {statistics.median(durations) * 1e3:.0f} ms,"
         f" p99 {durations[int(len(durations) * 0.99)] * 1e3:.0f} ms"
     )
-    print(f"collector: {usage.ru_utime + usage.ru_stime:.0f} s of CPU, peak memory {peak:,.0f} MB")
+    print(
+        f"collector: {used:.0f} s of CPU, {used / seconds:.1%} of one core; idle {idle / IDLE_SECONDS:.1%};"
+        f" peak memory {peak:,.0f} MB"
+    )
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used."""
+    used = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _behind(written: Written, when: float, count: int) -> float:
@@ -230,9 +258,12 @@ def _wait_for(url: str) -> None:
 
 
 def main() -> None:
-    """Run both parts in a folder that is removed afterwards."""
+    """Run all parts in folders that are removed afterwards."""
     print(f"DuckDB {duckdb.__version__}, {os.cpu_count()} cores\n\n## Ingestion of one file\n")
     with tempfile.TemporaryDirectory(prefix="dnsvigil-bench-") as folder:
         bench_ingest(Path(folder))
-        print(f"\n## Live, {LIVE_RATE:,} records/s for {LIVE_SECONDS} s\n")
-        bench_live(Path(folder))
+    for sensors, rate, detectors in ((1, LIVE_RATE, DISABLED), (SENSORS, SENSOR_RATE, "{}")):
+        with tempfile.TemporaryDirectory(prefix="dnsvigil-bench-") as folder:
+            what = "without detectors" if detectors == DISABLED else "with detectors"
+            print(f"\n## Live, {sensors} x {rate:,} records/s for {LIVE_SECONDS} s, {what}\n", flush=True)
+            bench_live(Path(folder), sensors, rate, detectors)

@@ -42,7 +42,7 @@ from dnsvigil.store.flows import (
     Verdict,
 )
 from dnsvigil.store.labels import put_labels, read_labels
-from dnsvigil.store.sensors import put_sensor
+from dnsvigil.store.sensors import put_sensors
 from dnsvigil.store.server_names import take_names
 from dnsvigil.store.sketches import SKETCH_SIZE
 from dnsvigil.store.store import Store
@@ -202,7 +202,7 @@ class FlowsPart:
             self._add(found, former)
             self._tables.drop_submitted(file.path)
             newest = min(found.slot + _SLOT, utc_now()) if found.flows else None
-            put_sensor(self._store, SOURCE, found.exporter, newest)
+            put_sensors(self._store, SOURCE, {found.exporter: newest})
             flows = max(found.flows - flows_before, 0)
             skipped = Counter(found.skipped) - Counter(skipped_before)
             count_records(self._store, SOURCE, flows, skipped)

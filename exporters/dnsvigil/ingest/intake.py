@@ -29,10 +29,10 @@ from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.counters import CounterTable, schema
-from dnsvigil.store.cursors import forget_cursors, put_cursor
+from dnsvigil.store.cursors import forget_cursors, put_cursors
 from dnsvigil.store.minutes import forget_minutes, oldest_minute
 from dnsvigil.store.package_logs import forget_records, oldest_record
-from dnsvigil.store.sensors import newest_event, put_event_time, put_sensor, read_sensors
+from dnsvigil.store.sensors import newest_event, put_event_time, put_sensors, read_sensors
 from dnsvigil.store.set_aside import COUNTER as SET_ASIDE
 from dnsvigil.store.store import Store
 from dnsvigil.system.terminal import counted
@@ -175,10 +175,8 @@ class Intake:
         times = [self._read_time(batch, each) for batch, each in zip(batches, loaded, strict=True)]
         with self._store.transaction():
             self._count_records(batches, found)
-            for batch, time in zip(batches, times, strict=True):
-                if batch.read:
-                    put_sensor(self._store, batch.log_type.source, batch.cursor.sensor, time)
-                put_cursor(self._store, batch.cursor)
+            self._put_sensors(batches, times)
+            put_cursors(self._store, (batch.cursor for batch in batches))
             if filled and self._time.newest:
                 for part in parts:
                     part.add()
@@ -208,6 +206,17 @@ class Intake:
         """Take note of the times in a batch; return the time of its sensor, None where it has no records."""
         minutes = [Minute(*minute) for minute in loaded.minutes]
         return self._time.read(batch.cursor.sensor, minutes, utc_now()) if minutes else None
+
+    def _put_sensors(self, batches: Sequence[Batch], times: Sequence[datetime | None]) -> None:
+        newest: dict[str, dict[str, datetime | None]] = defaultdict(dict)  # by source and sensor
+        for batch, time in zip(batches, times, strict=True):
+            if batch.read:
+                known = newest[batch.log_type.source].get(batch.cursor.sensor)
+                newest[batch.log_type.source][batch.cursor.sensor] = max(
+                    known, time, key=lambda each: each or datetime.min
+                )
+        for source, sensors in newest.items():
+            put_sensors(self._store, source, sensors)
 
     def _count_records(self, batches: Sequence[Batch], found: Sequence[Ingested]) -> None:
         ingested: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 """Cursors in the store: how far each file of a log is read."""
 
 from collections.abc import Iterable
+from dataclasses import astuple
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -23,19 +24,12 @@ def read_cursors(store: "Store") -> list[Cursor]:
     return [Cursor(*row) for row in store.rows(f"SELECT {columns} FROM cursors ORDER BY used_at")]
 
 
-def put_cursor(store: "Store", cursor: Cursor) -> None:
-    """Keep a cursor."""
-    store.rows(
-        "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP)",
-        cursor.id,
-        cursor.sensor,
-        cursor.head_size,
-        cursor.head_hash,
-        cursor.offset,
-        cursor.header,
-        cursor.path,
-        cursor.whole_size,
-    )
+def put_cursors(store: "Store", cursors: Iterable[Cursor]) -> None:
+    """Keep cursors, at least one; of several with the same id, the last."""
+    rows = [astuple(cursor) for cursor in {cursor.id: cursor for cursor in cursors}.values()]
+    types = ("VARCHAR", "VARCHAR", "BIGINT", "VARCHAR", "BIGINT", "BLOB", "VARCHAR", "BIGINT")
+    values = ", ".join(f"unnest(?::{kind}[])" for kind in types)
+    store.rows(f"INSERT OR REPLACE INTO cursors SELECT {values}, now()::TIMESTAMP", *map(list, zip(*rows, strict=True)))
 
 
 def forget_cursors(store: "Store", unused_for: timedelta, keep: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """Sensors in the store: when something of each was read, and of what time; and the event time of all of them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -13,14 +14,15 @@ CREATE TABLE IF NOT EXISTS sensors (
 """
 
 
-def put_sensor(store: "Store", source: str, sensor: str, last_event: datetime | None) -> None:
-    """Note that something of a sensor was read now, with the time of its newest record."""
+def put_sensors(store: "Store", source: str, sensors: Mapping[str, datetime | None]) -> None:
+    """Note that something of these sensors was read now, each with the time of its newest record."""
     store.rows(
-        "INSERT INTO sensors VALUES (?, ?, ?, now()::TIMESTAMP) ON CONFLICT DO UPDATE SET"
+        "INSERT INTO sensors SELECT ?, unnest(?::VARCHAR[]), unnest(?::TIMESTAMP[]), now()::TIMESTAMP"
+        " ON CONFLICT DO UPDATE SET"
         " last_event = greatest(last_event, excluded.last_event), last_read = excluded.last_read",
         source,
-        sensor,
-        last_event,
+        list(sensors),
+        list(sensors.values()),
     )
 
 

@@ -26,10 +26,10 @@ from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
-from dnsvigil.store.cursors import put_cursor, read_cursors
+from dnsvigil.store.cursors import put_cursors, read_cursors
 from dnsvigil.store.labels import put_labels, read_labels
 from dnsvigil.store.minutes import add_summary, client_sketches, merge_minutes
-from dnsvigil.store.sensors import newest_event, put_sensor, read_sensors
+from dnsvigil.store.sensors import newest_event, put_sensors, read_sensors
 from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
@@ -63,16 +63,16 @@ def test_what_is_committed_is_there_after_reopening(tmp_path: Path) -> None:
         store.create(QUERIES.schema)
     with Store(tmp_path) as store, store.transaction():
         QUERIES.add_rows(store, [("192.0.2.53", "A", 2), ("192.0.2.53", "MX", 0)])
-        put_cursor(store, replace(CURSOR, id="2"))
-        put_cursor(store, CURSOR)
-        put_sensor(store, "zeek", "sensor", minute(1))
-        put_sensor(store, "zeek", "sensor", minute(0))
+        put_cursors(store, [replace(CURSOR, id="2")])
+        put_cursors(store, [CURSOR])
+        put_sensors(store, "zeek", {"sensor": minute(1)})
+        put_sensors(store, "zeek", {"sensor": minute(0)})
         put_labels(store, "zone", ["b.example", "a.example"], {"a.example": 2.5, "c.example": 9})
         put_labels(store, "zone", ["b.example"], {"b.example": 1, "c.example": 9})
         put_labels(store, "server", [], {})
         assert store.meta("since", "1") == "1"
     with Store(tmp_path) as store, store.transaction():
-        put_cursor(store, replace(CURSOR, id="2", offset=9))
+        put_cursors(store, [replace(CURSOR, id="2", offset=9)])
     with Store(tmp_path) as store:
         assert QUERIES.rows(store.rows) == [("192.0.2.53", "A", 2)]
         assert read_cursors(store) == [CURSOR, replace(CURSOR, id="2", offset=9)]
@@ -92,7 +92,7 @@ def test_a_transaction_that_fails_changes_nothing(store: Store) -> None:
 
     with pytest.raises(Failure), store.transaction():
         QUERIES.add_rows(store, [("192.0.2.53", "A", 1)])
-        put_cursor(store, CURSOR)
+        put_cursors(store, [CURSOR])
         raise Failure
     assert QUERIES.rows(store.rows) == []
     assert read_cursors(store) == []
@@ -138,7 +138,7 @@ import sys
 from pathlib import Path
 from dnsvigil.records import Cursor
 from dnsvigil.ingest.records import INGESTED
-from dnsvigil.store.cursors import put_cursor
+from dnsvigil.store.cursors import put_cursors
 from dnsvigil.store.minutes import add_summary
 from dnsvigil.store.store import Store
 
@@ -160,7 +160,7 @@ while True:
             store.connection.execute(
                 "DELETE FROM minute_clients WHERE minute < (SELECT max(minute) FROM minute_clients) - INTERVAL 1 HOUR"
             )
-        put_cursor(store, Cursor("1", "sensor", 1, "hash", number, b"", ""))
+        put_cursors(store, [Cursor("1", "sensor", 1, "hash", number, b"", "")])
     number += 1
     print("checkpoint", flush=True)
     store.connection.execute("CHECKPOINT")
@@ -347,8 +347,8 @@ def test_counting_the_same_again_does_not_grow_the_store(tmp_path: Path) -> None
                     "SELECT server::VARCHAR AS server, qtype::VARCHAR AS qtype, 1 AS queries"
                     " FROM range(20) AS s(server), range(50) AS t(qtype)",
                 )
-                put_cursor(store, replace(CURSOR, offset=number))
-                put_sensor(store, "zeek", "sensor", minute(number))
+                put_cursors(store, [replace(CURSOR, offset=number)])
+                put_sensors(store, "zeek", {"sensor": minute(number)})
                 put_labels(store, "zone", ["a"], {f"zone{i}.example": float(i) for i in range(500)})
             if number % 100 == 99:
                 store.connection.execute("CHECKPOINT")

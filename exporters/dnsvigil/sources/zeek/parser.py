@@ -7,8 +7,8 @@ the bad ones and to say why.
 """
 
 import os
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -49,19 +49,21 @@ class Parser:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._memory = os.memfd_create("dnsvigil-batch")
-        self._path = f"/proc/self/fd/{self._memory}"
+        self._files: list[int] = []  # in memory
         self._tables: list[str] = []
 
     def close(self) -> None:
-        """Free the memory file."""
-        os.close(self._memory)
+        """Free the files in memory."""
+        for file in self._files:
+            os.close(file)
 
     def drop(self) -> None:
         """Free the memory of the tables; their views are then of no use."""
         for table in self._tables:
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
         self._tables.clear()
+        for file in self._files:
+            os.truncate(file, 0)
 
     def load(
         self,
@@ -77,14 +79,14 @@ class Parser:
         """
         log_type = batches[0].log_type
         columns = columns or log_type.record
-        parsed: list[str] = []
-        skipped: list[Counter[str]] = []
+        tables, parsed = self._parse_alike(batches, columns)
+        skipped = [Counter[str]() for _ in batches]
         for number, batch in enumerate(batches):
-            tables, reasons = self._parse_batch(batch, f"{log_type.path}_{number}", columns)
-            self._tables += tables
-            parsed += [f"SELECT {number} AS batch, * FROM {table}" for table in tables]
-            skipped.append(reasons)
-        every = " UNION ALL ".join(parsed)
+            if number not in parsed:
+                own, skipped[number] = self._parse_batch(batch, number, columns)
+                tables += own
+        self._tables += tables
+        every = " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables)
         if oldest:
             late = f"CASE WHEN ts < TIMESTAMP '{oldest}' THEN 'too_old' END"
             every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
@@ -114,14 +116,42 @@ class Parser:
                     found[number] = replace(loaded, relative=relative)
         return found
 
-    def _parse_batch(self, batch: Batch, name: str, columns: Collection[str]) -> tuple[list[str], Counter[str]]:
-        """Parse a batch into tables whose names begin with ``name``; return these, and the lines that are in none."""
+    def _parse_alike(self, batches: Sequence[Batch], columns: Collection[str]) -> tuple[list[str], set[int]]:
+        """Parse batches that have one chunk each, of the same form, by one query: most of its cost is planning it.
+
+        Returns the tables, and the numbers of the batches in them. One of which a line needs a closer look is in none.
+        """
+        forms: dict[Hashable, list[int]] = defaultdict(list)
+        for number, batch in enumerate(batches):
+            if len(batches) > 1 and len(batch.chunks) == 1 and is_clean(batch.chunks[0]):
+                forms[_form(batch)].append(number)
+        tables: list[str] = []
+        parsed: set[int] = set()
+        for numbers in forms.values():
+            chunks = {number: batches[number].chunks[0] for number in numbers}
+            table = f"parsed_{batches[0].log_type.path}_alike_{len(tables)}"
+            if len(numbers) == 1 or self._parse(table, chunks, batches[numbers[0]], columns) < 0:
+                continue
+            tables.append(table)
+            odd = _odd(batches[numbers[0]].options) if chunks[numbers[0]].header is None else "false"
+            rows = self._connection.execute(
+                f"SELECT batch, count(*), count(*) FILTER ({odd}) FROM {table} GROUP BY batch"
+            ).fetchall()
+            good = {number for number, count, strange in rows if count == chunks[number].lines and not strange}
+            if len(good) < len(numbers):
+                self._connection.execute(f"DELETE FROM {table} WHERE NOT list_contains(?, batch)", [list(good)])
+            parsed |= good
+        return tables, parsed
+
+    def _parse_batch(self, batch: Batch, batch_number: int, columns: Collection[str]) -> tuple[list[str], Counter[str]]:
+        """Parse a batch into tables; return these, and the lines that are in none."""
         options = batch.options
+        name = f"{batch.log_type.path}_{batch_number}"
         tables: list[str] = []
         skipped: Counter[str] = Counter()
 
         def parse(body: bytes, header: Header | None) -> int:
-            return self._parse(tables[-1], Chunk(body, header), batch.log_type, columns, start=options.start)
+            return self._parse(tables[-1], {batch_number: Chunk(body, header)}, batch, columns)
 
         for number, chunk in enumerate(batch.chunks):
             tables.append(f"parsed_{name}_{number}")
@@ -150,9 +180,7 @@ class Parser:
 
         Returns the records that are on these lines, and how many of the lines hold none, by reason.
         """
-        # With any other reason it is a record under Zeek's own names.
-        odd = "" if options.renamed else " AND reason IN ('json', 'other_log', 'address')"
-        rows = self._connection.execute(f"SELECT rowid, reason FROM {table} WHERE reason IS NOT NULL{odd}").fetchall()
+        rows = self._connection.execute(f"SELECT rowid, reason FROM {table} WHERE {_odd(options)}").fetchall()
         lines = body.split(b"\n") if rows else []
         records: list[bytes] = []
         skipped: Counter[str] = Counter()
@@ -171,32 +199,57 @@ class Parser:
             self._connection.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest(?))", [taken])
         return records, skipped
 
-    def _parse(
-        self, table: str, chunk: Chunk, log_type: LogType, columns: Collection[str], *, start: datetime | None
-    ) -> int:
-        """Return the number of rows; -1 for JSON that the parser gives up at, as it does at an object over lines."""
-        with open(self._memory, "wb", closefd=False) as memory:
-            memory.seek(0)
-            memory.write(chunk.body)
-            memory.truncate()
+    def _parse(self, table: str, chunks: Mapping[int, Chunk], batch: Batch, columns: Collection[str]) -> int:
+        """Parse chunks, by the number of their batch; all have the form of the first, and are of logs as ``batch`` is.
+
+        Returns the number of rows; -1 for JSON that the parser gives up at, as it does at an object over lines.
+        """
+        log_type, start = batch.log_type, batch.options.start
         columns = [
             name for name in log_type.record if name != "sensor" and (name in columns or name in log_type.checked)
         ]
+        paths = [self._write(place, chunk.body) for place, chunk in enumerate(chunks.values())]
+        number = f"list_extract({list(chunks)}, list_position({paths}, filename))" if len(paths) > 1 else min(chunks)
+        header = next(iter(chunks.values())).header
         query = (
-            _tsv_query(self._path, log_type, chunk.header, columns, start)
-            if chunk.header
-            else _json_query(self._path, log_type, columns, start)
+            _tsv_query(paths, log_type, header, columns, start)
+            if header
+            else _json_query(paths, log_type, columns, start)
         )
         try:
-            result = self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}").fetchone()
+            result = self._connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * EXCLUDE filename, {number} AS batch FROM ({query})"
+            ).fetchone()
         except duckdb.InvalidInputException:
-            if chunk.header:
+            if header:
                 raise
             return -1
         return int(result[0]) if result else 0
 
+    def _write(self, place: int, body: bytes) -> str:
+        """Write a file in memory; return its path."""
+        if place == len(self._files):
+            self._files.append(os.memfd_create("dnsvigil-batch"))
+        with open(self._files[place], "wb", closefd=False) as memory:
+            memory.seek(0)
+            memory.write(body)
+            memory.truncate()
+        return f"/proc/self/fd/{self._files[place]}"
 
-def _tsv_query(path: str, log_type: LogType, header: Header, columns: list[str], start: datetime | None) -> str:
+
+def _form(batch: Batch) -> Hashable:
+    """Return what is the same for batches of one chunk that one query can parse."""
+    header = batch.chunks[0].header
+    form = header and (header.separator, header.set_separator, header.empty, header.unset, header.fields)
+    return form, batch.options.start, *batch.options.renamed.items()
+
+
+def _odd(options: LogOptions) -> str:
+    """Return the condition for JSON that may be more, or less, than one record under Zeek's own names."""
+    return "reason IS NOT NULL" if options.renamed else "reason IN ('json', 'other_log', 'address')"
+
+
+def _tsv_query(paths: list[str], log_type: LogType, header: Header, columns: list[str], start: datetime | None) -> str:
     # A broken header may name a field twice, and DuckDB takes no column name twice.
     names = [f"c{i}" for i in range(len(header.fields))]
     raw = {
@@ -206,9 +259,10 @@ def _tsv_query(path: str, log_type: LogType, header: Header, columns: list[str],
     }
     types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
     source = (
-        f"read_csv('{path}', auto_detect = false, header = false, delim = {_literal(header.separator)}, quote = '',"
-        f" escape = '', new_line = '\\n', nullstr = {_literal(header.unset)}, compression = 'none',"
-        f" max_line_size = {MAX_LINE}, buffer_size = {_BUFFER}, ignore_errors = true, columns = {{{types}}})"
+        f"read_csv({paths}, filename = true, auto_detect = false, header = false, quote = '', escape = '',"
+        f" delim = {_literal(header.separator)}, new_line = '\\n', nullstr = {_literal(header.unset)},"
+        f" compression = 'none', max_line_size = {MAX_LINE}, buffer_size = {_BUFFER}, ignore_errors = true,"
+        f" columns = {{{types}}})"
     )
     empty, separator = _literal(header.empty), _literal(header.set_separator)
     casts = {
@@ -229,7 +283,7 @@ def _tsv_query(path: str, log_type: LogType, header: Header, columns: list[str],
     return _record_query(log_type, source, raw, casts, columns, codes=codes, start=start)
 
 
-def _json_query(path: str, log_type: LogType, columns: list[str], start: datetime | None) -> str:
+def _json_query(paths: list[str], log_type: LogType, columns: list[str], start: datetime | None) -> str:
     fields = {
         log_type.field_of(name): "VARCHAR[]" if log_type.record[name].endswith("[]") else "VARCHAR" for name in columns
     }
@@ -239,8 +293,8 @@ def _json_query(path: str, log_type: LogType, columns: list[str], start: datetim
         fields.setdefault(field, "VARCHAR[]" if field == "answers" else "VARCHAR")
     types = ", ".join(f"{_literal(field)}: '{form}'" for field, form in fields.items())
     source = (
-        f"read_json('{path}', auto_detect = false, format = 'newline_delimited', compression = 'uncompressed',"
-        f" maximum_object_size = {MAX_LINE}, ignore_errors = true, columns = {{{types}}})"
+        f"read_json({paths}, filename = true, auto_detect = false, format = 'newline_delimited',"
+        f" compression = 'uncompressed', maximum_object_size = {MAX_LINE}, ignore_errors = true, columns = {{{types}}})"
     )
     casts = {
         "name": _name("{0}", "''", _escaped("{0}")),
@@ -316,8 +370,8 @@ def _record_query(
     numbers = [f"{times.number(raw[name])} AS number_{name}" for name in raw if log_type.record[name] == "TIMESTAMP"]
     numbered = f"SELECT {', '.join(['*', *numbers])} FROM {source}"
     return (
-        f"SELECT {', '.join(columns)}, coalesce(form_reason, CASE {log_type.reasons} END) AS reason"
-        f" FROM (SELECT {reads}, {texts}, {first} AS form_reason FROM ({numbered}))"
+        f"SELECT {', '.join(columns)}, coalesce(form_reason, CASE {log_type.reasons} END) AS reason, filename"
+        f" FROM (SELECT {reads}, {texts}, {first} AS form_reason, filename FROM ({numbered}))"
     )
 
 
