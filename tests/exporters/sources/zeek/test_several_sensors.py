@@ -36,6 +36,8 @@ def test_each_as_alone(log_type: LogType, form: str) -> None:
     good = good_line(log_type, form)
     head = header_of(log_type, form)
     logs = [head + good * 3, head.replace(b"#open", b"#begun") + good * 2] + [head + good + each for each in bent(good)]
+    # As many separators as there should be, in the wrong lines.
+    logs.append(head + good + good.rstrip() + b"\tx\n" + good.rstrip().rpartition(b"\t")[0] + b"\n")
     batches = [each for number, data in enumerate(logs) if (each := batch(log_type, f"sensor{number}", data)).chunks]
     together, rows = parsed(batches)
     alone = [parsed([each]) for each in batches]
