@@ -112,10 +112,12 @@ def _ask_store(store: "Store", config: Config, method: str, path: str, parameter
     from dnsvigil.api.interface import RequestError
     from dnsvigil.api.routes import ROUTES
     from dnsvigil.store.findings import Findings
-    from dnsvigil.store.flows import FlowTables
 
     Findings(store)
-    FlowTables(store, config.store.max_size)
+    if "/flows/" in path:
+        from dnsvigil.store.flows import FlowTables  # with numpy, which takes a quarter of a short command's time
+
+        FlowTables(store, config.store.max_size)
     (route,) = (each for each in ROUTES if (each.method, each.path) == (method, path))
     try:
         answer = route.answer(_StoreBackend(store), config, parameters)

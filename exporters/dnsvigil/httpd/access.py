@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Final
 from wsgiref.types import WSGIEnvironment
 
-from dnsvigil.httpd.request import AUTHENTICATED
 from dnsvigil.httpd.routes import Response
 from dnsvigil.system.files import open_to_all, read_file
 
 log = logging.getLogger(__name__)
+
+AUTHENTICATED: Final = "dnsvigil.authenticated"
+"""The key of a request's environ that says whether it showed a password, a client certificate or the token."""
 
 TOKEN_FILE: Final = "api-token"  # noqa: S105 (a name)
 """The name of the file with the token, in the folder of the state."""

@@ -15,6 +15,7 @@ import cheroot.server
 import cheroot.wsgi
 
 from dnsvigil.httpd import limits
+from dnsvigil.httpd.access import AUTHENTICATED
 from dnsvigil.httpd.refusals import offered, quoted
 from dnsvigil.httpd.streams import Body, BodyError
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from dnsvigil.httpd.connection import Connection
 
 log = logging.getLogger(__name__)
-
-AUTHENTICATED = "dnsvigil.authenticated"
-"""The key of a request's environ that says whether it showed a password, a client certificate or the token."""
 
 _TLS_RECORD = b"\x16"
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r\n")
