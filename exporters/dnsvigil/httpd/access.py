@@ -1,4 +1,4 @@
-"""Who may ask what: some paths are open to everybody, all others need the token, a password or a certificate."""
+"""Who may ask what. Some paths are open to everybody; the others need the token, a password or a certificate."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ from dnsvigil.system.files import open_to_all, read_file
 log = logging.getLogger(__name__)
 
 AUTHENTICATED: Final = "dnsvigil.authenticated"
-"""The key of a request's environ that says whether it showed a password, a client certificate or the token."""
+"""The key in a request's environ: whether it came with a password, a client certificate or the token."""
 
 TOKEN_FILE: Final = "api-token"  # noqa: S105 (a name)
 """The name of the file with the token, in the folder of the state."""
@@ -79,7 +79,7 @@ class Token:
         self._expected = keep_token(path).encode()
 
     def proves(self, authorization: str | None) -> bool:
-        """Tell whether the value of an ``Authorization`` header has it; takes the same time for every wrong one."""
+        """Return whether the value of an ``Authorization`` header has it; takes the same time for every wrong one."""
         scheme, _, token = (authorization or "").partition(" ")
         given = token.strip().encode("latin-1", "replace")
         return scheme.lower() == "bearer" and hmac.compare_digest(given, self._expected)
@@ -99,7 +99,7 @@ class Access:
         self._loopback = loopback
 
     def is_open(self, key: str) -> bool:
-        """Tell whether everybody may ask for a path, or ``METHOD path``, a key of the handlers."""
+        """Return whether everybody may ask for a path, or ``METHOD path``, a key of the handlers."""
         return key in self._open or bool(self._begins and key.startswith(self._begins))
 
     def refusal(self, environ: WSGIEnvironment) -> Response | None:
@@ -123,7 +123,7 @@ class Access:
 
 
 def is_loopback(listen: str) -> bool:
-    """Tell whether an address to listen on, ``HOST:PORT``, is reached from this machine alone."""
+    """Return whether an address to listen on, ``HOST:PORT``, is reached from this machine alone."""
     host = listen.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -136,7 +136,7 @@ def _refuse(status: int, message: str, headers: Mapping[str, str] | None = None)
 
 
 def _is_same_site(environ: WSGIEnvironment) -> bool:
-    """Tell whether no page of another site made a browser ask, which may have a client certificate to show."""
+    """Return whether no page of another site made a browser ask, which may have a client certificate to show."""
     origin = environ.get("HTTP_ORIGIN")
     if origin is None:
         return True
@@ -155,7 +155,7 @@ def _host(value: str) -> str:
 
 
 def _is_here(host: str) -> bool:
-    """Tell whether a host is an address or a name of this machine, which nobody else's name server can give."""
+    """Return whether a host is an address or a name of this machine, which nobody else's name server can give."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost") or name == socket.gethostname().lower():
         return True

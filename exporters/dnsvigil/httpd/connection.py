@@ -1,4 +1,4 @@
-"""A client's connection: its TLS handshake, the time that it has, and its end."""
+"""A client's connection, from the TLS handshake to the close."""
 
 import contextlib
 import logging
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 class Connection(cheroot.server.HTTPConnection):
     """One client's connection.
 
-    cheroot makes it in the thread that accepts connections, calls :meth:`communicate` in a worker for each request,
-    and between two requests watches the socket. The TLS handshake belongs to the worker: in the thread that accepts,
-    where cheroot's adapters do it, a client that stalls would keep all others waiting.
+    cheroot creates it in the thread that accepts connections, calls :meth:`communicate` in another thread for each
+    request, and watches the socket between two requests. The first call does the TLS handshake. cheroot's own adapters
+    do it in the thread that accepts, where one stalled client delays all others.
     """
 
     RequestHandlerClass = Request
@@ -33,7 +33,7 @@ class Connection(cheroot.server.HTTPConnection):
         self.stream = Stream(sock)
         super().__init__(server, sock, lambda _, mode, size: Reader(self.stream, size) if mode == "rb" else self.stream)
         self.unread = False
-        """Whether the client has sent, or may be sending, what nobody reads."""
+        """Whether the client has sent, or may still send, data that is not read."""
         self.certified = False
         """Whether the client showed a certificate."""
         self._begun = False
@@ -41,7 +41,7 @@ class Connection(cheroot.server.HTTPConnection):
 
     @property
     def address(self) -> str:
-        """The client's address; a socket for both families has IPv4's in the form ::ffff:192.0.2.1."""
+        """The client's address. A dual-stack socket shows IPv4 addresses as ::ffff:192.0.2.1."""
         address = str(self.remote_addr)
         return address.removeprefix("::ffff:") if "." in address else address
 
@@ -50,7 +50,7 @@ class Connection(cheroot.server.HTTPConnection):
         self.server.refusals.report(self.address, reason)
 
     def communicate(self) -> bool:
-        """Serve one request, at first after the TLS handshake; tell whether there may be another."""
+        """Serve one request, the first after the TLS handshake. Return whether the connection stays open."""
         try:
             if not self._begun and not self._secure():
                 return False
@@ -67,7 +67,7 @@ class Connection(cheroot.server.HTTPConnection):
         return False
 
     def _secure(self) -> bool:
-        """Do the TLS handshake, if there is to be one; False for a client that is not allowed in."""
+        """Do the TLS handshake if TLS is configured. Return False for a client that is refused."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         web = self.server.live.current()
         if web.ssl_context is None:
@@ -95,12 +95,12 @@ class Connection(cheroot.server.HTTPConnection):
             socket.socket.shutdown(self.socket, how)
 
     def close(self) -> None:
-        """Close the connection, such that the client still gets the answer. Raises nothing: a worker would end."""
+        """Close the connection without losing a response on its way. Raises nothing."""
         with contextlib.suppress(OSError, ValueError):
             self.socket.settimeout(0)
             if isinstance(self.socket, ssl.SSLSocket):
                 self.socket.unwrap()  # says goodbye, and does not wait for the reply
-        if self.unread:  # closing over unread bytes would reset the connection, and lose the answer
+        if self.unread:  # closing with unread data would reset the connection, and lose the response
             self._linger()
         with contextlib.suppress(OSError):
             self.socket.close()

@@ -1,4 +1,4 @@
-"""A request and its answer: what cheroot reads of a request is held to our limits, and an answer is sent whole."""
+"""Requests and responses. cheroot parses requests, within our limits, and each response is sent as a whole."""
 
 import io
 import json
@@ -33,20 +33,20 @@ _TEXT = [("Content-Type", "text/plain; charset=utf-8")]
 
 
 class Request(cheroot.server.HTTPRequest):
-    """One request. cheroot reads it, and calls what is public here."""
+    """One request and its response. cheroot calls the public methods."""
 
     conn: "Connection"
     inheaders: dict[bytes, bytes]
-    status: Any  # bytes, once the application has begun to answer
+    status: Any  # bytes, once the application has started the response
 
     def __init__(self, server: Any, conn: "Connection") -> None:
-        super().__init__(server, conn, strict_mode=False)  # or it refuses what is sent as to a proxy, and "*"
+        super().__init__(server, conn, strict_mode=False)  # strict would refuse absolute URLs
         self.web = server.live.current()
         self.user: str | None = None
-        """Whom a password has proved."""
+        """The user whose password was right."""
         self.authenticated = conn.certified
         self.body: list[bytes] = []
-        """What the application has answered so far."""
+        """The body of the response, as far as the application has written it."""
         self.method = b""
         self._line = ""
         self._expecting = False
@@ -54,8 +54,8 @@ class Request(cheroot.server.HTTPRequest):
     # Reading
 
     def read_request_line(self) -> bool:
-        """Read the first line; False for one that makes no sense, which has been answered."""
-        if self.conn.rfile.peek(1)[:1] == _TLS_RECORD:  # no request begins with this
+        """Read the request line. Respond to a malformed one, and return False."""
+        if self.conn.rfile.peek(1)[:1] == _TLS_RECORD:  # no request begins with one
             self.conn.report("TLS on a port that speaks plain HTTP")
             self.simple_response("400")
             return False
@@ -72,15 +72,15 @@ class Request(cheroot.server.HTTPRequest):
             self.simple_response("400")
         self.rfile = head
         if known:
-            self.method = line.split(b" ", 1)[0]  # cheroot has it in capitals
+            self.method = line.split(b" ", 1)[0]  # cheroot converts it to upper case
             if self.uri.startswith(b"//") or not (self.uri.startswith(b"/") or self.authority):
-                self.path = b"//" + self.authority + self.path  # cheroot makes a path of ours of it
+                self.path = b"//" + self.authority + self.path  # cheroot strips it down to one of our paths
         return known
 
     def header_reader(self, rfile: Any, headers: dict[bytes, bytes]) -> None:
-        """Read the headers; one that comes again is added to the first, which cheroot would do for some alone.
+        """Read the headers. Repeated ones are joined by commas; cheroot's reader keeps only the last of most.
 
-        Raises ``ValueError`` for what is no header, and cheroot's ``MaxSizeExceeded``.
+        Raises ``ValueError`` for a malformed header, and cheroot's ``MaxSizeExceeded``.
         """
         for _ in range(limits.MAX_HEADERS + 1):
             line = rfile.readline()
@@ -88,18 +88,18 @@ class Request(cheroot.server.HTTPRequest):
                 break
             found = _HEADER.fullmatch(line)
             if not found:
-                raise ValueError("no header")
+                raise ValueError("malformed header")
             name, value = found[1].title(), found[2]
             if b"_" not in name:  # with one it could pass for another header
                 headers[name] = headers[name] + b"," + value if name in headers else value
         else:
             raise cheroot.errors.MaxSizeExceeded
         if not _SIZE.fullmatch(headers.get(b"Content-Length", b"0")) or b"," in headers.get(b"Host", b""):
-            raise ValueError("which body, and which host?")
-        self._expecting = headers.pop(b"Expect", b"").lower() == b"100-continue"  # cheroot would ask for it at once
+            raise ValueError("ambiguous length or host")
+        self._expecting = headers.pop(b"Expect", b"").lower() == b"100-continue"  # cheroot would send 100 at once
 
     def read_request_headers(self) -> bool:
-        """Read the headers; False for what makes no sense, which has been answered."""
+        """Read the headers. Respond to malformed ones, and return False."""
         if not super().read_request_headers():
             return False
         newer = self.response_protocol == "HTTP/1.1"
@@ -108,13 +108,13 @@ class Request(cheroot.server.HTTPRequest):
             return False
         options = {option.strip() for option in self.inheaders.get(b"Connection", b"").lower().split(b",")}
         self.close_connection = b"close" in options or not (newer or b"keep-alive" in options)
-        self.chunked_read = b"Transfer-Encoding" in self.inheaders  # in HTTP/1.0 as well, where it is a trick
+        self.chunked_read = b"Transfer-Encoding" in self.inheaders  # also in HTTP/1.0, which cheroot would ignore
         return True
 
-    # Answering
+    # Responding
 
     def respond(self) -> None:
-        """Ask the application, and send its answer, or a refusal."""
+        """Authenticate the client, call the application, and send the response."""
         size = None if self.chunked_read else int(self.inheaders.get(b"Content-Length", b"0"))
         body = Body(self.conn.rfile, size, expecting=self._expecting)
         self.rfile = io.BufferedReader(body)
@@ -124,13 +124,13 @@ class Request(cheroot.server.HTTPRequest):
         if not self._authenticate():
             self._refuse(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", 'Basic realm="dnsvigil", charset="UTF-8"'))
             return
-        answer = self._ask_application()
+        response = self._call_application()
         if body.left == 0:
             self.close_connection, self.conn.unread = last, False
-        self._answer(*answer)
+        self._send(*response)
 
     def _authenticate(self) -> bool:
-        """Find out who asks; False where the web configuration lets nobody in like this."""
+        """Check the credentials. Return False if the web configuration requires others."""
         authorization = self.inheaders.get(b"Authorization", b"").decode("iso-8859-1") or None
         token = self.server.token
         proved = bool(token and token.proves(authorization))
@@ -141,7 +141,7 @@ class Request(cheroot.server.HTTPRequest):
         self.authenticated = self.authenticated or proved or self.user is not None
         return True
 
-    def _ask_application(self) -> tuple[str, Iterable[tuple[str, str]], bytes]:
+    def _call_application(self) -> tuple[str, Iterable[tuple[str, str]], bytes]:
         try:
             self.server.gateway(self).respond()
             headers = [(name.decode("iso-8859-1"), value.decode("iso-8859-1")) for name, value in self.outheaders]
@@ -154,10 +154,10 @@ class Request(cheroot.server.HTTPRequest):
             log.exception("%r failed", self._line)
             return "500 Internal Server Error", _TEXT, b"Internal Server Error\n"
 
-    def _answer(self, status: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+    def _send(self, status: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         if status[:3] == "401":
             self.conn.report(f"{status}: {offered(self.inheaders.get(b'Authorization', b'').decode('iso-8859-1'))}")
-        elif status[:3] == "403":  # whatever it offered: the answer says why
+        elif status[:3] == "403":  # whatever it offered: the response says why
             self.conn.report(f"{status}: {quoted(_reason(body))}")
         configured = {name.lower() for name in self.web.headers}
         lines = [f"HTTP/1.1 {status}", f"Date: {formatdate(usegmt=True)}"]
@@ -171,29 +171,29 @@ class Request(cheroot.server.HTTPRequest):
         head = "\r\n".join([*lines, "", ""]).encode("iso-8859-1")
         log.debug("%s %r %s %d", self.conn.address, self._line, status[:3], len(body))
         self.sent_headers = True
-        self.conn.stream.allow(limits.ANSWER_TIMEOUT)
+        self.conn.stream.allow(limits.RESPONSE_TIMEOUT)
         self.conn.stream.write(head if self.method == b"HEAD" else head + body)
 
     def _refuse(self, status: HTTPStatus, *headers: tuple[str, str]) -> None:
-        self._answer(f"{status.value} {status.phrase}", [*_TEXT, *headers], f"{status.phrase}\n".encode())
+        self._send(f"{status.value} {status.phrase}", [*_TEXT, *headers], f"{status.phrase}\n".encode())
 
     def simple_response(self, status: str, _message: str = "") -> None:
-        """Answer a request that makes no sense, and read no further."""
-        code = status[:3].replace("413", "431")  # cheroot has no bound for bodies here: this is the headers' size
+        """Respond to a malformed request, and read no further."""
+        code = status[:3].replace("413", "431")  # cheroot has no limit for bodies here, so it means the headers
         self.close_connection = self.conn.unread = True
         self._refuse(HTTPStatus(int(code)))
 
     def ensure_headers_sent(self) -> None:
-        """Send nothing: the answer goes out whole, when all of it is there."""
+        """Send nothing yet: the response goes out as a whole."""
 
 
 class Gateway(cheroot.wsgi.Gateway_10):
-    """What an application sees of a request."""
+    """Calls the application for a request."""
 
     req: Request
 
     def get_environ(self) -> WSGIEnvironment:  # type: ignore[override]
-        """Return the environ, in which HEAD is GET."""
+        """Return the environ. HEAD appears as GET."""
         request = self.req
         environ: WSGIEnvironment = super().get_environ()
         environ["REMOTE_ADDR"] = request.conn.address
@@ -206,7 +206,7 @@ class Gateway(cheroot.wsgi.Gateway_10):
         return environ
 
     def write(self, chunk: bytes) -> None:
-        """Add to the body of the answer."""
+        """Add to the body of the response."""
         self.req.body.append(chunk)
 
 

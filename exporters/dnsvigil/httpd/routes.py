@@ -7,14 +7,14 @@ from typing import Self
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 RETRY_AFTER = "5"
-"""Seconds after which to ask again, where the answer is a 503."""
+"""Value of Retry-After in responses with status 503, in seconds."""
 
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """What a handler answers: a status code, headers, and the whole body."""
+    """What a handler returns: status, headers and the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -22,7 +22,7 @@ class Response:
 
     @classmethod
     def text(cls, body: str, status: int = 200) -> Self:
-        """Answer with plain text."""
+        """Return a response with plain text."""
         return cls(status, dict([_TEXT]), body.encode())
 
 

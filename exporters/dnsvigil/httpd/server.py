@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Bearer(Protocol):
-    """What knows the token that requests may show."""
+    """Knows the token that requests may present."""
 
     def proves(self, authorization: str | None) -> bool:
-        """Tell whether the value of an ``Authorization`` header has it."""
+        """Return whether the value of an ``Authorization`` header has it."""
 
 
 class Server:
@@ -37,7 +37,7 @@ class Server:
     port 0 takes a free one. The socket listens from here on. ``web_config`` is the path of a web
     configuration file; it is read again when it changes. ``token`` is as good as a password.
 
-    The application sees HEAD as GET, and has the whole answer ready before its first byte is sent. A request's body
+    The application sees HEAD as GET, and its response is sent when all of it is there. A request's body
     is read when the application reads it, which may raise :class:`~dnsvigil.httpd.streams.BodyError`; one that is not
     read ends the connection. Chunked bodies are not read.
 
@@ -95,7 +95,7 @@ class Server:
 
 
 class _Http(cheroot.wsgi.Server):
-    """cheroot with our connections, and a thread for each request in progress: none waits for another's client."""
+    """cheroot's server with our connections, and a thread for each request in progress."""
 
     ConnectionClass = Connection
 
@@ -121,12 +121,12 @@ class _Http(cheroot.wsgi.Server):
         self._listener = listener
 
     def prepare(self) -> None:
-        """Get ready to serve, on our own socket whatever else a parent process has left open."""
-        os.environ.pop("LISTEN_PID", None)  # with it, cheroot would take the third file descriptor for its socket
+        """Get ready to serve on our own socket."""
+        os.environ.pop("LISTEN_PID", None)  # with it, cheroot would serve on file descriptor 3
         super().prepare()
 
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:
-        """Return the socket, which is bound already. (cheroot calls this.)"""
+        """Use our socket, which is already bound."""
         self.socket = self._listener
         return self._listener
 
@@ -136,10 +136,10 @@ class _Http(cheroot.wsgi.Server):
 
 
 class _Threads:
-    """Gives each request in progress a thread. (cheroot calls all that is public here, as of its own pool.)
+    """A thread for each request in progress, with the interface of cheroot's thread pool.
 
-    cheroot's pool would start 64 threads, and hand requests to all of them in turn until each holds memory, 10 MB in
-    all; and at the end it waits for a handler for as long as that takes.
+    The pool itself would need 64 threads, so that clients that stall leave one for the others. It uses them in turn,
+    until all of them hold memory (8 MB more), and on stop it waits for handlers without a limit.
     """
 
     min = 0
@@ -149,10 +149,10 @@ class _Threads:
         self._running: set[threading.Thread] = set()
 
     def start(self) -> None:
-        """Begin; there is nothing to prepare."""
+        """Do nothing: threads start with requests."""
 
     def put(self, connection: Connection) -> None:
-        """Serve a connection's next request."""
+        """Serve the next request of a connection."""
         thread = threading.Thread(target=self._serve, args=(connection,), name="http-request", daemon=True)
         self._running.add(thread)
         try:
@@ -163,7 +163,7 @@ class _Threads:
             connection.close()
 
     def stop(self, timeout: float) -> None:
-        """Wait for the requests in progress, no longer than ``timeout`` seconds."""
+        """Wait for the requests in progress, at most ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         for thread in self._running.copy():
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -182,7 +182,7 @@ class _Threads:
 
 
 class _Listener(socket.socket):
-    """A listening socket that closes at once what is too many, and reports what it cannot accept."""
+    """A listening socket that closes connections above the limit, and survives a lack of file descriptors."""
 
     def __init__(self, bound: socket.socket) -> None:
         super().__init__(fileno=bound.detach())
@@ -192,13 +192,13 @@ class _Listener(socket.socket):
         self._last_complaint = float("-inf")
 
     def complain(self, message: str, *values: object) -> None:
-        """Log a warning, once a minute at most."""
+        """Log a warning, at most once a minute."""
         if time.monotonic() - self._last_complaint > 60:
             self._last_complaint = time.monotonic()
             log.warning(message, *values)
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Raises ``BlockingIOError``, upon which cheroot goes on, where there is none to serve."""
+        """Accept a connection. Raises ``BlockingIOError``, which cheroot ignores, if there is none to serve."""
         try:
             sock, peer = super().accept()
         except (BlockingIOError, TimeoutError):

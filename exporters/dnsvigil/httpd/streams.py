@@ -1,4 +1,4 @@
-"""A client's socket as streams whose every wait has an end."""
+"""Streams over a client's socket. No wait on them is endless."""
 
 import errno
 import io
@@ -20,9 +20,9 @@ class BodyError(Exception):
 
 
 class Stream(io.RawIOBase):
-    """A socket as a stream whose peer has until a deadline, however little it sends at a time.
+    """A socket as a stream with a deadline, which a peer that sends or reads slowly does not move.
 
-    Reading and writing raise ``OSError`` alone, with an error number that cheroot knows for a lost connection.
+    Reading and writing raise only ``OSError``, with an error number that means a lost connection to cheroot.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -30,11 +30,11 @@ class Stream(io.RawIOBase):
         self._deadline: float | None = 0.0
 
     def allow(self, seconds: float) -> None:
-        """Give the peer this long from now."""
+        """Set the deadline to this many seconds from now."""
         self._deadline = time.monotonic() + seconds
 
     def allow_nothing(self) -> None:
-        """Read only what is here already."""
+        """Read only what has already arrived."""
         self._deadline = None
 
     def readable(self) -> bool:
@@ -46,7 +46,7 @@ class Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Read what there is; None for nothing yet, where only that was allowed."""
+        """Read what has arrived, waiting for it until the deadline; None after :meth:`allow_nothing` if nothing has."""
         try:
             self._start()
             return self.sock.recv_into(buffer)
@@ -81,27 +81,27 @@ def _lost(error: OSError) -> OSError:
 
 
 class Reader(io.BufferedReader):
-    """A stream, read through a buffer."""
+    """A buffered reader of a :class:`Stream`."""
 
     raw: Stream
 
     def has_data(self) -> bool:
-        """Tell whether something of the next request is here, if only in TLS's own buffer. (cheroot calls this.)"""
+        """Return whether some of the next request has arrived, be it in the buffer of TLS. (cheroot calls this.)"""
         self.raw.allow_nothing()
         try:
             return bool(self.peek(1))
         except OSError:
-            return True  # whoever reads next will see it
+            return True  # the next read raises it again
 
 
 class Body(io.RawIOBase):
-    """The body of one request. A size that is not known is None; ``left`` is what has not been read of it.
+    """The body of one request. ``left`` is the number of bytes not read yet, None if the size is unknown.
 
     Reading raises :class:`BodyError`.
     """
 
     def __init__(self, reader: Reader, size: int | None, *, expecting: bool) -> None:
-        """``expecting`` says that the client waits to be asked for the body."""
+        """``expecting``: the client waits for 100 Continue before it sends the body."""
         self._reader = reader
         self._expecting = expecting
         self._begun = False
@@ -112,7 +112,7 @@ class Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what there is; the first time, ask for it."""
+        """Read what has arrived; the first time, send 100 Continue to a client that expects it."""
         if self.left is None:
             raise BodyError(HTTPStatus.LENGTH_REQUIRED)
         if self.left > limits.MAX_BODY:

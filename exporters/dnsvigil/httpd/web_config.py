@@ -73,7 +73,7 @@ class WebConfig:
     """Certificate, key and client authentication loaded; None for plain HTTP."""
     client_allowed_sans: frozenset[str] | None = None
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What to add to every answer."""
+    """Headers to add to every response."""
     basic_auth: BasicAuth | None = None
     files: Mapping[Path, Stamp] = dataclasses.field(default_factory=dict)
     """Every file that was read, as it was just before."""

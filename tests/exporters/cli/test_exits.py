@@ -29,7 +29,7 @@ from dnsvigil.cli.main import main
 
 with suppress(SystemExit):
     main()
-heavy = {"duckdb", "ibis", "numpy", "pandas", "flask", "sklearn"}
+heavy = {"duckdb", "ibis", "numpy", "pandas", "flask", "cheroot", "sklearn"}
 print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
 """Runs a command, and prints what it has loaded of what takes long."""

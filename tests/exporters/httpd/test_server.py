@@ -600,7 +600,7 @@ def test_an_idle_connection_is_kept_for_a_while(serve: Serve, monkeypatch: pytes
 def test_a_client_that_does_not_read_is_cut_off(
     serve: Serve, authority: Authority, monkeypatch: pytest.MonkeyPatch, secure: bool
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr(module, "RESPONSE_TIMEOUT", 1.0)
     server = serve(write(authority.folder / "web.yml", TLS) if secure else None)
     with contextlib.closing(connect(server, client_context(authority) if secure else None)) as connection:
         connection.request("GET", "/large")
@@ -705,7 +705,7 @@ def test_limits_are_documented() -> None:
         "request body": f"{module.MAX_BODY >> 10} KiB, not chunked",
         "time to send a request": f"{module.REQUEST_TIMEOUT:.0f} s",
         "time to send its body": f"{module.BODY_TIMEOUT:.0f} s",
-        "time to receive a response": f"{module.ANSWER_TIMEOUT:.0f} s",
+        "time to receive a response": f"{module.RESPONSE_TIMEOUT:.0f} s",
         "pause between two requests on a connection": f"{module.IDLE_TIMEOUT:.0f} s",
     }.items():
         assert f"| {what} | {value} |" in table
