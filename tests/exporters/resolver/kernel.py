@@ -1,4 +1,4 @@
-"""What ``ss``, ``/proc`` and ``pidstat`` say about processes and sockets, read with as little code as can be."""
+"""Processes and sockets according to ``ss``, ``/proc`` and ``pidstat``, read with as little code as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resolver exporter's configuration: what it may say, its mistakes, and that its page lists every key."""
+"""The resolver exporter's configuration: what is valid, its mistakes, and that its page lists every key."""
 
 from __future__ import annotations
 
@@ -193,14 +193,14 @@ def test_a_mistake_is_told_with_file_line_and_key(
     tmp_path: Path, mistake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, line, key, words = MISTAKES[mistake]
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         read(tmp_path, text)
     path = tmp_path / "resolver.yml"
-    assert str(told.value).startswith(f"{path}:{line}: {key}: " if key else f"{path}:{line}: ")
-    assert words in str(told.value)
+    assert str(caught.value).startswith(f"{path}:{line}: {key}: " if key else f"{path}:{line}: ")
+    assert words in str(caught.value)
     for arguments in ([], ["--check-config"]):
         assert main(["--config", str(path), *arguments]) == 2
-        assert capsys.readouterr().err == f"dnsvigil-resolver-exporter: {told.value}\n"
+        assert capsys.readouterr().err == f"dnsvigil-resolver-exporter: {caught.value}\n"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,20 +216,20 @@ def test_every_key_is_documented_with_its_default() -> None:
         *known
     }
     for key, default in known.items():
-        said = documented[key][0]
+        default_text = documented[key][0]
         if default is dataclasses.MISSING:
-            assert said == "needed", key
+            assert default_text == "needed", key
         elif key == "collectors.probe.questions":
             assert default == [Question(".", "NS")]
-            assert said == "`. NS`"
+            assert default_text == "`. NS`"
         elif default is None or default == []:
-            assert not said.startswith("`") or said == "`853`", key
+            assert not default_text.startswith("`") or default_text == "`853`", key
         elif isinstance(default, bool):
-            assert said == f"`{str(default).lower()}`", key
+            assert default_text == f"`{str(default).lower()}`", key
         elif isinstance(default, Duration):
-            assert said == f"`{default:.0f}s`", key
+            assert default_text == f"`{default:.0f}s`", key
         else:
-            assert said == f"`{default}`", key
+            assert default_text == f"`{default}`", key
 
 
 def test_the_page_names_the_resolvers_that_are_looked_for() -> None:

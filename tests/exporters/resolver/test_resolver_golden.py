@@ -1,7 +1,7 @@
 """The whole /metrics, but for the probe, from copies of /proc and /sys, held against golden files.
 
-``RENEW=1 pytest tests/exporters/resolver/test_resolver_golden.py`` writes the golden files anew; look at what
-``git diff`` then says. ``python -m lab.procfs_fixture KIND FILE``, run in tests/, takes a copy anew.
+``RENEW=1 pytest tests/exporters/resolver/test_resolver_golden.py`` writes the golden files anew; look at
+``git diff`` afterwards. ``python -m lab.procfs_fixture KIND FILE``, run in tests/, takes a copy anew.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_a_second_scrape_of_the_same_shows_the_same(kind: str, copy: Path) -> No
 
 @pytest.mark.parametrize("kind", ["debian"])
 def test_netlink_and_proc_say_the_same_of_sockets(kind: str, copy: Path) -> None:
-    """But for limits of queues, which /proc does not tell."""
+    """But for limits of queues, which /proc lacks."""
     by_netlink = of_collector("sockets", text(collectors(kind, copy)))
     shutil.rmtree(copy / "netlink")
     by_proc = of_collector("sockets", text(collectors(kind, copy)))

@@ -106,7 +106,7 @@ FULL = os.statvfs_result((4096, 1024, 1000, 600, 500, 300, 200, 100, 0, 255))
 
 
 class Machine:
-    """A machine in a folder, and the collector that is shown it."""
+    """A machine in a folder, and a collector of it."""
 
     def __init__(self, folder: Path, *folders: str) -> None:
         self.root = folder
@@ -395,7 +395,7 @@ def test_a_clock_that_may_not_be_read(machine: Machine) -> None:
 
 
 class Kernel:
-    """Its ``adjtimex`` answers as told."""
+    """Its ``adjtimex`` answers as given."""
 
     def __init__(self, state: int, *, errno: int = 0, **fields: int) -> None:
         self._state, self._errno, self._fields = state, errno, fields

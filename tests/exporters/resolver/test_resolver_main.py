@@ -222,7 +222,7 @@ def test_the_base_install_is_enough() -> None:
 
 
 class Broken:
-    """A collector that works or not, as told."""
+    """A collector that works or not, by its attribute."""
 
     name = "broken"
 

@@ -21,7 +21,7 @@ HERE_OR_NOT = {
     "io": r"(read|write)_bytes_total",
     "netlink": r"accept_queue_limit|socket_receive_buffer_bytes",
 }
-"""The metrics that not every machine has, by the part of a collector that then says so."""
+"""The metrics that not every machine has, by the part of a collector that is then missing."""
 
 
 @pytest.mark.skipif(not installed("unbound"), reason="unbound is missing; Debian has it in the package unbound")

@@ -392,8 +392,8 @@ def test_a_failure_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFix
 
     with Server(answer) as server, asking(probe(Question("x.example", port=server.port), interval=0.4)) as collector:
         eventually(lambda: value(collector, "probes_total") >= len(answers), 20)
-    said = [record.getMessage() for record in caplog.records if "probe of" in record.getMessage()][:3]
-    assert said == [
+    logged = [record.getMessage() for record in caplog.records if "probe of" in record.getMessage()][:3]
+    assert logged == [
         f"probe of 127.0.0.1:{server.port} by udp for x.example A: {what}"
         for what in ("timeout", "works again", "timeout")
     ]
@@ -487,9 +487,9 @@ def test_escaped_is_printable_short_and_whole(raw: bytes) -> None:
 @pytest.fixture(scope="module")
 def parrot() -> Iterator[tuple[Target, list[bytes]]]:
     """A server that answers with the bytes put into the list, behind the id."""
-    say = [b""]
-    with Server(lambda query: [query.to_wire()[:2] + say[0]]) as server:
-        yield Target("127.0.0.1", server.port, "udp"), say
+    content = [b""]
+    with Server(lambda query: [query.to_wire()[:2] + content[0]]) as server:
+        yield Target("127.0.0.1", server.port, "udp"), content
 
 
 @settings(deadline=None, max_examples=150)
@@ -497,10 +497,10 @@ def parrot() -> Iterator[tuple[Target, list[bytes]]]:
 def test_whatever_is_answered_ends_as_a_response_or_a_reason(
     parrot: tuple[Target, list[bytes]], rest: bytes, like: bool
 ) -> None:
-    target, say = parrot
+    target, content = parrot
     # Half of them look like a response with its question, so that the records are what is read.
     head = b"\x81\x80\0\1\0\2\0\0\0\1" + dns.message.make_query("www.example.", "A").to_wire()[12:] if like else b""
-    say[0] = head + rest
+    content[0] = head + rest
     question = Question("www.example", port=target.port, answer=[RIGHT])
     collector = probe(question, timeout=5)
     collector._probe(question)  # what its thread does, without the waiting
@@ -527,7 +527,7 @@ def test_the_real_resolvers_answer_and_say_what_they_are(tmp_path: Path, kind: s
             identities = eventually(lambda: found if len(found := shown(collector, "identity_info")) == 2 else None)
     for labels, _ in identities:
         assert labels["version_bind"].startswith(version)
-        # Knot Resolver tells neither; the others are called after the machine.
+        # Knot Resolver gives neither; the others are called after the machine.
         assert bool(labels["id_server"]) == bool(labels["version_bind"]) == (kind != "kresd")
 
 

@@ -498,7 +498,7 @@ def test_what_needs_privileges_is_missing_without_them(machine: Machine, caplog:
     ]
     machine.end(100)
     collected(collector)
-    assert dict(collector.parts) == {"processes": True, "fds": False, "io": False}  # nothing tells otherwise
+    assert dict(collector.parts) == {"processes": True, "fds": False, "io": False}  # no process shows otherwise
     machine.process(100, "unbound")
     assert "open_fds unbound" in collected(collector)
     assert dict(collector.parts) == {"processes": True, "fds": True, "io": True}
@@ -707,19 +707,19 @@ def test_a_real_process_through_its_life(tmp_path: Path) -> None:
     assert collected(collector)["up x"] == 0
     with started(str(program), "60") as process:
         assert _until(lambda: collected(collector)["up x"] == 1)
-        told = psutil.Process(process.pid)
-        assert _until(lambda: told.status() == psutil.STATUS_SLEEPING)
+        theirs = psutil.Process(process.pid)
+        assert _until(lambda: theirs.status() == psutil.STATUS_SLEEPING)
         found = collected(collector)
-        assert found["start_time_seconds x"] == pytest.approx(told.create_time(), abs=1)
-        assert found["open_fds x"] == told.num_fds()
-        assert found["max_fds x"] == told.rlimit(psutil.RLIMIT_NOFILE)[0]
-        assert found["virtual_memory_bytes x"] == told.memory_info().vms
+        assert found["start_time_seconds x"] == pytest.approx(theirs.create_time(), abs=1)
+        assert found["open_fds x"] == theirs.num_fds()
+        assert found["max_fds x"] == theirs.rlimit(psutil.RLIMIT_NOFILE)[0]
+        assert found["virtual_memory_bytes x"] == theirs.memory_info().vms
         assert found["memory_limit_bytes x"] <= psutil.virtual_memory().total
         process.send_signal(signal.SIGSTOP)
         assert _until(lambda: collected(collector)["processes_stopped x"] == 1)
         process.kill()
         assert _until(lambda: collected(collector)["up x"] == 0)  # though nobody has waited for it yet
-        assert told.status() == psutil.STATUS_ZOMBIE
+        assert theirs.status() == psutil.STATUS_ZOMBIE
         assert collected(collector)["context_switches_total x voluntary"] >= 1
 
 
@@ -742,22 +742,22 @@ def test_a_real_process_with_threads(tmp_path: Path) -> None:
         assert _until(lambda: _as_psutil(collected(collector), psutil.Process(process.pid)))
 
 
-def _as_psutil(found: dict[str, float], told: psutil.Process) -> bool:
-    cpu = told.cpu_times()
+def _as_psutil(found: dict[str, float], theirs: psutil.Process) -> bool:
+    cpu = theirs.cpu_times()
     threads = [
         dict(line.split(":\t") for line in path.read_text().splitlines() if "ctxt" in line)
-        for path in Path(f"/proc/{told.pid}/task").glob("*/status")
+        for path in Path(f"/proc/{theirs.pid}/task").glob("*/status")
     ]
     return (
-        found["threads x"] == told.num_threads() == 5
+        found["threads x"] == theirs.num_threads() == 5
         # The kernel's stat, which is read here and by pidstat, is a little behind its statm, which psutil reads.
-        and found["resident_memory_bytes x"] == pytest.approx(told.memory_info().rss, rel=0.1)
+        and found["resident_memory_bytes x"] == pytest.approx(theirs.memory_info().rss, rel=0.1)
         and found["cpu_seconds_total x user"] == pytest.approx(cpu.user)
         and found["cpu_seconds_total x system"] == pytest.approx(cpu.system)
         and found["context_switches_total x voluntary"] == sum(int(one["voluntary_ctxt_switches"]) for one in threads)
         and found["context_switches_total x involuntary"]
         == sum(int(one["nonvoluntary_ctxt_switches"]) for one in threads)
-        and found.get("write_bytes_total x") == told.io_counters().write_bytes
+        and found.get("write_bytes_total x") == theirs.io_counters().write_bytes
     )
 
 
