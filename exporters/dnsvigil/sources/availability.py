@@ -39,14 +39,14 @@ def places(config: Config) -> Iterator[Place]:
 
 
 def no_sources(config: Config) -> str:
-    """Return that there is nothing to read at all, if the configuration names no source."""
+    """Return that there is nothing to read at all where the configuration names no source; else nothing."""
     if config.sources.zeek or config.sources.netflow:
         return ""
     return "no folder of Zeek or nfcapd is configured, so nothing is read"
 
 
 def problem_of(place: Place) -> str:
-    """Return why there is nothing to read in a place; empty where there may be something."""
+    """Return why nothing can be read in a place; empty where something may be."""
     wild = has_magic(str(place.path))
     matched = [str(match.path) for match in expand(place.path)] if wild else [str(place.path)]
     if not matched:
@@ -60,7 +60,7 @@ def problem_of(place: Place) -> str:
                     problems[str(path)] = f"{log_file} is a symbolic link to nothing"
                 elif name not in problems and path.exists() and not os.access(path, os.R_OK):
                     problems[str(path)] = f"{log_file} cannot be read: permission denied"
-    # Where a glob matches files beside the folders, these are not meant.
+    # Files that a glob matches beside folders are not meant.
     folders = [name for name in matched if name not in problems]
     if wild and folders:
         problems = {name: problem for name, problem in problems.items() if problem != _NO_FOLDER}
@@ -90,7 +90,7 @@ def _problem(path: Path) -> str:
 
 
 class Availability:
-    """Looks at the folders again and again; the log says what changes."""
+    """Looks at the folders again and again; the log reports what changes."""
 
     def __init__(self, config: Config) -> None:
         self._places = list(places(config))
@@ -102,7 +102,7 @@ class Availability:
         """Return whether each folder can be read now."""
         for place in self._places:
             before, problem = self._problems.get(place, ""), problem_of(place)
-            if problem and problem != before and place.source != "netflow":  # whose follower says so
+            if problem and problem != before and place.source != "netflow":  # its follower reports it
                 log.warning("%s: %s %s; nothing is read from there until it can be", place.key, place.path, problem)
             elif before and not problem:
                 log.info("%s: %s can be read again", place.key, place.path)

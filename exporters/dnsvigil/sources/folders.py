@@ -18,9 +18,6 @@ OLD_SECONDS: Final = 30 * 86400
 
 _GRAIN: Final = 2 * 10**9  # nanoseconds within which a folder can change twice and show one time
 
-FileStamp = tuple[int, int, int]
-"""Inode, time of the last change in nanoseconds, and size; changes when the file does."""
-
 
 @dataclass(frozen=True)
 class Match:
@@ -58,8 +55,8 @@ def is_settled(status: os.stat_result) -> bool:
     return time.time() - status.st_mtime > SETTLED_SECONDS
 
 
-def stamp_of(status: os.stat_result) -> FileStamp:
-    """Return what changes when the file does."""
+def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what changes when the file does: inode, time of the last change in nanoseconds, and size."""
     return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.blocklists.list_file import ListFile, read_hashes
+from dnsvigil.sources.folders import stamp_of
 from dnsvigil.system.files import NotAFileError, path_text
 
 log = logging.getLogger(__name__)
@@ -158,7 +159,6 @@ def _find_lists(folder: Path) -> list[Path]:
 
 def _stamp(path: Path) -> tuple[int, ...]:
     try:
-        status = path.stat()
+        return stamp_of(path.stat())
     except OSError:
         return ()
-    return (status.st_ino, status.st_mtime_ns, status.st_size)

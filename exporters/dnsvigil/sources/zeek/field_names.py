@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 _CONNECTION: Final = ("orig_h", "orig_p", "resp_h", "resp_p")
-_DEEPEST: Final = 5
+_MAX_DEPTH: Final = 5
 
 
 def stock_names(fields: Collection[str], renamed: Mapping[str, str]) -> dict[str, str]:
-    """Return Zeek's own name for each of ``fields`` that has another in the log.
+    """Return Zeek's own name for each of ``fields`` that has another name in the log.
 
-    ``renamed`` is Zeek's name to the log's, as in ``Log::default_field_name_map``. What ``Log::default_scope_sep``
-    puts between ``id`` and ``orig_h`` is seen in the names themselves.
+    ``renamed`` maps Zeek's names to the log's, as ``Log::default_field_name_map`` does. The separator that
+    ``Log::default_scope_sep`` puts between ``id`` and ``orig_h`` is taken from the names themselves.
     """
     found = {log: zeek for zeek, log in renamed.items() if log in fields and zeek not in fields}
     for name in fields:
@@ -26,7 +26,7 @@ def stock_names(fields: Collection[str], renamed: Mapping[str, str]) -> dict[str
 
 def in_stock_names(record: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
     """Return a record of JSON, its nested objects with dotted names, under Zeek's own names."""
-    flat = dict(_flat(record, "", _DEEPEST))
+    flat = dict(_flat(record, "", _MAX_DEPTH))
     names = stock_names(flat, renamed)
     return {names.get(name, name): value for name, value in flat.items()}
 

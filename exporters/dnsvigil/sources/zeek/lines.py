@@ -35,7 +35,7 @@ def split(
     """Cut whole lines of a log of one type at the header lines among them.
 
     ``header`` is the one in force where ``data`` begins; without one, all lines are taken for JSON. Returns the chunks,
-    the header in force at the end, and the lines that nothing can be made of, by reason.
+    the header in force at the end, and how many lines cannot be used, by reason.
     """
     bodies: dict[Header | None, list[bytes]] = {}
     skipped: Counter[str] = Counter()
@@ -88,7 +88,7 @@ def count_lines(body: bytes) -> int:
 
 
 def is_whole(line: bytes, header: Header | None) -> bool:
-    """Tell whether a line without an end looks like a whole one."""
+    """Return whether a line without a line end looks like a whole one."""
     if line.startswith(b"#"):
         return True
     if header is None or line.startswith(b"{"):
@@ -97,7 +97,7 @@ def is_whole(line: bytes, header: Header | None) -> bool:
 
 
 def has_long_line(body: bytes) -> bool:
-    """Tell whether there is a line that :func:`filter_lines` drops for its length."""
+    """Return whether there is a line that :func:`filter_lines` drops for its length."""
     start = 0
     while len(body) - start > MAX_LINE:
         end = body.rfind(b"\n", start, start + MAX_LINE)
@@ -120,7 +120,7 @@ def is_clean(chunk: Chunk) -> bool:
 
 
 def filter_lines(chunk: Chunk, options: LogOptions = STOCK) -> tuple[list[bytes], Counter[str]]:
-    """Look at every line; return those that can be parsed, and how many of the others there are by reason."""
+    """Return the lines that can be parsed, and how many others there are by reason, after a look at every line."""
     kept: list[bytes] = []
     skipped: Counter[str] = Counter()
     for line in chunk.body.removesuffix(b"\n").split(b"\n"):
@@ -144,7 +144,7 @@ def _is_object(line: bytes) -> bool:
 
 
 def why_no_record(line: bytes, reason: str, options: LogOptions = STOCK) -> str:
-    """Return why nothing can be made of a line without a header for which the parser found ``reason``."""
+    """Return why a line without a header cannot be used, for which the parser found ``reason``."""
     if reason not in ("json", "other_log"):
         return reason
     if is_wrapped(line, options.renamed):
@@ -171,5 +171,5 @@ def _line_reason(line: bytes, header: Header | None) -> str | None:
         return None if line.strip() else "no_header"
     if not _is_utf8(line):
         return "encoding"
-    # A blank line is none of the records, however many columns they have.
+    # A blank line is no record, however few columns the header names.
     return None if line and line.count(header.separator.encode()) == len(header.fields) - 1 else "columns"

@@ -1,4 +1,4 @@
-"""The logs that are read, Zeek's own and those of dnsvigil's Zeek package: their columns, and what is wrong in them."""
+"""The logs that are read, Zeek's own and those of dnsvigil's Zeek package: their columns, and when a record is bad."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from dnsvigil.records import CAPTURE, OPEN_RESOLVER, PASSIVE_DNS, POISONING, TRA
 from dnsvigil.sources.zeek.mnemonics import CLASSES, CODES, TYPES
 
 LIMITS: Final = {"BIGINT": 2**63 - 1, "UINTEGER": 2**32 - 1, "DOUBLE": 10**9}
-"""The largest good value of a number, by its type."""
+"""The largest good value of a number, by type."""
 
 _ADDRESS: Final = "[0-9a-fA-F:.]{2,45}"
 _WORD: Final = "[0-9A-Za-z_-]{1,32}"
@@ -16,13 +16,13 @@ _WORD: Final = "[0-9A-Za-z_-]{1,32}"
 
 @dataclass(frozen=True, eq=False)
 class LogType:
-    """One log: how it is known, and how its records are read.
+    """One log: how it is recognized, and how its records are read.
 
     ``reasons`` is the body of an SQL ``CASE`` over the columns in ``checked``, and over ``raw_`` and the name, which is
     the text, of those in ``raw``.
     """
 
-    path: str  # what Zeek calls it
+    path: str  # its path in Zeek
     source: str  # the label of its counts
     record: Mapping[str, str]  # column to DuckDB type
     required: Collection[str]  # Zeek's fields that every record has
@@ -30,14 +30,14 @@ class LogType:
     reasons: str
     checked: Collection[str]
     raw: Collection[str]
-    fields: Mapping[str, str] = field(default_factory=dict)  # column to Zeek's field, where that is called otherwise
+    fields: Mapping[str, str] = field(default_factory=dict)  # column to Zeek's field, where that has another name
     names: Collection[str] = ()  # columns with domain names
-    texts: Collection[str] = ()  # columns in which any bytes may stand
+    texts: Collection[str] = ()  # columns that may hold any bytes
     named: Mapping[str, tuple[str, Mapping[str, int]]] = field(
         default_factory=dict
     )  # column to the field with its name
     answered: Collection[str] = ()  # fields that only a record with an answer has
-    without: Mapping[tuple[str, ...], str] = field(default_factory=dict)  # fields to what is not known without them all
+    without: Mapping[tuple[str, ...], str] = field(default_factory=dict)  # fields: what is unknown without them
 
     @property
     def view(self) -> str:
@@ -45,11 +45,11 @@ class LogType:
         return f"{self.path}_records"
 
     def field_of(self, column: str) -> str:
-        """Return what Zeek calls a column."""
+        """Return Zeek's name of a column."""
         return self.fields.get(column, column)
 
     def unknown(self, fields: Collection[str]) -> list[str]:
-        """Return, in words, what records of these fields do not say."""
+        """Return, in words, what is unknown of records with these fields."""
         return [
             f"its header has no {' and no '.join(names)}: {what}"
             for names, what in self.without.items()
@@ -132,7 +132,7 @@ def _package_log(
     texts: Collection[str] = (),
     fields: Mapping[str, str] | None = None,
 ) -> LogType:
-    """Return a log of the package. ``needed`` are the columns, beside the time, that no record can do without."""
+    """Return a log of the package. ``needed`` are the columns, beside the time, that every record must have."""
     times = [column for column, form in record.items() if form == "TIMESTAMP"]
     numbers = {column: LIMITS[form] for column, form in record.items() if form in LIMITS}
 

@@ -1,4 +1,4 @@
-"""What the operator says about logs beside what they say themselves."""
+"""What the operator configures about logs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -22,7 +22,7 @@ BATCH_BYTES: Final = 64 * 2**20
 
 @dataclass(frozen=True)
 class Batch:
-    """Whole lines of one file, with the cursor that stands behind them."""
+    """Whole lines of one file, with the cursor behind them."""
 
     chunks: list[Chunk]
     read: int  # records in the batch, the skipped ones included
@@ -43,9 +43,9 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Yield what the file, a log of this type, has behind the cursor.
 
-    ``finished`` says that nobody writes the file any more: a last line without an end is then read if it is
-    whole, and else counted. Before that it is left for the next time, and so is a compressed file that breaks off.
-    The times of a capture are moved to where it began where they count from there, by the time of its first record.
+    ``finished`` is whether nobody writes the file any more: a last line without a line end is then read if it is whole,
+    and else counted as skipped. Before that it is left for later, and so is the end of a compressed file that breaks
+    off. Times that count from the start of a capture, as that of the first record shows, are moved to when it began.
     Raises ``OSError``, and ``FileNotFoundError`` also where another file has taken the place of the cursor's.
     """
     with DecompressedFile(path) as file:
@@ -58,12 +58,7 @@ def read_batches(
         start = cursor.offset
         at_end = False
         while not at_end:
-            try:
-                if not file.offset:
-                    _go_to(file, start) if start else file.skip_hole()
-                data = file.read(BATCH_BYTES)
-            except BrokenFileError:
-                data = b""
+            data = _read_on(file, start)
             at_end = len(data) < BATCH_BYTES
             cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
             lines, rest = data[:cut], data[cut:]
@@ -86,7 +81,7 @@ def read_batches(
                     skipped["truncated"] += 1
                     offset = max(file.offset, 1)  # above 0, so that it is counted once
             read = sum(chunk.lines for chunk in chunks) + skipped.total()
-            # Noted, so that a compressed file need not be read through once more to find nothing new in it.
+            # Kept, so that a compressed file is not read once more to find nothing new in it.
             whole_size = file.size if at_end and complete and file.compressed else 0
             if offset <= cursor.offset and not read and whole_size in (0, cursor.whole_size):
                 return
@@ -101,15 +96,25 @@ def read_batches(
             )
 
 
+def _read_on(file: DecompressedFile, start: int) -> bytes:
+    """Return what comes next in the file, at first from ``start`` on; nothing where compressed data is broken."""
+    try:
+        if not file.offset:
+            _go_to(file, start) if start else file.skip_hole()
+        return file.read(BATCH_BYTES)
+    except BrokenFileError:
+        return b""
+
+
 def _go_to(file: DecompressedFile, offset: int) -> None:
-    """Go to a cursor's offset, and past the end that a line had not yet when it was read."""
+    """Go to a cursor's offset, and past the end of a line that was read before it had one."""
     file.seek(offset - (not file.compressed))
     if not file.compressed and file.read(1) != b"\n" and (end := file.read(2)) != b"\r\n":
         file.unread(end.removeprefix(b"\n"))
 
 
 def _end_of_records(data: bytes) -> int:
-    """Return where the last whole line ends that is no header line; what comes then is read with what follows it.
+    """Return where the last whole line ends that is no header line: header lines are read with what follows them.
 
     Where there are header lines only, it is the end of the last.
     """

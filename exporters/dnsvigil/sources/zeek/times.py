@@ -2,14 +2,14 @@
 
 A number is seconds, milliseconds, microseconds or nanoseconds since 1970. Its size says which: between 1990 and 2100
 the four ranges lie far apart. A text is ISO 8601 or RFC 3339; without an offset it is UTC, which is what Zeek writes.
-All else has no value, and its record is skipped.
+Anything else is NULL, and its record is skipped.
 """
 
 from datetime import datetime, timedelta
 from typing import Final
 
 RELATIVE: Final = timedelta(days=365)
-"""A time so near to 1970 counts from the start of a capture."""
+"""A time as near to 1970 as this counts from the start of a capture."""
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _FIRST: Final = 631_152_000  # 1990-01-01, in seconds
@@ -50,7 +50,7 @@ def time(text: str, number: str, start: datetime | None = None) -> str:
         # Nanoseconds of today have more digits than a DOUBLE.
         f" WHEN {_between(number, 10**9)} THEN if(regexp_full_match({text}, '[0-9]+'),"
         f" TRY_CAST({text} AS BIGINT) // 1000, CAST(round({number} / 1e3) AS BIGINT))"
-        # Read, for what skips it to know that it counts from the start of a capture.
+        # Read, so that the record is skipped as one whose time counts from the start of a capture.
         f" WHEN {near} THEN CAST(round({number} * 1e6) AS BIGINT) END)"
     )
 
@@ -61,7 +61,7 @@ def is_relative(time: str) -> str:
 
 
 def relative_seconds(text: str) -> float | None:
-    """Return the seconds since the start of a capture that the text of a time says; None for any other time."""
+    """Return the seconds since the start of a capture for the text of a time; None for any other time."""
     try:
         seconds = float(text)
     except ValueError:

@@ -1,8 +1,8 @@
 """Records of JSON logs that do not stand alone on their line.
 
-Shippers put a record into an envelope of their own, syslog puts a prefix before it, and exports put several on one
-line. A record is taken out where that is sure: where the fields that Zeek's record has are there, in one place, and
-where a shipper puts them. What stands in another field of a record comes from the wire and is never looked into.
+Shippers wrap a record in an envelope, syslog puts a prefix before it, and exports put several on one line. A record is
+taken out only where that is certain: where all fields of Zeek's record are in one place, and a shipper puts records
+there. Any other field of a record may come from the wire and is never looked into.
 """
 
 import json
@@ -18,7 +18,7 @@ _CONTENT: Final = (
     *("message", "log", "event.original", "event", "original", "MESSAGE", "msg", "line", "_raw", "raw", "body"),
     *("_source", "result", "json", "zeek", "record", "data", "payload", "value", *BY_PATH),
 )
-_DEEPEST: Final = 5
+_MAX_DEPTH: Final = 5
 _PREFIX: Final = re.compile(
     r"(?:\d{1,6} )?(?:<\d{1,3}>)?(?:"
     r"1 \S+ \S+ \S+ \S+ \S+ (?:-|(?:\[[^\]]*\])+)\s*"  # RFC 5424
@@ -32,14 +32,14 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def unwrap(line: bytes, renamed: Mapping[str, str]) -> list[bytes]:
-    """Return the records on a line of JSON, each as a line under Zeek's names; none for a line as it should be.
+    """Return the records on a line of JSON, each as a line under Zeek's names; none for a line that is one record.
 
-    There is none either where not all of the line is JSON behind a prefix that is known.
+    There is none either where the line is not JSON alone behind a known prefix.
     """
     found: list[bytes] = []
     try:
         for each, text in _objects(line.decode()):
-            record = _record_in(each, renamed, _DEEPEST)
+            record = _record_in(each, renamed, _MAX_DEPTH)
             found.append(json.dumps(record).encode() if record else text.replace("\n", " ").encode())
     except (ValueError, RecursionError):
         return []
@@ -47,16 +47,16 @@ def unwrap(line: bytes, renamed: Mapping[str, str]) -> list[bytes]:
 
 
 def records_in(line: bytes, renamed: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the records on a line, or on what there is of it, under Zeek's names; what is none as it is."""
+    """Yield the records on a line, or on part of one, under Zeek's names; an object that is no record as it is."""
     try:
         for each, _ in _objects(line.decode("utf-8", "replace")):
-            yield _record_in(each, renamed, _DEEPEST) or each
+            yield _record_in(each, renamed, _MAX_DEPTH) or each
     except (ValueError, RecursionError):
         return
 
 
 def is_complete(line: bytes) -> bool:
-    """Return whether a line of JSON can end here, so that what has no line end yet is no part of a record."""
+    """Return whether a line of JSON without a line end is complete, and no part of a record."""
     try:
         return len(list(_objects(line.decode()))) > 0
     except (ValueError, RecursionError):
@@ -73,7 +73,7 @@ def is_wrapped(line: bytes, renamed: Mapping[str, str]) -> bool:
 
 
 def _objects(text: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the objects on a line, alone or in a list, with their text. Raises ``ValueError`` where all else comes."""
+    """Yield the objects on a line, alone or in a list, with their text. Raises ``ValueError`` for anything else."""
     at = prefix.end() if (prefix := _PREFIX.match(text)) else 0
     in_list = False
     while at < len(text):
@@ -93,7 +93,7 @@ def _objects(text: str) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _record_in(found: dict[str, Any], renamed: Mapping[str, str], depth: int) -> dict[str, Any] | None:
-    """Return the one record that an object is, or that is in it, under Zeek's names; None where nothing is sure."""
+    """Return the one record that an object is or contains, under Zeek's names; None where that is not certain."""
     record = in_stock_names(found, renamed)
     if log_type_of(str(record.get("_path", "")), record):
         return record
