@@ -347,6 +347,7 @@ def test_the_client_is_asked_for_a_body_only_when_it_is_read(serve: Serve) -> No
     [
         (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"411"),
         (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"411"),
+        (b"Transfer-Encoding: gzip\r\n", b"hello", b"501"),
         (b"Content-Length: 5\r\nContent-Length: 5\r\n", b"hello", b"400"),
         (b"Content-Length: -5\r\n", b"hello", b"400"),
         (b"Content-Length: +5\r\n", b"hello", b"400"),
