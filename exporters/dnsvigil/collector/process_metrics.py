@@ -21,12 +21,12 @@ class ProcessMetrics:
         ProcessCollector(registry=self.registry)
         self.batch_duration = Histogram(
             "dnsvigil_batch_duration_seconds",
-            "Time to put one batch into the store.",
+            "Time to put one round, what all sensors have written since the last, into the store.",
             registry=self.registry,
         )
         self.batch_failures = prometheus_client.Counter(
             "dnsvigil_batch_failures",
-            "Batches that could not be written to the store; each is retried.",
+            "Rounds that could not be written to the store; each is retried.",
             registry=self.registry,
         )
         self.files_lost = prometheus_client.Counter(

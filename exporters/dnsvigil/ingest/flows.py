@@ -1,26 +1,25 @@
-"""The collector of flows: puts what a flow file adds, and that it was read, into one transaction of the store.
+"""The part of flows: puts what a flow file adds, and that it was read, into one transaction of the store.
 
 A file is known by its content, and by exporter, time and sums: moved, copied or compressed later it is the same. One
 that is found again with more in it has its rows exchanged: nfcapd appends to a slot's file when it is started anew.
 """
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from dnsvigil.config.collector import Config
-from dnsvigil.features.baseline import EVALUATED_ANOMALIES, HISTORY_SLOTS, Evaluation, evaluate
 from dnsvigil.ingest.event_time import NEAR, EventTime, Minute, newest_of
+from dnsvigil.ingest.flow_evaluation import FlowEvaluation
 from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.ingest.records import TABLES as RECORDS
 from dnsvigil.ingest.records import count_records
 from dnsvigil.ingest.top_labels import TopLabels
-from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, FLOW_SLOT_SECONDS, OTHER, RESOLVER_MEASURES, utc_now
+from dnsvigil.records import FLOW_SLOT_SECONDS, OTHER, utc_now
 from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, fingerprint, flow_exporter_label, slot_of
 from dnsvigil.sources.netflow.follower import OutsideError, PendingFlows, Stamp, below_sources
 from dnsvigil.sources.netflow.tables import FlowReader, Loaded
@@ -36,7 +35,6 @@ from dnsvigil.store.flows import (
     RESOLVERS,
     SEEN,
     SEQUENCE_FAILURES,
-    Array,
     FlowFile,
     FlowTables,
     Verdict,
@@ -51,15 +49,10 @@ from dnsvigil.system.terminal import counted
 SOURCE: Final = "netflow"
 """The label ``source`` of flows."""
 
-THRESHOLD: Final = FLOW_ANOMALIES[-1]
-"""The anomaly that the configuration defines."""
-
 SHOWN_HOSTS: Final = 20
 """How many hosts of an exporter's newest slot are shown."""
 
 _SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
-_AT_ONCE: Final = 300  # series that are judged together: 20 MB of history
-_UNITS: Final = dict.fromkeys(("bytes", "query_bytes", "response_bytes"), 1500.0)  # what a packet may add
 _TOLERANCE: Final = timedelta(seconds=60)
 _FILE_COUNTS: Final = 1000  # as so many records of logs: the time of a file is that of nfcapd, not of a record
 _AHEAD: Final = timedelta(days=1)
@@ -118,13 +111,17 @@ class FlowSnapshot:
 
 
 class FlowsPart:
-    """Takes flow files into one open store."""
+    """Flows in one store.
+
+    A flow file is a round by itself: that it was read is known by its content, not by a cursor.
+    """
 
     def __init__(self, store: Store, config: Config) -> None:
         """Raises :class:`dnsvigil.store.store.StoreError`."""
         self._store = store
         self._config = config
         self._tables = FlowTables(store, config.store.max_size // 4)
+        self._evaluation = FlowEvaluation(self._tables, config.flows.thresholds)
         self._findings = Findings(store)
         store.create(schema(RECORDS))
         servers = config.servers
@@ -141,7 +138,7 @@ class FlowsPart:
         self.forgotten: datetime | None = None  # sums of slots before were dropped as time went on
 
     def close(self) -> None:
-        """Free what the collector holds beside the store."""
+        """Free what it holds beside the store."""
         if "_reader" in self.__dict__:
             self._reader.close()
 
@@ -172,8 +169,8 @@ class FlowsPart:
 
         Raises :class:`dnsvigil.sources.netflow.NFDumpError` where nothing can be said of the file now: it is not in the
         store, and is to be tried again; :class:`UnfinishedFileError`, a kind of it, where that is because the file is
-        still written. Raises ``OSError`` for a file that cannot be read, and as :meth:`Collector.ingest` for the store;
-        store and collector must then be made anew.
+        still written. Raises ``OSError`` for a file that cannot be read, and :class:`dnsvigil.store.store.StoreError`
+        when the store fails; store and part must then be made anew.
         """
         if self._tables.has_path(file.path, file.stamp):
             return self._pass_over(file)
@@ -218,7 +215,7 @@ class FlowsPart:
             return self._findings.close_quiet(now)
 
     def flush(self) -> bool:
-        """Judge every series of each exporter whose newest complete slot has not been judged.
+        """Evaluate every series of each exporter whose newest complete slot has not been evaluated.
 
         Returns whether there was one. Raises :class:`dnsvigil.store.store.StoreError`.
         """
@@ -229,7 +226,7 @@ class FlowsPart:
             if slot is None or slot > newest or slot <= evaluated.get(exporter, datetime.min):
                 continue
             with self._store.errors():
-                verdicts = [*self._evaluate_services(exporter, slot), *self._evaluate_resolvers(exporter, slot)]
+                verdicts = self._evaluation.evaluate(exporter, slot, self._since(), self._shown_resolvers())
             with self._store.transaction():
                 self._tables.put_verdicts(exporter, slot, verdicts)
             anything = anything or bool(verdicts)
@@ -250,7 +247,7 @@ class FlowsPart:
                 for exporter in newest
                 for protocol, service in tables.services(exporter, self._since())
             ),
-            resolvers=frozenset({*self._servers.pinned, *self._servers.shown, OTHER}),
+            resolvers=frozenset(self._shown_resolvers()),
             verdicts=tables.verdicts(evaluated),
             clients=tables.clients(now),
             hosts=tables.hosts(now, SHOWN_HOSTS),
@@ -283,6 +280,9 @@ class FlowsPart:
 
     def _since(self) -> datetime:
         return (self._newest - SEEN) if self._newest else datetime.min
+
+    def _shown_resolvers(self) -> set[str]:
+        return {*self._servers.pinned, *self._servers.shown, OTHER}
 
     def _current(self) -> dict[str, datetime]:
         """Return the newest slot of each exporter that is shown."""
@@ -375,57 +375,6 @@ class FlowsPart:
     def _drop(self, reason: str, records: int) -> None:
         DROPPED.add_rows(self._store, [(reason, records)])
 
-    # Judging
-
-    def _evaluate_services(self, exporter: str, slot: datetime) -> list[Verdict]:
-        series = self._tables.services(exporter, self._since())
-        columns = len(FLOW_MEASURES)
-
-        def history(part: Sequence[tuple[str, str]]) -> Array:
-            return self._tables.service_history(exporter, part, slot, HISTORY_SLOTS + 1)
-
-        found: list[Verdict] = []
-        for part, evaluation in _evaluated(series, history, FLOW_MEASURES, slot):
-            for number, (protocol, service) in enumerate(part):
-                for column, measure in enumerate(FLOW_MEASURES):
-                    verdict = _verdict(evaluation, number * columns + column, exporter, measure)
-                    found.append(self._with_thresholds(replace(verdict, protocol=protocol, service=service)))
-        return found
-
-    def _evaluate_resolvers(self, exporter: str, slot: datetime) -> list[Verdict]:
-        shown = {*self._servers.pinned, *self._servers.shown, OTHER}
-        series = [resolver for resolver in self._tables.resolvers(exporter, self._since()) if resolver in shown]
-        columns = len(RESOLVER_MEASURES)
-
-        def history(part: Sequence[str]) -> Array:
-            return self._tables.resolver_history(exporter, part, slot, HISTORY_SLOTS + 1)
-
-        return [
-            replace(_verdict(evaluation, number * columns + column, exporter, measure), resolver=resolver)
-            for part, evaluation in _evaluated(series, history, RESOLVER_MEASURES, slot)
-            for number, resolver in enumerate(part)
-            for column, measure in enumerate(RESOLVER_MEASURES)
-        ]
-
-    def _with_thresholds(self, verdict: Verdict) -> Verdict:
-        """Return the verdict with the anomaly ``threshold`` where the value passes one of the configuration."""
-        value = verdict.value
-        for limit in self._config.flows.thresholds:
-            fits = all(
-                wanted is None or wanted == found
-                for wanted, found in (
-                    (limit.exporter, verdict.exporter),
-                    (limit.protocol, verdict.protocol),
-                    (limit.service, verdict.service),
-                    (limit.measure, verdict.measure),
-                )
-            )
-            over = value is not None and limit.above is not None and value > limit.above
-            under = value is not None and limit.below is not None and value < limit.below
-            if fits and (over or under):
-                return replace(verdict, anomalies=(*verdict.anomalies, THRESHOLD))
-        return verdict
-
 
 def _newest(loaded: Loaded) -> datetime | None:
     """Return when the newest flow ended, but for a few far ahead of most, to the minute; None without a time."""
@@ -433,27 +382,3 @@ def _newest(loaded: Loaded) -> datetime | None:
         return None
     newest = newest_of([Minute(minute, flows) for minute, flows in sorted(loaded.minutes.items())])
     return min(newest + timedelta(minutes=1), loaded.last)
-
-
-_Series = TypeVar("_Series")
-
-
-def _evaluated(
-    series: Sequence[_Series], history: Callable[[Sequence[_Series]], Array], measures: Sequence[str], slot: datetime
-) -> Iterator[tuple[Sequence[_Series], Evaluation]]:
-    """Judge all measures of each series, a part of them at a time, so that memory has a bound."""
-    at_once = _AT_ONCE // len(measures)
-    units = [_UNITS.get(measure, 1.0) for measure in measures]
-    when = int(slot.replace(tzinfo=UTC).timestamp())
-    for first in range(0, len(series), at_once):
-        part = series[first : first + at_once]
-        past = history(part).reshape(len(part) * len(measures), -1)
-        yield part, evaluate(past, when, units * len(part))
-
-
-def _verdict(evaluation: Evaluation, row: int, exporter: str, measure: str) -> Verdict:
-    numbers = (evaluation.value, evaluation.baseline, evaluation.spread, evaluation.deviation)
-    value, baseline, spread, deviation = (float(array[row]) if math.isfinite(array[row]) else None for array in numbers)
-    anomalies = tuple(name for name, is_so in zip(EVALUATED_ANOMALIES, evaluation.anomalies[row], strict=True) if is_so)
-    history_seconds = float(evaluation.history_seconds[row])
-    return Verdict(exporter, None, None, None, measure, value, baseline, spread, deviation, history_seconds, anomalies)
