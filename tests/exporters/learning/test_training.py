@@ -15,7 +15,7 @@ from dnsvigil.cli.main import main
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.detectors.runner import GROUP
 from dnsvigil.features.popular import own_popular_domains
-from dnsvigil.ingest import detection
+from dnsvigil.ingest import intake
 from dnsvigil.learning import training
 from dnsvigil.learning.default import default_model, trained_model
 from dnsvigil.learning.generators import FAMILIES
@@ -277,7 +277,7 @@ class TestLogs:
     def logs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         """Two logs, of one client and of none."""
         entry = EntryPoint("sees", "exporters.learning.test_training:Sees", GROUP)
-        monkeypatch.setattr(detection, "enabled", lambda disabled: [entry])
+        monkeypatch.setattr(intake, "enabled", lambda disabled: [entry])
         begin = (NOON - datetime(1970, 1, 1)).total_seconds()
         full, empty = tmp_path / "full.log", tmp_path / "empty.log"
         full.write_bytes(HEADER + b"".join(line(begin + 60 * n, f"x{n}.example") for n in range(3)))
