@@ -106,7 +106,7 @@ def _chosen(options: argparse.Namespace, config: Config, failed: list[Path]) -> 
     first, end = _window(options)
     files = _given(options.paths, failed) if options.paths else _configured(config.sources.netflow, failed)
     seen: set[Path] = set()
-    for path, exporter, folder in files:
+    for path, flow_exporter, folder in files:
         if (real := path.resolve()) in seen:
             continue
         seen.add(real)
@@ -114,7 +114,7 @@ def _chosen(options: argparse.Namespace, config: Config, failed: list[Path]) -> 
             if first and end and not slot_of(first) <= (begin_of(path.name) or _first_flow(path, options.nfdump)) < end:
                 continue
             if options.exporter and options.exporter != (
-                exporter or _ident(path, options.nfdump) or flow_exporter_label(folder)
+                flow_exporter or _ident(path, options.nfdump) or flow_exporter_label(folder)
             ):
                 continue
             yield path

@@ -1,4 +1,4 @@
-"""Where a source leaves what fails unexpectedly, so that all the rest is read."""
+"""Where a source puts what fails unexpectedly, so that everything else is read."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ class Aside(Protocol):
         """Set something aside; ``stamp`` is what changes when a file does."""
 
     def holds(self, kind: str, subject: object, stamp: Sequence[int]) -> bool:
-        """Tell whether a file is set aside as it is now."""
+        """Return whether a file is set aside as it is now."""
 
     def release(self, kind: str, subject: object) -> None:
-        """Take note that something can be used after all."""
+        """Note that something can be used after all."""

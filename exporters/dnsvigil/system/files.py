@@ -1,7 +1,7 @@
 """Opens files whose paths a user, a folder or a request names: regular files alone, and without ever waiting.
 
-To open a FIFO waits for its writer, and a device may do anything when it is opened. So a path is looked at before it is
-opened, and what was opened once more, since something else may lie there by then.
+To open a FIFO waits for its writer, and a device may do anything when it is opened. So a path is checked before it is
+opened, and the opened file once more, since something else may lie there by then.
 """
 
 import errno
@@ -31,7 +31,7 @@ class NotAFileError(OSError):
 
 
 def reason_of(error: Exception) -> str:
-    """Return what is the matter, with the path if there is one, and without the system's number of the error."""
+    """Return the message of an error, with its path if there is one, and without the system's number."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -43,7 +43,7 @@ def path_text(path: str | os.PathLike[str]) -> str:
 
 
 def check_file(path: Path) -> os.stat_result:
-    """Return what ``stat`` says of a regular file. Raises :class:`NotAFileError`, and ``OSError`` as ``stat`` does."""
+    """Return the ``stat`` of a regular file. Raises :class:`NotAFileError`, and ``OSError`` as ``stat`` does."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise NotAFileError(path, status.st_mode)
@@ -51,7 +51,7 @@ def check_file(path: Path) -> os.stat_result:
 
 
 def open_to_all(path: Path, status: os.stat_result) -> str:
-    """Return that other users may use a file that is to be secret, and what to do; empty where they may not."""
+    """Return a warning, with what to do, where other users may use a file that is to be secret; else nothing."""
     if not status.st_mode & stat.S_IRWXO:
         return ""
     return f"{path} is open to every user of this machine: chmod o= {path}"
@@ -71,10 +71,10 @@ def open_file(path: Path) -> BinaryIO:
         raise
 
 
-def read_file(path: Path, most: int) -> bytes:
-    """Return the content of a regular file. Raises as :func:`open_file`, and for more than ``most`` bytes."""
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file. Raises as :func:`open_file`, and for more than ``max_bytes``."""
     with open_file(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
     return content

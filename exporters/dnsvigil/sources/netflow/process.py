@@ -1,4 +1,4 @@
-"""One run of nfdump: what it prints, what its messages say about that, and how much time and memory it may take."""
+"""One run of nfdump: its output, its messages, and the time and memory that it may take."""
 
 import fcntl
 import io
@@ -83,8 +83,8 @@ class Process:
         """Prepare ``command``, whose program is an absolute path or a name to look up.
 
         Messages name ``host`` where the command runs there through ssh. ``limits`` hold on this machine only; beyond
-        them the program is killed. The program inherits ``descriptors``. ``to_pipe`` says that nfdump writes a flow
-        file to its output. Raises :class:`NFDumpError` where there is no such program.
+        them the program is killed. The program inherits ``descriptors``. ``to_pipe`` is for an nfdump that writes a
+        flow file to its output. Raises :class:`NFDumpError` where there is no such program.
         """
         if limits and not host:
             bounds = [f"--as={limits.memory}", f"--cpu={limits.cpu_seconds}", "--core=0"]

@@ -18,7 +18,7 @@ _JSON_LINE: Final = re.compile(rb"^\{.*\n?", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole lines of one form: ``header`` says the columns of TSV, None means JSON."""
+    """Whole lines of one form: TSV with the columns of ``header``, JSON where that is None."""
 
     body: bytes
     header: Header | None

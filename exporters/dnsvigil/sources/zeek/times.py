@@ -1,6 +1,6 @@
 """The times of records: every form that Zeek and the shippers of its logs write, as one SQL expression.
 
-A number is seconds, milliseconds, microseconds or nanoseconds since 1970. Its size says which: between 1990 and 2100
+A number is seconds, milliseconds, microseconds or nanoseconds since 1970. Its size decides which: between 1990 and 2100
 the four ranges lie far apart. A text is ISO 8601 or RFC 3339; without an offset it is UTC, which is what Zeek writes.
 Anything else is NULL, and its record is skipped.
 """
