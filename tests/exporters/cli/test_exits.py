@@ -30,7 +30,7 @@ from dnsvigil.cli.main import main
 with suppress(SystemExit):
     main()
 heavy = {"duckdb", "ibis", "numpy", "pandas", "flask", "cheroot", "sklearn"}
-print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
+print(sorted(name for name in heavy if sys.modules.get(name)), file=sys.stderr)
 """
 """Runs a command, and prints what it has loaded of what takes long."""
 
