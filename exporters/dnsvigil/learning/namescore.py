@@ -208,7 +208,7 @@ class NameModel:
         nearest: dict[str, list[Neighbour]] = {}
         families: Counter[str] = Counter()
         for kind in self._near:
-            (distances,), (places,) = self._neighbours(kind, points)
+            (distances,), (places,) = self._near[kind].nearest(points)
             names = [name.decode() for name in self._names[kind][places]]
             whose: list[str | None] = [None] * len(names)
             if kind == "generated":
@@ -221,17 +221,13 @@ class NameModel:
     def _points(self, domains: Sequence[str]) -> Floats:
         return self._project(self._features.of([label_of(domain) for domain in domains]))
 
-    def _neighbours(self, kind: str, points: Floats) -> Any:
-        """Return the distances of the nearest of a class, and their places."""
-        with threadpool_limits(1):  # beside a collector a second thread mostly waits for the first
-            return self._near[kind].nearest(points)
-
     def _ratios(self, points: Floats) -> Floats:
         if not len(points):
             return np.zeros(0, np.float32)
-        good, bad = (
-            np.log(np.maximum(self._neighbours(kind, points)[0][:, -1], _NEAREST)) for kind in ("benign", "generated")
-        )
+        with threadpool_limits(1):  # beside a collector a second thread mostly waits for the first
+            good, bad = (
+                np.log(np.maximum(self._near[kind].farthest(points), _NEAREST)) for kind in ("benign", "generated")
+            )
         ratios: Floats = (good - bad).astype(np.float32)
         return ratios
 
@@ -248,19 +244,31 @@ class _Neighbours:
         self._count = min(K, len(points))
 
     def nearest(self, points: Floats) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Return for each point the distances of its nearest, ascending, and their places."""
-        found = [self._nearest(points[begin : begin + _AT_ONCE]) for begin in range(0, len(points), _AT_ONCE)]
-        distances, places = zip(*found, strict=True)
-        return np.concatenate(distances), np.concatenate(places)
-
-    def _nearest(self, points: Floats) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        whose = points.astype(np.float64)
-        squares = np.einsum("ij,ij->i", whose, whose)[:, None] - 2 * (whose @ self._points.T) + self._squares
+        """Return for each of a few points the distances of its nearest, ascending, and their places."""
+        squares = self._squared(points)
         places = np.argpartition(squares, self._count - 1, axis=1)[:, : self._count]
         near = np.take_along_axis(squares, places, axis=1)
         order = np.argsort(near, axis=1, kind="stable")
-        squares = np.maximum(np.take_along_axis(near, order, axis=1), 0).astype(np.float32)
-        return np.sqrt(squares).astype(np.float64), np.take_along_axis(places, order, axis=1)
+        return _root(np.take_along_axis(near, order, axis=1)), np.take_along_axis(places, order, axis=1)
+
+    def farthest(self, points: Floats) -> NDArray[np.float64]:
+        """Return for each point the distance of the last of its nearest."""
+        last = self._count - 1
+        parts = (self._squared(points[begin : begin + _AT_ONCE]) for begin in range(0, len(points), _AT_ONCE))
+        return _root(np.concatenate([np.partition(part.astype(np.float32), last, axis=1)[:, last] for part in parts]))
+
+    def _squared(self, points: Floats) -> NDArray[np.float64]:
+        whose = points.astype(np.float64)
+        squares: NDArray[np.float64] = whose @ self._points.T
+        squares *= -2
+        squares += np.einsum("ij,ij->i", whose, whose)[:, None]
+        squares += self._squares
+        return squares
+
+
+def _root(squares: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the distances, in single precision as scikit-learn has them."""
+    return np.sqrt(np.maximum(squares, 0).astype(np.float32)).astype(np.float64)
 
 
 class _Projection:
