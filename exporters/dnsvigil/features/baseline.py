@@ -1,9 +1,9 @@
-"""Each series of flows against its own past: what is usual at this time of the day and week, and is the newest slot so.
+"""Compares the newest slot of each series of flows with the past of the series.
 
-What is usual comes from the same time of the 28 days before, each day brought to the present level; how far a value may
-lie from it, from how far those days lie from each other, or where the last hour was as usual, from how they vary
-within. All of it is medians and quantiles over days, so a day on which something was wrong neither moves what is usual
-nor makes it wider. docs/flow-spikes.md has the formulas, what they are taken from, and how well they do.
+The baseline is the value at the same time of day on the 28 days before, each scaled to the present level. The spread
+comes from how much those days differ from each other or, if the last hour was as usual, from how much they vary within.
+Both are medians and quantiles over days, so one bad day neither moves the baseline nor widens the spread.
+docs/flow-spikes.md has the formulas with their sources, and the figures.
 """
 
 import time
@@ -21,30 +21,31 @@ DAY_SLOTS: Final = 86400 // FLOW_SLOT_SECONDS
 WEEK_SLOTS: Final = 7 * DAY_SLOTS
 HISTORY_DAYS: Final = 28
 HISTORY_SLOTS: Final = HISTORY_DAYS * DAY_SLOTS
-"""Slots before the judged one that are looked at."""
+"""How many slots before the evaluated one are used."""
 
 EVALUATED_ANOMALIES: Final = FLOW_ANOMALIES[:4]
-"""What the columns of :attr:`Judgement.anomalies` stand for."""
+"""The columns of :attr:`Evaluation.anomalies`."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _HOUR: Final = 3600 // FLOW_SLOT_SECONDS
 _HOURS: Final = HISTORY_DAYS * 24
-_NEAR: Final = 24  # slots up to the judged one whose past shows how much this time of the day varies
-_LASTING: Final = 12  # slots, of which most lie off when the level has shifted
-_CARRIED: Final = 0.2  # of what the last hour lies off: 5.5 of these spreads are a little more than it does
-_LEVEL_HOURS: Final = 72  # that the present level is taken from, so it has changed once more than half of them have
-_CHANGED: Final = 1.5  # times the level: days of this week that differ by more from the present are of another time
+_WEEK_HOURS: Final = 168
+_NEAR: Final = 24  # slots up to the evaluated one, whose past shows how much this time of day varies
+_SHIFT: Final = 12  # slots, most of which deviate once the level has shifted
+_CARRIED: Final = 0.2  # share of the last hour's deviation that widens the spread: a lasting one is no spike at 5.5
+_LEVEL_HOURS: Final = 72  # that give the present level, which so follows a change once half of them have passed
+_CHANGED: Final = 1.5  # ratio to the present level from which on the days of this week are scaled
 
 _LIMIT: Final = {"spike": 5.5, "drop": 4.5, "shift": 4.0}  # spreads
-_ALIKE: Final = 4.0  # the same day of the week counts so many times another of its kind
+_SAME_WEEKDAY: Final = 4.0  # weight of the same day of the week; another of its kind has 1
 _MIN_DAYS: Final = 2
-_RELATIVE_FLOOR: Final = 0.03  # of the baseline; smaller changes do not matter
-_STRANGE_FLOOR: Final = 0.2  # while this day of the week has not been seen, or few hours twice
-_PAIRED_HOURS: Final = 168
+_RELATIVE_FLOOR: Final = 0.03  # smallest spread, as a share of the baseline: smaller changes do not matter
+_UNFAMILIAR_FLOOR: Final = 0.2  # the same, before this day of the week was seen or many hours were seen twice
+_FAMILIAR_HOURS: Final = 168  # hours seen in two weeks or more
+_SPARSE: Final = 0.5  # share of zeros among the slots, above which the time of day says little
 _normal: Final = NormalDist().inv_cdf
-_SPARSE: Final = 0.5  # zeros among the slots, from where on the time of the day says little
 
 
 @dataclass(frozen=True)
@@ -52,29 +53,30 @@ class Evaluation:
     """The result of :func:`evaluate`: arrays with a row for each series, NaN where nothing is known."""
 
     value: Floats
-    """The judged slot's, in the unit of the series, as the next two."""
+    """The value of the evaluated slot, in the unit of the series, as the next two."""
     baseline: Floats
     """The expected value."""
     spread: Floats
-    """One standard deviation (or what stands for it) to the side of the baseline on which the value lies."""
+    """The estimated standard deviation, on the side of the baseline on which the value lies."""
     deviation: Floats
     """(value - baseline) / spread; NaN while learning and without a value."""
     history_seconds: Floats
-    """How much of the 28 days has data."""
+    """The time with data in the 28 days."""
     anomalies: Bools
-    """[series, 4]: :data:`JUDGED_ANOMALIES`."""
+    """[series, 4]: whether each of :data:`EVALUATED_ANOMALIES` is there."""
 
 
 def evaluate(history: ArrayLike, slot: int, unit: ArrayLike = 1.0) -> Evaluation:
-    """Judge the last column of ``history``.
+    """Evaluate the last column of ``history``.
 
     ``history`` is [series, HISTORY_SLOTS + 1], oldest slot first, NaN where there is no data. ``slot`` is the begin of
     the last column in Unix time; days of the week and summer time are those of the machine's time zone. ``unit``, one
-    or [series], is what one event adds to a value, for series that have seen too few events to tell; series that never
-    leave 0 to 1 and have values between are ratios, and have none.
+    number or [series], is what one event adds to a value, for series with too few events to estimate it. A series that
+    never leaves 0 to 1 and has values in between is a ratio, to which ``unit`` does not apply.
 
-    A series is learning, without a verdict, until it has two days of the judged one's kind (Monday to Friday, or
-    weekend; a weekend may be judged by other days, but not the other way round). ValueError for another shape.
+    A series is learning, without a verdict, until it has two days of the evaluated day's kind (Monday to Friday, or
+    weekend; other days may stand in for a weekend, but not the other way round). Raises ``ValueError`` for another
+    shape.
     """
     past = np.asarray(history, dtype=np.float64)
     if past.ndim != 2 or past.shape[1] != HISTORY_SLOTS + 1:
@@ -83,53 +85,40 @@ def evaluate(history: ArrayLike, slot: int, unit: ArrayLike = 1.0) -> Evaluation
         return _evaluate(past, slot, np.broadcast_to(np.asarray(unit, dtype=np.float64), past.shape[:1]))
 
 
+@dataclass(frozen=True)
+class _Past:
+    """What the past says about each series at this time of day."""
+
+    off: Floats  # [series, day, slot]: deviations from each slot's baseline, at the scale of the evaluated slot
+    baseline: Floats
+    highest: Floats  # of the baselines of the evaluated slot and those beside it, as a job may start early or late
+    lowest: Floats
+    days: NDArray[np.intp]  # how many have a part in the baseline
+    hourly: Floats  # [series, day, hour]: relative deviations of whole hours
+    soft: Floats  # added to a baseline before it scales: few events give no reliable ratio
+    relative: Floats  # the smallest spreads by the baseline, by the number of events, by what a sparse series reaches
+    counted: Floats
+    reached: Floats
+
+
 def _evaluate(past: Floats, slot: int, unit: Floats) -> Evaluation:
     value = past[:, -1].copy()
-    columns, weekdays, today = _same_time(slot)
-    near = past[:, columns.clip(0, HISTORY_SLOTS)]  # [series, day, slot up to the one after], the judged day first
-    near[:, (columns < 0) | (columns > HISTORY_SLOTS)] = np.nan
-    hours, *daily = _days(past)
-    weeks = _weeks(hours)
-    near[:, 1:] *= _scales(hours, weeks)[:, :, None]
-    seen = np.isfinite(near[:, 1:, -2])
-    weights = _weights(seen, weekdays, today)
-    days = (seen & (weights > 0)).sum(axis=1)
-    near[:, 1:][weights == 0] = np.nan
-
-    baselines = _weighted_median(near[:, 1:], weights)  # [series, slot]
-    beside = baselines[:, -3:]  # a job that starts a slot early or late is no anomaly
-    near, baselines = near[:, :, :-1], baselines[:, :-1]
-    baseline = baselines[:, -1]
-    event, mean, reached = _events(past, unit, daily)
-    soft = (0.1 * mean + event + np.finfo(float).tiny)[:, None]
-    # How far every slot lies off its own baseline, as if the baseline were that of the judged slot.
-    off = (near - baselines[:, None]) * ((baseline[:, None] + soft) / (baselines + soft))[:, None]
-
-    own = np.isfinite(near[:, 1:][:, weekdays == today]).any(axis=(1, 2))
+    known = _past(past, slot, unit)
+    days, off, baseline = known.days, known.off, known.baseline
     few = np.sqrt((1 + 1.57 / days) * days / np.maximum(days - 1, 1))  # 1.57/n: variance of a median of n
-    hourly = _hourly(hours, weeks)
-    strange = ~own | (np.isfinite(hourly).sum(axis=(1, 2)) < _PAIRED_HOURS)
-    relative = np.where(strange, _STRANGE_FLOOR, _RELATIVE_FLOOR) * baseline
-    counted = np.sqrt(event * np.maximum(baseline, mean) + event**2)
-
-    lasting = _median(off[:, :, -_LASTING:], least=_LASTING // 2 + 1)  # [series, day]
-    side = np.where(value < baseline, -1.0, 1.0)
-    wander = np.nan_to_num(_sigma(hourly * side[:, None, None])) * baseline
-    between = np.maximum(_aside(off[:, 1:], side), wander)
-    within = _aside(off[:, 1:] - lasting[:, 1:, None], side) + _CARRIED * np.abs(lasting[:, 0])
-    floors = [relative, counted, np.where(side > 0, reached / 4, 0)]
-    spread = few * np.max([np.fmin(between, within), *floors], axis=0)  # within is NaN where the last hour is
+    lasting = _median(off[:, :, -_SHIFT:], least=_SHIFT // 2 + 1)  # [series, day]
     learning = days < _MIN_DAYS
+
+    spread = few * _spread(known, lasting, np.where(value < baseline, -1.0, 1.0))
     deviation = np.where(learning, np.nan, (value - baseline) / spread)
-    highest = np.fmax.reduce(beside, axis=1)
-    over = np.where(learning, np.nan, (value - highest) / spread * (baseline + soft[:, 0]) / (highest + soft[:, 0]))
-    under = (np.fmin.reduce(beside, axis=1) - baseline) / spread - deviation
+    scale = (baseline + known.soft) / (known.highest + known.soft)
+    over = np.where(learning, np.nan, (value - known.highest) / spread * scale)
+    under = (known.lowest - baseline) / spread - deviation
 
     side = np.where(lasting[:, 0] < 0, -1.0, 1.0)
-    wander = np.nan_to_num(_aside(hourly, side)) * baseline
-    shift = lasting[:, 0] / few / np.max([_aside(lasting[:, 1:, None], side), wander, relative, counted / 2], axis=0)
-    shift[learning | ~(off[:, 0, -1] * side > np.abs(lasting[:, 0]) / 2)] = np.nan  # it is over, or was never
-
+    shift = lasting[:, 0] / few / _shift_spread(known, lasting, side)
+    ended = ~(off[:, 0, -1] * side > np.abs(lasting[:, 0]) / 2)
+    shift[learning | ended] = np.nan
     up, down = shift > _LIMIT["shift"], shift < -_LIMIT["shift"]
     return Evaluation(
         value=value,
@@ -141,8 +130,59 @@ def _evaluate(past: Floats, slot: int, unit: Floats) -> Evaluation:
     )
 
 
+def _past(past: Floats, slot: int, unit: Floats) -> _Past:
+    columns, weekdays, today = _same_time(slot)
+    near = past[:, columns.clip(0, HISTORY_SLOTS)]  # [series, day, slot up to the one after], the evaluated day first
+    near[:, (columns < 0) | (columns > HISTORY_SLOTS)] = np.nan
+    hours, *daily = _days(past)
+    weeks = _weeks(hours)
+    near[:, 1:] *= _scales(hours, weeks)[:, :, None]
+    seen = np.isfinite(near[:, 1:, -2])
+    weights = _weights(seen, weekdays, today)
+    near[:, 1:][weights == 0] = np.nan
+
+    baselines = _weighted_median(near[:, 1:], weights)  # [series, slot]
+    beside = baselines[:, -3:]
+    near, baselines = near[:, :, :-1], baselines[:, :-1]
+    baseline = baselines[:, -1]
+    event, mean, reached = _events(past, unit, daily)
+    soft = 0.1 * mean + event + np.finfo(float).tiny
+    scale = (baseline + soft)[:, None] / (baselines + soft[:, None])
+    hourly = _hourly(hours, weeks)
+    this_weekday = np.isfinite(near[:, 1:][:, weekdays == today]).any(axis=(1, 2))
+    unfamiliar = ~this_weekday | (np.isfinite(hourly).sum(axis=(1, 2)) < _FAMILIAR_HOURS)
+    return _Past(
+        off=(near - baselines[:, None]) * scale[:, None],
+        baseline=baseline,
+        highest=np.fmax.reduce(beside, axis=1),
+        lowest=np.fmin.reduce(beside, axis=1),
+        days=(seen & (weights > 0)).sum(axis=1),
+        hourly=hourly,
+        soft=soft,
+        relative=np.where(unfamiliar, _UNFAMILIAR_FLOOR, _RELATIVE_FLOOR) * baseline,
+        counted=np.sqrt(event * np.maximum(baseline, mean) + event**2),
+        reached=reached / 4,
+    )
+
+
+def _spread(known: _Past, lasting: Floats, side: Floats) -> Floats:
+    """Return the standard deviation of a single slot, to one side."""
+    wander = np.nan_to_num(_sigma(known.hourly * side[:, None, None])) * known.baseline
+    between = np.maximum(_aside(known.off[:, 1:], side), wander)
+    within = _aside(known.off[:, 1:] - lasting[:, 1:, None], side) + _CARRIED * np.abs(lasting[:, 0])
+    floors = [known.relative, known.counted, np.where(side > 0, known.reached, 0)]
+    return np.asarray(np.max([np.fmin(between, within), *floors], axis=0))  # within is NaN where the last hour is
+
+
+def _shift_spread(known: _Past, lasting: Floats, side: Floats) -> Floats:
+    """Return the standard deviation of a level, to one side."""
+    wander = np.nan_to_num(_aside(known.hourly, side)) * known.baseline
+    between = _aside(lasting[:, 1:, None], side)
+    return np.asarray(np.max([between, wander, known.relative, known.counted / 2], axis=0))
+
+
 def _same_time(slot: int) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
-    """Columns [day, slot] of this local time and a slot more, from the judged day back, and the days of the week."""
+    """Return the columns [day, slot] of this local time and one slot after, from today back, and the weekdays."""
     now = time.localtime(slot)
     ends, weekdays = [HISTORY_SLOTS], []
     for day in range(1, HISTORY_DAYS + 1):
@@ -153,18 +193,18 @@ def _same_time(slot: int) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
 
 
 def _weights(seen: Bools, weekdays: NDArray[np.intp], today: int) -> Floats:
-    """How much each day says of today [series, day]."""
+    """Return the weights of the days before [series, day]."""
     kind = (weekdays >= 5) == (today >= 5)
-    weights = np.broadcast_to(np.where(weekdays == today, _ALIKE, kind * 1.0), seen.shape).copy()
+    weights = np.broadcast_to(np.where(weekdays == today, _SAME_WEEKDAY, kind * 1.0), seen.shape).copy()
     if today >= 5:
         weights[(seen & kind).sum(axis=1) < _MIN_DAYS] = 1
     return weights
 
 
 def _days(past: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean of each whole hour before the judged slot; mean, share of zeros and highest value of each whole day.
+    """Return the mean of each whole hour before the slot; mean, share of zeros and highest value of each whole day.
 
-    NaN where half of an hour, or three quarters of a day, have no data.
+    They are NaN where half of an hour, or three quarters of a day, have no data.
     """
     before = past[:, :-1]
     valid = np.isfinite(before)
@@ -180,35 +220,37 @@ def _days(past: Floats) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _weeks(hours: Floats) -> list[Floats]:
-    """What brings the level of this week, the last one, and so on to the present; compared are the same days."""
+    """Return the factors from the levels of this week, the last one, and so on to the present, by the same weekdays."""
     end = hours.shape[1]
     now = hours[:, end - _LEVEL_HOURS :]
-    starts = [end - _LEVEL_HOURS - back * 168 for back in (1, 2, 3)]
+    starts = [end - _LEVEL_HOURS - back * _WEEK_HOURS for back in (1, 2, 3)]
     return [np.ones(len(hours)), *(_level(now, hours[:, start : start + _LEVEL_HOURS]) for start in starts)]
 
 
 def _scales(hours: Floats, weeks: list[Floats]) -> Floats:
-    """What brings each day before to the present level [series, day]; NaN where that cannot be."""
+    """Return the factors from each day before to the present level [series, day]; NaN where there is none."""
     end, scales = hours.shape[1], []
     for day in range(1, HISTORY_DAYS + 1):
-        if day < 7:  # both against the week before
+        if day < 7:  # by the ratios of both to the week before
             stop = end - 24 * day + 12
-            since = weeks[1] / _level(hours[:, stop - 24 : stop], hours[:, stop - 192 : stop - 168])
+            since = weeks[1] / _level(
+                hours[:, stop - 24 : stop], hours[:, stop - 24 - _WEEK_HOURS : stop - _WEEK_HOURS]
+            )
             same = np.isnan(since) | ((since < _CHANGED) & (since > 1 / _CHANGED))
             scales.append(np.where(same, 1.0, since))
         else:
             scales.append(weeks[min(day // 7, 3)])
     made = np.stack(scales, axis=1)
-    made[np.isinf(made)] = np.nan  # there was no traffic then, so there is nothing to compare with
+    made[np.isinf(made)] = np.nan  # there was no traffic then
     return made
 
 
 def _hourly(hours: Floats, weeks: list[Floats]) -> Floats:
-    """How far whole hours lie off the same hour of the other weeks, as a share of it [series, day, hour].
+    """Return the relative deviations of whole hours from the same hour of all weeks [series, day, hour].
 
-    It is NaN where there is but one week, and made greater by what a median of two to four takes from it.
+    They are NaN where there is only one week, and corrected for what a median of two to four takes from them.
     """
-    scaled = hours.reshape(len(hours), 4, 168) * np.stack(weeks[::-1], axis=1)[:, :, None]
+    scaled = hours.reshape(len(hours), 4, _WEEK_HOURS) * np.stack(weeks[::-1], axis=1)[:, :, None]
     scaled[~np.isfinite(scaled)] = np.nan
     count = np.isfinite(scaled).sum(axis=1)[:, None]
     few = np.where(count > 1, np.sqrt(count / np.maximum(count - 1, 1)), np.nan)
@@ -217,7 +259,7 @@ def _hourly(hours: Floats, weeks: list[Floats]) -> Floats:
 
 
 def _level(now: Floats, then: Floats) -> Floats:
-    """Median ratio of hours; 1 where too few have both, or where one hour in ten has nothing."""
+    """Return the median ratio of hours; 1 where too few hours have both, or where one in ten has no traffic."""
     both = np.isfinite(now) & np.isfinite(then)
     pairs = both.sum(axis=1)
     busy = np.maximum((both & (now > 0)).sum(axis=1), (both & (then > 0)).sum(axis=1))
@@ -225,7 +267,7 @@ def _level(now: Floats, then: Floats) -> Floats:
 
 
 def _events(past: Floats, unit: Floats, daily: Sequence[Floats]) -> tuple[Floats, Floats, Floats]:
-    """Size of an event, mean of a slot, and what a sparse series reaches on several days."""
+    """Return the size of an event, the mean of a slot, and what a sparse series reaches on its third highest day."""
     means, zeros, highest = daily
     mean, free = np.nan_to_num(_quantile(means, 0.5)), np.nan_to_num(_quantile(zeros, 0.5))
     top = highest.max(axis=1)
@@ -238,9 +280,9 @@ def _events(past: Floats, unit: Floats, daily: Sequence[Floats]) -> tuple[Floats
 
 
 def _aside(off: Floats, side: Floats) -> Floats:
-    """Standard deviation to one side, of what lies off by [series, day, slot]: what a normal distribution would have.
+    """Return the standard deviation of [series, day, slot] to one side, by quantiles as if they were normal.
 
-    It is the largest of three: that of all slots, of the farthest slot of each day, and of the last slot of each day.
+    It is the largest of three: of all slots, of the farthest slot of each day, and of the last slot of each day.
     """
     aside = off * side[:, None, None]
     return np.asarray(
@@ -260,7 +302,7 @@ def _sigma(aside: Floats) -> Floats:
 
 
 def _quantile(values: Floats, share: float) -> Floats:
-    """Quantile along the last axis of what is not NaN."""
+    """Return a quantile along the last axis, without NaN."""
     ordered = np.sort(values, axis=-1)  # NaN last
     count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
     place = np.rint(share * np.maximum(count - 1, 0)).astype(np.intp)
@@ -268,7 +310,7 @@ def _quantile(values: Floats, share: float) -> Floats:
 
 
 def _median(values: Floats, least: int = 1) -> Floats:
-    """Median along the last axis of what is not NaN; NaN for fewer than ``least``."""
+    """Return the median along the last axis, without NaN; NaN for fewer than ``least`` values."""
     ordered = np.sort(values, axis=-1)
     count = (~np.isnan(ordered)).sum(axis=-1, keepdims=True)
     low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=-1)
@@ -277,7 +319,7 @@ def _median(values: Floats, least: int = 1) -> Floats:
 
 
 def _weighted_median(values: Floats, weights: Floats) -> Floats:
-    """Weighted median over the days of [series, day, slot] with weights [series, day]; NaN for no day."""
+    """Return the weighted medians over days of [series, day, slot], with weights [series, day]; NaN without any day."""
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
     weight = np.take_along_axis(np.broadcast_to(weights[:, :, None], values.shape), order, axis=1)
