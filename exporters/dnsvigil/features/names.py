@@ -1,14 +1,14 @@
 """Features of names: the likelihood of letters, the words, the structure; computed for many names at once.
 
-What is looked at is the label that the registrant chose, the first one of a registered domain. The suffix has no part
-in it, so that a generator's move to another suffix changes nothing.
+They describe the label that the registrant chose, the first one of a registered domain. The suffix plays no part, so
+that a generator's move to another suffix changes nothing.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,11 @@ Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
 _SYMBOLS: Final = "abcdefghijklmnopqrstuvwxyz0123456789-"
-_END: Final = 0  # before the first and behind the last character
+_END: Final = 0  # before the first and after the last character
 _OTHER: Final = len(_SYMBOLS) + 1
 _SIZE: Final = _OTHER + 1
 _LONGEST: Final = 63  # octets of a label, RFC 1035
-_DENSE: Final = 4  # up to here every n-gram has its place in an array, longer ones only if they were seen
+_DENSE: Final = 4  # n-grams up to this length all have a place in an array, longer ones only if they were seen
 _ORDER: Final = 5
 _CODE_OF: Final = np.full(256, _OTHER, np.uint8)
 _CODE_OF[0] = _END
@@ -38,7 +38,7 @@ _RHYTHM: Final = 5  # kinds in a row
 _SHORTEST_WORD: Final = 2
 _LONGEST_WORD: Final = 14
 _MAX_WORDS: Final = 30_000
-_UNKNOWN: Final = np.float32(-7.5)  # natural logarithm: a character that is in no word costs about a rare word's share
+_UNKNOWN: Final = np.float32(-7.5)  # natural logarithm: a character outside words costs about as much as a rare word
 _NO_WORD: Final = np.float32(-16)  # less than the rarest word's
 _WORD: Final = re.compile(rf"[a-z]{{{_SHORTEST_WORD},{_LONGEST_WORD}}}")
 _BASE: Final = np.uint64(0x100000001B3)  # odd, of the polynomial hash of words
@@ -59,18 +59,18 @@ COLUMNS: Final = (
     "words_gain", "first_word", "last_word",
     *(f"share_{s}" for s in _SYMBOLS[:26]),
 )  # fmt: skip
-"""What :meth:`NameFeatures.of` gives, in its order."""
+"""The columns of :meth:`NameFeatures.of`."""
 
 
 def label_of(domain: str) -> str:
-    """Return the label of a registered domain that is looked at, its first."""
+    """Return the label that the features describe, the first one of a registered domain."""
     return domain.partition(".")[0]
 
 
 def codes(labels: Sequence[str]) -> tuple[Codes, NDArray[np.intp]]:
-    """Return the labels as one row of codes each, zeros behind them, and their lengths.
+    """Return one row of codes for each label, padded with zeros, and the lengths.
 
-    What is not a letter, digit or hyphen has a code in common; what is beyond 63 characters is left out.
+    All other characters than letters, digits and hyphens share one code; characters after the 63rd are left out.
     """
     if not labels:
         return np.zeros((0, 1), np.uint8), np.zeros(0, np.intp)
@@ -82,13 +82,13 @@ def codes(labels: Sequence[str]) -> tuple[Codes, NDArray[np.intp]]:
 
 @dataclass(frozen=True)
 class Language:
-    """What benign labels are made of: how likely a character is behind others, and which words there are.
+    """A language model of benign labels: how likely a character is after others, and which words there are.
 
     ``likelihood[n - 1]`` has the natural logarithms of the likelihoods of a character after n - 1 others, with n
-    axes of 39 codes. ``long_grams`` are the numbers of 5-grams, ascending, with ``long_likelihood``; to one that is
-    not there the 4-gram's likelihood applies, and the ``discount`` of the four characters before. ``rhythm`` has the
-    likelihoods of vowels and consonants. ``words`` go with the logarithms of their frequencies anywhere, as a label's
-    first word and as its last.
+    axes of 39 codes. ``long_grams`` has the numbers of the 5-grams seen, ascending, with ``long_likelihood``; any other
+    has the 4-gram's likelihood plus the ``discount`` of the four characters before. ``rhythm`` has the likelihoods of
+    vowels and consonants. ``word_likelihood`` has the logarithms of the frequencies of ``words`` [word, 3]: anywhere,
+    as a label's first word, and as its last.
     """
 
     likelihood: list[Floats]
@@ -100,8 +100,8 @@ class Language:
     word_likelihood: Floats
 
     @classmethod
-    def learn(cls, labels: Sequence[str], prose: Iterable[str] = ()) -> "Language":
-        """Count characters and words of labels, each to be there once; words of ``prose`` are known, too."""
+    def learn(cls, labels: Sequence[str], english: Iterable[str] = ()) -> "Language":
+        """Count the characters and words of distinct labels; the words of ``english`` are known, too."""
         counts = np.zeros(_SIZE**_DENSE, np.int64)
         rhythm = np.zeros(_KINDS**_RHYTHM, np.int64)
         long: list[NDArray[np.int32]] = []
@@ -112,7 +112,7 @@ class Language:
             rhythm += np.bincount(_grams(_KIND_OF[table], _RHYTHM, _KINDS)[mask], minlength=rhythm.size)
             long.append(_grams(table, _ORDER, _SIZE)[mask].astype(np.int32))
         dense = _smoothed(counts.reshape((_SIZE,) * _DENSE))
-        words, frequencies = _words(labels, prose)
+        words, frequencies = _words(labels, english)
         return cls(
             [np.log(p).astype(np.float32).ravel() for p in dense],
             *_long_grams(np.concatenate([np.zeros(0, np.int32), *long]), dense[-1].ravel()),
@@ -125,9 +125,10 @@ class Language:
 def _long_grams(
     seen: NDArray[np.int32], below: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return the n-grams seen, the logarithms of their likelihoods, and those of what is left for others.
+    """Return the n-grams seen, the logarithms of their likelihoods, and those of the discounts for others.
 
-    The same smoothing as below. ``seen`` has each occurrence, ``below`` the likelihoods one order down.
+    The smoothing is that of :func:`_smoothed`. ``seen`` has each occurrence, ``below`` the likelihoods of one order
+    less.
     """
     grams, level = np.unique(seen, return_counts=True)
     before = grams // _SIZE
@@ -145,7 +146,7 @@ def _smoothed(counts: NDArray[np.int64]) -> list[NDArray[np.float64]]:
     """Return P(c), P(c | b), P(c | a b), ... from the counts of n-grams, every order smoothed by the one below.
 
     Interpolated absolute discounting (Ney, Essen and Kneser, 1994, "On structuring probabilistic dependences in
-    stochastic language modelling"). With so few characters Kneser and Ney's own lower orders would be all but uniform.
+    stochastic language modelling"). With so few characters, Kneser-Ney's own lower orders would be nearly uniform.
     """
     levels = [counts]
     while levels[0].ndim > 1:
@@ -163,11 +164,11 @@ def _smoothed(counts: NDArray[np.int64]) -> list[NDArray[np.float64]]:
     return found
 
 
-def _words(labels: Sequence[str], prose: Iterable[str]) -> tuple[list[str], NDArray[np.float64]]:
+def _words(labels: Sequence[str], english: Iterable[str]) -> tuple[list[str], NDArray[np.float64]]:
     """Return the words of labels, commonest first, and how often each was found: anywhere, first and last.
 
-    They are those that hyphens set apart, and labels that two of fall together into a third. Words of ``prose``
-    that no name has are there, too, as rare ones.
+    A word is a part between hyphens, or a label of which two make up a third. Words of ``english`` that no label has
+    follow as rare ones.
     """
     anywhere, first, last = Counter[str](), Counter[str](), Counter[str]()
     for label in labels:
@@ -190,7 +191,7 @@ def _words(labels: Sequence[str], prose: Iterable[str]) -> tuple[list[str], NDAr
     ranked = sorted(anywhere.items(), key=lambda item: (-item[1], item[0]))[:_MAX_WORDS]
     found = [word for word, count in ranked if count > 1]
     known = set(found)
-    found += [word for word in sorted(prose) if word not in known and _WORD.fullmatch(word)]
+    found += [word for word in sorted(english) if word not in known and _WORD.fullmatch(word)]
     counts = np.array([[count[word] if word in known else 0 for count in (anywhere, first, last)] for word in found])
     return found, np.maximum(counts.reshape(-1, 3), 0.5)
 
@@ -200,7 +201,7 @@ def _inside(lengths: NDArray[np.intp], width: int) -> NDArray[np.bool_]:
 
 
 def _grams(table: Codes, order: int, size: int) -> NDArray[np.int64]:
-    """Return at each place, the end included, the number of the n-gram that ends there."""
+    """Return for each place, and the end, the number of the n-gram that ends there."""
     rows, width = table.shape
     padded = np.zeros((rows, width + order), np.int64)
     padded[:, order - 1 : -1] = table
@@ -211,8 +212,21 @@ def _grams(table: Codes, order: int, size: int) -> NDArray[np.int64]:
     return grams
 
 
+class _Measures(NamedTuple):
+    """What is measured along a division into words; an array with a value for each label."""
+
+    words: NDArray[Any]
+    covered: NDArray[Any]  # characters in words of three and more
+    covered_4: NDArray[Any]  # in words of four and more
+    longest: NDArray[Any]
+    rarest: NDArray[Any]  # likelihood
+    unknown: NDArray[Any]  # characters outside words
+    opening: NDArray[Any]  # likelihood of the first word to be a first one
+    closing: NDArray[Any]  # likelihood of the last word to be a last one
+
+
 class NameFeatures:
-    """Measures labels against a language."""
+    """Computes the features of labels, given a language."""
 
     def __init__(self, language: Language) -> None:
         self._language = language
@@ -223,7 +237,7 @@ class NameFeatures:
         if language.words:
             table, lengths = codes(language.words)
             hashes = _prefix_hashes(table)[np.arange(len(lengths)), lengths]
-            slots = _slots(hashes)[::-1]  # of two words in one slot the commoner stays
+            slots = _slots(hashes)[::-1]  # of two words in a slot, the commoner stays
             self._keys[slots] = hashes[::-1]
             self._places[slots] = np.arange(len(hashes))[::-1]
         self._powers = np.array([pow(int(_BASE), n, 2**64) for n in range(_LONGEST_WORD + 1)], np.uint64)
@@ -278,55 +292,73 @@ class NameFeatures:
         yield rhythm.min(axis=1)
 
     def _segment(self, table: Codes, lengths: NDArray[np.intp]) -> Iterator[NDArray[Any]]:
-        """Find the likeliest way to cut each label into words, and measure it."""
+        """Find the most likely division of each label into words, and measure it."""
         rows, width = table.shape
         hashes = _prefix_hashes(table)
         everyone = np.arange(rows)
-        best = np.zeros((rows, width + 1), np.float32)
-        # Along the best way to each place: words, characters in words of 3 and of 4 up, longest, rarest, unknown;
-        # then the likelihoods of a first word to be first, and of a last to be last.
-        way = np.zeros((8, rows, width + 1), np.float32)
-        anywhere, first, last = self._words
+        best = np.zeros((rows, width + 1), np.float32)  # the likelihood of the best division up to each place
+        measures = np.zeros((len(_Measures._fields), rows, width + 1), np.float32)  # of that division
         for end in range(1, width + 1):
-            shortest, longest = _SHORTEST_WORD, min(end, _LONGEST_WORD)
-            options = np.full((rows, max(longest - shortest + 2, 1)), -np.inf, np.float32)
-            places = np.zeros(options.shape, np.int32)
-            options[:, 0] = best[:, end - 1] + _UNKNOWN
-            for length in range(shortest, longest + 1):
-                start = end - length
-                found = hashes[:, end] - hashes[:, start] * self._powers[length]
-                slots = _slots(found)
-                places[:, length - 1] = self._places[slots]
-                value = anywhere[places[:, length - 1]]
-                options[:, length - 1] = np.where(self._keys[slots] == found, best[:, start] + value, -np.inf)
+            options, places = self._last_words(hashes, best, end)
             choice = options.argmax(axis=1)
             best[:, end] = options[everyone, choice]
-            word = choice > 0
-            taken = np.where(word, choice + 1, 1)
-            before = way[:, everyone, end - taken]
-            way[0, :, end] = before[0] + word
-            way[1, :, end] = before[1] + np.where(taken >= 3, taken, 0)
-            way[2, :, end] = before[2] + np.where(taken >= 4, taken, 0)
-            way[3, :, end] = np.maximum(before[3], np.where(word, taken, 0))
-            which = places[everyone, choice]
-            way[4, :, end] = np.minimum(before[4], np.where(word, anywhere[which], 0))
-            way[5, :, end] = before[5] + ~word
-            way[6, :, end] = np.where(taken < end, before[6], np.where(word, first[which], _NO_WORD))
-            way[7, :, end] = np.where(word, last[which], _NO_WORD)
+            taken = np.where(choice > 0, choice + 1, 1)
+            before = _Measures(*measures[:, everyone, end - taken])
+            measures[:, :, end] = self._longer(before, choice > 0, taken, places[everyone, choice], taken < end)
         sizes = np.maximum(lengths, 1).astype(np.float32)
         total: Floats = best[everyone, lengths]
-        words, covered, covered_4, longest_word, rarest, unknown, opening, closing = way[:, everyone, lengths]
+        found = _Measures(*measures[:, everyone, lengths])
         yield total / sizes
         yield total
-        yield covered / sizes
-        yield covered_4 / sizes
-        yield words
-        yield longest_word
-        yield rarest
-        yield unknown
-        yield total / np.maximum(words + unknown, 1)
-        yield opening
-        yield closing
+        yield found.covered / sizes
+        yield found.covered_4 / sizes
+        yield found.words
+        yield found.longest
+        yield found.rarest
+        yield found.unknown
+        yield total / np.maximum(found.words + found.unknown, 1)
+        yield found.opening
+        yield found.closing
+
+    def _last_words(self, hashes: NDArray[np.uint64], best: Floats, end: int) -> tuple[Floats, NDArray[np.int32]]:
+        """Return the likelihoods of all divisions up to ``end`` by what comes last, and the words' places.
+
+        The columns are: an unknown character, then words of two characters, of three, and so on.
+        """
+        longest = min(end, _LONGEST_WORD)
+        options = np.full((len(best), max(longest - _SHORTEST_WORD + 2, 1)), -np.inf, np.float32)
+        places = np.zeros(options.shape, np.int32)
+        options[:, 0] = best[:, end - 1] + _UNKNOWN
+        for length in range(_SHORTEST_WORD, longest + 1):
+            start = end - length
+            wanted = hashes[:, end] - hashes[:, start] * self._powers[length]
+            slots = _slots(wanted)
+            places[:, length - 1] = self._places[slots]
+            likelihood = best[:, start] + self._words[0][places[:, length - 1]]
+            options[:, length - 1] = np.where(self._keys[slots] == wanted, likelihood, -np.inf)
+        return options, places
+
+    def _longer(
+        self,
+        before: "_Measures",
+        is_word: NDArray[np.bool_],
+        taken: NDArray[np.intp],
+        place: NDArray[np.int32],
+        continues: NDArray[np.bool_],
+    ) -> Floats:
+        """Return the measures of divisions with one more word, or unknown character, of ``taken`` characters."""
+        anywhere, first, last = self._words
+        longer = _Measures(
+            words=before.words + is_word,
+            covered=before.covered + np.where(taken >= 3, taken, 0),
+            covered_4=before.covered_4 + np.where(taken >= 4, taken, 0),
+            longest=np.maximum(before.longest, np.where(is_word, taken, 0)),
+            rarest=np.minimum(before.rarest, np.where(is_word, anywhere[place], 0)),
+            unknown=before.unknown + ~is_word,
+            opening=np.where(continues, before.opening, np.where(is_word, first[place], _NO_WORD)),
+            closing=np.where(is_word, last[place], _NO_WORD),
+        )
+        return np.array(longer, np.float32)
 
 
 def _chunks(order: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
@@ -335,7 +367,7 @@ def _chunks(order: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
 
 
 def _prefix_hashes(table: Codes) -> NDArray[np.uint64]:
-    """Return the polynomial hash of each prefix, so that those of all parts follow from two of them."""
+    """Return the polynomial hash of each prefix, of which two give the hash of any part."""
     hashes = np.zeros((len(table), table.shape[1] + 1), np.uint64)
     for place in range(table.shape[1]):
         hashes[:, place + 1] = hashes[:, place] * _BASE + table[:, place]
@@ -397,7 +429,7 @@ def _longest_run(where: NDArray[np.bool_]) -> Floats:
 
 
 def _pairs_twice(table: Codes) -> Floats:
-    """Return how many pairs of characters have been there before in the label."""
+    """Return how many pairs of characters occur again in the label."""
     pairs = np.sort(np.where(table[:, 1:] != _END, table[:, :-1].astype(np.int32) * _SIZE + table[:, 1:], -1), axis=1)
     twice: Floats = ((pairs[:, 1:] == pairs[:, :-1]) & (pairs[:, 1:] >= 0)).sum(axis=1).astype(np.float32)
     return twice
