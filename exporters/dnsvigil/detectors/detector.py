@@ -1,4 +1,4 @@
-"""The interface of detectors: a detector reads tables of features and reports who behaves suspiciously.
+"""The interface of detectors, which read tables of features and report suspicious behaviour.
 
 A detector has no state that must survive a restart. Its results follow from the tables, the configuration and its
 model, so a collector that is killed and restarted reports the same.
@@ -20,7 +20,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One subject's score, and why it has it."""
+    """One subject's score, with the evidence."""
 
     subject_type: str  # one of dnsvigil.records.SUBJECT_TYPES
     subject: str
@@ -32,39 +32,39 @@ class Anomaly:
     """The evidence, as JSON has it. ``domains`` lists the registered domains that the finding is based on,
     the most significant first: a dismissal of the finding applies to others that are based on the same."""
     detector: str | None = None
-    """The name that it is reported under; None for the detector's own. What looks for one thing may meet another."""
+    """The name that it is reported under, if it is not the detector's own: a detector may also find something else."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where a detector works."""
+    """What a detector may use."""
 
     state: Path  # the collector's folder; models lie below ``models``
     config: Config
 
 
 class Detector(ABC):
-    """Looks for one thing. The collector makes one instance at each start; its constructor may raise any exception."""
+    """A detector. The collector makes one instance at each start, whose constructor may raise any exception."""
 
     name: ClassVar[str]
     """The name in metrics and findings: letters, digits, - and _."""
 
     reads: ClassVar[Sequence[str]]
-    """The tables of the store that :meth:`evaluate` asks; docs/detectors lists what there are."""
+    """The tables of the store that :meth:`evaluate` reads; docs/detectors lists all tables."""
 
     every: ClassVar[timedelta] = timedelta(minutes=1)
-    """The event time between two judgements."""
+    """The event time between two evaluations."""
 
     @abstractmethod
     def __init__(self, context: Context) -> None: ...
 
     @abstractmethod
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
-        """Return who is anomalous at ``now``, the event time, UTC without a zone.
+        """Return the anomalies at ``now``, the event time, UTC without a zone.
 
         ``read(query, *bound)`` returns the rows of a DuckDB query. Where a table is by the hour, its rows with
-        ``hour < now`` count, so that the end of an hour can be judged after more has come. Subjects whose score
-        is below the threshold may be returned as well: the highest scores are shown in /metrics.
+        ``hour < now`` count, so that the end of an hour can be evaluated after later rows have arrived. Subjects with a
+        score below the threshold may be returned, too: /metrics has the highest scores.
         """
 
     def problems(self) -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""Tells floods of random names from data, in what clients ask for below a domain, and reports them.
+"""Distinguishes floods of random names from tunnels in the queries below a domain, and reports them.
 
-A tunnel needs a way back, or names that carry. The names of a flood are short, come fast or from many clients, and
-nothing comes back. docs/detectors/tunnel.md has the rule.
+A tunnel has a way back, or names that carry much. The names of a flood are short, arrive fast or from many clients, and
+no data comes back. docs/detectors/tunnel.md has the rule.
 """
 
 import re
@@ -19,25 +19,25 @@ NAME: Final = "flood"
 """The name that floods are reported under."""
 
 MANY: Final = 10
-"""Clients of a domain from which on they need not be fast."""
+"""The number of clients of a domain from which on a flood need not be fast."""
 
 _SHORT: Final = 24  # octets of new labels in a name at most, on average, that carry little
-_FAST: Final = 10  # names a minute at least; what leaks in short names is slower, or would not use short names
-_UNANSWERED: Final = 0.9  # of the names at least, where the clients are many and slow
-_TEXT_BACK: Final = 0.05  # of the answered names at least are asked with types whose answers can carry anything
+_FAST: Final = 10  # names a minute at least; a leak in short names is slower
+_UNANSWERED: Final = 0.9  # of the names at least, if the clients are many and slow
+_TEXT_BACK: Final = 0.05  # of the answered names at least have types whose answers can carry anything
 _ANSWER_BACK: Final = 4  # octets of new answers at least, for each answered name
 _PER_CLIENT: Final = 0.004  # more of a flood is needed for each further client
-_LED: Final = 2 / 3  # of all, that make the finding one client's own
+_LED: Final = 2 / 3  # of all names, which make the finding one client's own
 _CRITICAL: Final = 3_000  # names a minute
 _SHOWN_CLIENTS: Final = 20
 _SHOWN_DOMAINS: Final = 10
 _SHOWN: Final = 6  # samples
 
 _COUNTER: Final = re.compile(r"[0-9a-f]{1,6}")
-_DATA: Final = 9  # characters of a label at least that may hold data beside a counter
+_DATA: Final = 9  # characters at least of a label that may hold data beside a counter
 _BEGINNING: Final = 3  # characters that all names of a session begin with
 _MIN_SAMPLES: Final = 4
-_MOST: Final = 0.75  # of the samples
+_MIN_SHARE: Final = 0.75  # of the samples
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ class Flood:
 
     row: Row
     names: int
-    weighed: float  # the same, by what else such names may be
+    weighed: float  # the same, less those that may be something else
     samples: Sequence[str]  # whole names
 
     @property
     def rate(self) -> float:
-        """Names a minute, over all the time in which there were any."""
+        """Return the names a minute, from the first to the last."""
         seconds = (self.row["last_seen"] - self.row["first_seen"]).total_seconds()
         return float(self.names / max(seconds / 60, 1))
 
 
 def flooding(row: Row, domain: Row, names: Sequence[str]) -> int:
-    """Return how many of the names that a client asked for below a domain are a flood's: all, some, or none.
+    """Return how many of the names that a client queried below a domain are a flood's: all, some, or none.
 
-    ``names`` are samples, without the domain. ``domain`` has its sums without tunnels, and the most names of one
-    client as ``leading``.
+    ``names`` are samples, without the domain. ``domain`` has the domain's sums without tunnels, and as ``leading`` the
+    number of names of the client with most.
     """
     count, answered = int(row["names"]), int(row["answered_names"])
     lost = count - answered
@@ -78,15 +78,15 @@ def flooding(row: Row, domain: Row, names: Sequence[str]) -> int:
 
 
 def way_back(row: Row) -> bool:
-    """Tell whether answers may carry data."""
-    # Block lists answer as well, and mail policy is text; neither carries anything.
+    """Return whether answers may carry data."""
+    # Block lists answer, too, and mail policy is text; neither carries data.
     answered = row["answered_names"] - row["design_names"]
     text = min(row["text_names"], answered)
     return bool(answered > 0 and (text > _TEXT_BACK * answered or row["answer_bytes"] >= _ANSWER_BACK * answered))
 
 
 def has_structure(names: Sequence[str]) -> bool:
-    """Tell whether names carry data in order: beside a counter, or behind a beginning that all have."""
+    """Return whether names look like a session's: data beside a counter, or after a common beginning."""
     if len(names) < _MIN_SAMPLES:
         return False
     numbered = 0
@@ -95,13 +95,13 @@ def has_structure(names: Sequence[str]) -> bool:
         counters = [label for label in labels if _COUNTER.fullmatch(label)]
         numbered += bool(counters) and any(len(label) >= _DATA for label in labels)
     ((_, alike),) = Counter(name[:_BEGINNING] for name in names).most_common(1)
-    return numbered >= _MOST * len(names) or alike >= _MOST * len(names)
+    return numbered >= _MIN_SHARE * len(names) or alike >= _MIN_SHARE * len(names)
 
 
 def without_flood(row: Row, flood: int) -> Row | None:
-    """Return what is left of a row without a flood's names; None where nothing is.
+    """Return a row without the names of a flood; None if nothing is left.
 
-    The octets of its labels are taken to be shared out evenly.
+    All names are assumed to have the same share of the octets of labels.
     """
     left = row["names"] - flood
     if not flood or left <= 0:
@@ -115,11 +115,11 @@ def without_flood(row: Row, flood: int) -> Row | None:
 def anomalies(
     floods: Iterable[Flood], domains: Mapping[str, Row], left: Mapping[str, int], hours: float, half: float
 ) -> list[Anomaly]:
-    """Return a flood's client where most of it is its own, else the domain with its clients.
+    """Return floods by client if most of a flood is one client's, and else by domain.
 
-    ``domains`` are the sums of all clients, of which only some are among the floods; ``left`` are the names of each
-    domain that are no flood's. So many names as ``half`` make a score of one half, more where very many clients ask:
-    that a name fails now and then is nobody's flood.
+    ``domains`` has the sums over all clients, of which only some are among the floods; ``left`` has the number of names
+    of each domain that are no flood's. ``half`` names make a score of one half. For many clients it takes more, as each
+    queries a name that fails now and then.
     """
     by_domain: defaultdict[str, list[Flood]] = defaultdict(list)
     for flood in floods:
@@ -140,7 +140,7 @@ def anomalies(
 
 
 def _anomaly(subject: tuple[str, str], floods: Iterable[Flood], scale: float, hours: float, half: float) -> Anomaly:
-    """Return what these floods are; there is ``scale`` times as much of them."""
+    """Return these floods as one anomaly. The whole flood is ``scale`` times as large."""
     members = sorted(floods, key=lambda flood: -flood.names)
     names = round(scale * sum(flood.names for flood in members))
     weighed = sum(flood.weighed for flood in members) * scale

@@ -1,10 +1,10 @@
-"""Queries of clients that may be infected, from the rows of novel and listed traffic of some hours.
+"""Queries of clients that may be infected, from the rows of novel and listed traffic in some hours.
 
-    novel ─(hours)─ recent ─┬─ bursts ──── clients with several newly observed domains in a row that fail
-                            ├─ visits ──── of those: the newly observed domains of each, when, and with what success
-                            ├─ askers ──── how many clients ask for each of some domains
-                            ├─ habits ──── hours in which a client has domains that fail
-                            └─ meetings ── newly observed domains that answer clients of which each has some that fail
+    novel ─(hours)─ recent ─┬─ bursts ──── clients for which several newly observed domains fail in a row
+                            ├─ visits ──── newly observed domains of each chosen client, with times and failures
+                            ├─ askers ──── how many clients query each chosen domain
+                            ├─ habits ──── how many domains fail for each client in each hour
+                            └─ meetings ── newly observed domains that resolve for clients for which others fail
     listed ─────────────────── hits ────── entries of the operator's lists, by client
 A domain *fails* when most of its queries are answered NXDOMAIN.
 """
@@ -18,13 +18,13 @@ from dnsvigil.features.novelty import listed_table, novel_table
 from dnsvigil.records import FLOOD, MIN_BURST, SINGLE_LABEL
 
 MAX_CLIENTS: Final = 2000
-"""Clients that are looked at, those with the most in a row; the same for listed traffic."""
+"""How many clients are returned, those with the most failing domains; the same for listed traffic."""
 
 MAX_MEETINGS: Final = 20
-"""Domains at which clients meet that are looked at."""
+"""How many domains at which clients meet are returned."""
 
 MAX_DOMAINS: Final = 300
-"""Domains of a client that fail, and such that do not, that are looked at: the newest."""
+"""How many domains of a client that fail, and as many that do not, are returned: the newest."""
 
 _NEARLY: Final = 0.8
 _SLOT: Final = 900  # seconds; two of them are "in a row"
@@ -71,13 +71,13 @@ def visits(recent: ir.Table, chosen: ir.Table) -> ir.Table:
 
 
 def askers(recent: ir.Table, chosen: ir.Table) -> ir.Table:
-    """Return how many ``clients`` ask for each of ``chosen.domain``."""
+    """Return how many ``clients`` query each of ``chosen.domain``."""
     t = recent.semi_join(chosen, "domain")
     return t.group_by("domain").agg(clients=t.client.nunique())
 
 
 def habits(recent: ir.Table) -> ir.Table:
-    """Return for each ``client`` how many domains failed in each hour where there were two and more, ascending."""
+    """Return for each ``client`` the numbers of failing domains by hour, ascending, from two on."""
     t = _newly_observed(recent)
     t = t.filter(2 * t.failures > t.queries)
     t = t.group_by("client", "hour").agg(domains=t.count())
@@ -86,10 +86,10 @@ def habits(recent: ir.Table) -> ir.Table:
 
 
 def meetings(recent: ir.Table) -> ir.Table:
-    """Return newly observed domains that answer ``clients`` of which each has two or more that fail.
+    """Return newly observed domains that resolve for ``clients`` for each of which two or more others fail.
 
-    These are three clients at least, and nearly ``all`` that ask for the domain. The domains are in order of a
-    log-likelihood ratio: how much more frequent such clients are among those of the domain than among all.
+    A domain has at least three such clients, and they are nearly ``all`` of its clients. The domains are in the order
+    of a log-likelihood ratio: how much more frequent such clients are among the domain's than among all.
     """
     t = _newly_observed(recent)
     t = t.mutate(fails=2 * t.failures > t.queries)
@@ -108,7 +108,7 @@ def meetings(recent: ir.Table) -> ir.Table:
 def floods(recent: ir.Table) -> ir.Table:
     """Return the sums of each ``client`` that queries more new names than are kept.
 
-    With it comes the ``domain`` in which most of those are that are kept, if there is one.
+    ``domain`` is the domain that has most of the names that are kept; NULL without one.
     """
     t = recent.filter(recent.domain == FLOOD)
     kept = recent.filter(recent.domain.notin([FLOOD, SINGLE_LABEL])).semi_join(t, "client")
@@ -130,7 +130,7 @@ def floods(recent: ir.Table) -> ir.Table:
 
 
 def hits(recent: ir.Table) -> ir.Table:
-    """Return what each ``client`` asked for of each ``entry`` of lists, and by how many ``clients`` that is asked."""
+    """Return the queries of each ``client`` to each ``entry`` of lists, and how many ``clients`` query the entry."""
     t = recent.group_by("client", "entry").agg(
         lists=recent.lists.first(),
         queries=recent.queries.sum(),
@@ -144,7 +144,7 @@ def hits(recent: ir.Table) -> ir.Table:
 
 
 def expressions() -> dict[str, ir.Table]:
-    """Return what makes each table, of ``recent`` rows and of those that are ``chosen``."""
+    """Return the expression of each table, over ``recent`` rows and the ``chosen`` clients or domains."""
     recent = novel_table("recent")
     client, domain = ibis.table({"client": "string"}, "chosen"), ibis.table({"domain": "string"}, "chosen")
     return {

@@ -1,11 +1,11 @@
-"""What new labels and new answers carry below each domain, from novel traffic rows of a window of hours.
+"""What new labels and new answers carry below each domain, from the rows of novel traffic in some hours.
 
-    novel ─(hours of the window)─ recent ─┬─ carriers ── domains that carry much, as sums
-                                          └─ carried ─── of those: by client, with when and samples
+    novel ─(hours of the window)─ recent ─┬─ carriers ── sums of the domains that carry much
+                                          └─ carried ─── sums by client of chosen domains, with times and samples
 
-A name that is new has labels that are, or it would not be; what repeats in names carries nothing. Counting the octets
-of labels that were never there before is the exact form, in bounded memory, of the weighted distinct count by which
-Ozery, Nadler and Shabtai find "information-based heavy hitters" (NDSS 2024).
+A new name has new labels; labels that repeat carry nothing. The sum of the octets of labels never seen before is an
+exact form, in bounded memory, of the weighted distinct count with which Ozery, Nadler and Shabtai find
+"information-based heavy hitters" (NDSS 2024).
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ from dnsvigil.features.novelty import novel_table
 from dnsvigil.records import FLOOD, NOVEL_COUNTS, SINGLE_LABEL
 
 MAX_CLIENTS: Final = 20
-"""How many clients of a domain are listed one by one: those that carry most."""
+"""How many clients of a domain have rows of their own: those that carry most."""
 
 _MIN_ROW: Final = 8  # octets of labels, or more of answers; most rows, a few short labels each, have less
 _MIN_ANSWERS: Final = 64
@@ -36,11 +36,11 @@ def carriers(recent: ir.Table) -> ir.Table:
 def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     """Return the sums of each ``client`` in each of ``domains.domain``, of the ``MAX_CLIENTS`` that carry most.
 
-    Beside the sums: ``clients``, all that asked for new names in the domain; ``active``, the minutes in which there
-    was something; ``newly_observed`` as records.NOVEL; ``first_seen``, ``last_seen``; ``samples``, of every hour.
+    Beside the sums: ``clients``, how many queried new names in the domain; ``active``, how many minutes had queries;
+    ``newly_observed`` as in records.NOVEL; ``first_seen``, ``last_seen``; ``samples`` of every hour.
     """
     t = recent.filter(recent.names > 0).semi_join(domains, "domain")
-    # First who they are, without what takes memory for each of those that are many.
+    # The clients first, of which there may be many: without columns that take much memory.
     pairs = t.group_by("client", "domain").agg(weight=(t.label_bytes + t.answer_bytes).sum().cast("int64"))
     most = pairs.group_by("domain").agg(
         clients=pairs.count(), client=texts_of_most(pairs.client, pairs.weight, MAX_CLIENTS)
@@ -65,6 +65,6 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
 
 
 def expressions() -> dict[str, ir.Table]:
-    """Return what makes each table, of ``recent`` rows and of the domains that are ``chosen``."""
+    """Return the expression of each table, over ``recent`` rows and the ``chosen`` domains."""
     recent, chosen = novel_table("recent"), ibis.table({"domain": "string"}, name="chosen")
     return {"carriers": carriers(recent), "carried": carried(recent, chosen)}

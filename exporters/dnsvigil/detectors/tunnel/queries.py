@@ -1,4 +1,4 @@
-"""Asks the store for the tables of :mod:`dnsvigil.features.leaks`."""
+"""Reads the tables of :mod:`dnsvigil.features.leaks` from the store."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,9 +19,9 @@ _CARRIED: Final = (
 
 
 class Leaks:
-    """Asks the table ``novel`` of a store, between two hours, the first of them left out, and ``now``.
+    """Reads these tables for the hours after ``since`` and before ``now``.
 
-    ``read`` is as :meth:`dnsvigil.store.store.Store.rows`, and raises what that does.
+    ``read`` is :meth:`dnsvigil.store.store.Store.rows`, or raises the same.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class Leaks:
         self._carried = _Query("carried", _CARRIED, [_RECENT, _CHOSEN], "ORDER BY domain, client")
 
     def carriers(self, read: Read, since: datetime, now: datetime, least: float) -> list[Row]:
-        """Return the rows of ``carriers`` that carried so many octets, those with most first."""
+        """Return the rows of ``carriers`` with at least ``least`` octets, those with most first."""
         return self._carriers.rows(read, since, now, least)
 
     def carried(self, read: Read, since: datetime, now: datetime, domains: Sequence[str]) -> list[Row]:
-        """Return the rows of ``carried``."""
+        """Return the rows of ``carried`` for these domains."""
         return self._carried.rows(read, since, now, domains) if domains else []
 
 
