@@ -40,7 +40,7 @@ SOURCES = (
     "sources/warninglists.py",
     *(f"learning/{name}.py" for name in ("evaluate", "generators", "models", "namescore", "samples", "training")),
 )
-DEPENDENCIES = ("ibis-framework", "numpy", "pymispwarninglists", "scikit-learn", "scipy")
+DEPENDENCIES = ("numpy", "pymispwarninglists", "scikit-learn", "scipy", "zxcvbn")
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):

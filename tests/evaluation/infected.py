@@ -23,7 +23,7 @@ from typing import Final
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.learning.evaluate import read_families
 from dnsvigil.learning.generators import FAMILIES, Family, Lexicon
-from dnsvigil.learning.samples import popular_domains, prose_words, share
+from dnsvigil.learning.samples import english_words, popular_domains, share
 from lab import evasions, lookalikes
 from lab.infected import HABITS, infected
 from lab.lookalikes import EVERYDAY
@@ -74,7 +74,7 @@ def names() -> list[str]:
 @cache
 def lexicon() -> Lexicon:
     """Return words and brands of the same sources that training takes them from."""
-    words = prose_words()
+    words = english_words()
     labels = (domain.partition(".")[0] for domain in popular_domains())
     return Lexicon(
         (words[:6000], words), [label for label in labels if label.isalpha() and 6 <= len(label) <= 12][:20_000]

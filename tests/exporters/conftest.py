@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsvigil.learning.samples import Benign, popular_domains, prose_words, share
+from dnsvigil.learning.samples import Benign, english_words, popular_domains, share
 from exporters.zeeklogs import Taker
 
 
@@ -21,6 +21,6 @@ def benign() -> Benign:
 
 
 @pytest.fixture(scope="session")
-def prose() -> list[str]:
+def english() -> list[str]:
     """English words."""
-    return prose_words()
+    return english_words()

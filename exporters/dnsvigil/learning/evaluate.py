@@ -102,10 +102,10 @@ def evaluate(model: NameModel, families: Mapping[str, Sequence[str]], benign: Se
 
 
 def generated(
-    model: NameModel, benign: Benign, prose: Sequence[str], families: Sequence[Family] = FAMILIES
+    model: NameModel, benign: Benign, english: Sequence[str], families: Sequence[Family] = FAMILIES
 ) -> dict[str, list[str]]:
     """Return names of the families, of the words that the model was trained with, but under seeds that it was not."""
-    lexicon = lexicon_of(map(label_of, benign.language), model.words, prose)
+    lexicon = lexicon_of(map(label_of, benign.language), model.words, english)
     return {family.name: family.names(HELD_OUT_SEEDS, _PER_SEED, lexicon) for family in families}
 
 

@@ -101,7 +101,7 @@ class NameModel:
     def train(
         cls,
         benign: Benign,
-        prose: Sequence[str],
+        english: Sequence[str],
         *,
         families: Sequence[Family] = FAMILIES,
         listed: Mapping[str, Sequence[str]] | None = None,
@@ -120,10 +120,10 @@ class NameModel:
             raise ValueError(f"{len(benign.neighbours)} benign domains are too few to train with")
         progress("language")
         labels = [label_of(domain) for domain in benign.language]
-        language = Language.learn(labels, known_words(prose))
+        language = Language.learn(labels, known_words(english))
         features = NameFeatures(language)
         progress("generators")
-        lexicon = lexicon_of(labels, language.words, prose)
+        lexicon = lexicon_of(labels, language.words, english)
         made = {family.name: family.names(TRAINING_SEEDS, _PER_SEED, lexicon) for family in families}
         draw = np.random.default_rng(seed)
         listed = listed or {}
@@ -157,7 +157,7 @@ class NameModel:
             "seed": seed,
             "families": dict.fromkeys(listed, "listed") | {family.name: family.kind for family in families},
             "benign": {part: _facts_of(domains) for part, domains in vars(benign).items() if part != "test"},
-            "prose": _facts_of(prose),
+            "english": _facts_of(english),
             "generated": _facts_of(names),
             "listed": {family: _facts_of(domains) for family, domains in listed.items()},
             "popular": _facts_of(popular),
@@ -335,11 +335,11 @@ def _network(features: Floats, benign: int, seed: int) -> "MLPClassifier":
     return network
 
 
-def lexicon_of(labels: Iterable[str], words: Iterable[str], prose: Sequence[str]) -> Lexicon:
-    """Return what generators build on: words of names, commonest first, words of prose, and labels to change."""
-    rare = set(prose)
+def lexicon_of(labels: Iterable[str], words: Iterable[str], english: Sequence[str]) -> Lexicon:
+    """Return what generators build on: words of names, commonest first, English words, and labels to change."""
+    rare = set(english)
     of_names = [word for word in words if word not in rare][:6000]
-    return Lexicon((of_names, prose), [label for label in labels if label.isalpha() and 6 <= len(label) <= 12])
+    return Lexicon((of_names, english), [label for label in labels if label.isalpha() and 6 <= len(label) <= 12])
 
 
 def _evenly(whose: Sequence[str], wanted: int, draw: np.random.Generator) -> NDArray[np.intp]:

@@ -2,20 +2,15 @@
 
 import hashlib
 import re
-import sysconfig
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Final
 
 from dnsvigil.features.names import label_of
 from dnsvigil.sources.warninglists import warning_list
 
-_PROSE_PACKAGES: Final = ("ibis", "numpy", "scipy", "sklearn")
-_DOCUMENTATION: Final = re.compile(r'"""(.*?)"""|#(.*?)$', re.DOTALL | re.MULTILINE)
-_WORD: Final = re.compile(r"(?<![\w.`'/-])[a-z]{3,14}(?![\w(`/-])")
+_MAX_WORDS: Final = 20_000  # behind them are mostly names
+_WORD: Final = re.compile(r"[a-z]{3,14}")
 
 
 def share(text: str, salt: str) -> float:
@@ -28,26 +23,11 @@ def popular_domains() -> list[str]:
     return warning_list("tranco")
 
 
-def prose_words() -> list[str]:
-    """Return the English words that Python's library and our dependencies are documented with, commonest first.
+def english_words() -> list[str]:
+    """Return the commonest words of the English Wikipedia, commonest first, by the counts in zxcvbn."""
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # 94,000 texts, which only training needs
 
-    Those of one file only, names of their own mostly, are left out.
-    """
-    found: Counter[str] = Counter()
-    for path in _sources():
-        text = path.read_text(encoding="utf-8", errors="ignore")
-        prose = " ".join(string or comment for string, comment in _DOCUMENTATION.findall(text))
-        found.update(set(_WORD.findall(prose)))
-    return [word for word, count in sorted(found.items(), key=lambda item: (-item[1], item[0])) if count > 1]
-
-
-def _sources() -> Iterator[Path]:
-    library = Path(sysconfig.get_paths()["stdlib"])
-    for path in sorted(library.rglob("*.py")):
-        if not {"site-packages", "dist-packages", "test"} & set(path.relative_to(library).parts):
-            yield path
-    for package in _PROSE_PACKAGES:
-        yield from sorted(Path(str(files(package))).rglob("*.py"))
+    return [word for word in FREQUENCY_LISTS["english_wikipedia"][:_MAX_WORDS] if _WORD.fullmatch(word)]
 
 
 @dataclass(frozen=True)
@@ -81,6 +61,6 @@ class Benign:
         return parts
 
 
-def known_words(prose: Sequence[str]) -> list[str]:
+def known_words(english: Sequence[str]) -> list[str]:
     """Return the words that features know; of a generator's they miss some, as they will of malware's own lists."""
-    return [word for word in prose if share(word, "known") < 0.6]
+    return [word for word in english if share(word, "known") < 0.6]

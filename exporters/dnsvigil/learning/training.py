@@ -9,7 +9,7 @@ from dnsvigil.learning import namescore
 from dnsvigil.learning.evaluate import Figures, evaluate, generated
 from dnsvigil.learning.generators import FAMILIES
 from dnsvigil.learning.namescore import NameModel, Progress
-from dnsvigil.learning.samples import Benign, popular_domains, prose_words, share
+from dnsvigil.learning.samples import Benign, english_words, popular_domains, share
 
 STEPS: Final = ("names", *namescore.STEPS, "figures")
 """The steps of training, in order."""
@@ -34,11 +34,11 @@ def train(lessons: Lessons, seed: int = 0, progress: Progress = lambda step: Non
     begins. Raises ``ValueError`` for too few domains.
     """
     progress("names")
-    benign, prose = Benign.divide([*popular_domains(), *lessons.popular]), prose_words()
+    benign, english = Benign.divide([*popular_domains(), *lessons.popular]), english_words()
     teachers = set(benign.neighbours)
     model = NameModel.train(
         benign,
-        prose,
+        english,
         families=FAMILIES,
         listed=parted(lessons.listed, taught=True),
         popular=[domain for domain in lessons.popular if domain in teachers],
@@ -48,7 +48,7 @@ def train(lessons: Lessons, seed: int = 0, progress: Progress = lambda step: Non
     )
     progress("figures")
     tested = benign.test[:: len(benign.test) // _MAX_TESTED + 1]
-    figures = evaluate(model, generated(model, benign, prose, FAMILIES), tested)
+    figures = evaluate(model, generated(model, benign, english, FAMILIES), tested)
     model.facts["figures"] = {"generated": figures.record()}
     if held_out := parted(lessons.listed, taught=False):
         model.facts["figures"]["listed"] = evaluate(model, held_out, tested).record()
@@ -74,8 +74,8 @@ def figures_of(model: NameModel, listed: Mapping[str, Sequence[str]]) -> dict[st
     Of lists only names that are held back count, if the model has learned from such a family's. Raises ``ValueError``
     where nothing is left of them.
     """
-    benign, prose = Benign.divide(popular_domains()), prose_words()
-    found = {"generated": evaluate(model, generated(model, benign, prose, FAMILIES), benign.test)}
+    benign, english = Benign.divide(popular_domains()), english_words()
+    found = {"generated": evaluate(model, generated(model, benign, english, FAMILIES), benign.test)}
     if listed:
         seen = model.facts["listed"]
         known = {family: domains for family, domains in listed.items() if family in seen}

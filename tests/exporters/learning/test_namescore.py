@@ -23,8 +23,8 @@ DISMISSED = "xqzvkwpjxqzvkw.example"
 
 
 @pytest.fixture(scope="module")
-def model(benign: Benign, prose: list[str]) -> NameModel:
-    return NameModel.train(benign, prose, families=SOME, dismissed=[DISMISSED])
+def model(benign: Benign, english: list[str]) -> NameModel:
+    return NameModel.train(benign, english, families=SOME, dismissed=[DISMISSED])
 
 
 class TestSamples:
@@ -43,14 +43,14 @@ class TestSamples:
         domains = [f"name{n}.example" for n in range(1000)]
         assert set(Benign.divide(domains[::2]).test) == set(Benign.divide(domains).test) & set(domains[::2])
 
-    def test_prose_has_common_words(self, prose: list[str]) -> None:
-        assert {"the", "return", "between", "different"} <= set(prose[:1000])
-        assert len(prose) > 2000
+    def test_english_has_common_words(self, english: list[str]) -> None:
+        assert {"the", "return", "between", "different"} <= set(english[:1000])
+        assert len(english) > 2000
 
 
 class TestScore:
-    def test_tells_held_out_names_apart(self, model: NameModel, benign: Benign, prose: list[str]) -> None:
-        figures = evaluate(model, generated(model, benign, prose, SOME), benign.test)
+    def test_tells_held_out_names_apart(self, model: NameModel, benign: Benign, english: list[str]) -> None:
+        figures = evaluate(model, generated(model, benign, english, SOME), benign.test)
         by_family = {row.family: row.found for row in figures.families}
         assert by_family["bamital"] > 0.95 and by_family["cryptolocker"] > 0.9
         assert figures.auc > 0.9
@@ -110,16 +110,16 @@ class TestModel:
         with pytest.raises(ModelError, match="run dnsvigil train"):
             NameModel.load(tmp_path)
 
-    def test_is_the_same_for_the_same_seed(self, benign: Benign, prose: list[str], tmp_path: Path) -> None:
+    def test_is_the_same_for_the_same_seed(self, benign: Benign, english: list[str], tmp_path: Path) -> None:
         few = SOME[:2]
         for name in ("one", "two"):
-            NameModel.train(benign, prose, families=few, seed=5).save(tmp_path / name)
+            NameModel.train(benign, english, families=few, seed=5).save(tmp_path / name)
         for path in (tmp_path / "one").iterdir():
             assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
 
-    def test_too_few_names_are_refused(self, prose: list[str]) -> None:
+    def test_too_few_names_are_refused(self, english: list[str]) -> None:
         with pytest.raises(ValueError, match="too few"):
-            NameModel.train(Benign.divide(["a.example"]), prose)
+            NameModel.train(Benign.divide(["a.example"]), english)
 
 
 class TestEvaluation:

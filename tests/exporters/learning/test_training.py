@@ -84,12 +84,12 @@ def fill(state: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def small(benign: Benign, prose: list[str]) -> Iterator[None]:
+def small(benign: Benign, english: list[str]) -> Iterator[None]:
     """Training with a few names and families only."""
     with pytest.MonkeyPatch.context() as patch:
         names = [domain for part in vars(benign).values() for domain in part]
         patch.setattr(training, "popular_domains", lambda: names)
-        patch.setattr(training, "prose_words", lambda: prose)
+        patch.setattr(training, "english_words", lambda: english)
         patch.setattr(training, "FAMILIES", SOME)
         yield
 
