@@ -268,7 +268,8 @@ class _Neighbours:
 
 def _root(squares: NDArray[Any]) -> NDArray[np.float64]:
     """Return the distances, in single precision as scikit-learn has them."""
-    return np.sqrt(np.maximum(squares, 0).astype(np.float32)).astype(np.float64)
+    distances: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0).astype(np.float32)).astype(np.float64)
+    return distances
 
 
 class _Projection:
