@@ -115,7 +115,7 @@ def _ask_store(store: "Store", config: Config, method: str, path: str, parameter
 
     Findings(store)
     if "/flows/" in path:
-        from dnsvigil.store.flows import FlowTables  # with numpy, which takes a quarter of a short command's time
+        from dnsvigil.store.flows import FlowTables
 
         FlowTables(store, config.store.max_size)
     (route,) = (each for each in ROUTES if (each.method, each.path) == (method, path))

@@ -9,7 +9,8 @@ from dnsvigil.exporter.families import alone, by_label, counter, gauge
 from dnsvigil.ingest.flows import SHOWN_HOSTS, FlowSnapshot
 from dnsvigil.records import FLOW_ANOMALIES
 from dnsvigil.store.flow_series import SHOWN_TALKERS
-from dnsvigil.store.flows import DROPPED, FILES, FLOWS, RESOLVERS, SEQUENCE_FAILURES, Verdict
+from dnsvigil.store.flow_verdicts import Verdict
+from dnsvigil.store.flows import DROPPED, FILES, FLOWS, RESOLVERS, SEQUENCE_FAILURES
 
 _SERVICE = (
     ("dnsvigil_flows", "Flows."),

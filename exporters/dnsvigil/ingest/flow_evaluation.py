@@ -9,7 +9,10 @@ from typing import Final, TypeVar
 from dnsvigil.config.collector import FlowThreshold
 from dnsvigil.features.baseline import EVALUATED_ANOMALIES, HISTORY_SLOTS, Evaluation, evaluate
 from dnsvigil.records import FLOW_ANOMALIES, FLOW_MEASURES, RESOLVER_MEASURES
-from dnsvigil.store.flows import Array, FlowTables, Verdict
+from dnsvigil.store.flow_history import Array, resolver_history, service_history
+from dnsvigil.store.flow_verdicts import Verdict
+from dnsvigil.store.flows import FlowTables
+from dnsvigil.store.store import Store
 
 THRESHOLD: Final = FLOW_ANOMALIES[-1]
 """The anomaly that the configuration defines."""
@@ -21,7 +24,8 @@ _UNITS: Final = dict.fromkeys(("bytes", "query_bytes", "response_bytes"), 1500.0
 class FlowEvaluation:
     """The evaluation of the series in one store."""
 
-    def __init__(self, tables: FlowTables, thresholds: Sequence[FlowThreshold]) -> None:
+    def __init__(self, store: Store, tables: FlowTables, thresholds: Sequence[FlowThreshold]) -> None:
+        self._store = store
         self._tables = tables
         self._thresholds = thresholds
 
@@ -40,7 +44,7 @@ class FlowEvaluation:
         columns = len(FLOW_MEASURES)
 
         def history(part: Sequence[tuple[str, str]]) -> Array:
-            return self._tables.service_history(exporter, part, slot, HISTORY_SLOTS + 1)
+            return service_history(self._store, exporter, part, slot, HISTORY_SLOTS + 1)
 
         found: list[Verdict] = []
         for part, evaluation in _evaluated(series, history, FLOW_MEASURES, slot):
@@ -57,7 +61,7 @@ class FlowEvaluation:
         columns = len(RESOLVER_MEASURES)
 
         def history(part: Sequence[str]) -> Array:
-            return self._tables.resolver_history(exporter, part, slot, HISTORY_SLOTS + 1)
+            return resolver_history(self._store, exporter, part, slot, HISTORY_SLOTS + 1)
 
         return [
             replace(_verdict(evaluation, number * columns + column, exporter, measure), resolver=resolver)

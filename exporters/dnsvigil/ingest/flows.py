@@ -26,8 +26,10 @@ from dnsvigil.sources.netflow.tables import FlowReader, Loaded
 from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD, Times
 from dnsvigil.store.counters import CounterTable, schema
 from dnsvigil.store.findings import Findings
+from dnsvigil.store.flow_files import FlowFile
 from dnsvigil.store.flow_log import log_path, write_flow_log
 from dnsvigil.store.flow_series import CURRENT, SHOWN_TALKERS
+from dnsvigil.store.flow_verdicts import Verdict
 from dnsvigil.store.flows import (
     COUNTERS,
     DROPPED,
@@ -35,9 +37,7 @@ from dnsvigil.store.flows import (
     RESOLVERS,
     SEEN,
     SEQUENCE_FAILURES,
-    FlowFile,
     FlowTables,
-    Verdict,
 )
 from dnsvigil.store.labels import put_labels, read_labels
 from dnsvigil.store.sensors import put_sensors
@@ -121,7 +121,7 @@ class FlowsPart:
         self._store = store
         self._config = config
         self._tables = FlowTables(store, config.store.max_size // 4)
-        self._evaluation = FlowEvaluation(self._tables, config.flows.thresholds)
+        self._evaluation = FlowEvaluation(store, self._tables, config.flows.thresholds)
         self._findings = Findings(store)
         store.create(schema(RECORDS))
         servers = config.servers
@@ -133,7 +133,7 @@ class FlowsPart:
             taken = take_names(store, "flow_servers", [RESOLVERS], "resolver", servers.addresses)
             for name, labels in taken.items() if not store.read_only else ():
                 self._tables.rename_resolvers(labels, name)
-        self._time = EventTime(self._tables.newest_slot())
+        self._time = EventTime(self._tables.files.newest_slot())
         self._newest = self._time.newest
         self.forgotten: datetime | None = None  # sums of slots before were dropped as time went on
 
@@ -148,21 +148,21 @@ class FlowsPart:
 
     def known_files(self) -> dict[Path, Stamp]:
         """Return the files that were read, as they were."""
-        return self._tables.known_files()
+        return self._tables.files.known_files()
 
     def submitted(self) -> dict[Path, str | None]:
         """Return the files that were handed over and are still to be read, with their exporters."""
-        return self._tables.submitted()
+        return self._tables.files.submitted()
 
     def submit_files(self, files: Sequence[tuple[Path, str | None]]) -> None:
         """Keep in the store that files are to be read. Raises :class:`dnsvigil.store.store.StoreError`."""
         with self._store.transaction():
-            self._tables.put_submitted(files)
+            self._tables.files.put_submitted(files)
 
     def give_up(self, path: Path) -> None:
         """Forget a file that was handed over. Raises :class:`dnsvigil.store.store.StoreError`."""
         with self._store.transaction():
-            self._tables.drop_submitted(path)
+            self._tables.files.drop_submitted(path)
 
     def ingest(self, file: PendingFlows) -> Ingested:
         """Put what a file adds, and that it was read, into the store, in one transaction.
@@ -172,32 +172,32 @@ class FlowsPart:
         still written. Raises ``OSError`` for a file that cannot be read, and :class:`dnsvigil.store.store.StoreError`
         when the store fails; store and part must then be made anew.
         """
-        if self._tables.has_path(file.path, file.stamp):
+        if self._tables.files.has_path(file.path, file.stamp):
             return self._pass_over(file)
         digest = fingerprint(file.path)
-        if self._tables.has_digest(digest, file.path):
+        if self._tables.files.has_digest(digest, file.path):
             return self._pass_over(file)
         with self._store.errors():
-            check = self._check if file.path in self._tables.submitted() else None
+            check = self._check if file.path in self._tables.files.submitted() else None
             loaded = self._reader.load(file.path, check, self._times(), file.begin)
             if loaded.damage and not file.settled:
                 raise UnfinishedFileError(f"{file.path} may still be written: {loaded.damage}")
             found = self._describe(file, loaded, digest)
-        number = self._tables.same_file(found)
+        number = self._tables.files.same_file(found)
         if number is not None:
             with self._store.transaction():
-                self._tables.put_file(number, found)
-                self._tables.drop_submitted(file.path)
+                self._tables.files.put_file(number, found)
+                self._tables.files.drop_submitted(file.path)
             return Ingested(known=True)
-        former = self._tables.former_file(found) if file.begin else None
+        former = self._tables.files.former_file(found) if file.begin else None
         with self._store.errors():
             self._summarize(found)
         if self._config.flows.log:
             self._write_log(self._config.flows.log, found, former)
         with self._store.transaction():
-            flows_before, skipped_before = self._tables.counted_of(former)
+            flows_before, skipped_before = self._tables.files.counted_of(former)
             self._add(found, former)
-            self._tables.drop_submitted(file.path)
+            self._tables.files.drop_submitted(file.path)
             newest = min(found.slot + _SLOT, utc_now()) if found.flows else None
             put_sensors(self._store, SOURCE, {found.exporter: newest})
             flows = max(found.flows - flows_before, 0)
@@ -219,16 +219,16 @@ class FlowsPart:
 
         Returns whether there was one. Raises :class:`dnsvigil.store.store.StoreError`.
         """
-        evaluated = self._tables.evaluated_slots()
+        evaluated = self._tables.verdicts.newest_slots()
         anything = False
         for exporter, newest in self._current().items():
-            slot = self._tables.complete_slot(exporter)
+            slot = self._tables.files.complete_slot(exporter)
             if slot is None or slot > newest or slot <= evaluated.get(exporter, datetime.min):
                 continue
             with self._store.errors():
                 verdicts = self._evaluation.evaluate(exporter, slot, self._since(), self._shown_resolvers())
             with self._store.transaction():
-                self._tables.put_verdicts(exporter, slot, verdicts)
+                self._tables.verdicts.put(exporter, slot, verdicts)
             anything = anything or bool(verdicts)
         return anything
 
@@ -238,8 +238,8 @@ class FlowsPart:
         newest = self._current()
         # Whoever is silent for long is left out, whoever misses a file is not.
         now = {exporter: slot for exporter, slot in newest.items() if slot + CURRENT >= (self._newest or slot)}
-        evaluated = {exporter: slot for exporter, slot in tables.evaluated_slots().items() if exporter in now}
-        offsets = tables.clock_offsets(newest)
+        evaluated = {exporter: slot for exporter, slot in tables.verdicts.newest_slots().items() if exporter in now}
+        offsets = tables.files.clock_offsets(newest)
         return FlowSnapshot(
             counters={table: table.rows(self._store.rows) for table in COUNTERS},
             services=frozenset(
@@ -248,7 +248,7 @@ class FlowsPart:
                 for protocol, service in tables.services(exporter, self._since())
             ),
             resolvers=frozenset(self._shown_resolvers()),
-            verdicts=tables.verdicts(evaluated),
+            verdicts=tables.verdicts.of_slots(evaluated),
             clients=tables.clients(now),
             hosts=tables.hosts(now, SHOWN_HOSTS),
             talkers=tables.talkers(now, SHOWN_TALKERS),
@@ -286,10 +286,10 @@ class FlowsPart:
 
     def _current(self) -> dict[str, datetime]:
         """Return the newest slot of each exporter that is shown."""
-        return {exporter: slot for exporter, slot in self._tables.exporters().items() if slot >= self._since()}
+        return {exporter: slot for exporter, slot in self._tables.files.exporters().items() if slot >= self._since()}
 
     def _pass_over(self, file: PendingFlows) -> Ingested:
-        if file.path in self._tables.submitted():
+        if file.path in self._tables.files.submitted():
             self.give_up(file.path)
         return Ingested(known=True)
 
@@ -340,9 +340,9 @@ class FlowsPart:
         if former is not None:
             ((before,),) = self._store.rows("SELECT max(sequence_failures) FROM flow_files WHERE id = ?", former)
             failures = max(failures - before, 0)
-        number = self._tables.next_number()
+        number = self._tables.files.next_number()
         self._tables.add(number, former, SKETCH_SIZE)
-        self._tables.put_file(number, found)
+        self._tables.files.put_file(number, found)
         put_labels(self._store, "flow_server", self._servers.shown, self._servers.weights)
         FILES.add_rows(self._store, [(found.exporter, "damaged" if found.damaged else "read", 1)])
         SEQUENCE_FAILURES.add_rows(self._store, [(found.exporter, failures)])

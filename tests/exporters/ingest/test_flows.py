@@ -250,7 +250,7 @@ def test_files_of_a_minute_add_up_in_their_slot(one: Ingesting, tmp_path: Path) 
     for minute in range(6):
         clients = [asking(f"198.51.100.{minute * 10 + i}") for i in range(10)]
         one.read(write_flows(tmp_path, BEGIN + 60 * minute, clients))
-        complete.append(one.collector._tables.complete_slot("edge"))
+        complete.append(one.collector._tables.files.complete_slot("edge"))
     assert complete[1:] == [slot(-1), slot(-1), slot(-1), slot(0), slot(0)]
     assert one.store.rows("SELECT slot, clients FROM slot_clients ORDER BY slot") == [(slot(0), 50), (slot(1), 10)]
 
@@ -335,7 +335,7 @@ def test_an_empty_file_is_one_of_a_silent_exporter(one: Ingesting, tmp_path: Pat
     one.read(shared_empty(tmp_path, BEGIN + SLOT))
     ((_, sensor, event, _),) = read_sensors(one.store)
     assert (sensor, event) == ("edge", slot(1))
-    assert one.collector._tables.complete_slot("edge") == slot(1)
+    assert one.collector._tables.files.complete_slot("edge") == slot(1)
 
 
 def test_an_empty_file_without_a_time_makes_nobody_forget(one: Ingesting, tmp_path: Path) -> None:

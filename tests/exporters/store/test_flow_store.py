@@ -12,7 +12,9 @@ import pytest
 
 from dnsvigil.ingest.records import INGESTED
 from dnsvigil.store import flows
-from dnsvigil.store.flows import FLOWS, RESOLVERS, FlowFile, FlowTables
+from dnsvigil.store.flow_files import FlowFile
+from dnsvigil.store.flow_history import resolver_history, service_history
+from dnsvigil.store.flows import FLOWS, RESOLVERS, FlowTables
 from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
 from dnsvigil.store.store import Store, StoreError
 
@@ -55,7 +57,7 @@ def put_file(store: Store, tables: FlowTables, begin: datetime, exporter: str = 
     slot = begin - (begin - datetime.min) % SLOT
     file = FlowFile(exporter, "name", slot, begin, "digest", Path("/x"), 1, 1, 1, 1, 1, 0, begin, False)
     with store.transaction():
-        tables.put_file(tables.next_number(), file)
+        tables.files.put_file(tables.files.next_number(), file)
 
 
 def test_the_oldest_records_go_when_they_are_too_many(
@@ -119,7 +121,7 @@ def test_series_have_zeros_where_the_exporter_had_flows_and_else_nothing(store: 
                 )
         add(store, tables, number)
     store.rows("INSERT INTO slot_services VALUES (?, 'b', 'udp', 'dns', 99, 99, 99, 0)", NOON + 2 * SLOT)
-    history = tables.service_history("a", [("udp", "ntp"), ("udp", "dns"), ("tcp", "dns")], NOON + 3 * SLOT, 5)
+    history = service_history(store, "a", [("udp", "ntp"), ("udp", "dns"), ("tcp", "dns")], NOON + 3 * SLOT, 5)
     expected = [[NAN, 10, 0, NAN, 40], [NAN, 1, 2, NAN, 0], [NAN, 0, 0, NAN, 0]]
     for measure in range(3):
         np.testing.assert_array_equal(history[:, measure], expected)
@@ -138,7 +140,7 @@ def test_series_of_a_resolver_begin_when_it_is_first_seen(store: Store, tables: 
                 )
             store.rows("INSERT INTO sum_flow_clients VALUES (?, 'a', 'r', [1, 2])", slot)
         add(store, tables, number)
-    history = tables.resolver_history("a", ["r", "never"], NOON + 3 * SLOT, 4)
+    history = resolver_history(store, "a", ["r", "never"], NOON + 3 * SLOT, 4)
     np.testing.assert_array_equal(
         history[0],
         [[NAN, 2, 0, 2], [NAN, 80, 0, 240], [NAN, 800, 0, 2400], [NAN, 14, 0, 14], [NAN, 0.25, NAN, 0.25]],
@@ -160,11 +162,11 @@ def test_series_of_a_resolver_begin_when_it_is_first_seen(store: Store, tables: 
     ],
 )
 def test_when_a_slot_is_complete(store: Store, tables: FlowTables, minutes: list[int], complete: int) -> None:
-    assert tables.complete_slot("a") is None
+    assert tables.files.complete_slot("a") is None
     for minute in minutes:
         put_file(store, tables, NOON + timedelta(minutes=minute))
         put_file(store, tables, NOON + timedelta(minutes=60), "b")
-    assert tables.complete_slot("a") == NOON + timedelta(minutes=complete)
+    assert tables.files.complete_slot("a") == NOON + timedelta(minutes=complete)
 
 
 def test_counters_of_what_is_not_remembered_any_more_go(store: Store, tables: FlowTables) -> None:
