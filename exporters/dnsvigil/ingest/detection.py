@@ -45,7 +45,7 @@ class DetectionPart(Part):
         self._findings = Findings(store)
         store.create(_SCORES)
         with store.transaction():
-            self._evaluated = datetime.fromisoformat(store.meta("judged", datetime.min.isoformat()))
+            self._evaluated = datetime.fromisoformat(store.meta("evaluated", datetime.min.isoformat()))
         self._touched: set[datetime] = set()
         self._apart: set[datetime] = set()  # ends of hours that are still to be judged beside event time
         self._evaluated_apart = time.monotonic()
@@ -117,7 +117,7 @@ class DetectionPart(Part):
             for score in self._scores:
                 self._store.rows("INSERT INTO anomaly_scores VALUES (?, ?, ?, ?)", *score)
             if not apart:
-                self._store.rows("UPDATE meta SET value = ? WHERE key = 'judged'", now.isoformat())
+                self._store.rows("UPDATE meta SET value = ? WHERE key = 'evaluated'", now.isoformat())
         if not apart:
             self._evaluated, self._unevaluated = now, False
         self._novelty.look_again()

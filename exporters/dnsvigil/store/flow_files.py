@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS flow_files (
 );
 ALTER TABLE flow_files DROP COLUMN IF EXISTS skipped;
 ALTER TABLE flow_files ADD COLUMN IF NOT EXISTS skips MAP(VARCHAR, BIGINT);
-CREATE TABLE IF NOT EXISTS flow_handed (path VARCHAR PRIMARY KEY, exporter VARCHAR);
+CREATE TABLE IF NOT EXISTS flow_submitted (path VARCHAR PRIMARY KEY, exporter VARCHAR);
 """
 
 
@@ -123,16 +123,16 @@ class FlowFiles:
 
     def submitted(self) -> dict[Path, str | None]:
         """Return the submitted files that are not read yet, with their exporters."""
-        return {Path(path): exporter for path, exporter in self._store.rows("FROM flow_handed ORDER BY path")}
+        return {Path(path): exporter for path, exporter in self._store.rows("FROM flow_submitted ORDER BY path")}
 
     def put_submitted(self, files: Iterable[tuple[Path, str | None]]) -> None:
         """Keep submitted files until they are read."""
         for path, exporter in files:
-            self._store.rows("INSERT OR REPLACE INTO flow_handed VALUES (?, ?)", path_text(path), exporter)
+            self._store.rows("INSERT OR REPLACE INTO flow_submitted VALUES (?, ?)", path_text(path), exporter)
 
     def drop_submitted(self, path: Path) -> None:
         """Forget a submitted file."""
-        self._store.rows("DELETE FROM flow_handed WHERE path = ?", path_text(path))
+        self._store.rows("DELETE FROM flow_submitted WHERE path = ?", path_text(path))
 
     def exporters(self) -> dict[str, datetime]:
         """Return the newest slot of each exporter of which a file is remembered."""

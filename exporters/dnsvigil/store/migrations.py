@@ -112,14 +112,16 @@ MIGRATIONS: Final[Mapping[str, Iterable[str]]] = {
         DELETE FROM counters WHERE metric = 'zone_failures';
         """,
     ),
-    # Counters were rows of one table. Novel traffic and newly observed domains had other names, and a store in which
-    # nothing was ever detected has neither.
+    # Counters were rows of one table. Other tables had other names; a store in which nothing was ever detected, or that
+    # never had flows, has none of these.
     "2": (
         *_NAMED_COLUMNS,
         """
         ALTER TABLE IF EXISTS unusual RENAME COLUMN young TO newly_observed;
         ALTER TABLE IF EXISTS unusual RENAME TO novel;
         ALTER TABLE IF EXISTS young_domains RENAME TO newly_observed_domains;
+        ALTER TABLE IF EXISTS flow_handed RENAME TO flow_submitted;
+        UPDATE meta SET key = 'evaluated' WHERE key = 'judged';
         """,
     ),
 }

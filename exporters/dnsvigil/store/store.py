@@ -66,19 +66,7 @@ class Store:
                 if read_only or must_exist:
                     raise StoreError(f"there is no store in {folder}")
                 self._create()
-            self.connection = duckdb.connect(
-                ":memory:" if read_only else self.path,
-                config={
-                    "memory_limit": max_memory,
-                    "preserve_insertion_order": False,
-                    "temp_directory": "" if read_only else str(folder / "spill"),
-                    "autoinstall_known_extensions": False,
-                    "autoload_known_extensions": False,
-                },
-            )
-            if read_only:
-                # Beside the database in memory, which has what the file should have and has not: see create.
-                self.connection.execute("ATTACH '{}' AS stored (READ_ONLY)".format(str(self.path).replace("'", "''")))
+            self.connection = self._connect(max_memory)
         except (duckdb.Error, OSError) as error:
             if holder := re.search(r"Conflicting lock is held in (.*?\(PID (\d+)\))", str(error)):
                 raise StoreInUseError(f"{self.path} is in use by {holder[1]}") from error
@@ -90,16 +78,7 @@ class Store:
             self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             ((self._threads,),) = self.connection.execute("SELECT current_setting('threads')").fetchall()
             self._using = self._threads
-            self.create(_SCHEMA)
-            with self.transaction():
-                version = self.meta("version", "" if read_only else VERSION)
-                version = version if read_only else self._migrate(version)
-            if not version:
-                raise StoreError(f"{self.path} holds nothing yet")
-            if read_only and version in MIGRATIONS:
-                raise StoreError(f"{self.path} has layout {version}; start the collector, which brings it up to date")
-            if version != VERSION:
-                raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {VERSION}")
+            self._prepare()
             self.set_aside = SetAside(self)
         except BaseException:
             self.close()  # while it is open here, opening it again would give the same broken database
@@ -111,6 +90,35 @@ class Store:
         new.unlink(missing_ok=True)
         duckdb.connect(new).close()
         new.rename(self.path)
+
+    def _connect(self, max_memory: str) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(
+            ":memory:" if self.read_only else self.path,
+            config={
+                "memory_limit": max_memory,
+                "preserve_insertion_order": False,
+                "temp_directory": "" if self.read_only else str(self.path.with_name("spill")),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
+        if self.read_only:
+            # Beside the database in memory, which has what the file should have and has not: see create.
+            connection.execute("ATTACH '{}' AS stored (READ_ONLY)".format(str(self.path).replace("'", "''")))
+        return connection
+
+    def _prepare(self) -> None:
+        """Make the tables, and bring an older layout up to date."""
+        self.create(_SCHEMA)
+        with self.transaction():
+            version = self.meta("version", "" if self.read_only else VERSION)
+            version = version if self.read_only else self._migrate(version)
+        if not version:
+            raise StoreError(f"{self.path} holds nothing yet")
+        if self.read_only and version in MIGRATIONS:
+            raise StoreError(f"{self.path} has layout {version}; start the collector, which brings it up to date")
+        if version != VERSION:
+            raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {VERSION}")
 
     def create(self, schema: str) -> None:
         """Make the tables of ``schema`` that are not there.

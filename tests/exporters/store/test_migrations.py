@@ -17,6 +17,7 @@ from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store import novelty, passive_dns
+from dnsvigil.store.flow_files import FlowFiles
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
 from dnsvigil.store.sensors import newest_event
 from dnsvigil.store.store import Store, StoreError
@@ -167,6 +168,19 @@ def test_novel_traffic_is_kept(tmp_path: Path) -> None:
             novelty.NovelTables(store, 10**9)
             assert store.rows("SELECT domain, newly_observed, names FROM novel") == [("a.example", True, 7)]
             assert store.rows("SELECT hash FROM newly_observed_domains") == [(5,)]
+
+
+def test_submitted_files_are_still_to_be_read(tmp_path: Path) -> None:
+    make_store(
+        tmp_path,
+        2,
+        "CREATE TABLE flow_handed (path VARCHAR PRIMARY KEY, exporter VARCHAR);"
+        " INSERT INTO flow_handed VALUES ('/flows/nfcapd.1', 'edge');"
+        " INSERT INTO meta VALUES ('judged', '2026-01-31T11:00:00')",
+    )
+    with Store(tmp_path) as store:
+        assert FlowFiles(store).submitted() == {Path("/flows/nfcapd.1"): "edge"}
+        assert store.meta("evaluated", "never") == "2026-01-31T11:00:00"
 
 
 def test_a_store_in_which_nothing_was_detected_is_brought_up_to_date(tmp_path: Path) -> None:
