@@ -1,7 +1,7 @@
 """The loop over parts: puts the effects of a round and its cursors into one transaction of the store.
 
-A round is what all sensors have written since the last one: batches of several files, with at most a few megabytes
-more than one batch of a large file has.
+A round is what all sensors have written since the last one: batches of several files, bounded as
+:func:`dnsvigil.ingest.rounds.rounds` says.
 """
 
 from collections import Counter, defaultdict
