@@ -1,7 +1,7 @@
-"""``python -m evaluation.files FILE...``: the judge on series of your own, as they are and with known spikes.
+"""``python -m evaluation.files FILE...``: the evaluation on series of your own, as they are and with known spikes.
 
 A file has lines of ``time,value`` (ISO 8601, UTC), five minutes apart; the first line may be a heading. Each slot is
-judged by those before it, in the time zone of the machine.
+evaluated by those before it, in the time zone of the machine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read(path: Path) -> tuple[int, Floats]:
     return first * 300, values
 
 
-def judge_file(path: Path) -> None:
+def evaluate_file(path: Path) -> None:
     """Print what is found in a file, and how many of the spikes and drops of one slot that are added."""
     start, values = read(path)
     padded = np.concatenate([np.full(HISTORY_SLOTS, np.nan), values])
@@ -64,4 +64,4 @@ def judge_file(path: Path) -> None:
 
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
-        judge_file(Path(argument))
+        evaluate_file(Path(argument))

@@ -1,4 +1,4 @@
-"""Spikes, drops and level shifts in flow series: dnsvigil's judge beside Holt-Winters and fixed thresholds.
+"""Spikes, drops and level shifts in flow series: dnsvigil's evaluation beside Holt-Winters and fixed thresholds.
 
 Prints the tables of docs/flow-spikes.md. The series come from shapes and seeds that nothing was tuned on; what the
 constants were chosen with is in ``evaluation.tuning``.

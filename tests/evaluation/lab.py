@@ -1,4 +1,4 @@
-"""The same judge at the end of the whole way: flow files of the lab, nfdump, the collector, its verdicts.
+"""The same evaluation at the end of the whole way: flow files of the lab, nfdump, the collector, its verdicts.
 
 Two weeks of questions to five resolvers in files of five minutes; on the day after them one resolver at a time gets
 more or fewer than its share. It takes some ten minutes.

@@ -1,4 +1,4 @@
-"""What the constants of the judge, and the better Holt-Winters, were chosen with: shapes and seeds of their own.
+"""What the constants of the baseline, and the better Holt-Winters, were chosen with: shapes and seeds of their own.
 
 ``python -m evaluation.tuning`` tries Holt-Winters with many constants, prints the best, and the tables of these series.
 """

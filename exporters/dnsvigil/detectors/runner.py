@@ -1,4 +1,4 @@
-"""Runs the detectors: finds them, calls each when it is due, keeps what they say and how they are."""
+"""Runs the detectors: finds them, calls each when it is due, and keeps their scores and their health."""
 
 import logging
 import time
@@ -16,10 +16,10 @@ from dnsvigil.store.store import Read
 log = logging.getLogger(__name__)
 
 GROUP: Final = "dnsvigil.detectors"
-"""The entry-point group that detectors are found by."""
+"""The entry-point group of detectors."""
 
 SCORE_BOUNDS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""Upper bounds of the histogram of scores; there is one bucket more, above."""
+"""Upper bounds of the histogram of scores; one more bucket is above."""
 
 Score = tuple[str, str, str, float]
 """Detector, subject type, subject, score."""
@@ -27,13 +27,13 @@ Score = tuple[str, str, str, float]
 
 @dataclass(frozen=True)
 class DetectorHealth:
-    """How a detector does; counts are since the start of the process."""
+    """The health of a detector; counts are since the start of the process."""
 
     name: str
     problems: tuple[str, ...] = ()  # what restricts its work
     runs: int = 0
     failures: int = 0  # runs that ended in an error
-    seconds: float = 0.0  # that all runs took
+    seconds: float = 0.0  # of all runs
     evaluated: datetime | None = None  # event time of the last run that did not fail
     counts: Mapping[str, int] = field(default_factory=dict)
     model_time: datetime | None = None
@@ -42,12 +42,12 @@ class DetectorHealth:
 
     @property
     def healthy(self) -> bool:
-        """Tell whether nothing is in the detector's way."""
+        """Return whether nothing restricts the detector's work."""
         return not self.problems
 
 
 class _Running:
-    """One detector, or what was in the way of making it."""
+    """One detector, or why it could not be made."""
 
     def __init__(self, entry: EntryPoint, context: Context) -> None:
         self.name = entry.name
@@ -59,29 +59,29 @@ class _Running:
         self._failed = ""
         self._thresholds = context.config.detectors.thresholds
         self._latest: Sequence[Anomaly] = ()
-        self._asked: datetime | None = None
+        self._last: datetime | None = None
         try:
             self.detector = entry.load()(context)
-        except Exception as error:  # whatever a stranger's code does
+        except Exception as error:  # another package's code may raise anything
             self._fail(error, "cannot be used")
 
     def is_due(self, now: datetime) -> bool:
-        """Tell whether another of the spans has begun in which the detector wants to be asked once."""
-        if self.detector is None or self._asked is None:
+        """Return whether another span of the detector's ``every`` has begun."""
+        if self.detector is None or self._last is None:
             return True
         begin, every = datetime.min, self.detector.every
-        return (now - begin) // every > (self._asked - begin) // every
+        return (now - begin) // every > (self._last - begin) // every
 
     def evaluate(self, read: Read, now: datetime, apart: bool) -> list[Finding]:
-        """Return the findings at ``now``, which may be ``apart`` from the times that go on."""
+        """Return the findings at ``now``. One ``apart`` from event time leaves the last run as it was."""
         if self.detector is None:
             return []
         self._runs += 1
-        self._asked = self._asked if apart else now
+        self._last = self._last if apart else now
         start = time.perf_counter()
         try:
-            # A finding is checked as it is made.
-            said = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.evaluate(read, now)]
+            # Making a finding checks it.
+            found = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.evaluate(read, now)]
         except Exception as error:
             self._failures += 1
             self._fail(error, "failed")
@@ -90,19 +90,19 @@ class _Running:
             self._seconds += time.perf_counter() - start
         self._failed = ""
         self._evaluated = self._evaluated if apart else now
-        for anomaly, _ in said:
+        for anomaly, _ in found:
             self._histogram[bisect_left(SCORE_BOUNDS, anomaly.score)] += 1
             self._score_sum += anomaly.score
         if not apart:
-            self._latest = [anomaly for anomaly, _ in said]
-        return [found for anomaly, found in said if anomaly.score >= self._thresholds.get(found.detector, THRESHOLD)]
+            self._latest = [anomaly for anomaly, _ in found]
+        return [one for anomaly, one in found if anomaly.score >= self._thresholds.get(one.detector, THRESHOLD)]
 
     def scores(self) -> list[Score]:
         """Return the scores of the last run."""
         return [(each.detector or self.name, each.subject_type, each.subject, each.score) for each in self._latest]
 
     def health(self) -> DetectorHealth:
-        """Return how the detector does; one that cannot even say so has that as a problem."""
+        """Return the detector's health. If the detector cannot report it, that is a problem."""
         problems, counts, model_time = [self._failed] if self._failed else [], {}, None
         if self.detector:
             try:
@@ -134,14 +134,14 @@ class Runner:
     """Some detectors."""
 
     def __init__(self, detectors: Iterable[EntryPoint], context: Context) -> None:
-        """Make them all. What one of them raises is its own problem."""
+        """Make all detectors. An exception of one does not affect the others."""
         self._top = context.config.detectors.top
         self._running = [_Running(entry, context) for entry in detectors]
 
     def evaluate(self, read: Read, now: datetime, *, last: bool = False, apart: bool = False) -> list[Finding]:
-        """Let those that are due judge at ``now``, the event time; all, where it is the ``last`` time.
+        """Return the findings of the detectors that are due at ``now``, the event time.
 
-        All judge, too, where ``now`` is ``apart`` from event time. Returns what they find.
+        All run if it is the ``last`` time, or if ``now`` is ``apart`` from event time.
         """
         due = [each for each in self._running if last or apart or each.is_due(now)]
         return [found for each in due for found in each.evaluate(read, now, apart)]
@@ -152,12 +152,12 @@ class Runner:
         return sorted(found, key=lambda score: (-score[3], score))[: self._top]
 
     def health(self) -> list[DetectorHealth]:
-        """Return how the detectors do."""
+        """Return the health of the detectors."""
         return [each.health() for each in self._running]
 
 
 def enabled(disabled: Iterable[str]) -> list[EntryPoint]:
-    """Return the installed detectors but the ``disabled`` ones, by name; the first where two have the same."""
+    """Return the installed detectors that are not ``disabled``, by name; the first of two with the same name."""
     found = {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=str, reverse=True)}
     for name in set(disabled) - found.keys():
         log.warning("detectors.disabled: no detector %r is installed; installed: %s", name, ", ".join(sorted(found)))

@@ -75,8 +75,8 @@ def load_model(directory: Path, kind: str, version: int) -> tuple[Arrays, Any]:
         with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}, content["facts"]
     except Exception as error:  # whatever numpy and zipfile make of bytes that somebody else wrote
-        said = str(error) or type(error).__name__
-        raise ModelError(f"{directory}: the model cannot be read: {said}; run dnsvigil train") from error
+        reason = str(error) or type(error).__name__
+        raise ModelError(f"{directory}: the model cannot be read: {reason}; run dnsvigil train") from error
 
 
 def _canonical(content: Any) -> bytes:

@@ -112,9 +112,9 @@ class NameModel:
     ) -> "NameModel":
         """Train on benign domains, generators, and lists of malware's domains by family, if there are.
 
-        ``popular`` are benign domains of the operator's own, the most popular first, ``dismissed`` some that were found
-        and are harmless: they are neighbours in any case. The same arguments give the same model. ``progress`` is told
-        each of ``STEPS`` as it begins. Raises ``ValueError`` for too few domains.
+        ``popular`` has benign domains of the operator's own, the most popular first, and ``dismissed`` harmless domains
+        of findings: both are neighbours in any case. The same arguments give the same model. ``progress`` is called
+        with each of ``STEPS`` as it begins. Raises ``ValueError`` for too few domains.
         """
         if min(len(benign.neighbours), len(benign.calibration)) < 10 * K:
             raise ValueError(f"{len(benign.neighbours)} benign domains are too few to train with")
@@ -181,8 +181,8 @@ class NameModel:
         try:
             return cls(arrays, facts)
         except Exception as error:  # arrays that are missing, or of other shapes
-            said = f"{type(error).__name__}: {error}"
-            raise ModelError(f"{directory}: the model has not what it needs: {said}; run dnsvigil train") from error
+            what = f"{type(error).__name__}: {error}"
+            raise ModelError(f"{directory}: the model has not what it needs: {what}; run dnsvigil train") from error
 
     def ratios(self, domains: Sequence[str]) -> Floats:
         """Return for each registered domain the logarithm of r(k) to the benign over r(k) to the generated names."""
@@ -273,7 +273,7 @@ def _root(squares: NDArray[Any]) -> NDArray[np.float64]:
 
 
 class _Projection:
-    """From features to points, by networks that were trained to tell the classes apart.
+    """From features to points, by networks that were trained to distinguish the classes.
 
     The first axis of a point is the logarithm of the odds that they say. The others are the units of their last hidden
     layers, each as wide as its part in the odds, so that of names with the same odds those of one make are near.
@@ -321,7 +321,7 @@ def _learn_projection(good: Floats, bad: Floats, seed: int, progress: Progress) 
 
 
 def _network(features: Floats, benign: int, seed: int) -> "MLPClassifier":
-    """Return a network that tells the first ``benign`` rows from the others."""
+    """Return a network that distinguishes the first ``benign`` rows from the others."""
     allow_pandas()
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier

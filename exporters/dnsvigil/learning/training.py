@@ -1,4 +1,4 @@
-"""Trains the name score from all sources, and measures it on names held back."""
+"""Trains the name score on all sources, and measures it on names that were held back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
