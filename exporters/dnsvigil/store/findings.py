@@ -22,13 +22,13 @@ from dnsvigil.store.store import Read, Store
 log = logging.getLogger(__name__)
 
 KEPT: Final = 10_000
-"""How many findings the store has at most."""
+"""The maximum number of findings in the store."""
 
 LISTED: Final = 1000
-"""How many are listed at most."""
+"""The maximum number of findings in a list."""
 
 SHOWN: Final = 100
-"""How many open ones /metrics shows."""
+"""The number of open findings that /metrics shows."""
 
 QUIET: Final = timedelta(hours=1)
 """A finding that nothing has confirmed for so long is closed."""
@@ -50,11 +50,11 @@ COUNTERS: Final = (DROPPED, SUPPRESSED)
 
 _MAX_SUBJECT: Final = 1024  # characters: a name of 255 octets has up to 1020, escaped
 _MAX_EVIDENCE: Final = 16 << 10  # bytes of JSON
-_MAX_DEPTH: Final = 16  # lists and objects within each other; whoever reads them goes down by recursion
+_MAX_DEPTH: Final = 16  # lists and objects within each other; their readers recurse
 _MAX_WHY: Final = 1024  # characters
 _MAX_DETECTORS: Final = 50  # with counts of their own
-_TAUGHT: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
-_MAX_TAUGHT: Final = 1000  # domains of all dismissals
+_LEARNED: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
+_MAX_LEARNED: Final = 1000  # domains of all dismissals
 
 _SCHEMA: Final = f"""
 CREATE SEQUENCE IF NOT EXISTS finding_ids;
@@ -299,11 +299,11 @@ def finding_with(read: Read, number: int, unreadable: Unreadable | None = None) 
 def dismissed_domains(read: Read) -> list[str]:
     """Return the domains of dismissed findings, each once, the last dismissed first.
 
-    They are the most significant few of each dismissal, ``_MAX_TAUGHT`` at most.
+    They are the most significant few of each dismissal, ``_MAX_LEARNED`` at most.
     """
-    query = f"SELECT unnest(domains[:{_TAUGHT}]) FROM dismissals ORDER BY dismissed_at DESC, rowid DESC"
+    query = f"SELECT unnest(domains[:{_LEARNED}]) FROM dismissals ORDER BY dismissed_at DESC, rowid DESC"
     domains = dict.fromkeys(domain for (domain,) in read(query))
-    return [*domains][:_MAX_TAUGHT]
+    return [*domains][:_MAX_LEARNED]
 
 
 def count_open(read: Read) -> dict[tuple[str, str], int]:

@@ -33,7 +33,7 @@ def log_path(folder: Path, exporter: str, slot: datetime, part: str = "") -> Pat
 
 
 def _file_part(exporter: str) -> str:
-    """Return the exporter's name for a file's: escaped, and where that is too long cut, with what tells it apart."""
+    """Return the exporter's name for use in a file's: escaped, and where that is too long cut, with a hash."""
     name = quote(exporter, safe="")
     if len(name) <= _MAX_PART:
         return name

@@ -12,7 +12,7 @@ from dnsvigil.records import FLOW_MEASURES, RESOLVER_MEASURES
 from dnsvigil.store.store import Read
 
 MAX_POINTS: Final = 100_000
-"""How many points an answer has at most."""
+"""The maximum number of points in an answer."""
 
 SHOWN_TALKERS: Final = 10
 """How many talkers there are for an element of an exporter."""
@@ -63,15 +63,12 @@ def series(
     where the exporter had any flows; its value is None where it is undefined, its baseline where it was not evaluated.
     Raises ``ValueError`` for more than ``MAX_POINTS``.
     """
-    where = "WHERE ($1::VARCHAR IS NULL OR exporter = $1)"
-    ((newest,),) = read(f"SELECT max(slot) FROM slot_services {where}", exporter)
+    newest_of = "SELECT max(slot) FROM slot_services WHERE $1::VARCHAR IS NULL OR exporter = $1"
+    ((newest,),) = read(newest_of, exporter)
     if newest is None:
         return []
     first = newest - min(since, newest - datetime.min)
-    slots = defaultdict(list)
-    present = f"SELECT DISTINCT exporter, slot FROM slot_services {where} AND slot > $2 ORDER BY ALL"
-    for name, slot in read(present, exporter, first):
-        slots[name].append(slot)
+    slots = _slots(read, exporter, first)
     measures = RESOLVER_MEASURES if resolver else FLOW_MEASURES
     asked = (resolver,) if resolver else (protocol, service)
     values: dict[tuple[str, str | None, str | None, str | None], dict[datetime, Any]] = defaultdict(dict)
@@ -80,11 +77,8 @@ def series(
     columns = [(name, i) for i, name in enumerate(measures) if measure in (None, name)]
     if sum(len(slots[key[0]]) for key in values) * len(columns) > MAX_POINTS:
         raise ValueError(f"more than {MAX_POINTS:,} points; ask for less time, or for one exporter, service or measure")
-    evaluated: dict[_Series, dict[datetime, dict[str, Any]]] = defaultdict(dict)
-    for row in read(
-        _EVALUATED.format(kind=_OF_RESOLVER if resolver else _OF_SERVICE), first, exporter, measure, *asked
-    ):
-        evaluated[row[:5]][row[5]] = _verdict(row)
+    query = _EVALUATED.format(kind=_OF_RESOLVER if resolver else _OF_SERVICE)
+    evaluated = _by_series(read(query, first, exporter, measure, *asked))
     found = []
     for key, given in values.items():
         # A resolver that was not seen yet was one of the others, and not silent.
@@ -102,11 +96,31 @@ def series(
     return found
 
 
-def verdicts(read: Read, exporter: str | None = None, slot: datetime | None = None) -> dict[str, Any]:
-    """Return what is said of all series in the slot, or in the newest that was judged: ``slot, complete, verdicts``.
+def _slots(read: Read, exporter: str | None, first: datetime) -> dict[str, list[datetime]]:
+    """Return the slots after ``first`` in which each exporter had any flows."""
+    found: dict[str, list[datetime]] = defaultdict(list)
+    query = (
+        "SELECT DISTINCT exporter, slot FROM slot_services"
+        " WHERE ($1::VARCHAR IS NULL OR exporter = $1) AND slot > $2 ORDER BY ALL"
+    )
+    for name, slot in read(query, exporter, first):
+        found[name].append(slot)
+    return found
 
-    It is complete when each exporter's series have been judged up to that slot. Of a slot that is long ago, only what
-    was unusual is kept.
+
+def _by_series(rows: list[Any]) -> dict[_Series, dict[datetime, dict[str, Any]]]:
+    """Return verdicts by series and slot."""
+    found: dict[_Series, dict[datetime, dict[str, Any]]] = defaultdict(dict)
+    for row in rows:
+        found[row[:5]][row[5]] = _verdict(row)
+    return found
+
+
+def verdicts(read: Read, exporter: str | None = None, slot: datetime | None = None) -> dict[str, Any]:
+    """Return the verdicts on all series in the slot, or in the newest with verdicts: ``slot, complete, verdicts``.
+
+    They are complete when each exporter's series have been evaluated up to that slot. The store drops old verdicts
+    that found no anomaly.
     """
     query = "SELECT exporter, max(slot) FROM flow_verdicts WHERE $1::VARCHAR IS NULL OR exporter = $1 GROUP BY ALL"
     newest: dict[str, datetime] = dict(read(query, exporter))

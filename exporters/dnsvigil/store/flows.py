@@ -116,8 +116,6 @@ class FlowTables:
         columns = ", ".join(DNS_FLOW)
         return f"SELECT {columns} FROM sum_dns_flows UNION ALL SELECT {columns} FROM dns_flows WHERE {kept}", True
 
-    # What a file adds
-
     def add(self, number: int, former: int | None, sketch_size: int) -> None:
         """Add the rows of the temporary tables, as those of the file ``number`` and instead of those of ``former``."""
         for counter, (table, query) in _COUNTED_ROWS.items():
@@ -160,8 +158,6 @@ class FlowTables:
                 ELSE round({sketch_size - 1} * pow(2::DOUBLE, 64) / sketch[{sketch_size}]) END)::BIGINT
             FROM united
         """)
-
-    # Bounds
 
     def shrink(self) -> int:
         """Drop the oldest DNS flow records where there are too many; return how many."""

@@ -1,4 +1,4 @@
-"""Servers are given names: what was counted under their addresses goes on under the name.
+"""Names of servers: counters of a server's addresses continue under its name.
 
 A series that is there never jumps, so that no increase of it is counted twice: only a name without counters takes over
 those of its addresses. A store keeps which addresses the names stood for, so that a server can be given another name.

@@ -35,7 +35,7 @@ KINDS: Final = {
 """What can be set aside: the values of the label ``kind``."""
 
 MAX_KEPT: Final = 1000
-"""How much is kept at most; what was set aside first is forgotten first."""
+"""The maximum number of entries; the oldest are dropped first."""
 
 KEPT_FOR: Final = timedelta(days=30)
 """How long it is kept."""
@@ -84,10 +84,9 @@ class SetAside:
         self._tried: dict[tuple[str, str], float] = {}  # monotonic
 
     def put(self, kind: str, subject: object, reason: BaseException | str, stamp: Sequence[int] = ()) -> None:
-        """Set something aside; ``stamp`` is what changes when a file does. The log says so once."""
-        said = _words(reason)
+        """Set something aside; ``stamp`` is what changes when a file does. It is logged once."""
         now = utc_now().replace(microsecond=0)
-        entry = Entry(kind, _subject(subject), printable(said)[:_MAX_REASON], _stamp(stamp), now)
+        entry = Entry(kind, _subject(subject), printable(_words(reason))[:_MAX_REASON], _stamp(stamp), now)
         key = (kind, entry.subject)
         with self._lock:
             before = self._known.get(key)
@@ -102,7 +101,7 @@ class SetAside:
             log.error("%s is set aside: %s: %s", KINDS[kind], entry.subject, entry.reason, exc_info=error)
 
     def holds(self, kind: str, subject: object, stamp: Sequence[int]) -> bool:
-        """Tell whether a file is set aside as it is now, or was too short a while ago to be tried again."""
+        """Return whether a file is set aside as it is now, or was tried too recently to be tried again."""
         key = (kind, _subject(subject))
         with self._lock:
             known = self._known.get(key)
@@ -111,7 +110,7 @@ class SetAside:
             return known.stamp == _stamp(stamp) or time.monotonic() < self._tried.get(key, 0.0) + RETRY_SECONDS
 
     def release(self, kind: str, subject: object) -> None:
-        """Take note that something can be used after all."""
+        """Remove the entry of something that can be used after all."""
         key = (kind, _subject(subject))
         with self._lock:
             if self._known.pop(key, None):

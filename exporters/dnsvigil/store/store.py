@@ -123,7 +123,7 @@ class Store:
     def create(self, schema: str) -> None:
         """Make the tables of ``schema`` that are not there.
 
-        Those that a store which is only read does not have are empty tables beside it, in memory.
+        A store that is only read has them beside it, empty and in memory.
         """
         if not self.read_only:
             with self.transaction():

@@ -1,4 +1,4 @@
-"""How zones fared on servers in the last minutes, from the summaries of the store."""
+"""Queries and failures of zones on servers in the last minutes, from the summaries of the store."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 WINDOW: Final = timedelta(minutes=5)
-"""The time over which failure ratios are judged, here as in the rules."""
+"""The time over which failure ratios are evaluated, here as in the rules."""
 
 _MINUTE: Final = timedelta(minutes=1)
 _AHEAD: Final = timedelta(minutes=5)  # by which a sensor's clock may be ahead; what is beyond is not the last minutes
@@ -37,7 +37,7 @@ class ZoneState:
 
 
 def zone_state(read: Callable[..., list[Any]], labels: Mapping[str, str], now: datetime) -> ZoneState:
-    """Return how zones fared in the five minutes up to ``now``, or in the last five with data where these have none.
+    """Return the counts of zones in the five minutes up to ``now``, or in the last five with data if these have none.
 
     ``read`` runs a query, ``labels`` are those of the addresses of configured servers.
     """

@@ -276,7 +276,7 @@ def test_domains_of_dismissed_findings_are_learned(tmp_path, monkeypatch):
         dismiss(store, other, now=NOON + HOUR)
         dismiss(store, none, now=NOON + 2 * HOUR)
         assert dismissed_domains(store.rows)[:3] == ["0.example", "new.example", "1.example"]
-        monkeypatch.setattr(module, "_MAX_TAUGHT", 2)
+        monkeypatch.setattr(module, "_MAX_LEARNED", 2)
         assert dismissed_domains(store.rows) == ["0.example", "new.example"]
 
 
