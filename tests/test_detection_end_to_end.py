@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from alerting import Alerting, needs_prometheus, wait_until
-from dnsvigil.collector import daemon as daemon_module
+from dnsvigil.collector import flow_loop
 from dnsvigil.learning.generators import FAMILIES, Lexicon
 from dnsvigil.store import findings as findings_module
 from exporters.running import collecting_here, get, ingested, write_config
@@ -49,7 +49,7 @@ def attack(end: float) -> Transactions:
 
 
 def test_an_infection_and_a_tunnel_are_reported_and_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_module, "_FINDINGS_SECONDS", 1.0)
+    monkeypatch.setattr(flow_loop, "_FINDINGS_SECONDS", 1.0)
     log = tmp_path / "zeek" / "current" / "dns.log"
     log.parent.mkdir(parents=True)
     before = everyday(time.time() - 900)
