@@ -109,7 +109,7 @@ class Taker:
 
     def __init__(self) -> None:
         self._connection = duckdb.connect(config={"threads": 2})
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")  # as in the store
         self._parser = Parser(self._connection)
 
     def close(self) -> None:

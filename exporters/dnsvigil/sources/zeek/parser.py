@@ -211,7 +211,9 @@ class Parser:
             if header
             else json_query(paths, log_type, columns, start)
         )
+        ordered = header is None  # so that the rowid of a row is the number of its line
         try:
+            self._connection.execute(f"SET preserve_insertion_order = {ordered}")
             result = self._connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * EXCLUDE filename, {number} AS batch FROM ({query})"
             ).fetchone()
@@ -219,6 +221,8 @@ class Parser:
             if header:
                 raise
             return -1
+        finally:
+            self._connection.execute("SET preserve_insertion_order = false")
         return int(result[0]) if result else 0
 
     def _write(self, place: int, body: bytes) -> str:

@@ -203,6 +203,17 @@ class TestNames:
         assert taker.take(line).rows == taker.take(LINES[0] + NEWLINE).rows
 
 
+def test_in_envelopes_here_and_there_are_found_where_several_threads_parse(taker: Taker) -> None:
+    number = 150_000  # over 32 MiB, from which on DuckDB gives a part to another thread
+    lines = (TEXT.replace(RECORD["uid"], f"C{i}").encode() for i in range(number))
+    log = NEWLINE.join(
+        dump({"message": line.decode()}).rstrip() if i % 97 == 5 else line for i, line in enumerate(lines)
+    )
+    taken = taker.take(log + NEWLINE)
+    assert (len(taken.rows), taken.skipped) == (number, {})
+    assert len(set(taken.column("uid"))) == number
+
+
 @pytest.mark.parametrize(
     ("head", "said"),
     [
