@@ -102,14 +102,14 @@ sub run {
 # Alert condition: returns 1 if the alert is to fire.
 sub alert_condition {
     my ($arg) = @_;
-    my $judgement = eval { judge($arg->{alert}, $arg->{alertfile}, $arg->{timeslot}) };
-    if (!$judgement) {
+    my $evaluation = eval { evaluate($arg->{alert}, $arg->{alertfile}, $arg->{timeslot}) };
+    if (!$evaluation) {
         report('err', "cannot decide alert $arg->{alert} for $arg->{timeslot}: $@");
         return 0;
     }
-    my @found = @{ $judgement->{verdicts} };
-    report('info', "alert $arg->{alert}, $arg->{timeslot}, by $judgement->{by}: "
-        . ($judgement->{note} ? "$judgement->{note}; " : '')
+    my @found = @{ $evaluation->{verdicts} };
+    report('info', "alert $arg->{alert}, $arg->{timeslot}, by $evaluation->{by}: "
+        . ($evaluation->{note} ? "$evaluation->{note}; " : '')
         . (@found ? join '; ', map { told($_) } @found[0 .. min($#found, $SHOWN - 1)] : 'nothing unusual'));
     return @found ? 1 : 0;
 }
@@ -207,7 +207,7 @@ sub wrong_alerts {
 
 # Returns what decided ("collector" or "flows"), the verdicts that make the alert fire, and a note. Dies if nothing could
 # decide.
-sub judge {
+sub evaluate {
     my ($alert, $file, $timeslot) = @_;
     my $epoch = NfSen::ISO2UNIX($timeslot);
     my $note = '';
@@ -342,18 +342,18 @@ sub finding {
     my %info = NfAlert::ReadAlert($alert);
     my $state = NfAlert::ReadAlertStatus($alert) || {};
     my $now = eval { summary($file) };
-    my $judgement = eval { judge($alert, $file, $timeslot) } || { by => 'nobody', verdicts => [], note => $@ };
-    my @found = @{ $judgement->{verdicts} };
+    my $evaluation = eval { evaluate($alert, $file, $timeslot) } || { by => 'nobody', verdicts => [], note => $@ };
+    my @found = @{ $evaluation->{verdicts} };
     my %evidence = (
         alert      => $alert,
         slot       => iso($epoch),
         channels   => [ split /\|/, defined $info{channellist} ? $info{channellist} : '' ],
         filter     => substr(plain(join '', @{ NfAlert::ReadAlertFilter($alert) || [] }), 0, 1000),
         conditions => [ map { "$_" } @{ $info{condition} || [] } ],
-        judged_by  => $judgement->{by},
+        judged_by  => $evaluation->{by},
         verdicts   => [ @found[0 .. min($#found, $SHOWN - 1)] ],
     );
-    $evidence{note} = $judgement->{note} if $judgement->{note};
+    $evidence{note} = $evaluation->{note} if $evaluation->{note};
     $evidence{now} = $now if $now;
     # NfSen writes its state after the action: these are the averages up to the slot before.
     for my $span (grep { /\Aavg/ && ref $state->{$_} eq 'HASH' } sort keys %$state) {

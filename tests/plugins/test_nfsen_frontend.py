@@ -324,7 +324,7 @@ def test_no_backend_and_no_collector_are_told_apart(site: Site) -> None:
 
 
 def test_before_the_first_slot_the_page_says_so(site: Site) -> None:
-    page = site.get({**good(), "DnsVigil::verdicts": {"error": "404 no series has been judged yet"}})
+    page = site.get({**good(), "DnsVigil::verdicts": {"error": "404 no series has been evaluated yet"}})
     assert any("No series yet" in text for text in texts(page, ".//p"))
     assert [command for command, _ in site.asked()] == ["DnsVigil::verdicts", "DnsVigil::findings"]
 

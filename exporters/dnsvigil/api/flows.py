@@ -42,7 +42,7 @@ def verdicts(reader: Reader, _: Config, asked: Parameters) -> Answer:
     found = flow_series.verdicts(reader.read, given.get("exporter"), slot)
     if found["complete"]:
         return Answer(found)
-    return Answer({"error": "no series has been judged up to that slot yet", **found}, 404)
+    return Answer({"error": "no series has been evaluated up to that slot yet", **found}, 404)
 
 
 def talkers(reader: Reader, _: Config, asked: Parameters) -> Answer:

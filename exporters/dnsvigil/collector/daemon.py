@@ -59,7 +59,7 @@ class Daemon:
         self.server = Server(app, config.listen, config.web_config_file, token)
 
     def stop(self) -> None:
-        """Tell :meth:`run` to end after the batch that it is at."""
+        """Have :meth:`run` end after the batch that it is at."""
         self._stop.set()
         self._queue.wake()
 

@@ -135,7 +135,7 @@ class LogLoop:
 
     def _take(self, found: list[tuple[_Reading, Read]]) -> None:
         """Take a round into the store, and show what it holds then."""
-        begun = time.monotonic()
+        started = time.monotonic()
         batches = [(reading, step) for reading, step in found if isinstance(step, Batch)]
         if batches:
             self._ingest(batches)
@@ -145,7 +145,7 @@ class LogLoop:
         # In this order, so that no scrape shows a lag of 0 beside counts that are not there yet.
         self._publish(self.snapshot())
         self._show_lag()
-        self._took = max(time.monotonic() - begun, _EASES * self._took)
+        self._took = max(time.monotonic() - started, _EASES * self._took)
         self._due = self._looked + max(MAX_AGE - self._took, 0.0)
 
     def _ingest(self, batches: list[tuple[_Reading, Batch]]) -> None:

@@ -1,4 +1,4 @@
-"""The part of detection: lets the detectors judge, as event time passes, what is novel or listed."""
+"""The part of detection: lets the detectors evaluate what is novel or listed, as event time moves on."""
 
 import time
 from collections.abc import Sequence
@@ -47,23 +47,23 @@ class DetectionPart(Part):
         with store.transaction():
             self._evaluated = datetime.fromisoformat(store.meta("evaluated", datetime.min.isoformat()))
         self._touched: set[datetime] = set()
-        self._apart: set[datetime] = set()  # ends of hours that are still to be judged beside event time
+        self._apart: set[datetime] = set()  # ends of hours that are still to be evaluated beside event time
         self._evaluated_apart = time.monotonic()
-        self._unevaluated = False  # whether anything came after the last judgement
+        self._unevaluated = False  # whether anything came after the last evaluation
         self._runner: Runner | None = None
         self._scores: list[Score] = store.rows(
             "FROM anomaly_scores ORDER BY score DESC, detector, subject_type, subject"
         )
 
     def add(self) -> None:
-        """Take note of the hours in which there is more to judge."""
+        """Take note of the hours in which there is more to evaluate."""
         self._touched = self._novelty.touched
         self._unevaluated = self._unevaluated or bool(self._touched)
 
     def evaluate(self, newest: datetime) -> None:
-        """Let the detectors judge at ``newest``, and before at each end of an hour that had more.
+        """Let the detectors evaluate at ``newest``, and before at each end of an hour that had more.
 
-        Hours that were passed long ago, or that a clock that is wrong has begun too early, are judged beside that.
+        Hours that were passed long ago, or that a clock that is wrong has begun too early, are evaluated beside that.
         Raises :class:`dnsvigil.store.store.StoreError`; whatever else fails is set aside.
         """
         try:
@@ -74,7 +74,7 @@ class DetectionPart(Part):
             self._store.set_aside.put("detector", "findings and scores", error)
 
     def flush(self, newest: datetime | None) -> None:
-        """Judge what is left to."""
+        """Evaluate what has not been evaluated yet."""
         if newest is None:
             return
         self._evaluate_apart()
@@ -93,7 +93,7 @@ class DetectionPart(Part):
         for now in [*(end for end in ends if self._evaluated < end < newest), newest]:
             if passes(self._evaluated, now, MINUTE):
                 self._evaluate_at(now)
-        # Live, a few records that are late make no judgement with each round.
+        # Live, a few late records do not start an evaluation with each round.
         if time.monotonic() - self._evaluated_apart > _APART_SECONDS or newest < utc_now() - HOUR:
             self._evaluate_apart()
 
@@ -105,7 +105,7 @@ class DetectionPart(Part):
 
     def _evaluate_at(self, now: datetime, *, last: bool = False, apart: bool = False) -> None:
         if self._runner is None:
-            # Not before there is something to judge: to load what detectors need takes a second.
+            # Not before there is something to evaluate: loading what detectors need takes a second.
             self._runner = Runner(self._detectors, Context(self._store.path.parent, self._config))
         self._store.use_one_thread(True)  # what a detector adds up needs as much memory for each of them
         found = self._runner.evaluate(self._read, now, last=last, apart=apart)

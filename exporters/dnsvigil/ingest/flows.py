@@ -151,7 +151,7 @@ class FlowsPart:
         return self._tables.files.known_files()
 
     def submitted(self) -> dict[Path, str | None]:
-        """Return the files that were handed over and are still to be read, with their exporters."""
+        """Return the submitted files that are still to be read, with their exporters."""
         return self._tables.files.submitted()
 
     def submit_files(self, files: Sequence[tuple[Path, str | None]]) -> None:
@@ -160,7 +160,7 @@ class FlowsPart:
             self._tables.files.put_submitted(files)
 
     def give_up(self, path: Path) -> None:
-        """Forget a file that was handed over. Raises :class:`dnsvigil.store.store.StoreError`."""
+        """Forget a submitted file. Raises :class:`dnsvigil.store.store.StoreError`."""
         with self._store.transaction():
             self._tables.files.drop_submitted(path)
 
@@ -268,7 +268,7 @@ class FlowsPart:
         return FlowSummarizer(self._store.connection, [str(network) for network in self._config.flows.networks])
 
     def _check(self, opened: Path) -> None:
-        """Raise ``OSError`` where a file that was handed over lies elsewhere by now, through a link."""
+        """Raise ``OSError`` where a submitted file lies elsewhere by now, through a link."""
         if not below_sources(opened, self._config.sources.netflow):
             raise OutsideError(opened)
 

@@ -14,7 +14,7 @@ class TopLabels:
 
     Weights are counts in a Misra-Gries summary, which merges batches and never holds more than ten candidates per
     place (Agarwal et al., PODS 2012, "Mergeable summaries"). While there is room, every label is shown as soon as it
-    is seen; later a place changes hands only at :meth:`renew`, and only for a label clearly heavier.
+    is seen; later a place changes hands only at :meth:`rebalance`, and only for a label clearly heavier.
     """
 
     def __init__(self, top: int, pinned: Iterable[str], shown: Iterable[str], weights: dict[str, float]) -> None:

@@ -485,7 +485,7 @@ def test_verdicts_are_of_the_newest_slot_or_of_one(server, flows):
     for asked in ({"slot": epoch}, {"slot": epoch + 300, "exporter": "edge"}, {"exporter": "nobody"}):
         status, answer = ask(server, "/api/flows/verdicts", **asked)
         assert (status, answer["complete"]) == (404, False)
-        assert "judged" in answer["error"]
+        assert "evaluated" in answer["error"]
     assert ask(server, "/api/flows/verdicts", slot=epoch + 299, exporter="edge")[1]["slot"] == "2026-03-01T12:00:00Z"
 
 

@@ -181,7 +181,7 @@ class FlowReader:
         Raises :class:`dnsvigil.sources.netflow.flow_file.UnfinishedFileError` for a file that is still being written,
         :class:`dnsvigil.sources.netflow.process.NFDumpLimitError` for one on which nfdump runs for too long,
         :class:`dnsvigil.system.files.NotAFileError` for what is no regular file, and :class:`NFDumpError` where the
-        file cannot be judged now: it is gone, or nfdump is missing or was killed.
+        file cannot be read now: it is gone, or nfdump is missing or was killed.
         """
         try:
             file = open_file(path)
