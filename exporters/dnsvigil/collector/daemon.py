@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_WAIT: Final = 1.0  # seconds between tries when the store fails
 _LONGEST_WAIT: Final = 30.0
+_REST_SECONDS: Final = 0.5  # at most, between two looks at flow files: they are found within a second
 _LOOK_SECONDS: Final = 10.0  # between two looks at whether folders are there
 
 T = TypeVar("T")
@@ -168,7 +169,7 @@ class Daemon:
                 if anything:
                     self._wait = _FIRST_WAIT
                 else:
-                    self._queue.wait(logs.rest())
+                    self._queue.wait(min(logs.rest(), _REST_SECONDS))
 
     def _look_at_folders(self) -> None:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
