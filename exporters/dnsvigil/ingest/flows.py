@@ -18,6 +18,7 @@ from dnsvigil.ingest.flow_evaluation import FlowEvaluation
 from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.ingest.records import TABLES as RECORDS
 from dnsvigil.ingest.records import count_records
+from dnsvigil.ingest.size_bound import drop_before
 from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import FLOW_SLOT_SECONDS, OTHER, utc_now
 from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, fingerprint, flow_exporter_label, slot_of
@@ -56,10 +57,6 @@ _SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
 _TOLERANCE: Final = timedelta(seconds=60)
 _FILE_COUNTS: Final = 1000  # as so many records of logs: the time of a file is that of nfcapd, not of a record
 _AHEAD: Final = timedelta(days=1)
-_FILE_PER_DATA: Final = 2  # as in collector.py
-_SPARE: Final = 40 * 10**6
-_SPAN_TO_DROP: Final = 0.1
-
 
 _UNTIMELY: Final = {
     TIMESTAMP: "the time of the flow, or in the name of the file, is more than a day ahead, or before 1990",
@@ -368,8 +365,8 @@ class FlowsPart:
             self.forgotten = now - long
         self._drop("age", self._tables.forget(now, timedelta(seconds=self._config.flows.retention), long))
         oldest = self._tables.oldest_slot()
-        if oldest and _FILE_PER_DATA * self._store.used() + _SPARE > bounds.max_size:
-            self._tables.forget_sums(oldest + _SPAN_TO_DROP * (now - oldest))
+        if oldest and (full := drop_before(self._store, bounds.max_size, oldest, now)):
+            self._tables.forget_sums(full)
         self._tables.forget_resolvers(self._servers.known())
 
     def _drop(self, reason: str, records: int) -> None:

@@ -24,6 +24,7 @@ from dnsvigil.ingest.passive_dns import PassiveDnsPart
 from dnsvigil.ingest.poisoning import PoisoningPart
 from dnsvigil.ingest.records import TABLES as RECORDS
 from dnsvigil.ingest.records import count_records
+from dnsvigil.ingest.size_bound import drop_before
 from dnsvigil.records import utc_now
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
@@ -39,9 +40,6 @@ from dnsvigil.system.terminal import counted
 
 _SMALL: Final = 4 * 2**20  # bytes of log: twenty thousand records
 _CURSOR_LIFE: Final = timedelta(days=35)
-_FILE_PER_DATA: Final = 2  # a checkpoint may write all that there is anew before it frees the old
-_AHEAD: Final = 40 * 10**6  # bytes: what is written ahead of a checkpoint, and an hour's growth
-_SPAN_TO_DROP: Final = 0.1  # of the time that the summaries span
 _RELATIVE_TIMES: Final = (
     "its times are near 1970, as in a capture with relative times: `dnsvigil ingest --start TIME` reads it, with the"
     " time at which the capture began"
@@ -245,8 +243,8 @@ class Intake:
         self._forgotten = True
         before = now - timedelta(seconds=self._bounds.retention)
         oldest = self._oldest_minute()
-        if oldest and _FILE_PER_DATA * self._store.used() + _AHEAD > self._bounds.max_size:
-            before = max(before, oldest + _SPAN_TO_DROP * (now - oldest))
+        if oldest and (full := drop_before(self._store, self._bounds.max_size, oldest, now)):
+            before = max(before, full)
         if oldest and oldest < before:
             forget_minutes(self._store, before)
             forget_records(self._store, before)

@@ -6,11 +6,11 @@ from typing import Final
 
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.part import Part, passes
+from dnsvigil.ingest.size_bound import SPARE
 from dnsvigil.sources.zeek.log_types import PDNS
 from dnsvigil.store.passive_dns import DROPPED, PassiveDns
 from dnsvigil.store.store import Store
 
-_SPARE: Final = 40 * 10**6  # bytes of the store that tuples never have
 _MERGE_EVERY: Final = timedelta(minutes=5)
 _MERGE_BYTES: Final = 32 * 2**20  # of log that waits to be merged; a part of the tuples where they are more
 _MERGE_PART: Final = 16
@@ -33,7 +33,7 @@ class PassiveDnsPart(Part):
         self._store = store
         self._retention = timedelta(seconds=config.store.retention)
         # In bytes that are not compressed, so that it is a tenth on disk at most: more tuples would be slow to merge.
-        self._tuples = PassiveDns(store, (config.store.max_size - _SPARE) // 4)
+        self._tuples = PassiveDns(store, (config.store.max_size - SPARE) // 4)
         self._unmerged = int(self._tuples.has_new())  # bytes of log, at least, since tuples were merged
         self._gathered = 0
 
