@@ -31,9 +31,7 @@ def api(backend: Backend, config: Config, ready: Callable[[], bool] = lambda: Tr
     def add(route: Route) -> None:
         def view() -> Response:
             if not ready():
-                raise RequestError(
-                    HTTPStatus.SERVICE_UNAVAILABLE, "the collector is starting; ask again in a few seconds"
-                )
+                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
             return response_of(route.answer(backend, config, _query() if route.method == "GET" else _body()))
 
         endpoint = f"{route.method} {route.path}"

@@ -244,12 +244,12 @@ def _size(path: Path) -> int:
 def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Total) -> Iterator[Path]:
     """Read flow files, count their flows, and yield those that could not be read."""
     with ExitStack() as stack:
-        collector = stack.enter_context(closing(FlowsPart(store, config)))
+        part = stack.enter_context(closing(FlowsPart(store, config)))
         for path in files:
             try:
                 file = pending_file(path)
                 with _progress(path.name, file.stamp[0]) as bar:
-                    found = collector.ingest(replace(file, settled=True))
+                    found = part.ingest(replace(file, settled=True))
                     bar.update(file.stamp[0])
                 total.flows += found.flows
                 total.flows_skipped += Counter(found.skipped)
@@ -272,12 +272,12 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Tot
             except Exception as error:
                 store.set_aside.put("flow_file", path, error)
                 stack.close()
-                collector = stack.enter_context(closing(FlowsPart(store, config)))
+                part = stack.enter_context(closing(FlowsPart(store, config)))
                 yield path
-        collector.flush()
-        if collector.forgotten:
+        part.flush()
+        if part.forgotten:
             log.warning(
-                "flows from before %s are counted, but are not kept: `store.retention` ends there", collector.forgotten
+                "flows from before %s are counted, but are not kept: `store.retention` ends there", part.forgotten
             )
     store.set_aside.flush()
 
