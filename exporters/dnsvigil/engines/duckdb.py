@@ -21,6 +21,7 @@ from typing import Final
 import duckdb
 
 from dnsvigil.system.programs import environment
+from dnsvigil.system.sql import literal
 
 SUBJECTS: Final = ("flows", "infections", "leaks", "novelty", "summaries")
 """The modules of features that have expressions, in their function ``expressions``, by the names of their tables."""
@@ -28,7 +29,7 @@ SUBJECTS: Final = ("flows", "infections", "leaks", "novelty", "summaries")
 FILE: Final = Path(__file__).with_name("queries.json")
 
 _PACKAGE: Final = Path(__file__).parents[1]
-_SOURCES: Final = ("features/*.py", "engines/duckdb.py", "records.py", "store/sketches.py")
+_SOURCES: Final = ("features/*.py", "engines/duckdb.py", "records.py", "store/sketches.py", "system/sql.py")
 _COMPILERS: Final = ("ibis-framework", "sqlglot")
 
 Queries = dict[str, dict[str, str]]  # by subject, by table
@@ -89,11 +90,6 @@ def cases(operand: str, values: Mapping[str, str]) -> str:
     """Return the SQL expression that maps an operand, NULL where it is none of the keys; both sides are SQL."""
     whens = "".join(f" WHEN {key} THEN {value}" for key, value in values.items())
     return f"CASE {operand}{whens} END" if values else "NULL::VARCHAR"
-
-
-def literal(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def make_queries() -> str:

@@ -6,7 +6,8 @@ from typing import Final
 
 import duckdb
 
-from dnsvigil.engines.duckdb import cases, is_in, literal, macro
+from dnsvigil.engines.duckdb import cases, is_in, macro
+from dnsvigil.system.sql import literal
 
 _PROTOCOLS: Final = {137: "netbios", 5353: "mdns", 5355: "llmnr"}
 

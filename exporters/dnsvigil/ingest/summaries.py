@@ -5,10 +5,11 @@ from typing import Final
 
 import duckdb
 
-from dnsvigil.engines.duckdb import Steps, cases, is_in, literal, lookup, macro
+from dnsvigil.engines.duckdb import Steps, cases, is_in, lookup, macro
 from dnsvigil.ingest.local_names import define_broadcast, define_local_protocols
 from dnsvigil.records import QTYPES, RCODES, UNKNOWN, UNKNOWN_RCODE, failure_reason
 from dnsvigil.sources.public_suffixes import ambiguous_suffixes, public_suffixes
+from dnsvigil.system.sql import literal
 
 SUMMARIES: Final = ("types", "zones", "failures", "latencies", "clients")
 """The summaries; each lies in the table ``sum_`` and its name after :meth:`Summarizer.summarize`."""

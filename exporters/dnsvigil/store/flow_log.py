@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from dnsvigil.records import DNS_FLOW, FLOW_SLOT_SECONDS
 from dnsvigil.store.store import Store
+from dnsvigil.system.sql import literal
 
 _TYPES: Final = {"TIMESTAMP": "time", "BIGINT": "count", "DOUBLE": "double", "USMALLINT": "port"}
 _ZEEK: Final = {name: _TYPES.get(kind, "string") for name, kind in DNS_FLOW.items()} | {
@@ -53,10 +54,9 @@ def write_flow_log(store: Store, rows: str, path: Path, slot: datetime) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         body.touch()  # for the reason why it cannot be written
-        quoted = str(body).replace("'", "''")
         store.rows(
             f"COPY (SELECT printf('%.6f', epoch(ts)) AS ts, {_ESCAPED} AS exporter, {', '.join(_KEY[2:])}, {sums},"
-            f" {amplification} FROM ({rows}) GROUP BY {', '.join(_KEY)} ORDER BY ALL) TO '{quoted}'"
+            f" {amplification} FROM ({rows}) GROUP BY {', '.join(_KEY)} ORDER BY ALL) TO {literal(str(body))}"
             " (FORMAT csv, DELIMITER '\t', HEADER false, QUOTE '', ESCAPE '', NULLSTR '-')"
         )
         if not body.stat().st_size:

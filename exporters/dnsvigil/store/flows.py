@@ -18,6 +18,7 @@ from dnsvigil.store.flow_files import FlowFile, FlowFiles
 from dnsvigil.store.flow_slots import rows_of_slots
 from dnsvigil.store.flow_verdicts import FlowVerdicts
 from dnsvigil.store.store import Store
+from dnsvigil.system.sql import literal
 
 ROW_BYTES: Final = 64
 """The assumed size of a DNS flow record in the file, in bytes.
@@ -103,7 +104,7 @@ class FlowTables:
 
         With it comes whether they are all: those of other files may have been dropped.
         """
-        slot, exporter = f"TIMESTAMP '{file.slot}'", "'{}'".format(file.exporter.replace("'", "''"))
+        slot, exporter = f"TIMESTAMP '{file.slot}'", literal(file.exporter)
         others = (
             f"slot = {slot} AND exporter = {exporter} AND id IS DISTINCT FROM {'NULL' if former is None else former}"
         )

@@ -15,6 +15,7 @@ import duckdb
 from dnsvigil.store import cursors, labels, minutes, package_logs, sensors
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
 from dnsvigil.store.set_aside import SetAside
+from dnsvigil.system.sql import literal
 
 FILE_NAME: Final = "dnsvigil.duckdb"
 
@@ -104,7 +105,7 @@ class Store:
         )
         if self.read_only:
             # Beside the database in memory, which has what the file should have and has not: see create.
-            connection.execute("ATTACH '{}' AS stored (READ_ONLY)".format(str(self.path).replace("'", "''")))
+            connection.execute(f"ATTACH {literal(str(self.path))} AS stored (READ_ONLY)")
         return connection
 
     def _prepare(self) -> None:

@@ -1,1 +1,1 @@
-"""What the operating system gives: files opened safely, programs found, and text for a terminal."""
+"""What is below all else: files opened safely, programs found, text made harmless for a terminal and for SQL."""

@@ -19,9 +19,10 @@ from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk, filter_lines, is_clean, why_no_record
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.options import LogOptions
-from dnsvigil.sources.zeek.queries import json_query, quoted, tsv_query
+from dnsvigil.sources.zeek.queries import json_query, tsv_query
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.sources.zeek.unwrap import is_complete, unwrap
+from dnsvigil.system.sql import literal
 
 
 @dataclass(frozen=True)
@@ -250,5 +251,5 @@ def _odd(options: LogOptions) -> str:
 
 def _sensor(batches: Sequence[Batch]) -> str:
     """Return the expression of the sensor of a row, by its batch."""
-    sensors = ", ".join(quoted(batch.cursor.sensor) for batch in batches)
+    sensors = ", ".join(literal(batch.cursor.sensor) for batch in batches)
     return f"list_extract([{sensors}], batch + 1)"

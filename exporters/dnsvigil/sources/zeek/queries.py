@@ -10,6 +10,7 @@ from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.mnemonics import number_of
 from dnsvigil.sources.zeek.skip_reasons import MAX_LINE
+from dnsvigil.system.sql import literal
 
 _BUFFER: Final = 8 * 2**20  # a batch is several buffers, so that the threads share it
 
@@ -29,11 +30,11 @@ def tsv_query(paths: list[str], log_type: LogType, header: Header, columns: list
     types = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
     source = (
         f"read_csv({paths}, filename = true, auto_detect = false, header = false, quote = '', escape = '',"
-        f" delim = {quoted(header.separator)}, new_line = '\\n', nullstr = {quoted(header.unset)},"
+        f" delim = {literal(header.separator)}, new_line = '\\n', nullstr = {literal(header.unset)},"
         f" compression = 'none', max_line_size = {MAX_LINE}, buffer_size = {_BUFFER}, ignore_errors = true,"
         f" columns = {{{types}}})"
     )
-    empty, separator = quoted(header.empty), quoted(header.set_separator)
+    empty, separator = literal(header.empty), literal(header.set_separator)
     casts = {
         "name": _name_in("{0}", empty, _unescaped("{0}")),
         "text": f"if({{0}} = {empty}, '', {_unescaped('{0}')})",
@@ -61,7 +62,7 @@ def json_query(paths: list[str], log_type: LogType, columns: list[str], start: d
     fields |= dict.fromkeys(("_path", *log_type.identifying, *(field for field, _ in named.values())), "VARCHAR")
     for field in log_type.answered:
         fields.setdefault(field, "VARCHAR[]" if field == "answers" else "VARCHAR")
-    types = ", ".join(f"{quoted(field)}: '{form}'" for field, form in fields.items())
+    types = ", ".join(f"{literal(field)}: '{form}'" for field, form in fields.items())
     source = (
         f"read_json({paths}, filename = true, auto_detect = false, format = 'newline_delimited',"
         f" compression = 'uncompressed', maximum_object_size = {MAX_LINE}, ignore_errors = true, columns = {{{types}}})"
@@ -89,7 +90,7 @@ def json_query(paths: list[str], log_type: LogType, columns: list[str], start: d
             for column, (field, numbers) in named.items()
         },
         checks=f"WHEN {nothing} THEN 'json'"
-        f" WHEN _path <> {quoted(log_type.path)} OR (_path IS NULL AND {identified} IS NULL) THEN 'other_log'",
+        f" WHEN _path <> {literal(log_type.path)} OR (_path IS NULL AND {identified} IS NULL) THEN 'other_log'",
     )
 
 
@@ -190,11 +191,6 @@ def _printable(text: str, odd: str, token: str) -> str:
         r" WHEN regexp_matches(c, '[^ -~]') THEN regexp_replace(lower(hex(c)), '(..)', '\\x\1', 'g')"
         f" ELSE c END), ''), {text})"
     )
-
-
-def quoted(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _identifier(name: str) -> str:
