@@ -61,4 +61,5 @@ lock: .venv/ready
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header -o requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv build exporters/dnsvigil/engines/queries.json exporters/dnsvigil/learning/name-score .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build $(addprefix exporters/dnsvigil/,engines/established.hashes engines/queries.json learning/name-score)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

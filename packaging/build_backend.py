@@ -1,7 +1,8 @@
-"""Builds dnsvigil with setuptools; before that the default model of the name score, and the SQL of the expressions.
+"""Builds dnsvigil with setuptools; before that it makes the files that processes would make at their start.
 
-The model is made from the sources of dnsvigil, and from what its dependencies hold, so these are needed to build; it
-is made anew only when one of them is another. A source distribution has none.
+These are the default model of the name score, the SQL of the expressions and the hashes of established domains. They
+are made from the sources of dnsvigil, and from what its dependencies hold, so these are needed to build. The model is
+made anew only when one of them is another. A source distribution has none of the files.
 """
 
 import hashlib
@@ -46,14 +47,14 @@ DEPENDENCIES = ("numpy", "pymispwarninglists", "scikit-learn", "scipy", "zxcvbn"
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """Build a wheel, as PEP 517 has it."""
     make_model()
-    make_queries()
+    make_kept()
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     """Build a wheel for an editable installation, as PEP 660 has it."""
     make_model()
-    make_queries()
+    make_kept()
     return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
 
 
@@ -71,11 +72,12 @@ def make_model() -> None:
     model.save(default_model())
 
 
-def make_queries() -> None:
-    """Make the SQL of the expressions, as the engine would at the first start."""
-    from dnsvigil.engines import duckdb
+def make_kept() -> None:
+    """Make the SQL of the expressions and the hashes of established domains, as the first start would."""
+    from dnsvigil.engines import duckdb, established, kept
 
-    duckdb.save(duckdb.make_queries())
+    kept.save(duckdb.FILE, duckdb.make_queries())
+    kept.save(established.FILE, established.make_established())
 
 
 def digest() -> str:

@@ -84,7 +84,7 @@ build_backend.build_wheel("dist")
         packed = {name: content.read(name) for name in content.namelist()}
     for path in model.iterdir():
         assert packed[f"dnsvigil/learning/name-score/{path.name}"] == path.read_bytes()
-    assert {"dnsvigil/py.typed", "dnsvigil/engines/queries.json"} <= set(packed)
+    assert {"dnsvigil/py.typed", "dnsvigil/engines/established.hashes", "dnsvigil/engines/queries.json"} <= set(packed)
     runbooks = {f"dnsvigil/runbooks/{path.name}": path.read_bytes() for path in (ROOT / "docs/runbooks").iterdir()}
     assert runbooks == {name: content for name, content in packed.items() if name.startswith("dnsvigil/runbooks/")}
     assert not [name for name in packed if not name.startswith(("dnsvigil/", "dnsvigil-"))]
@@ -93,4 +93,4 @@ build_backend.build_wheel("dist")
         names = {name.partition("/")[2] for name in content.getnames()}
     assert {"packaging/build_backend.py", "exporters/dnsvigil/learning/training.py", "pyproject.toml"} <= names
     assert {f"exporters/{name}" for name in runbooks} <= names
-    assert not [name for name in names if "name-score" in name or "queries.json" in name]
+    assert not [name for name in names if any(each in name for each in ("name-score", "queries.json", ".hashes"))]

@@ -1,26 +1,20 @@
 """The embedded engine: the one way from the expressions of features to DuckDB's SQL and tables.
 
-Ibis takes a second of CPU and 60 MB to load. So the SQL is made once, by a process of its own, and kept in a file
-beside this one, with a hash of all that it is made from. Where that is another, or no file is there, it is made anew.
-Nothing of the configuration is in it: what varies is in tables, and in macros, which DuckDB puts in their place.
+Ibis takes a second of CPU and 60 MB to load. So the SQL is made once, and kept in a file beside this one. Nothing of
+the configuration is in it: what varies is in tables, and in macros, which DuckDB puts in their place.
 """
 
-import hashlib
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
-from dnsvigil.system.programs import environment
+from dnsvigil.engines import kept
 from dnsvigil.system.sql import literal
 
 SUBJECTS: Final = ("flows", "infections", "leaks", "novelty", "summaries")
@@ -28,7 +22,6 @@ SUBJECTS: Final = ("flows", "infections", "leaks", "novelty", "summaries")
 
 FILE: Final = Path(__file__).with_name("queries.json")
 
-_PACKAGE: Final = Path(__file__).parents[1]
 _SOURCES: Final = ("features/*.py", "engines/duckdb.py", "records.py", "store/sketches.py", "system/sql.py")
 _COMPILERS: Final = ("ibis-framework", "sqlglot")
 
@@ -92,7 +85,7 @@ def cases(operand: str, values: Mapping[str, str]) -> str:
     return f"CASE {operand}{whens} END" if values else "NULL::VARCHAR"
 
 
-def make_queries() -> str:
+def make_queries() -> bytes:
     """Return what the file holds; this loads Ibis."""
     import ibis
 
@@ -100,52 +93,25 @@ def make_queries() -> str:
     for subject in SUBJECTS:
         expressions = import_module(f"dnsvigil.features.{subject}").expressions()
         made[subject] = {name: str(ibis.to_sql(each, dialect="duckdb")) for name, each in expressions.items()}
-    return json.dumps({"made_from": made_from(), "queries": made}, indent=1) + "\n"
+    return json.dumps({"made_from": made_from(), "queries": made}, indent=1).encode() + b"\n"
 
 
 def made_from() -> str:
-    """Return a hash of all that the SQL depends on; of a library that is not installed nothing."""
-    content = hashlib.sha256()
-    for source in sorted(path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)):
-        content.update(source.name.encode() + b"\0" + source.read_bytes())
-    for name in _COMPILERS:
-        with suppress(PackageNotFoundError):
-            content.update(f"{name} {version(name)}\n".encode())
-    return content.hexdigest()
-
-
-def save(made: str) -> None:
-    """Put what :func:`make_queries` gave in the place of the file. Raises ``OSError``."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=FILE.parent, prefix=FILE.name, delete=False) as new:
-        fresh = Path(new.name)
-        try:
-            new.write(made)
-            new.close()
-            fresh.chmod(0o644)
-            fresh.replace(FILE)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
+    """Return a hash of all that the SQL depends on."""
+    return kept.fingerprint(_SOURCES, _COMPILERS)
 
 
 @cache
 def _queries() -> Queries:
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        return _current(FILE.read_text(encoding="utf-8"))
-    command = [sys.executable, "-P", "-m", "dnsvigil.engines.duckdb"]
-    made = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True, text=True).stdout  # noqa: S603
-    with suppress(OSError):  # another user's installation: the next process makes it again
-        save(made)
-    return _current(made)
+    return kept.load(FILE, "dnsvigil.engines.duckdb", _current)
 
 
-def _current(text: str) -> Queries:
-    kept = json.loads(text)
-    if kept["made_from"] != made_from():
+def _current(content: kept.Content) -> Queries:
+    found = json.loads(bytes(content))
+    if found["made_from"] != made_from():
         raise ValueError("the sources are others")
-    found: Queries = {subject: dict(kept["queries"][subject]) for subject in SUBJECTS}
-    return found
+    return {subject: dict(found["queries"][subject]) for subject in SUBJECTS}
 
 
 if __name__ == "__main__":
-    sys.stdout.write(make_queries())
+    sys.stdout.buffer.write(make_queries())

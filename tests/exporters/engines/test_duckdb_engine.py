@@ -1,4 +1,4 @@
-"""The SQL of the expressions: made once, never stale, and without Ibis in the process that runs it."""
+"""The SQL of the expressions: never stale, and without Ibis in the process that runs it."""
 
 import json
 import re
@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from dnsvigil.engines import duckdb as engine
+from dnsvigil.engines import kept
 
 LOADED = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 HEAVY = {"ibis", "pandas", "pyarrow", "sqlglot", "sklearn", "scipy"}
@@ -23,21 +24,21 @@ def modules_of(code: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def text() -> str:
+def content() -> bytes:
     return engine.make_queries()
 
 
 @pytest.fixture
-def made(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def made(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Keeps the file in a folder of its own, and lists each time that the SQL is made."""
     calls: list[str] = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
         calls.append(command[-1])
-        return subprocess.CompletedProcess(command, 0, stdout=text)
+        return subprocess.CompletedProcess(command, 0, stdout=content)
 
     monkeypatch.setattr(engine, "FILE", tmp_path / "queries.json")
-    monkeypatch.setattr(engine.subprocess, "run", run)
+    monkeypatch.setattr(kept.subprocess, "run", run)
     yield calls
     engine._queries.cache_clear()
 
@@ -52,11 +53,11 @@ def words_of(query: str) -> list[str]:
     return sorted(re.findall(r"\w+", re.sub(r"(ibis_table_unnest\w*?)_[a-z0-9]{20,}", r"\1", query)))
 
 
-def test_what_is_kept_is_what_the_expressions_give(text: str) -> None:
-    fresh = json.loads(text)["queries"]
+def test_what_is_kept_is_what_the_expressions_give(content: bytes) -> None:
+    fresh = json.loads(content)["queries"]
     for subject in engine.SUBJECTS:
-        kept = engine.queries(subject)
-        assert {name: words_of(query) for name, query in kept.items()} == {
+        found = engine.queries(subject)
+        assert {name: words_of(query) for name, query in found.items()} == {
             name: words_of(query) for name, query in fresh[subject].items()
         }
 
@@ -78,18 +79,18 @@ def test_a_damaged_file_is_made_anew(made: list[str], damage: str) -> None:
 
 def test_queries_that_are_not_there_are_made_anew(made: list[str]) -> None:
     ask()
-    kept = json.loads(engine.FILE.read_text())
-    engine.FILE.write_text(json.dumps(kept | {"queries": {}}))
+    found = json.loads(engine.FILE.read_text())
+    engine.FILE.write_text(json.dumps(found | {"queries": {}}))
     ask()
     assert len(made) == 2
 
 
 def test_other_sources_or_another_ibis_give_other_sql(made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     before = engine.made_from()
-    monkeypatch.setattr(engine, "version", lambda name: "99")
+    monkeypatch.setattr(kept, "version", lambda name: "99")
     assert engine.made_from() != before
     monkeypatch.undo()
-    sources = {path.relative_to(engine._PACKAGE) for name in engine._SOURCES for path in engine._PACKAGE.glob(name)}
+    sources = {path.relative_to(kept.PACKAGE) for name in engine._SOURCES for path in kept.PACKAGE.glob(name)}
     code = "import dnsvigil.engines.duckdb as e; e.make_queries(); import sys;"
     loaded = subprocess.run(
         [
@@ -101,8 +102,11 @@ def test_other_sources_or_another_ibis_give_other_sql(made: list[str], monkeypat
         capture_output=True,
         text=True,
     ).stdout.split()
-    needed = {Path(file).relative_to(engine._PACKAGE) for file in loaded}
-    assert {path for path in needed - sources if path.name != "__init__.py"} == {Path("system/programs.py")}
+    needed = {Path(file).relative_to(kept.PACKAGE) for file in loaded}
+    assert {path for path in needed - sources if path.name != "__init__.py"} == {
+        Path("engines/kept.py"),
+        Path("system/programs.py"),
+    }
 
 
 def test_where_nothing_can_be_kept_it_is_made_each_time(made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,10 +115,10 @@ def test_where_nothing_can_be_kept_it_is_made_each_time(made: list[str], monkeyp
     assert len(made) == 2
 
 
-def test_several_at_once_leave_a_whole_file(text: str, made: list[str]) -> None:
+def test_several_at_once_leave_a_whole_file(content: bytes, made: list[str]) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(engine.save, [text] * 50))
-    assert engine.FILE.read_text() == text
+        list(pool.map(kept.save, [engine.FILE] * 50, [content] * 50))
+    assert engine.FILE.read_bytes() == content
     assert [path.name for path in engine.FILE.parent.iterdir()] == ["queries.json"]
 
 
