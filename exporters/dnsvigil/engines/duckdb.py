@@ -63,9 +63,10 @@ def lookup(
 ) -> None:
     """Make a small temporary table to join with, of the columns' types and values."""
     declared = ", ".join(f"{column} {kind}" for column, kind in types.items())
-    values = ", ".join(f"unnest(${place}::{kind}[])" for place, kind in enumerate(types.values(), 1))
+    values = ", ".join(f"unnest(?::JSON::{kind}[])" for kind in types.values())
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({declared})")
-    connection.execute(f"INSERT INTO {name} SELECT {values}", list(map(list, columns)))
+    # A list that is bound is converted value by value, which takes 5 µs for each; JSON takes 0.3.
+    connection.execute(f"INSERT INTO {name} SELECT {values}", [json.dumps(list(column)) for column in columns])
 
 
 def macro(connection: duckdb.DuckDBPyConnection, function: str, value: str) -> None:

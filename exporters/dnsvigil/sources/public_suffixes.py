@@ -19,9 +19,11 @@ def public_suffixes() -> list[tuple[str, str]]:
     assert package and package.origin
     text = Path(package.origin).with_name(".tld_set_snapshot").read_text(encoding="utf-8")
     rules = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("//")]
-    return [
-        (rule.lstrip("*!").removeprefix(".").encode("idna").decode(), _KINDS.get(rule[0], "normal")) for rule in rules
-    ]
+    return [(_a_labels(rule.lstrip("*!").removeprefix(".")), _KINDS.get(rule[0], "normal")) for rule in rules]
+
+
+def _a_labels(name: str) -> str:
+    return name if name.isascii() else name.encode("idna").decode()
 
 
 def ambiguous_suffixes() -> set[str]:

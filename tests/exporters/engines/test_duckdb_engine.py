@@ -140,3 +140,11 @@ def test_macros_and_lookups_take_any_text() -> None:
         assert connection.execute(query).fetchall() == [(True, False, place, None) for place in ("'", None, None, None)]
         engine.lookup(connection, "texts", {"text": "VARCHAR"}, [])
         assert connection.execute("FROM texts").fetchall() == []
+
+
+def test_a_lookup_table_holds_its_values_as_they_are() -> None:
+    texts = ["plain", "", 'it\'s "quoted"', "a\\b\n\t\r", "[1, null]", "größe \U0001f600", "null", "nul\0"]
+    with duckdb.connect() as connection:
+        for columns in ((texts, range(65528, 65536)), ((), ()), (texts[:1], [None])):
+            engine.lookup(connection, "few", {"label": "VARCHAR", "code": "USMALLINT"}, *columns)
+            assert connection.execute("FROM few").fetchall() == [*zip(*columns, strict=True)]
