@@ -13,16 +13,16 @@ import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import duckdb
 
+from bench.ingestion import DISABLED, WITHOUT_DETECTORS, ingest, peak_memory, scan
+from lab.provider import RATE
 from lab.zeeklog import DNS_COLUMNS, header, lines
 
 SAMPLE = Path(__file__).parents[1] / "lab" / "samples" / "dns.log.gz"
 SIZES = (1_000_000, 10_000_000, 30_000_000)
 START = 1_750_000_000  # seconds since the epoch
-EVENT_RATE = 9_500  # records per second of event time, those of five caches with 820 million queries a day
 LIVE_RATE = 100_000  # records per second
 LIVE_SECONDS = 60
 IDLE_SECONDS = 10
@@ -34,7 +34,7 @@ _QUERY = _NAMES.index("query")
 
 
 def make_log(path: Path, records: int) -> None:
-    """Write a TSV log of so many records: the sample over and over, ``EVENT_RATE`` a second, with many new names.
+    """Write a TSV log of so many records: the sample over and over, ``RATE`` a second, with many new names.
 
     Every third name gets a label of its own, and every twentieth is of a domain of its own.
     """
@@ -52,7 +52,7 @@ def make_log(path: Path, records: int) -> None:
         f" WHEN n % 3 = 0 AND {query} <> '-' THEN 'h' || left(hash(n)::VARCHAR, 9) || '.' || {query}"
         f" ELSE {query} END"
     )
-    values = [f"printf('%.6f', {START} + n / {EVENT_RATE}.0)"]
+    values = [f"printf('%.6f', {START} + n / {RATE}.0)"]
     values += [name if i == _QUERY else f"c{i}" for i in range(1, len(_NAMES))]
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE sample AS FROM {source}")
@@ -70,44 +70,6 @@ def make_log(path: Path, records: int) -> None:
     body.unlink()
 
 
-def scan(path: Path) -> float:
-    """Return the seconds that DuckDB alone takes to count the log's records by server, type and response code."""
-    columns = ", ".join(f"'{name}': 'VARCHAR'" for name in _NAMES)
-    query = (
-        f"SELECT \"id.resp_h\", qtype, rcode, count(*) FROM read_csv('{path}', delim = '\t', quote = '',"
-        f" escape = '', header = false, skip = 8, auto_detect = false, columns = {{{columns}}}) GROUP BY ALL"
-    )
-    with duckdb.connect() as connection:
-        start = time.perf_counter()
-        connection.execute(query).fetchall()
-        return time.perf_counter() - start
-
-
-DISABLED: Final = "{disabled: [malware, tunnel]}"
-WITHOUT_DETECTORS: Final = f"{{detectors: {DISABLED}}}"
-
-
-def ingest(path: Path, state: Path, config: Path) -> tuple[float, float]:
-    """Return the seconds that ``dnsvigil ingest`` takes, start-up included, and its peak memory in MB."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "dnsvigil", "-c", config, "--state", state, "ingest", path])
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, peak_memory(process.pid))
-        time.sleep(0.02)
-    if process.returncode:
-        raise RuntimeError(f"dnsvigil ingest ended with {process.returncode}")
-    return time.perf_counter() - start, peak
-
-
-def peak_memory(pid: int) -> float:
-    """Return the most memory in MB that a process had resident; what wait() tells begins with its parent's."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1000
-    return 0.0  # it has ended
-
-
 def bench_ingest(folder: Path) -> None:
     """Print the speed of ingestion, without detectors, beside that of the bare scan, at three sizes."""
     config = folder / "ingest.yml"
@@ -119,9 +81,9 @@ def bench_ingest(folder: Path) -> None:
         log.parent.mkdir()
         make_log(log, records)
         size = log.stat().st_size / 1e9
-        scans = [scan(log)]
-        seconds, memory = ingest(log, folder / f"state-{records}", config)
-        scans.append(scan(log))
+        scans = [scan(log).wall]
+        (seconds, _), memory = ingest(log, folder / f"state-{records}", config)
+        scans.append(scan(log).wall)
         fastest = min(scans)
         print(
             f"| {records:,} | {size:.2f} GB | {records / fastest:,.0f} | {records / seconds:,.0f}"

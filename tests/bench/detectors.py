@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from bench.collector import WITHOUT_DETECTORS, ingest
+from bench.ingestion import WITHOUT_DETECTORS, ingest
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.findings import FindingsSnapshot
@@ -172,7 +172,7 @@ def bench_memory(folder: Path) -> None:
         for name, text in configs.items():
             config = day / f"{name}.yml"
             config.write_text(text)
-            seconds, peak = ingest(log, day / name, config)
+            (seconds, _), peak = ingest(log, day / name, config)
             found.append((seconds, peak, (day / name / "dnsvigil.duckdb").stat().st_size / 1e6))
         log.unlink()
         (seconds, peak, size), (quicker, less, smaller) = found

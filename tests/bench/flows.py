@@ -14,7 +14,7 @@ from statistics import median
 
 import psutil
 
-from bench.collector import peak_memory
+from bench.ingestion import peak_memory
 from dnsvigil.config.collector import Config, ConfiguredServer, Flows, Servers
 from dnsvigil.config.types import Network
 from dnsvigil.ingest.flows import FlowsPart
