@@ -26,7 +26,7 @@ class Result(NamedTuple):
     detecting: tuple[Cost, float]
 
     def __str__(self) -> str:
-        cells = [f"{self.scan.cpu:.1f} s"]
+        cells = [f"{self.scan.cpu:.2f} s"]
         cells += [f"{cost.cpu:.1f} s | {cost.wall:.1f} s | {peak:,.0f} MB" for cost, peak in self[1:]]
         (without, _), (detecting, _) = self[1:]
         cells.append(f"{detecting.cpu / without.cpu:.2f}")

@@ -63,7 +63,7 @@ def test_the_second_log_goes_into_the_stores_of_the_first_between_two_scans(
 
 def test_ratios_are_of_cpu_and_a_day_is_of_wall_clock() -> None:
     result = detection.Result(Cost(0.2, 0.3), (Cost(5, 3), 400), (Cost(20, 12), 1_700))
-    assert str(result) == "0.3 s | 3.0 s | 5.0 s | 400 MB | 12.0 s | 20.0 s | 1,700 MB | 4.00 | 0.100 | 0.025"
+    assert str(result) == "0.30 s | 3.0 s | 5.0 s | 400 MB | 12.0 s | 20.0 s | 1,700 MB | 4.00 | 0.100 | 0.025"
     assert ": 1.1 h without detectors, 4.6 h with" in detection.of_a_day(1_000_000, result)
 
 
