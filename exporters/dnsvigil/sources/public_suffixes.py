@@ -22,6 +22,12 @@ def public_suffixes() -> list[tuple[str, str]]:
     return [(_a_labels(rule.lstrip("*!").removeprefix(".")), _KINDS.get(rule[0], "normal")) for rule in rules]
 
 
+@cache
+def top_levels() -> frozenset[str]:
+    """Return the top-level domains that have rules, which are all of the root zone's."""
+    return frozenset(name.rpartition(".")[2] for name, _ in public_suffixes())
+
+
 def _a_labels(name: str) -> str:
     return name if name.isascii() else name.encode("idna").decode()
 

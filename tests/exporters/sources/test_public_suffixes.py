@@ -2,7 +2,8 @@
 
 import tldextract
 
-from dnsvigil.sources.public_suffixes import public_suffixes
+from dnsvigil.sources.public_suffixes import public_suffixes, top_levels
+from dnsvigil.sources.warninglists import warning_list
 
 KINDS = {"*": "wildcard", "!": "exception"}
 
@@ -12,3 +13,8 @@ def test_all_rules_are_there_private_ones_too() -> None:
     assert sorted(public_suffixes()) == sorted(
         (rule.lstrip("*!").removeprefix(".").encode("idna").decode(), KINDS.get(rule[0], "normal")) for rule in rules
     )
+
+
+def test_the_top_levels_are_those_of_all_popular_domains() -> None:
+    assert {domain.rpartition(".")[2] for domain in warning_list("tranco")} <= top_levels()
+    assert not {"co.uk", "*", "", "lan", "corp", "bit"} & top_levels()

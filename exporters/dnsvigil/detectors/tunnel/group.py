@@ -86,9 +86,12 @@ class Group:
         leading = max(own, key=lambda client: own[client].bytes)
         if own[leading].bytes >= _LED * self.bytes:
             return [own[leading]._anomaly("client", leading)]
-        whole = self._anomaly("domain", self._domains()[0])
-        alone = [group._anomaly("client", client) for client, group in own.items() if group.score > whole.score]
-        return alone or [whole]
+        score = self.score
+        alone = {client: group for client, group in own.items() if group.score > score}
+        if not alone:
+            return [self._anomaly("domain", self._domains()[0])]
+        # Of a domain with very many clients these may be all, so the score first: the evidence takes long.
+        return [group._anomaly("client", client) for client, group in alone.items() if group.score >= MIN_SCORE]
 
     @property
     def half(self) -> float:
@@ -158,7 +161,8 @@ def groups(pairs: Iterable[Row], domains: Mapping[str, Row], left: Mapping[str, 
 
     ``left`` has the sums of domains with floods, without those floods.
     """
-    made = [_pair(row, domains[row["domain"]]) for row in pairs]
+    standings = {name: standing(domain) for name, domain in domains.items()}
+    made = [_pair(row, domains[row["domain"]], *standings[row["domain"]]) for row in pairs]
     linked: DisjointSet[tuple[str, str]] = DisjointSet()
     for pair in made:
         client, domain = ("client", pair.client), ("domain", pair.domain)
@@ -183,9 +187,8 @@ def groups(pairs: Iterable[Row], domains: Mapping[str, Row], left: Mapping[str, 
     return groups
 
 
-def _pair(row: Row, domain: Row) -> Pair:
+def _pair(row: Row, domain: Row, share: float, why: list[str]) -> Pair:
     names = names_below(row)
-    share, why = standing(domain)
     data, reasons = data_share(names, domain)
     return Pair(row, names, density(names), share * data, [*why, *reasons])
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from dnsvigil.detectors.floods import Row
 from dnsvigil.engines.established import is_established
+from dnsvigil.sources.public_suffixes import top_levels
 
 PROBE: Final = 0.1
 """The share of failing names such as browsers send to detect a network that answers for names that do not exist."""
@@ -64,6 +65,8 @@ def _before_mention(name: str) -> int | None:
     """Return how many characters precede a popular domain at or near the end of a name; None without one."""
     labels = name.split(".")
     for end in range(len(labels), max(len(labels) - _SUFFIX_LABELS, 1) - 1, -1):
+        if labels[end - 1] not in top_levels():
+            continue
         for begin in (end - 2, end - 3):
             if begin >= 0 and is_established(".".join(labels[begin:end])):
                 return len(".".join(labels[:begin]))
