@@ -111,16 +111,20 @@ class DetectionPart(Part):
         found = self._runner.evaluate(self._read, now, last=last, apart=apart)
         self._scores = self._runner.scores()
         with self._store.transaction():
-            for finding in found:
-                self._findings.put(finding)
-            self._store.rows("DELETE FROM anomaly_scores")
-            for score in self._scores:
-                self._store.rows("INSERT INTO anomaly_scores VALUES (?, ?, ?, ?)", *score)
+            self._findings.put_all(found)
+            self._put_scores()
             if not apart:
                 self._store.rows("UPDATE meta SET value = ? WHERE key = 'evaluated'", now.isoformat())
         if not apart:
             self._evaluated, self._unevaluated = now, False
         self._novelty.look_again()
+
+    def _put_scores(self) -> None:
+        self._store.rows("DELETE FROM anomaly_scores")
+        if self._scores:
+            texts = "unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])"
+            columns = map(list, zip(*self._scores, strict=True))
+            self._store.rows(f"INSERT INTO anomaly_scores SELECT {texts}, unnest(?::DOUBLE[])", *columns)
 
     def _read(self, query: str, *bound: Any) -> list[Any]:
         # Not the store's way: what a detector's query fails of is not the store's failure.

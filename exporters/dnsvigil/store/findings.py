@@ -9,8 +9,8 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -56,12 +56,23 @@ _MAX_DETECTORS: Final = 50  # with counts of their own
 _LEARNED: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
 _MAX_LEARNED: Final = 1000  # domains of all dismissals
 
+_COLUMNS: Final = {
+    "id": "BIGINT",
+    "detector": "VARCHAR",
+    "subject_type": "VARCHAR",
+    "subject": "VARCHAR",
+    "score": "DOUBLE",
+    "severity": "VARCHAR",
+    "first_seen": "TIMESTAMP",
+    "last_seen": "TIMESTAMP",
+    "count": "BIGINT",
+    "evidence": "VARCHAR",
+    "state": "VARCHAR",
+    "why": "VARCHAR",
+}
 _SCHEMA: Final = f"""
 CREATE SEQUENCE IF NOT EXISTS finding_ids;
-CREATE TABLE IF NOT EXISTS findings (
-    id BIGINT, detector VARCHAR, subject_type VARCHAR, subject VARCHAR, score DOUBLE, severity VARCHAR,
-    first_seen TIMESTAMP, last_seen TIMESTAMP, count BIGINT, evidence VARCHAR, state VARCHAR, why VARCHAR
-);
+CREATE TABLE IF NOT EXISTS findings ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
 CREATE TABLE IF NOT EXISTS dismissals (
     detector VARCHAR, subject_type VARCHAR, subject VARCHAR, severity VARCHAR, domains VARCHAR[], why VARCHAR,
     dismissed_at TIMESTAMP
@@ -69,14 +80,20 @@ CREATE TABLE IF NOT EXISTS dismissals (
 {counters.schema(COUNTERS)}"""
 # What is worse than what was dismissed is news. A finding with other evidence about the same subject is not.
 _LIKE: Final = f"""
-    WITH dismissed AS (
-        FROM dismissals WHERE detector = $detector AND dismissed_at >= $since
-            AND list_position({list(SEVERITIES)}, severity) >= list_position({list(SEVERITIES)}, $severity)
+    WITH found AS (
+        SELECT unnest($place::BIGINT[]) AS place, unnest($detector::VARCHAR[]) AS detector,
+            unnest($subject_type::VARCHAR[]) AS subject_type, unnest($subject::VARCHAR[]) AS subject,
+            unnest($severity::VARCHAR[]) AS severity, unnest($domains::VARCHAR[][]) AS domains,
+            unnest($since::TIMESTAMP[]) AS since
+    ), alike AS (
+        SELECT place, found.domains, old.domains AS dismissed,
+            (old.subject_type, old.subject) = (found.subject_type, found.subject) AS same
+        FROM found JOIN dismissals AS old ON old.detector = found.detector AND old.dismissed_at >= since
+            AND list_position({list(SEVERITIES)}, old.severity) >= list_position({list(SEVERITIES)}, found.severity)
+        WHERE same OR list_has_any(found.domains, old.domains)
     )
-    SELECT EXISTS (FROM dismissed WHERE subject_type = $subject_type AND subject = $subject)
-        OR len($domains) > 0 AND 2 * len(list_intersect(
-            $domains, (SELECT coalesce(flatten(list(domains)), []) FROM dismissed)
-        )) >= len($domains)
+    SELECT place FROM alike GROUP BY place, domains
+    HAVING bool_or(same) OR 2 * len(list_intersect(domains, flatten(list(dismissed)))) >= len(domains)
 """
 _BY_WEIGHT: Final = f"list_position({list(SEVERITIES)}, severity) DESC, score DESC, last_seen DESC, id"
 
@@ -159,7 +176,7 @@ class Wanted:
         return f"WHERE {' AND '.join(terms) or 'true'}", [*given.values()]
 
 
-_COLUMNS: Final = tuple(field.name for field in fields(Finding))
+_Key = tuple[str, str, str]
 
 
 class Findings:
@@ -171,40 +188,34 @@ class Findings:
         store.create(_SCHEMA)
 
     def put(self, finding: Finding) -> int | None:
-        """Add a finding to the open one of the same detector and subject, or as a new one; return its id.
+        """Add one finding, as :meth:`put_all`; return its id, or None where a similar one was dismissed."""
+        (number,) = self.put_all([finding])
+        return number
+
+    def put_all(self, findings: Sequence[Finding]) -> list[int | None]:
+        """Add each finding to the open one of the same detector and subject, or as a new one; return their ids.
 
         Its score is the greatest that was found, halved for each ``HALF_LIFE`` since; its severity is the worst, its
         evidence the newest. Where there are more than ``KEPT``, those not found for longest are dropped, closed ones
-        before open ones. Returns None, and only increments a counter, if a similar finding was dismissed in the last
-        ``DISMISSED_FOR``, and was not less severe: the same detector's finding about the same subject, or some that
-        rest on half of its domains.
+        before open ones. A finding has None as its id, and only increments a counter, if a similar one was dismissed in
+        the last ``DISMISSED_FOR``, and was not less severe: the same detector's finding about the same subject, or some
+        that rest on half of its domains.
         """
-        if self._is_dismissed(finding):
-            SUPPRESSED.add_rows(self._store, [(finding.detector, 1)])
-            return None
-        key = [finding.detector, finding.subject_type, finding.subject]
-        where = "WHERE state = 'open' AND detector = ? AND subject_type = ? AND subject = ?"
-        for old in _select(self._store.rows, where, *key):
-            newest = max(finding, old, key=lambda each: each.last_seen)
-            changed = {
-                "score": max(_decayed(each, newest.last_seen) for each in (old, finding)),
-                "severity": max(old.severity, finding.severity, key=SEVERITIES.index),
-                "first_seen": min(old.first_seen, finding.first_seen),
-                "last_seen": newest.last_seen,
-                "count": old.count + finding.count,
-                "evidence": _json(newest.evidence),
-            }
-            update = f"UPDATE findings SET {', '.join(f'{name} = ?' for name in changed)} WHERE id = ?"
-            self._store.connection.execute(update, [*changed.values(), old.id])
-            assert old.id
-            return old.id
-        ((number,),) = self._store.rows("SELECT nextval('finding_ids')")
-        values = (vars(finding) | {"id": number, "evidence": _json(finding.evidence)}).values()
-        self._store.rows(
-            f"INSERT INTO findings ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(values))})", *values
-        )
-        self._forget()
-        return int(number)
+        if not findings:
+            return []
+        dismissed = self._dismissed(findings)
+        wanted = [finding for place, finding in enumerate(findings) if place not in dismissed]
+        kept = self._open(wanted)
+        new = {*map(_key, wanted)} - kept.keys()
+        numbers = iter(self._store.rows("SELECT nextval('finding_ids') FROM range(?)", len(new)))
+        for finding in wanted:
+            old = kept.get(_key(finding))
+            kept[_key(finding)] = _merged(old, finding) if old else replace(finding, id=next(numbers)[0])
+        self._write([*kept.values()])
+        if new:
+            self._forget()
+        SUPPRESSED.add_rows(self._store, Counter(findings[place].detector for place in dismissed).items())
+        return [None if place in dismissed else kept[_key(each)].id for place, each in enumerate(findings)]
 
     def close_quiet(self, now: datetime) -> int:
         """Close what has not been found for ``QUIET``; return how many."""
@@ -248,14 +259,39 @@ class Findings:
         self._store.rows("UPDATE findings SET state = ?, why = ? WHERE id = ?", state, why, number)
         return finding_with(self._store.rows, number)
 
-    def _is_dismissed(self, finding: Finding) -> bool:
-        bound = {
-            name: getattr(finding, name) for name in ("detector", "subject_type", "subject", "severity", "domains")
-        }
-        bound["since"] = finding.last_seen - DISMISSED_FOR
+    def _dismissed(self, findings: Sequence[Finding]) -> set[int]:
+        """Return the places of the findings that are like dismissed ones."""
+        names = ("detector", "subject_type", "subject", "severity", "domains")
+        bound: dict[str, Any] = {name: [getattr(finding, name) for finding in findings] for name in names}
+        bound["place"] = [*range(len(findings))]
+        bound["since"] = [finding.last_seen - DISMISSED_FOR for finding in findings]
         with self._store.errors():
-            ((dismissed,),) = self._store.connection.execute(_LIKE, bound).fetchall()
-        return bool(dismissed)
+            return {place for (place,) in self._store.connection.execute(_LIKE, bound).fetchall()}
+
+    def _open(self, findings: Sequence[Finding]) -> dict[_Key, Finding]:
+        """Return the open findings with the detectors and subjects of these."""
+        if not findings:
+            return {}
+        given = ", ".join(f"unnest(${place}::VARCHAR[])" for place in (1, 2, 3))
+        where = f"WHERE state = 'open' AND (detector, subject_type, subject) IN (SELECT {given}) ORDER BY id"
+        keys = zip(*map(_key, findings), strict=True)
+        found: dict[_Key, Finding] = {}
+        for each in _select(self._store.rows, where, *map(list, keys)):
+            found.setdefault(_key(each), each)
+        return found
+
+    def _write(self, findings: Sequence[Finding]) -> None:
+        """Put findings in the place of those with their ids, or add them."""
+        if not findings:
+            return
+        rows = [vars(each) | {"evidence": _json(each.evidence)} for each in findings]
+        columns = ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in _COLUMNS.items())
+        self._store.rows(
+            f"MERGE INTO findings USING (SELECT {columns}) AS new USING (id)"
+            f" WHEN MATCHED THEN UPDATE SET {', '.join(f'{name} = new.{name}' for name in _COLUMNS if name != 'id')}"
+            " WHEN NOT MATCHED THEN INSERT BY NAME",
+            *([row[name] for row in rows] for name in _COLUMNS),
+        )
 
     def _forget(self) -> None:
         ((kept,),) = self._store.rows("SELECT count(*) FROM findings")
@@ -335,6 +371,24 @@ def _select(read: Read, condition: str, *bound: Any, unreadable: Unreadable | No
             else:
                 log.warning("finding %s cannot be read and is left out: %s", row["id"], reason)
     return found
+
+
+def _key(finding: Finding) -> _Key:
+    return finding.detector, finding.subject_type, finding.subject
+
+
+def _merged(old: Finding, finding: Finding) -> Finding:
+    """Return the open finding with what was found again."""
+    newest = max(finding, old, key=lambda each: each.last_seen)
+    return replace(
+        old,
+        score=max(_decayed(each, newest.last_seen) for each in (old, finding)),
+        severity=max(old.severity, finding.severity, key=SEVERITIES.index),
+        first_seen=min(old.first_seen, finding.first_seen),
+        last_seen=newest.last_seen,
+        count=old.count + finding.count,
+        evidence=newest.evidence,
+    )
 
 
 def _decayed(finding: Finding, now: datetime) -> float:

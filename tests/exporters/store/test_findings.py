@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -70,6 +71,42 @@ def test_what_is_found_again_is_one_finding(tmp_path):
             id=first,
         )
         assert finding_with(store.rows, 1_000_000) is None
+
+
+def test_findings_put_at_once_are_those_put_one_by_one(tmp_path):
+    dice = random.Random(4)
+    domains = [f"{letter}.example" for letter in "abcdefgh"]
+    found = [
+        finding(
+            f"192.0.2.{dice.randrange(12)}",
+            NOON + dice.randrange(90) * MINUTE,
+            detector=dice.choice(["malware", "tunnel"]),
+            score=dice.random(),
+            severity=dice.choice(SEVERITIES),
+            evidence={"domains": dice.sample(domains, dice.randrange(5)), "n": number},
+        )
+        for number in range(120)
+    ]
+    kept = []
+    for name, size in (("alone", 1), ("together", 60)):
+        with Store(tmp_path / name) as store:
+            for dismissed in put(store, *found[:4]):
+                dismiss(store, dismissed)
+            findings = Findings(store)
+            numbers = []
+            for begin in range(4, len(found), size):
+                with store.transaction():
+                    numbers += findings.put_all(found[begin : begin + size])
+            kept.append(
+                (
+                    numbers,
+                    store.rows("FROM findings ORDER BY id"),
+                    store.rows("FROM total_findings_suppressed ORDER BY ALL"),
+                )
+            )
+    assert kept[0] == kept[1]
+    assert None in kept[0][0]
+    assert len({*kept[0][0]}) < len(kept[0][0]) / 2
 
 
 def test_the_worst_comes_first(tmp_path):
