@@ -24,7 +24,7 @@ from dnsvigil.ingest.passive_dns import PassiveDnsPart
 from dnsvigil.ingest.poisoning import PoisoningPart
 from dnsvigil.ingest.records import TABLES as RECORDS
 from dnsvigil.ingest.records import count_records
-from dnsvigil.ingest.size_bound import drop_before
+from dnsvigil.ingest.size_bound import drop_before, write_ahead
 from dnsvigil.records import utc_now
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
@@ -104,6 +104,7 @@ class Intake:
         self._store = store
         self._bounds = config.store
         self.growing: set[str] = set()  # cursors to keep though their files have not grown for long
+        store.checkpoint_after(write_ahead(config.store.max_size))
         store.create(schema(RECORDS))
         self._parts = _parts(store, config)
         self._counters = (*RECORDS, SET_ASIDE, *(table for part in self._parts for table in part.counters))

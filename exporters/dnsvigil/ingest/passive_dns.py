@@ -6,7 +6,7 @@ from typing import Final
 
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.part import Part, passes
-from dnsvigil.ingest.size_bound import SPARE
+from dnsvigil.ingest.size_bound import spare
 from dnsvigil.sources.zeek.log_types import PDNS
 from dnsvigil.store.passive_dns import DROPPED, PassiveDns
 from dnsvigil.store.store import Store
@@ -33,7 +33,7 @@ class PassiveDnsPart(Part):
         self._store = store
         self._retention = timedelta(seconds=config.store.retention)
         # In bytes that are not compressed, so that it is a tenth on disk at most: more tuples would be slow to merge.
-        self._tuples = PassiveDns(store, (config.store.max_size - SPARE) // 4)
+        self._tuples = PassiveDns(store, (config.store.max_size - spare(config.store.max_size)) // 4)
         self._unmerged = int(self._tuples.has_new())  # bytes of log, at least, since tuples were merged
         self._gathered = 0
 

@@ -165,6 +165,10 @@ class Store:
             self.connection.execute(f"SET threads = {threads}")
             self._using = threads
 
+    def checkpoint_after(self, size: int) -> None:
+        """Have the engine write into the file itself when so many bytes have been written ahead."""
+        self.connection.execute(f"SET checkpoint_threshold = '{size}B'")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make all changes inside, or none of them.
