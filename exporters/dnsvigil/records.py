@@ -186,6 +186,9 @@ A key (hour, client, domain, newly_observed) may have several rows, which add up
 NOVEL_COUNTS: Final = tuple(name for name, kind in NOVEL.items() if kind == "BIGINT")
 """The columns of a novel traffic row that are counts."""
 
+CARRIED: Final = ("labels", "label_bytes", "answer_bytes")
+"""Those that come from the labels and answers of new names."""
+
 FLOOD: Final = "*"
 """The domain that stands for all domains of a client that queries more new names than are kept."""
 

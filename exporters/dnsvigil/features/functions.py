@@ -13,6 +13,11 @@ def engine_hash(high, low):  # type: ignore[no-untyped-def]
     """Return 64 bits of a hash of the engine's own, which another version may make otherwise."""
 
 
+@ibis.udf.scalar.builtin(name="hash", signature=(("string",), "uint64"))
+def text_hash(text):  # type: ignore[no-untyped-def]
+    """Return 64 bits of the engine's hash of a text."""
+
+
 @ibis.udf.scalar.builtin(signature=(("uint64",), "int8"))
 def bit_count(bits):  # type: ignore[no-untyped-def]
     """Return how many bits are set."""
@@ -39,6 +44,16 @@ def texts_of_most(text, value, count):  # type: ignore[no-untyped-def]
 @ibis.udf.scalar.builtin(signature=(("string",), "boolean"))
 def is_ambiguous_top_level(label):  # type: ignore[no-untyped-def]
     """Return whether two labels are not enough to know the domain of a name in this top-level domain."""
+
+
+@ibis.udf.scalar.builtin(signature=(("string",), "boolean"))
+def is_watched(client):  # type: ignore[no-untyped-def]
+    """Return whether the detectors look at what a client asks for, rather than at how much that is."""
+
+
+@ibis.udf.scalar.builtin(signature=(("string", "string"), "uint64"))
+def novelty_hash(kind, text):  # type: ignore[no-untyped-def]
+    """Return the 64 bits by which a store knows a text of a kind: the engine's hash, with what is the store's own."""
 
 
 @ibis.udf.scalar.builtin(signature=(("string",), "boolean"))

@@ -1,7 +1,7 @@
 """Novel traffic: queries for names that nobody queried before, or in newly observed domains.
 
-    transactions ─ asked ─(which are new)─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ novel
-                                                  └──────────┴─────────────────────────┘
+    names ─ asked ─(which are new)─┬─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ sum_novel
+    transactions ──────────────────┘         └──────────┴─────────────────────────┘
 Between the steps :mod:`dnsvigil.ingest.novelty` finds what is new. Rows add up, as those of records.NOVEL.
 """
 
@@ -10,9 +10,9 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.functions import is_ambiguous_top_level, md5_number_lower, texts_of_least
+from dnsvigil.features.functions import is_watched, md5_number_lower, novelty_hash, text_hash, texts_of_least
 from dnsvigil.features.summaries import table_of
-from dnsvigil.records import FLOOD, LISTED, MAX_SAMPLES, NOVEL, NOVEL_COUNTS, NOVELTY_COLUMNS, SINGLE_LABEL
+from dnsvigil.records import CARRIED, FLOOD, LISTED, MAX_SAMPLES, NOVEL, NOVEL_COUNTS, NOVELTY_COLUMNS, SINGLE_LABEL
 
 ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
 """Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
@@ -50,141 +50,152 @@ def listed_table(name: str = "listed") -> ir.Table:
     return ibis.table({column: _TYPES[kind] for column, kind in LISTED.items()}, name=name)
 
 
-def without(transactions: ir.Table, clients: ir.Table) -> ir.Table:
-    """Return the transactions with a name and a client, without those of some ``clients.client``."""
-    t = transactions.filter(transactions.qname.notnull() & transactions.client.notnull())
-    return t.anti_join(clients, "client")
+def asked(names: ir.Table) -> ir.Table:
+    """Return the ``qname`` of each of the names that are watched, its ``domain``, and the ``hash`` of both.
 
-
-def asked(transactions: ir.Table, names: ir.Table, ambiguous: ir.Table) -> ir.Table:
-    """Return each ``qname`` with its ``domain``, the ``hash`` of both, and when it was asked for ``first``.
-
-    ``names`` and ``ambiguous`` are those of :mod:`dnsvigil.features.summaries`. The ``domain`` of
-    a name of one label is ``SINGLE_LABEL``, all of each reverse zone are one.
+    With them go when it was asked for ``first``, and the number of its ``records``. ``names`` are those of
+    :mod:`dnsvigil.features.summaries`. The ``domain`` of a name of one label is ``SINGLE_LABEL``, all of each reverse
+    zone are one.
     """
-    t = transactions.group_by("qname").agg(first=transactions.ts.min())
-    parts = t.qname.split(".")
-    t = t.mutate(two=parts[-2:].join("."), top=parts[-1], labels=parts.length())
-    t = t.left_join(ambiguous, t.two == ambiguous.tail)
-    whole = t.tail.notnull() | is_ambiguous_top_level(t.top)
-    t = t.mutate(key=ibis.ifelse(whole, t.qname, t.two)).drop("tail")
-    t = t.inner_join(names.select("key", "domain"), "key")
+    t = names.filter(names.watched > 0)
     domain = ibis.cases(
-        (t.labels == 1, SINGLE_LABEL), *((t.qname.endswith(zone), zone) for zone in _REVERSE), else_=t.domain
+        (~t.qname.contains("."), SINGLE_LABEL), *((t.qname.endswith(zone), zone) for zone in _REVERSE), else_=t.domain
     )
-    t = t.select("qname", "first", domain=domain)
-    return t.mutate(hash=_hash("n", t.qname), domain_hash=domain_hash(t.domain))
+    t = t.select("qname", "first", domain=domain, records=t.watched)
+    return t.mutate(hash=novelty_hash("n", t.qname), domain_hash=domain_hash(t.domain))
 
 
 def domain_hash(domain: ir.StringValue) -> ir.IntegerValue:
     """Return the hash that identifies a newly observed domain."""
-    return _hash("d", domain)
+    return novelty_hash("d", domain)
+
+
+def established(asked: ir.Table, hashes: ir.Table) -> ir.Table:
+    """Return each of some domains, by ``hashes.hash``, with the ``key`` by which established domains are known."""
+    t = asked.semi_join(hashes, asked.domain_hash == hashes.hash).select("domain", "domain_hash").distinct()
+    return t.select(hash="domain_hash", key=md5_number_lower(ibis.literal("d") + t.domain))
 
 
 def domain_clients(rows: ir.Table) -> ir.Table:
     """Return the ``hash`` of each newly observed domain in novel rows, and the ``bits``, of 64, of its clients."""
     t = rows.filter(rows.newly_observed)
-    t = t.select(hash=domain_hash(t.domain), bit=_bit((_hash("c", t.client) % 64).cast("uint64")))
+    t = t.select(hash=domain_hash(t.domain), bit=_bit((novelty_hash("c", t.client) % 64).cast("uint64")))
     return t.group_by("hash").agg(bits=t.bit.bit_or())
 
 
-def noted(transactions: ir.Table, interesting: ir.Table) -> ir.Table:
-    """Return the records of ``interesting`` names, with ``domain``, ``new`` and ``newly_observed``."""
-    t = transactions.inner_join(interesting, "qname")
+def noted(transactions: ir.Table, asked: ir.Table, interesting: ir.Table) -> ir.Table:
+    """Return the records of ``interesting`` names, with what is known of the name.
+
+    ``interesting`` has the ``hash`` of names with ``new`` and ``newly_observed``.
+    """
+    names = asked.inner_join(interesting, "hash")
+    names = names.select("qname", "hash", "domain", "records", "new", "newly_observed")
+    t = transactions.filter(is_watched(transactions.client)).inner_join(names, "qname")
     return t.select(
-        *NOVELTY_COLUMNS, "hash", "domain", "new", "newly_observed", failed=(t.rcode == _NXDOMAIN).fill_null(False)
+        *NOVELTY_COLUMNS,
+        "hash",
+        "domain",
+        "records",
+        "new",
+        "newly_observed",
+        failed=(t.rcode == _NXDOMAIN).fill_null(False),
+        text=t.qtype.notin(ORDINARY_TYPES).fill_null(False),
     )
 
 
 def firsts(noted: ir.Table) -> ir.Table:
-    """Return for each new name who asked first, when, and what, and the first ``answers``."""
+    """Return for each new name who asked first, when, and what, and the first ``answers``.
+
+    ``alone`` is whether that was the only record.
+    """
     t = noted.filter(noted.new)
-    text = t.qtype.notin(ORDINARY_TYPES).fill_null(False)
-    grouped = t.group_by("hash").agg(
+    columns = ["hash", "qname", "domain", "newly_observed", "client", "ts", "failed", "text", "answers"]
+    # Most new names are asked for once, and need no grouping.
+    alone = t.filter(t.records == 1).select(*columns, alone=ibis.literal(True))
+    t = t.filter(t.records > 1)
+    several = t.group_by("hash").agg(
         qname=t.qname.arbitrary(),
         domain=t.domain.arbitrary(),
-        newly_observed=t.newly_observed.argmin(t.ts),
+        newly_observed=t.newly_observed.arbitrary(),
         client=t.client.argmin(t.ts),
         ts=t.ts.min(),
         failed=t.failed.any(),
-        text=text.any(),
+        text=t.text.any(),
         answers=t.answers.argmin(t.ts, where=t.answers.notnull()),
     )
-    block_list = grouped.answers.filter(lambda answer: ~answer.startswith("127.")).length() == 0
-    policy = grouped.answers.filter(lambda answer: answer.re_search(_MAIL_POLICY)).length() > 0
-    design = ((grouped.answers.length() > 0) & (block_list | policy)).fill_null(False)
-    return grouped.mutate(design=design, answered=(grouped.answers.length() > 0).fill_null(False))
+    t = ibis.union(alone, several.select(*columns, alone=ibis.literal(False)))
+    block_list = t.answers.filter(lambda answer: ~answer.startswith("127.")).length() == 0
+    policy = t.answers.filter(lambda answer: answer.re_search(_MAIL_POLICY)).length() > 0
+    answered = (t.answers.length() > 0).fill_null(False)
+    return t.mutate(answered=answered, design=answered & (block_list | policy).fill_null(False))
 
 
 def parts(firsts: ir.Table) -> ir.Table:
     """Return each label of the new names below their ``domain``, and each ``answer``, by its ``hash``.
 
-    With it goes who asked first.
+    With it go the hash of the ``name``, when that was asked for, and the ``octets`` of the label or answer.
     """
     single = firsts.domain == SINGLE_LABEL
     below = firsts.qname.substr(0, firsts.qname.length() - firsts.domain.length() - 1)
     labels = ibis.ifelse(single, firsts.qname, below).split(".")
     t = ibis.union(
         _texts(firsts.filter(single | (firsts.qname.length() > firsts.domain.length())), labels, answer=False),
-        _texts(firsts.filter(firsts.answers.length() > 0), firsts.answers, answer=True),
+        _texts(firsts.filter(firsts.answered), firsts.answers, answer=True),
     )
     t = t.filter(t.text != "")
-    t = t.mutate(hash=_hash(ibis.ifelse(t.answer, "a", "l"), t.domain + " " + t.text), octets=_octets(t.text))
-    return t.group_by("hash").agg(
-        client=t.client.argmin(t.ts),
-        domain=t.domain.arbitrary(),
-        newly_observed=t.newly_observed.argmin(t.ts),
-        ts=t.ts.min(),
-        answer=t.answer.arbitrary(),
-        octets=t.octets.arbitrary(),
-    )
+    kind = ibis.ifelse(t.answer, "a", "l")
+    return t.select("name", "ts", "answer", hash=novelty_hash(kind, t.domain + " " + t.text), octets=_octets(t.text))
 
 
 def _texts(rows: ir.Table, texts: ir.ArrayColumn, answer: bool) -> ir.Table:
     # Unnested as a column: a table's unnest() joins it to what it was made from, which takes twice the time.
-    return rows.select("client", "ts", "domain", "newly_observed", answer=ibis.literal(answer), text=texts.unnest())
+    return rows.select("ts", "domain", name=rows.hash, answer=ibis.literal(answer), text=texts.unnest())
 
 
-def of_hashes(rows: ir.Table, hashes: ir.Table) -> ir.Table:
-    """Return those of the rows whose ``hash`` is one of ``hashes.hash``."""
-    return rows.semi_join(hashes, "hash")
+def novel(noted: ir.Table, firsts: ir.Table, carried: ir.Table) -> ir.Table:
+    """Return novel traffic rows.
 
-
-def novel(noted: ir.Table, firsts: ir.Table, parts: ir.Table) -> ir.Table:
-    """Return novel traffic rows; ``parts`` are only those that are new."""
+    ``carried`` has, by the ``hash`` of new names, how many of their ``labels`` are new, the ``label_bytes`` of these
+    and the ``answer_bytes`` of new answers.
+    """
     one = ibis.literal(1, "int64")
-    return _summed(
-        _part(
-            noted,
-            queries=one,
-            failures=noted.failed.cast("int64"),
-            answers=ibis.ifelse(noted.newly_observed, noted.answers, ibis.null("array<string>")),
-        ),
-        _part(
-            firsts,
-            names=one,
-            failed_names=firsts.failed.cast("int64"),
-            answered_names=firsts.answered.cast("int64"),
-            text_names=firsts.text.cast("int64"),
-            design_names=firsts.design.cast("int64"),
-            sample=firsts.qname,
-            hash=firsts.hash,
-        ),
-        _part(
-            parts,
-            labels=(~parts.answer).cast("int64"),
-            label_bytes=ibis.ifelse(parts.answer, 0, parts.octets),
-            answer_bytes=ibis.ifelse(parts.answer, parts.octets, 0),
-        ),
+    t = firsts.left_join(carried, "hash")
+    new = _part(
+        t,
+        queries=t.alone.cast("int64"),
+        failures=(t.alone & t.failed).cast("int64"),
+        names=one,
+        failed_names=t.failed.cast("int64"),
+        answered_names=t.answered.cast("int64"),
+        text_names=t.text.cast("int64"),
+        design_names=t.design.cast("int64"),
+        labels=t.labels.fill_null(0),
+        label_bytes=t.label_bytes.fill_null(0),
+        answer_bytes=t.answer_bytes.fill_null(0),
+        sample=t.qname,
+        answers=_of_newly_observed(t),
     )
+    others = noted.filter(~(noted.new & (noted.records == 1)))
+    return _summed(
+        new,
+        _part(others, queries=one, failures=others.failed.cast("int64"), answers=_of_newly_observed(others)),
+    )
+
+
+def _of_newly_observed(rows: ir.Table) -> ir.ArrayValue:
+    return ibis.ifelse(rows.newly_observed, rows.answers, ibis.null("array<string>"))
 
 
 def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
     """Return novel traffic rows of what some ``clients.client`` asked for in each minute, as sums alone."""
     t = transactions.filter(transactions.qname.notnull())
     t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"))
+    # By name first: to count what is distinct takes four times as long.
+    t = t.group_by("at", "client", "qname").agg(
+        ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0)
+    )
     t = t.group_by("at", "client").agg(
-        ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0), names=t.qname.nunique()
+        ts=t.ts.max(), queries=t.queries.sum(), failures=t.failures.sum(), names=t.count()
     )
     t = t.mutate(domain=ibis.literal(FLOOD), newly_observed=ibis.literal(False))
     return _summed(_part(t, queries=t.queries, failures=t.failures, names=t.names))
@@ -200,7 +211,7 @@ def _summed(*parts: ir.Table) -> ir.Table:
             first_seen=t.ts.min(),
             last_seen=t.ts.max(),
             **sums,
-            samples=texts_of_least(t["sample"], t["hash"], MAX_SAMPLES),
+            samples=texts_of_least(t["sample"], text_hash(t["sample"]), MAX_SAMPLES),
             addresses=_addresses(t.answers),
         )
         .select(*NOVEL)
@@ -219,7 +230,7 @@ def listed(transactions: ir.Table, hits: ir.Table) -> ir.Table:
             last_seen=t.ts.max(),
             queries=t.count(),
             failures=t.failed.sum(),
-            samples=texts_of_least(t.qname, _hash("n", t.qname), MAX_SAMPLES),
+            samples=texts_of_least(t.qname, text_hash(t.qname), MAX_SAMPLES),
             addresses=_addresses(t.answers),
         )
         .select(*LISTED)
@@ -237,7 +248,6 @@ def _part(rows: ir.Table, **values: ir.Value) -> ir.Table:
         hour=rows.ts.truncate("h"),
         minute=rows.ts.minute().cast("uint64"),
         sample=values.get("sample", ibis.null("string")),
-        hash=values.get("hash", ibis.null("uint64")),
         answers=values.get("answers", ibis.null("array<string>")),
         **counts,
     )
@@ -247,10 +257,6 @@ def _addresses(answers: ir.ArrayColumn) -> ir.ArrayValue:
     """Return the addresses of one of the records with answers."""
     found = answers.arbitrary().filter(lambda answer: answer.re_search(_ADDRESS))
     return found[:_MAX_ADDRESSES]
-
-
-def _hash(kind: str | ir.StringValue, text: ir.StringValue) -> ir.IntegerValue:
-    return md5_number_lower(kind + text).cast("uint64")
 
 
 def _bit(number: ir.IntegerValue) -> ir.IntegerValue:
@@ -263,26 +269,23 @@ def _octets(text: ir.StringValue) -> ir.IntegerValue:
 
 
 def expressions() -> dict[str, ir.Table]:
-    """Return what makes each table, in order; and ``domain_hashes``, of the table ``domains``."""
-    transactions, watched = (transactions_table(name) for name in ("transactions", "watched"))
-    busy = ibis.table({"client": "string"}, name="busy_clients")
-    names = ibis.table({"key": "string", "domain": "string", "zone": "string"}, name="names")
-    ambiguous = ibis.table({"tail": "string"}, name="ambiguous")
-    rest = without(watched, busy)
-    made = {"asked": asked(rest, names, ambiguous)}
+    """Return what makes each table, in order."""
+    transactions = transactions_table("transactions")
+    names = ibis.table({"qname": "string", "domain": "string", "watched": "int64", "first": "timestamp"}, name="names")
+    hashes = ibis.table({"hash": "uint64"}, name="fresh")
     found = ibis.table({"hash": "uint64", "new": "boolean", "newly_observed": "boolean"}, name="interesting")
-    interesting = table_of(made, "asked").inner_join(found, "hash")
-    made["noted"] = noted(rest, interesting.select("qname", "hash", "domain", "new", "newly_observed"))
+    made = {"asked": asked(names)}
+    known = table_of(made, "asked")
+    made |= {"established": established(known, hashes), "noted": noted(transactions, known, found)}
     made["firsts"] = firsts(table_of(made, "noted"))
     made["parts"] = parts(table_of(made, "firsts"))
-    new_parts = of_hashes(table_of(made, "parts"), ibis.table({"hash": "uint64"}, name="new_parts"))
-    made["novel_part"] = novel(table_of(made, "noted"), table_of(made, "firsts"), new_parts)
+    carried = ibis.table({"hash": "uint64", **dict.fromkeys(CARRIED, "int64")}, name="carried")
+    made["sum_novel"] = novel(table_of(made, "noted"), table_of(made, "firsts"), carried)
+    busy = ibis.table({"client": "string"}, name="busy_clients")
     hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
-    domains = ibis.table({"domain": "string"}, name="domains")
     return made | {
-        "floods": floods(watched, busy),
-        "domain_clients": domain_clients(table_of(made, "novel_part")),
+        "floods": floods(transactions, busy),
+        "domain_clients": domain_clients(table_of(made, "sum_novel")),
         "known_domain_clients": domain_clients(novel_table()),
         "sum_listed": listed(transactions, hits),
-        "domain_hashes": domains.select(hash=domain_hash(domains.domain)).order_by("hash"),
     }

@@ -26,8 +26,12 @@ def address_kind(server: ir.StringValue, is_broadcast: Callable[[ir.StringValue]
     )
 
 
-def local_names(records: ir.Table) -> ir.Table:
-    """Return each ``server`` and ``server_port`` that is no DNS server's, with its ``kind`` and its ``queries``."""
+def servers(records: ir.Table) -> ir.Table:
+    """Return each ``server`` and ``server_port`` with its ``queries``, and the ``kind`` of what is no DNS server's."""
     t = records.group_by("server", "server_port").agg(queries=records.count())
-    t = t.mutate(kind=ibis.coalesce(local_protocol(t.server_port), address_kind(t.server, is_broadcast)))
-    return t.filter(t.kind.notnull())
+    return t.mutate(kind=ibis.coalesce(local_protocol(t.server_port), address_kind(t.server, is_broadcast)))
+
+
+def local_names(servers: ir.Table) -> ir.Table:
+    """Return those that are no DNS server's."""
+    return servers.filter(servers.kind.notnull())

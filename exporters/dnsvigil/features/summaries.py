@@ -3,8 +3,8 @@
 Each is a table of sums, minima, maxima or sketches, so that the summaries of two batches, sensors or hours
 add up to those of both together. The steps:
 
-    transactions ─ groups ─┬─ names ── domain of each name ── which zones are shown
-                           └───────────── tally ── types, zones, latencies, clients, counters
+    records ─ servers ─ transactions ─┬─ qnames ── names ── domain of each name ── which zones are shown
+                                      └─────────────── tally ── types, zones, latencies, clients, counters
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,15 @@ import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.domains import longest_zones, registered_domains
-from dnsvigil.features.functions import failure_of, is_ambiguous_top_level, max_zone_labels, md5_number_lower, smallest
-from dnsvigil.features.servers import local_names
+from dnsvigil.features.functions import (
+    failure_of,
+    is_ambiguous_top_level,
+    is_watched,
+    max_zone_labels,
+    md5_number_lower,
+    smallest,
+)
+from dnsvigil.features.servers import local_names, servers
 from dnsvigil.records import LATENCY_BOUNDS, OTHER, SUMMARY_COLUMNS, TRANSACTION, UNANSWERED, UNKNOWN
 from dnsvigil.store.sketches import SKETCH_SIZE
 
@@ -32,65 +39,57 @@ def transactions_table(name: str = "transactions") -> ir.Table:
     return ibis.table({column: _IBIS_TYPES[TRANSACTION[column]] for column in SUMMARY_COLUMNS}, name=name)
 
 
-def groups(transactions: ir.Table, ambiguous: ir.Table) -> ir.Table:
-    """Count the records that are alike in ``minute``, ``server``, ``key``, ``qtype``, ``rcode`` and ``bucket``.
+def qnames(transactions: ir.Table, ambiguous: ir.Table) -> ir.Table:
+    """Count the ``records`` of each ``qname``; ``watched`` are those of clients that detectors watch.
 
-    ``key`` is the name's last two labels where these are its domain, else (``whole``) the whole name.
-    ``ambiguous.tail`` lists the last two labels of names where they may not be.
-    ``bucket`` is the index of the response duration in ``LATENCY_BOUNDS``, NULL without one. Sums: ``records``, ``rtt``
-    (microseconds).
+    The ``first`` of those is a time. ``key`` is the name's last two labels where these are its domain, else (``whole``)
+    the whole name. ``ambiguous.tail`` lists the last two labels of names where they may not be.
     """
-    rtt = (transactions.rtt_seconds * 1e6).round().cast("int64")
-    bucket = ibis.cases(
-        (transactions.rtt_seconds.isnull(), ibis.null("int8")),
-        *((transactions.rtt_seconds <= bound, ibis.literal(i, "int8")) for i, bound in enumerate(LATENCY_BOUNDS)),
-        else_=ibis.literal(len(LATENCY_BOUNDS), "int8"),
-    )
-    narrow = transactions.select(
-        "server", "qname", "qtype", "rcode", minute=transactions.ts.truncate("m"), rtt=rtt, bucket=bucket
-    )
-    parts = narrow.qname.split(".")
-    two = narrow.mutate(two=parts[-2:].join("."), top=parts[-1])
-    joined = two.left_join(ambiguous, two.two == ambiguous.tail)
-    joined = joined.mutate(whole=joined.tail.notnull() | is_ambiguous_top_level(joined.top))
-    return joined.group_by(
-        "minute", "server", "qtype", "rcode", "bucket", "whole", key=ibis.ifelse(joined.whole, joined.qname, joined.two)
-    ).agg(records=joined.count(), rtt=joined.rtt.sum())
+    t = transactions.filter(transactions.qname.notnull())
+    seen = is_watched(t.client)
+    t = t.group_by("qname").agg(records=t.count(), watched=seen.sum(), first=t.ts.min(where=seen))
+    parts = t.qname.split(".")
+    t = t.mutate(two=parts[-2:].join("."), top=parts[-1])
+    t = t.left_join(ambiguous, t.two == ambiguous.tail)
+    whole = t.tail.notnull() | is_ambiguous_top_level(t.top)
+    t = t.select("qname", "records", "watched", "first", "two", whole=whole)
+    return t.select("qname", "records", "watched", "first", "whole", key=ibis.ifelse(t.whole, t.qname, t.two))
 
 
-def names(groups: ir.Table, suffixes: ir.Table, zones: ir.Table | None) -> ir.Table:
-    """Return for each ``key`` its registered ``domain`` and the configured ``zone`` that it lies in, or NULL."""
-    keys = groups.filter(groups.key.notnull()).select("key", "whole").distinct()
-    plain = keys.filter(~keys.whole).select("key", domain=keys.key)
-    looked_up = registered_domains(keys.filter(keys.whole).select("key"), suffixes)
-    domains = ibis.union(plain, looked_up)
+def names(qnames: ir.Table, suffixes: ir.Table, zones: ir.Table | None) -> ir.Table:
+    """Return each ``qname`` with its registered ``domain`` and the configured ``zone`` that it lies in, or NULL."""
+    # The names are distinct, so each of the few that are looked up is so once.
+    looked_up = registered_domains(qnames.filter(qnames.whole).select("key"), suffixes)
+    t = qnames.left_join(looked_up.rename(looked_up="domain"), "key")
+    columns = [t.qname, t.records, t.watched, t["first"], t.looked_up.fill_null(t.key).name("domain")]
     if zones is None:
-        return domains.mutate(zone=ibis.null("string"))
-    inside = longest_zones(keys.select("key"), zones, max_zone_labels())
-    return domains.left_join(inside, "key").select("key", "domain", "zone")
+        return t.select(*columns, zone=ibis.null("string"))
+    inside = longest_zones(qnames.select("key").distinct(), zones, max_zone_labels())
+    return t.select(*columns, "key").left_join(inside, "key").select(*(each.get_name() for each in columns), "zone")
 
 
-def domain_counts(groups: ir.Table, names: ir.Table) -> ir.Table:
+def domain_counts(names: ir.Table) -> ir.Table:
     """Return how many ``records`` each ``label`` (registered domain outside the configured zones) has."""
-    joined = groups.inner_join(names.filter(names.zone.isnull()), "key")
-    return joined.group_by(label=joined.domain).agg(records=joined.records.sum())
+    t = names.filter(names.zone.isnull())
+    return t.group_by(label=t.domain).agg(records=t.records.sum())
 
 
-def server_counts(groups: ir.Table) -> ir.Table:
-    """Return how many ``records`` each ``label`` (server) has."""
-    return groups.group_by(label=groups.server).agg(records=groups.records.sum())
+def server_counts(servers: ir.Table) -> ir.Table:
+    """Return how many ``records`` each ``label`` (a server, where one is asked) has."""
+    t = servers.filter(servers.kind.isnull())
+    return t.group_by(label=t.server).agg(records=t.queries.sum())
 
 
-def tally(groups: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, rcodes: ir.Table) -> ir.Table:
-    """Return the groups under the labels that are shown: ``server``, ``zone``, ``qtype``, ``rcode``.
+def tally(transactions: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, rcodes: ir.Table) -> ir.Table:
+    """Count the records by ``minute``, ``bucket`` and the labels: ``server``, ``zone``, ``qtype``, ``rcode``.
 
     ``shown`` has the ``kind`` (server, zone) of what has a label of its own, its ``key`` (address, registered domain)
     and its ``label``; ``qtypes`` and ``rcodes`` have the ``code`` and ``label``. A query without an answer has the
-    rcode ``unanswered``, one of which the log does not say whether it has an answer ``unknown``.
+    rcode ``unanswered``, one of which the log does not say whether it has an answer ``unknown``. ``bucket`` is the
+    index of the response duration in ``LATENCY_BOUNDS``, NULL without one. Sums: ``records``, ``rtt`` (microseconds).
     """
-    zones = shown.filter(shown.kind == "zone").select(shown_zone="label", zone_key="key")
-    t = groups.left_join(names, "key").drop("key_right")
-    t = t.left_join(zones, t.domain == zones.zone_key)
+    # By their codes first: what is left for the labels is little.
+    t = _by_code(transactions, _zone_labels(names, shown))
     t = _with_shown_server(t, shown)
     t = t.left_join(qtypes.rename(qtype_label="label"), t.qtype == qtypes.code).drop("code")
     t = t.left_join(rcodes.rename(rcode_label="label"), t.rcode == rcodes.code).drop("code")
@@ -98,10 +97,32 @@ def tally(groups: ir.Table, names: ir.Table, shown: ir.Table, qtypes: ir.Table, 
         "minute",
         "bucket",
         server=t.shown_server.fill_null(OTHER),
-        zone=ibis.coalesce(t.zone, t.shown_zone, OTHER),
+        zone=t.zone.fill_null(OTHER),
         qtype=ibis.ifelse(t.qtype.isnull(), UNKNOWN, t.qtype_label.fill_null(OTHER)),
         rcode=ibis.ifelse(t.rcode.isnull(), UNANSWERED, t.rcode_label.fill_null(OTHER)),
     ).agg(records=t.records.sum(), rtt=t.rtt.sum())
+
+
+def _zone_labels(names: ir.Table, shown: ir.Table) -> ir.Table:
+    """Return the ``zone`` of each ``qname`` that has one with a label of its own."""
+    zones = shown.filter(shown.kind == "zone").select(shown_zone="label", zone_key="key")
+    t = names.left_join(zones, names.domain == zones.zone_key)
+    t = t.select("qname", zone=t.zone.coalesce(t.shown_zone))
+    return t.filter(t.zone.notnull())
+
+
+def _by_code(transactions: ir.Table, zones: ir.Table) -> ir.Table:
+    rtt = (transactions.rtt_seconds * 1e6).round().cast("int64")
+    bucket = ibis.cases(
+        (transactions.rtt_seconds.isnull(), ibis.null("int8")),
+        *((transactions.rtt_seconds <= bound, ibis.literal(i, "int8")) for i, bound in enumerate(LATENCY_BOUNDS)),
+        else_=ibis.literal(len(LATENCY_BOUNDS), "int8"),
+    )
+    t = transactions.select(
+        "server", "qname", "qtype", "rcode", minute=transactions.ts.truncate("m"), rtt=rtt, bucket=bucket
+    )
+    t = t.left_join(zones, "qname")
+    return t.group_by("minute", "server", "zone", "qtype", "rcode", "bucket").agg(records=t.count(), rtt=t.rtt.sum())
 
 
 def types(tally: ir.Table) -> ir.Table:
@@ -156,14 +177,16 @@ def expressions() -> dict[str, ir.Table]:
     configured = ibis.table({"zone": "string"}, name="configured_zones")
     shown = ibis.table({"kind": "string", "key": "string", "label": "string"}, name="shown")
     qtypes, rcodes = (ibis.table({"code": "uint16", "label": "string"}, name=name) for name in ("qtypes", "rcodes"))
-    made = {"local_names": local_names(records), "groups": groups(transactions, ambiguous)}
-    counted = table_of(made, "groups")
+    made = {"servers": servers(records)}
+    asked = table_of(made, "servers")
+    made |= {"local_names": local_names(asked), "qnames": qnames(transactions, ambiguous)}
+    counted = table_of(made, "qnames")
     made["names"] = names(counted, suffixes, None)
     made["names_in_zones"] = names(counted, suffixes, configured)
     named = table_of(made, "names")
-    made["domain_counts"] = domain_counts(counted, named)
-    made["server_counts"] = server_counts(counted)
-    made["tally"] = tally(counted, named, shown, qtypes, rcodes)
+    made["domain_counts"] = domain_counts(named)
+    made["server_counts"] = server_counts(asked)
+    made["tally"] = tally(transactions, named, shown, qtypes, rcodes)
     tallied = table_of(made, "tally")
     return made | {
         "sum_types": types(tallied),

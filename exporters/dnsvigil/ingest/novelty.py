@@ -1,9 +1,9 @@
 """Watches batches for what is novel or listed: runs the expressions of :mod:`dnsvigil.features.novelty`."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import Any, Final
 
 import duckdb
@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnsvigil.config.collector import Config
-from dnsvigil.engines.duckdb import Steps, queries
+from dnsvigil.engines.duckdb import Steps, lookup, macro, queries
 from dnsvigil.engines.established import Hashes, established, within
 from dnsvigil.ingest.lists import ListReloader
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.seen import NewlyObserved, Novelty, Times
-from dnsvigil.records import NOVEL, NOVELTY_COLUMNS
+from dnsvigil.ingest.summaries import watch_all_but
+from dnsvigil.records import CARRIED, LISTED, NOVEL, NOVELTY_COLUMNS
 from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.store.novelty import DROPPED, KEPT_FOR, NovelTables
 from dnsvigil.store.store import Store
+from dnsvigil.system.sql import literal
 
 MAX_DOMAINS: Final = 5_000
 """How many newly observed domains of a client are kept in an hour; queries beyond are only counted."""
@@ -29,11 +31,9 @@ MAX_DOMAINS: Final = 5_000
 MAX_NAMES: Final = 50_000
 """So many new names of a client are known in an hour."""
 
-
 _LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
 _MERGE_ROWS: Final = 200_000  # that came since rows were merged, if those were not more
-_SPAN: Final = 100_000  # records
-_NOVEL: Final = ", ".join(f"{name} {kind}" for name, kind in NOVEL.items())
+_TABLES: Final = {"sum_novel": NOVEL, "sum_listed": LISTED}
 
 
 class Watcher:
@@ -54,63 +54,56 @@ class Watcher:
         self._novelty = novelty
         self._newly_observed = newly_observed
         self._lists = lists
-        self._begin()
         connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
+        for table, columns in _TABLES.items():
+            declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({declared})")
+        self.filled: set[str] = set()
+        """Which of the tables ``sum_novel`` and ``sum_listed`` have rows."""
+        self._begin()
         self.set_busy([])
-        self._unlisted = False
+
+    def _begin(self) -> None:
+        for table in self.filled:
+            self._connection.execute(f"DELETE FROM {table}")
+        self.filled.clear()
+        nothing = np.zeros(0, np.uint64)
+        self.new_domains: tuple[Hashes, Times] = nothing, np.zeros(0, np.int64)
+        """The domains that the batch made newly observed, and since when, in microseconds."""
+        self.popular = nothing
+        """The domains that are no longer newly observed after the batch."""
+        self.refused = 0
+        """The domains that were new, and had no room."""
 
     def drain(self) -> list[tuple[int, Hashes]]:
         """Return what became known since the last call, each with its generation."""
         return self._novelty.drain()
 
     def watch(self) -> None:
-        """Fill the tables ``sum_novel`` and ``sum_listed`` from the batch."""
-        self._begin()
-        for span in self._spans():
-            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW watched AS FROM transactions WHERE {span}")
-            self._watch()
-        self._match()
+        """Fill the tables ``sum_novel`` and ``sum_listed`` from the batch.
 
-    def _begin(self) -> None:
-        self.new_domains: list[tuple[Hashes, Times]] = []
-        """The domains that the batch made newly observed, and since when, in microseconds."""
-        self.popular: list[Hashes] = []
-        """The domains that are no longer newly observed after the batch."""
-        self.refused = 0
-        """The domains that were new, and had no room."""
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE sum_novel ({_NOVEL})")
-
-    def _spans(self) -> Iterator[str]:
-        """Yield conditions that cut the batch by time into spans of some ``_SPAN`` records each.
-
-        So what a batch of nothing but new names needs of memory has a bound.
+        Names that are known cost a look-up: without a new one, or one in a newly observed domain, nothing else runs.
         """
-        ((records,),) = self._connection.execute("SELECT count(*) FROM transactions").fetchall()
-        count = -(-records // _SPAN)
-        if count <= 1:
-            yield "true"
-            return
-        parts = [part / count for part in range(1, count)]
-        ((cuts,),) = self._connection.execute(
-            "SELECT quantile_disc(ts, $1::DOUBLE[]) FROM transactions", [parts]
-        ).fetchall()
-        edges = [None, *dict.fromkeys(cuts), None]
-        for begin, end in pairwise(edges):
-            after = f"ts >= TIMESTAMP '{begin}'" if begin else "true"
-            yield f"{after} AND ts < TIMESTAMP '{end}'" if end else after
-
-    def _watch(self) -> None:
-        self._steps.run("asked")
-        self._find_new(*self._columns("asked", "hash", "domain_hash", "first"))
-        self._steps.run("noted", "firsts", "parts")
-        (hashes,) = self._columns("parts", "hash")
-        self._connection.register("new_parts", {"hash": hashes[self._novelty.unseen(hashes)]})
-        self._steps.run("novel_part")
-        self._connection.execute("INSERT INTO sum_novel FROM novel_part")
+        self._begin()
+        self._steps.view("asked")
+        new, newly_observed, hashes = self._find_new()
+        if (chosen := new | newly_observed).any():
+            self._connection.register(
+                "interesting", {"hash": hashes[chosen], "new": new[chosen], "newly_observed": newly_observed[chosen]}
+            )
+            self._steps.run("noted", "firsts")
+            self._connection.register("carried", self._carried())
+            self._fill("sum_novel")
+            clients = self._connection.execute(queries("novelty")["domain_clients"]).fetchnumpy()
+            self.popular = self._newly_observed.meet(clients["hash"], clients["bits"])
         if self._busy:
             self._steps.append("floods", "sum_novel")
-        clients = self._connection.execute(queries("novelty")["domain_clients"]).fetchnumpy()
-        self.popular.append(self._newly_observed.meet(clients["hash"], clients["bits"]))
+            self.filled.add("sum_novel")
+        self._match()
+
+    def _fill(self, table: str) -> None:
+        self._steps.append(table, table)
+        self.filled.add(table)
 
     def forget(self, before: datetime) -> None:
         """Drop the domains that were first asked for before a time."""
@@ -119,42 +112,59 @@ class Watcher:
     def set_busy(self, clients: Sequence[str]) -> None:
         """Count the requests of these clients as sums alone, from the next batch on."""
         self._busy = bool(clients)
-        self._connection.execute(
-            "CREATE OR REPLACE TEMP TABLE busy_clients AS SELECT unnest($1::VARCHAR[]) AS client", [list(clients)]
-        )
+        lookup(self._connection, "busy_clients", {"client": "VARCHAR"}, clients)
+        watch_all_but(self._connection, clients)
 
-    def _find_new(self, hashes: Hashes, domains: Hashes, first: NDArray[Any]) -> None:
-        """Find which names of the table ``asked`` are new, and which are in newly observed domains."""
+    def _find_new(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Hashes]:
+        """Return which names of the view ``asked`` are new, which are in newly observed domains, and their hashes."""
+        hashes, domains, first = self._columns("asked", "hash", "domain_hash", "first")
         new = self._novelty.unseen(hashes)
         at: Times = first.astype("M8[us]").astype(np.int64)
-        order = np.argsort(at, kind="stable")
-        distinct, places = np.unique(domains[order], return_index=True)
-        since = at[order][places]
-        fresh = self._novelty.unseen(distinct) & ~within(distinct, established())
-        taken = self._newly_observed.add(distinct[fresh], since[fresh])
-        self.new_domains.append((distinct[fresh][:taken], since[fresh][:taken]))
-        self.refused += int(fresh.sum()) - taken
-        newly_observed = self._newly_observed.contains(domains, at)
-        chosen = new | newly_observed
-        self._connection.register(
-            "interesting", {"hash": hashes[chosen], "new": new[chosen], "newly_observed": newly_observed[chosen]}
-        )
+        distinct = np.unique(domains)
+        unseen = self._novelty.unseen(distinct)
+        if unseen.any():
+            self._observe(distinct[unseen], domains, at)
+        return new, self._newly_observed.contains(domains, at), hashes
+
+    def _observe(self, unseen: Hashes, domains: Hashes, at: Times) -> None:
+        """Take domains that were never seen, unless they are established, from when they were asked for first on."""
+        self._connection.register("fresh", {"hash": unseen})
+        found = self._connection.execute(queries("novelty")["established"]).fetchnumpy()
+        fresh = np.sort(found["hash"][~within(found["key"], established())])
+        places = np.searchsorted(fresh, domains)
+        ours = within(domains, fresh)
+        since = np.full(len(fresh), np.iinfo(np.int64).max)
+        np.minimum.at(since, places[ours], at[ours])
+        taken = self._newly_observed.add(fresh, since)
+        self.new_domains = fresh[:taken], since[:taken]
+        self.refused = len(fresh) - taken
+
+    def _carried(self) -> dict[str, NDArray[Any]]:
+        """Return what the labels and answers of each new name carry that nobody had before, by the name's ``hash``."""
+        self._steps.view("parts")
+        columns = self._columns("parts", "name", "ts", "hash", "answer", "octets")
+        order = np.argsort(columns[1], kind="stable")
+        name, _, hashes, answer, octets = (column[order] for column in columns)
+        hashes, places = np.unique(hashes, return_index=True)
+        places = places[self._novelty.unseen(hashes)]
+        names, of = np.unique(name[places], return_inverse=True)
+        answer, octets = answer[places], octets[places]
+        sums = (~answer, np.where(answer, 0, octets), np.where(answer, octets, 0))
+        counts = (np.bincount(of, each, len(names)).astype(np.int64) for each in sums)
+        return {"hash": names, **dict(zip(CARRIED, counts, strict=True))}
 
     def _match(self) -> None:
         """Fill the table ``sum_listed``."""
-        found = {}
-        if self._lists is not None and len(self._lists):
-            names = self._connection.execute("SELECT DISTINCT qname FROM transactions WHERE qname IS NOT NULL")
-            found = self._lists.match(name for (name,) in names.fetchall())
-        if not found and self._unlisted:
+        if self._lists is None or not len(self._lists):
             return
-        self._unlisted = not found
+        names = self._connection.execute("SELECT qname FROM names").fetchall()
+        if not (found := self._lists.match(name for (name,) in names)):
+            return
         self._connection.execute("DELETE FROM hits")
-        if found:
-            self._connection.executemany(
-                "INSERT INTO hits VALUES (?, ?, ?)", [[name, hit.entry, list(hit.lists)] for name, hit in found.items()]
-            )
-        self._steps.run("sum_listed")
+        self._connection.executemany(
+            "INSERT INTO hits VALUES (?, ?, ?)", [[name, hit.entry, list(hit.lists)] for name, hit in found.items()]
+        )
+        self._fill("sum_listed")
 
     def _columns(self, table: str, *names: str) -> list[NDArray[Any]]:
         found = self._connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchnumpy()
@@ -194,6 +204,7 @@ class NoveltyPart(Part):
         folder = config.detectors.lists
         self._lists = None if folder is None else ListReloader(folder, store.set_aside)
         with store.errors():
+            macro(store.connection, "novelty_hash(kind, text)", f"hash({literal(self._tables.salt)} || kind || text)")
             newly_observed = self._tables.newly_observed()
             self._watcher = Watcher(
                 store.connection,
@@ -221,17 +232,17 @@ class NoveltyPart(Part):
 
     def add(self) -> None:
         """Put what was gathered into the store."""
-        self._tables.add("novel", "listed")
-        self._tables.add_seen(self._watcher.drain())
-        for hashes, first_seen in self._watcher.new_domains:
-            self._tables.add_newly_observed(hashes, first_seen)
-        for hashes in self._watcher.popular:
-            self._tables.drop_newly_observed(hashes)
-        self._drop("domains", self._watcher.refused)
-        both = "(SELECT hour FROM sum_novel UNION ALL SELECT hour FROM sum_listed)"
-        rows = dict(self._store.rows(f"SELECT hour, count(*) FROM {both} GROUP BY ALL"))
+        watcher = self._watcher
+        self._tables.add(watcher.filled)
+        self._tables.add_seen(watcher.drain())
+        self._tables.add_newly_observed(*watcher.new_domains)
+        self._tables.drop_newly_observed(watcher.popular)
+        self._drop("domains", watcher.refused)
+        rows = Counter[datetime]()
+        for table in watcher.filled:
+            rows.update(dict(self._store.rows(f"SELECT hour, count(*) FROM {table} GROUP BY hour")))
         self.touched = set(rows)
-        self._unmerged += sum(rows.values())
+        self._unmerged += rows.total()
         self._open_hours |= self.touched
 
     def advance(self, before: datetime, newest: datetime) -> None:

@@ -20,38 +20,66 @@ POPULAR_BITS: Final = 40
 """A domain that set so many of 64 bits, one for each client, is asked for by many: by linear counting (Whang et al.
 1990, "A linear-time probabilistic counting algorithm for database applications") by -64 ln(24/64), some 63."""
 
-_RECENT: Final = 1 << 16
+
+class Seen:
+    """A set of hashes, in eight bytes each.
+
+    They lie in ascending arrays, each at least twice as long as the next: to add some costs no copy of all.
+    """
+
+    def __init__(self, hashes: Hashes) -> None:
+        """Begin with these, in any order."""
+        self._levels = [np.sort(hashes)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._levels))
+
+    def contains(self, hashes: Hashes) -> NDArray[np.bool_]:
+        """Return which of the hashes, which are ascending, are in the set."""
+        found = np.zeros(len(hashes), np.bool_)
+        for level in self._levels:
+            left = np.flatnonzero(~found)
+            found[left] = within(hashes[left], level)
+        return found
+
+    def add(self, hashes: Hashes) -> None:
+        """Add hashes that are ascending and not in the set."""
+        while self._levels and len(self._levels[-1]) < 2 * len(hashes):
+            hashes = np.concatenate([self._levels.pop(), hashes])
+            hashes.sort()
+        self._levels.append(hashes)
 
 
 class Novelty:
     """Which hashes were never met before.
 
-    There are two generations of up to ``capacity`` each, in eight bytes a hash. What is met again in the older one
-    counts as met in the newer, too; when that is full the older is forgotten. So what is met often is never new again.
+    There are two generations of up to ``capacity`` each. What is met again in the older one counts as met in the newer,
+    too; when that is full the older is forgotten. So what is met often is never new again.
     """
 
     def __init__(self, capacity: int, known: Mapping[int, Hashes]) -> None:
         """Go on with the generations that are ``known``, each with its hashes in any order."""
         self._capacity = capacity
         self.generation = max(known, default=0)
-        self._main = np.sort(known.get(self.generation, np.zeros(0, np.uint64)))
-        self._recent = np.zeros(0, np.uint64)
-        self._older = np.sort(known.get(self.generation - 1, np.zeros(0, np.uint64)))
+        nothing = np.zeros(0, np.uint64)
+        self._newer = Seen(known.get(self.generation, nothing))
+        self._older = Seen(known.get(self.generation - 1, nothing))
         self._added: list[tuple[int, Hashes]] = []
 
     def __len__(self) -> int:
-        return len(self._main) + len(self._recent)
+        return len(self._newer)
 
     def unseen(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Return which of the hashes are new, each of them as often as it is there; from now on none is."""
-        if not len(hashes):
-            return np.zeros(0, np.bool_)
-        asked, places = np.unique(hashes, return_inverse=True)
-        here = within(asked, self._main) | within(asked, self._recent)
-        new = ~here & ~within(asked, self._older)
-        if not here.all():
-            self._add(asked[~here])
-        return np.asarray(new[places.reshape(-1)])
+        order = np.argsort(hashes)
+        ascending = hashes[order]
+        absent = np.flatnonzero(~self._newer.contains(ascending))
+        missing = ascending[absent]
+        new = np.zeros(len(hashes), np.bool_)
+        new[order[absent]] = ~self._older.contains(missing)
+        if len(missing):
+            self._add(missing[np.flatnonzero(np.diff(missing, prepend=~missing[:1]))])
+        return new
 
     def drain(self) -> list[tuple[int, Hashes]]:
         """Return what was added since the last call, each with its generation."""
@@ -60,13 +88,10 @@ class Novelty:
 
     def _add(self, hashes: Hashes) -> None:
         if len(self) + len(hashes) > self._capacity and len(self):
-            self._older = _merged(self._main, self._recent)
-            self._main = self._recent = np.zeros(0, np.uint64)
+            self._older, self._newer = self._newer, Seen(hashes[:0])
             self.generation += 1
-        self._recent = _merged(self._recent, hashes)
+        self._newer.add(hashes)
         self._added.append((self.generation, hashes))
-        if len(self._recent) > _RECENT:
-            self._main, self._recent = _merged(self._main, self._recent), np.zeros(0, np.uint64)
 
 
 class NewlyObserved:
@@ -84,6 +109,8 @@ class NewlyObserved:
         """Take new domains, ascending and none that is there, while there is room; return how many of the first."""
         room = max(MAX_NEWLY_OBSERVED - len(self), 0)
         taken, since = hashes[:room], first_seen[:room]
+        if not len(taken):
+            return 0
         places = np.searchsorted(self._hashes, taken)
         self._hashes = np.insert(self._hashes, places, taken)
         self._first_seen = np.insert(self._first_seen, places, since)
@@ -110,7 +137,8 @@ class NewlyObserved:
         bits = np.unpackbits(self._clients[places[known]].view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
         popular = places[known][bits >= POPULAR_BITS]
         gone: Hashes = self._hashes[popular]
-        self._keep(np.delete(np.arange(len(self)), popular))
+        if len(popular):
+            self._keep(np.delete(np.arange(len(self)), popular))
         return gone
 
     def forget(self, before: int) -> None:
@@ -125,10 +153,3 @@ class NewlyObserved:
     def _places(self, hashes: Hashes) -> NDArray[np.intp]:
         places: NDArray[np.intp] = np.searchsorted(self._hashes, hashes)
         return np.minimum(places, len(self) - 1)
-
-
-def _merged(one: Hashes, other: Hashes) -> Hashes:
-    """Return both, which are ascending and have nothing in common, ascending."""
-    if len(one) < len(other):
-        one, other = other, one
-    return np.insert(one, np.searchsorted(one, other), other)

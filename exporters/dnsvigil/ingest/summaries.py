@@ -54,17 +54,18 @@ class Summarizer:
         macro(connection, "max_zone_labels()", str(most))
         reasons = {literal(rcode): literal(failure_reason(rcode)) for rcode in failures}
         macro(connection, "failure_of(rcode)", cases("rcode", reasons))
+        watch_all_but(connection, [])
         define_local_protocols(connection, ports)
         define_broadcast(connection, "is_broadcast", broadcast)
 
     def count_labels(self, most: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """Begin with a batch: return the ``most`` heaviest registered domains and servers, with their records."""
-        self._steps.run("local_names")
+        self._steps.run("servers", "local_names")
         ((local,),) = self._connection.execute("SELECT count(*) FROM local_names").fetchall()
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW transactions AS {_OF_DNS if local else 'FROM dns_records'}"
         )
-        self._steps.run("groups")
+        self._steps.run("qnames")
         self._steps.fill("names", self._names)
         self._steps.run("domain_counts", "server_counts")
         query = "SELECT label, records FROM {} ORDER BY records DESC, label LIMIT {}"
@@ -85,3 +86,8 @@ class Summarizer:
             self._connection, "shown", {"kind": "VARCHAR", "key": "VARCHAR", "label": "VARCHAR"}, kinds, keys, labels
         )
         self._steps.run("tally", *(f"sum_{name}" for name in SUMMARIES))
+
+
+def watch_all_but(connection: duckdb.DuckDBPyConnection, clients: Iterable[str]) -> None:
+    """Have the table ``names`` say, from the next batch on, which names are asked for by other clients than these."""
+    macro(connection, "is_watched(client)", f"client IS NOT NULL AND NOT {is_in('client', clients)}")

@@ -6,7 +6,7 @@ The statements are frozen: they make the tables of the layout that they lead to,
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-VERSION: Final = "3"
+VERSION: Final = "4"
 """The layout of the stores that this version of dnsvigil makes."""
 
 
@@ -124,5 +124,7 @@ MIGRATIONS: Final[Mapping[str, Iterable[str]]] = {
         UPDATE meta SET key = 'evaluated' WHERE key = 'judged';
         """,
     ),
+    # Names that were seen had other hashes, so what is new is learned anew, as with a new store.
+    "3": ("DROP TABLE IF EXISTS novel; DROP TABLE IF EXISTS seen_names; DROP TABLE IF EXISTS newly_observed_domains;",),
 }
 """Layout to what makes the next one of it. The tables of :mod:`dnsvigil.store.store` are there by then."""

@@ -1,5 +1,7 @@
 """Novel and listed traffic in the store, by the hour, and what is known not to be new."""
 
+import logging
+import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import product
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from dnsvigil.records import LISTED, MAX_SAMPLES, NOVEL
 from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.store import Store
+
+log = logging.getLogger(__name__)
 
 KEPT_FOR: Final = timedelta(hours=25)
 """The hours that begin longer ago are dropped: a day, and the hour that it is."""
@@ -25,6 +29,9 @@ _KEYS: Final = {"novel": ("hour", "client", "domain", "newly_observed"), "listed
 _MERGED_AT_ONCE: Final = 100_000  # rows
 _BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
 
+_HASHES: Final = "SELECT hash(list(hash(repeat('name', size::INTEGER)) ORDER BY size)) FROM range(64) AS sizes(size)"
+_OF_HASHES: Final = ("novel", "seen_names", "newly_observed_domains")
+
 _SCHEMA: Final = "".join(
     f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
     for table, columns in _TABLES.items()
@@ -32,9 +39,6 @@ _SCHEMA: Final = "".join(
     f"{DROPPED.schema}"
     "CREATE TABLE IF NOT EXISTS seen_names (generation BIGINT, hash UBIGINT);\n"
     "CREATE TABLE IF NOT EXISTS newly_observed_domains (hash UBIGINT, first_seen TIMESTAMP);\n"
-    # Older stores do not have it.
-    "ALTER TABLE novel ADD COLUMN IF NOT EXISTS answered_names BIGINT;\n"
-    "UPDATE novel SET answered_names = names - failed_names WHERE answered_names IS NULL;\n"
 )
 
 
@@ -71,6 +75,11 @@ class NovelTables:
         self.capacity = min(max(max_size // _BYTES_OF_NAME, 100_000), 8_000_000)
         """How many hashes a generation of what was seen may have."""
         store.create(_SCHEMA)
+        with store.transaction():
+            # So nobody can make names whose hashes are those of known ones.
+            self.salt = store.meta("novelty_salt", secrets.token_hex(8))
+            """What the hashes are made with, beside the text."""
+            self._check_hashes()
 
     def seen(self) -> dict[int, NDArray[np.uint64]]:
         """Return the hashes of what was seen, by generation."""
@@ -82,10 +91,10 @@ class NovelTables:
         """Return the columns ``hash`` and ``first_seen`` of the newly observed domains."""
         return self._numbers("SELECT hash, first_seen FROM newly_observed_domains")
 
-    def add(self, *tables: str) -> None:
-        """Append the rows of the temporary tables ``sum_novel`` and ``sum_listed``."""
+    def add(self, tables: Iterable[str]) -> None:
+        """Append the rows of the temporary tables, which are ``sum_`` and the name of the table in the store."""
         for table in tables:
-            self._store.connection.execute(f"INSERT INTO {table} BY NAME FROM sum_{table}")
+            self._store.connection.execute(f"INSERT INTO {table.removeprefix('sum_')} BY NAME FROM {table}")
 
     def add_seen(self, added: Sequence[tuple[int, NDArray[np.uint64]]]) -> None:
         """Append hashes with their generation; the generations before the last two are dropped."""
@@ -120,22 +129,29 @@ class NovelTables:
 
     def merge(self, hours: Iterable[datetime]) -> int:
         """Make one row of those that batches left of the same, hour by hour; return how many rows are left in them."""
+        return sum(self._merge(table, hour) for table, hour in product(_TABLES, hours))
+
+    def _merge(self, table: str, hour: datetime) -> int:
         execute = self._store.connection.execute
-        left = 0
-        for table, hour in product(_TABLES, hours):
+        keys = ", ".join(_KEYS[table])
+        # Most keys have one row, which stays where it is.
+        several = f"SELECT {keys} FROM {table} WHERE hour = ? GROUP BY ALL HAVING count(*) > 1"
+        execute(f"CREATE OR REPLACE TEMP TABLE several AS {several}", [hour])
+        rows = f"FROM {table} SEMI JOIN several USING ({keys}) WHERE hour = ?"
+        ((count,),) = self._store.rows(f"SELECT count(*) {rows}", hour)
+        if count:
             execute(f"CREATE OR REPLACE TEMP TABLE merged AS FROM {table} LIMIT 0")
-            ((rows,),) = self._store.rows(f"SELECT count(*) FROM {table} WHERE hour = ?", hour)
-            parts = rows // _MERGED_AT_ONCE + 1
+            parts = count // _MERGED_AT_ONCE + 1
             for part in range(parts):
                 # DuckDB keeps all of an aggregate with lists in memory.
-                own = f"hash({', '.join(_KEYS[table])}) % {parts} = {part}"
-                merged = _merged(table).format(rows=f"(FROM {table} WHERE hour = ? AND {own})")
-                execute(f"INSERT INTO merged {merged}", [hour])
-            execute(f"DELETE FROM {table} WHERE hour = ?", [hour])
-            ((kept,),) = execute(f"INSERT INTO {table} FROM merged").fetchall()
-            left += kept
-        execute("DROP TABLE IF EXISTS temp.merged")
-        return left
+                own = f"({rows} AND hash({keys}) % {parts} = {part})"
+                execute(f"INSERT INTO merged {_merged(table).format(rows=own)}", [hour])
+            same = " AND ".join(f"{table}.{key} = several.{key}" for key in _KEYS[table])
+            execute(f"DELETE FROM {table} USING several WHERE {table}.hour = ? AND {same}", [hour])
+            execute(f"INSERT INTO {table} FROM merged")
+            execute("DROP TABLE temp.merged")
+        ((left,),) = self._store.rows(f"SELECT count(*) FROM {table} WHERE hour = ?", hour)
+        return int(left)
 
     def forget(self, now: datetime) -> int:
         """Drop what is too old, and the oldest hours where there are too many rows; return how many rows those had."""
@@ -156,6 +172,20 @@ class NovelTables:
         """Return the number of rows of novel traffic."""
         ((rows,),) = self._store.rows("SELECT count(*) FROM novel")
         return int(rows)
+
+    def _check_hashes(self) -> None:
+        """Begin anew where the engine's version makes other hashes than that by which names are known."""
+        ((made,),) = self._store.rows(_HASHES)
+        known = self._store.meta("engine_hashes", str(made))
+        if known != str(made):
+            log.warning(
+                "%s: another version of DuckDB made the hashes of the names that were seen; what is new is learned"
+                " anew, as with a new store",
+                self._store.path,
+            )
+            for table in _OF_HASHES:
+                self._store.rows(f"DELETE FROM {table}")
+            self._store.rows("UPDATE meta SET value = ? WHERE key = 'engine_hashes'", str(made))
 
     def _numbers(self, query: str, *bound: Any) -> dict[str, NDArray[Any]]:
         with self._store.errors():

@@ -18,8 +18,6 @@ from dnsvigil.detectors.tunnel.detector import Tunnel
 from dnsvigil.detectors.tunnel.shape import resembles
 from dnsvigil.records import NOVEL
 from dnsvigil.store.findings import Finding
-from dnsvigil.store.novelty import NovelTables
-from dnsvigil.store.store import Store
 from evaluation.detection import of_logs, of_parts, watch
 from lab import evasions, floods, lookalikes, tunnels
 from lab.population import addresses, popular_names
@@ -378,12 +376,3 @@ class TestFloods:
     def test_a_finding_of_one_kind_does_not_hide_the_other(self, evaluate: Judge) -> None:
         found = evaluate([carrying(500, answered_names=500), failing(5000, domain="victim-x.com")])
         assert {(one.detector, one.subject) for one in found} == {(None, "198.51.100.7"), ("flood", "198.51.100.7")}
-
-    def test_a_flood_from_an_old_store_is_one(self, tmp_path: Path) -> None:
-        with Store(tmp_path) as store:
-            NovelTables(store, 10**9)
-            store.rows("ALTER TABLE novel DROP COLUMN answered_names")
-            store.rows("INSERT INTO novel BY NAME SELECT 'a' AS client, 7 AS names, 3 AS failed_names")
-        with Store(tmp_path) as store:
-            NovelTables(store, 10**9)
-            assert store.rows("SELECT answered_names FROM novel") == [(4,)]

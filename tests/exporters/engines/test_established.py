@@ -59,7 +59,7 @@ def test_the_hash_is_that_of_the_queries() -> None:
         connection.register("domains", {"domain": domains})
         connection.execute("CREATE VIEW hashes AS SELECT md5_number_lower('d' || domain)::UBIGINT AS hash FROM domains")
         of_engine = connection.execute("SELECT hash FROM hashes").fetchnumpy()["hash"]
-    assert "MD5_NUMBER_LOWER('d' ||" in queries("novelty")["asked"]
+    assert "MD5_NUMBER_LOWER('d' ||" in queries("novelty")["established"]
     assert engine.within(of_engine, engine.established()).tolist() == [True, False, False]
     assert hashlib.md5(b"dgoogle.com").digest()[8:] == int(of_engine[0]).to_bytes(8, "little")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dnsvigil.config.collector import Config, Detectors
+from dnsvigil.engines.duckdb import Steps, queries
 from dnsvigil.ingest import novelty as watch
 from dnsvigil.ingest import seen
 from dnsvigil.ingest.detection import DetectionSnapshot
@@ -215,7 +216,6 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
 ) -> None:
     monkeypatch.setattr(watch, "_MERGE_ROWS", 50)
     monkeypatch.setattr(kept, "_MERGED_AT_ONCE", 40)
-    monkeypatch.setattr(watch, "_SPAN", 60)
     dice = random.Random(5)
     lines: list[tuple[float, str, str, str]] = []
     for number in range(3000):
@@ -269,6 +269,54 @@ def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Pat
             assert tables.merge([hour]) == rows
         what = "sum(queries), min(len(samples)), max(len(samples))"
         assert store.rows(f"SELECT {what} FROM novel") == [(2 * rows, 2, 2)]
+
+
+def test_names_are_known_again_after_a_start(taking: Taking) -> None:
+    taking.take(asked("www.b-rare.com", 0))
+    taking.restart()
+    taking.take(asked("www.b-rare.com", 1), asked("w2.b-rare.com", 2))
+    assert taking.rows("sum(names)") == [(2,)]
+
+
+def test_hashes_of_another_version_of_the_engine_are_forgotten(
+    taking: Taking, caplog: pytest.LogCaptureFixture
+) -> None:
+    taking.take(asked("www.b-rare.com", 0))
+    taking.store.rows("UPDATE meta SET value = '5' WHERE key = 'engine_hashes'")
+    taking.restart()
+    assert "what is new is learned anew" in caplog.text
+    assert taking.store.rows("SELECT count(*) FROM seen_names") == [(0,)]
+    taking.take(asked("www.b-rare.com", 1))
+    assert taking.rows("domain, newly_observed, names, first_seen") == [("b-rare.com", True, 1, at(1))]
+    caplog.clear()
+    taking.restart()
+    assert not caplog.text
+
+
+def test_two_stores_know_a_name_by_different_hashes(tmp_path: Path, config: Config) -> None:
+    found = []
+    for name in ("one", "other"):
+        with Store(tmp_path / name) as store, closing(Taking(store, config)) as taking:
+            taking.take(asked("www.b-rare.com", 0))
+            found.append({hash for (hash,) in store.rows("SELECT hash FROM seen_names")})
+    assert len(found[0]) == len(found[1]) == 3  # of the name, its domain and its label
+    assert not found[0] & found[1]
+
+
+def test_a_batch_without_anything_new_runs_no_further_query(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    of = {name for name in queries("novelty") if name != "asked"}
+    for way, names in (("fill", slice(1, 2)), ("append", slice(0, 1))):
+        run = getattr(Steps, way)
+        monkeypatch.setattr(
+            Steps, way, lambda self, *given, run=run, names=names: (ran.extend(given[names]), run(self, *given))
+        )
+    taking.take(asked("www.example.com", 0))
+    assert of & set(ran) == {"noted", "firsts", "sum_novel"}
+    ran.clear()
+    taking.take(asked("www.example.com", 1, OTHER), asked("www.example.com", 2))
+    assert not of & set(ran)
+    assert taking.rows("client, queries") == [(CLIENT, 1)]
 
 
 def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:

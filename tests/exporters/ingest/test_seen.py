@@ -1,11 +1,13 @@
 """What was never seen before, against sets of Python."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsvigil.engines.established import Hashes
-from dnsvigil.ingest.seen import MAX_NEWLY_OBSERVED, NEWLY_OBSERVED_FOR, NewlyObserved, Novelty
+from dnsvigil.ingest.seen import MAX_NEWLY_OBSERVED, NEWLY_OBSERVED_FOR, NewlyObserved, Novelty, Seen
 
 HASHES = st.lists(st.lists(st.integers(0, 40), max_size=12), max_size=30)
 
@@ -76,3 +78,17 @@ def test_domains_beyond_the_bound_are_refused() -> None:
     )
     assert newly_observed.add(u8([most, most + 1]), np.array([1, 1])) == 1
     assert len(newly_observed) == most
+
+
+@given(st.lists(st.sets(st.integers(0, 2000), max_size=60), max_size=40))
+@settings(deadline=None)
+def test_a_set_has_few_levels_however_it_grew(batches: list[set[int]]) -> None:
+    made, truth = Seen(u8([])), set[int]()
+    for batch in batches:
+        asked = u8(sorted(batch))
+        assert made.contains(asked).tolist() == [number in truth for number in sorted(batch)]
+        made.add(u8(sorted(batch - truth)))
+        truth |= batch
+        assert len(made) == len(truth)
+        sizes = [len(level) for level in made._levels]
+        assert all(one >= 2 * next for one, next in pairwise(sizes))

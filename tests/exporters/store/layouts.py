@@ -82,7 +82,16 @@ ALTER TABLE minute_zones ADD COLUMN failures BIGINT;
 UPDATE meta SET value = '1' WHERE key = 'version';
 """
 
-LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2}
+_LAYOUT_3: Final = f"""
+{_LAYOUT_2}
+DROP TABLE counters;
+ALTER TABLE unusual RENAME COLUMN young TO newly_observed;
+ALTER TABLE unusual RENAME TO novel;
+ALTER TABLE young_domains RENAME TO newly_observed_domains;
+UPDATE meta SET value = '3' WHERE key = 'version';
+"""
+
+LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3}
 
 
 def make_store(folder: Path, layout: int, statements: str = "") -> None:
