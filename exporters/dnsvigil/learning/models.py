@@ -40,7 +40,7 @@ def save_model(directory: Path, kind: str, version: int, arrays: Mapping[str, ND
         fresh = Path(made) / "new"
         fresh.mkdir(mode=0o755)
         with (fresh / _ARRAYS).open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)  # to decompress takes longer than all else of loading
             file.flush()
             os.fsync(file.fileno())
         content = {"kind": kind, "version": version, "arrays": _digest((fresh / _ARRAYS).read_bytes()), "facts": facts}
