@@ -1,9 +1,9 @@
 """The rules of the Public Suffix List (publicsuffix.org/list), from the copy that tldextract brings."""
 
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
+
+from dnsvigil.sources.package_data import package_folder
 
 _KINDS: Final = {"*": "wildcard", "!": "exception"}
 
@@ -14,10 +14,7 @@ def public_suffixes() -> list[tuple[str, str]]:
 
     Labels that are not ASCII are in their A-label form (xn--), as on the wire.
     """
-    # To import tldextract loads requests and urllib3, 0.2 s of CPU and 17 MB.
-    package = find_spec("tldextract")
-    assert package and package.origin
-    text = Path(package.origin).with_name(".tld_set_snapshot").read_text(encoding="utf-8")
+    text = (package_folder("tldextract") / ".tld_set_snapshot").read_text(encoding="utf-8")
     rules = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("//")]
     return [(_a_labels(rule.lstrip("*!").removeprefix(".")), _KINDS.get(rule[0], "normal")) for rule in rules]
 
