@@ -1,6 +1,7 @@
 """Separates floods of random names from what may be a tunnel, in what clients query below domains."""
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -39,9 +40,12 @@ def separate(pairs: Sequence[Row], domains: Mapping[str, Row]) -> tuple[list[Row
             flooding.append(Flood(row, count, _weight(row, domain, count, names), row["samples"] or ()))
         if rest := floods.without_flood(row, count):
             carrying.append(rest)
+    carried: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in carrying:
+        carried[row["domain"]].append(row)
     left: dict[str, Row] = {}
     for name in flooded:
-        rests = [row for row in carrying if row["domain"] == name]
+        rests = carried[name]
         left[name] = {"domain": name} | {each: sum(int(row[each]) for row in rests) for each in NOVEL_COUNTS}
         for row in rests:
             row["clients"] = len(rests)
