@@ -15,6 +15,9 @@ MAX_HOLE: Final = 2**30
 """NUL bytes that a compressed file may begin with: a few seconds to read."""
 
 
+_TAIL: Final = 65_536  # bytes in which a line ends, but for a few
+
+
 class BrokenFileError(Exception):
     """The compressed data ends too early or is damaged; what came before it has been read."""
 
@@ -118,6 +121,29 @@ class DecompressedFile:
         data = b"".join(parts) if parts[0] else b"".join(parts[1:])  # no copy of a single part
         self.offset += len(data)
         return data
+
+    def read_lines(self, count: int) -> tuple[bytes, bytes]:
+        """Return what :meth:`read` does in two parts: all up to the end of the last line, and the rest."""
+        whole = self._line_end(count)
+        lines = self.read(whole or count)
+        rest = self.read(count - whole) if whole else b""
+        if not lines.endswith(b"\n") or b"\n" in rest:
+            data = lines + rest
+            cut = data.rfind(b"\n") + 1
+            lines, rest = data[:cut], data[cut:]
+        return lines, rest
+
+    def _line_end(self, count: int) -> int:
+        """Return where the last line ends in the next ``count`` bytes; 0 where that shows only when they are read.
+
+        Reading up to there spares a copy, which takes longer than reading does.
+        """
+        if self.compressed:
+            return 0
+        size = min(count, _TAIL)
+        tail = os.pread(self._raw.fileno(), size, self.offset + count - size)
+        cut = tail.rfind(b"\n") + 1
+        return count - size + cut if cut and len(tail) == size else 0
 
     def unread(self, data: bytes) -> None:
         """Give back the last bytes read, to be returned once more."""

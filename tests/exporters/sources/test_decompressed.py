@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import random
 import tracemalloc
 from collections.abc import Callable
@@ -60,6 +61,36 @@ class TestContent:
         path = tmp_path / "dns.log"
         path.write_bytes(PACKED[form] + COMPRESS[form](b"") + PACKED[form])
         assert content(path) == CONTENT * 2
+
+    @pytest.mark.parametrize("size", [1, 100, 1000, 65_536, 100_000, 10**7])
+    @pytest.mark.parametrize("form", COMPRESS)
+    def test_is_read_up_to_the_end_of_a_line(self, tmp_path: Path, form: str, size: int) -> None:
+        text = CONTENT[: 400 * size] + b"\n" + b"x" * 150_000 + b"\n\nthe end"
+        path = tmp_path / "dns.log"
+        path.write_bytes(COMPRESS[form](text))
+        found = b""
+        with DecompressedFile(path) as file:
+            while len(found) < len(text):
+                lines, rest = file.read_lines(size)
+                assert len(lines) + len(rest) == min(size, len(text) - len(found))
+                assert lines.endswith(b"\n") or not lines
+                assert b"\n" not in rest
+                if lines:
+                    file.unread(rest)
+                found += lines or rest
+            assert file.read_lines(size) == (b"", b"")
+        assert found == text
+
+    @pytest.mark.parametrize("before", [b"", b"a\n", b"a\n" * 5, b"one\nxxxxxx"])
+    def test_is_cut_where_its_lines_end_now(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes
+    ) -> None:
+        """A file may be truncated and written anew while it is read."""
+        path = tmp_path / "dns.log"
+        path.write_bytes(b"one\ntwo\nthree")
+        monkeypatch.setattr(os, "pread", lambda *_: before)
+        with DecompressedFile(path) as file:
+            assert file.read_lines(10) == (b"one\ntwo\n", b"th")
 
     @pytest.mark.parametrize("form", COMPRESS)
     def test_of_nothing(self, tmp_path: Path, form: str) -> None:

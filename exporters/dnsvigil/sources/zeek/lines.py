@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import numpy as np
+
 from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
@@ -84,7 +86,16 @@ def _find_line(data: bytes, sign: bytes, start: int) -> int:
 
 def count_lines(body: bytes) -> int:
     """Return the number of lines, one without an end included."""
-    return body.count(b"\n") + (not body.endswith(b"\n") if body else 0)
+    return _count(body, b"\n") + (not body.endswith(b"\n") if body else 0)
+
+
+def _count(body: bytes, sign: bytes) -> int:
+    """Return how often ``sign`` is in ``body``."""
+    if len(sign) > 1:
+        return body.count(sign)
+    # bytes.count() takes four times as long where there is one in every few bytes.
+    data, step = np.frombuffer(body, np.uint8), 2**17
+    return sum(int(np.count_nonzero(data[at : at + step] == sign[0])) for at in range(0, len(data), step))
 
 
 def is_whole(line: bytes, header: Header | None) -> bool:
@@ -116,7 +127,7 @@ def is_clean(chunk: Chunk) -> bool:
         # The parser takes a line that breaks off before a value, such as {"a": or [, and the next for one.
         return body.count(b"}\n") + body.endswith(b"}") == chunk.lines
     separators = chunk.lines * (len(chunk.header.fields) - 1)
-    return _is_utf8(body) and body.count(chunk.header.separator.encode()) == separators
+    return _is_utf8(body) and _count(body, chunk.header.separator.encode()) == separators
 
 
 def filter_lines(chunk: Chunk, options: LogOptions = STOCK) -> tuple[list[bytes], Counter[str]]:

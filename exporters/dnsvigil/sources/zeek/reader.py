@@ -58,10 +58,11 @@ def read_batches(
         start = cursor.offset
         at_end = False
         while not at_end:
-            data = _read_on(file, start)
-            at_end = len(data) < BATCH_BYTES
-            cut = data.rfind(b"\n") + 1 if at_end else _end_of_records(data)
-            lines, rest = data[:cut], data[cut:]
+            lines, rest = _read_on(file, start)
+            at_end = len(lines) + len(rest) < BATCH_BYTES
+            if not at_end:
+                cut = _end_of_records(lines)
+                lines, rest = lines[:cut], lines[cut:] + rest
             chunks, header, skipped = split(lines, header, log_type, options)
             if not at_end and len(rest) >= BATCH_BYTES:
                 skipped["too_long"] += 1
@@ -96,14 +97,17 @@ def read_batches(
             )
 
 
-def _read_on(file: DecompressedFile, start: int) -> bytes:
-    """Return what comes next in the file, at first from ``start`` on; nothing where compressed data is broken."""
+def _read_on(file: DecompressedFile, start: int) -> tuple[bytes, bytes]:
+    """Return the lines that come next in the file, and what is behind the last line end.
+
+    The first are from ``start`` on. There are none where compressed data is broken.
+    """
     try:
         if not file.offset:
             _go_to(file, start) if start else file.skip_hole()
-        return file.read(BATCH_BYTES)
+        return file.read_lines(BATCH_BYTES)
     except BrokenFileError:
-        return b""
+        return b"", b""
 
 
 def _go_to(file: DecompressedFile, offset: int) -> None:
@@ -113,12 +117,12 @@ def _go_to(file: DecompressedFile, offset: int) -> None:
         file.unread(end.removeprefix(b"\n"))
 
 
-def _end_of_records(data: bytes) -> int:
-    """Return where the last whole line ends that is no header line: header lines are read with what follows them.
+def _end_of_records(lines: bytes) -> int:
+    """Return where the last line ends that is no header line: header lines are read with what follows them.
 
     Where there are header lines only, it is the end of the last.
     """
-    end = last = data.rfind(b"\n") + 1
-    while end and data.startswith(b"#", line := data.rfind(b"\n", 0, end - 1) + 1):
+    end = len(lines)
+    while end and lines.startswith(b"#", line := lines.rfind(b"\n", 0, end - 1) + 1):
         end = line
-    return end or last
+    return end or len(lines)
