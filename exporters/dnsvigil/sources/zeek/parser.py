@@ -2,7 +2,8 @@
 
 DuckDB parses the bytes in a memory file, so the same code reads a file that is followed live, one under compression and
 one from an archive. The good case costs no look at single lines. Only where DuckDB returns fewer rows than there are
-lines is every line looked at, to drop the bad ones and to count them by reason.
+lines is every line looked at, to drop the bad ones and to count them by reason. Much of Zeek's dns.log at once is first
+tried on the fast way of ``plain.py``.
 """
 
 import os
@@ -10,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 import duckdb
 
@@ -19,10 +21,14 @@ from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk, filter_lines, is_clean, why_no_record
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.options import LogOptions
-from dnsvigil.sources.zeek.queries import json_query, tsv_query
+from dnsvigil.sources.zeek.plain import plain
+from dnsvigil.sources.zeek.queries import json_query, plain_query, tsv_query
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.sources.zeek.unwrap import is_complete, unwrap
 from dnsvigil.system.sql import literal
+
+_LARGE: Final = 4 * 2**20
+"""Bytes of log from which on parsing them costs more than planning a query, and a faster way is worth loading Arrow."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,13 @@ class Parser:
         """
         log_type = batches[0].log_type
         columns = columns or log_type.record
-        tables, parsed = self._parse_alike(batches, columns)
+        rows, parsed = self._parse_alike(batches, columns)
         skipped = [Counter[str]() for _ in batches]
         for number, batch in enumerate(batches):
             if number not in parsed:
                 own, skipped[number] = self._parse_batch(batch, number, columns)
-                tables += own
-        self._tables += tables
-        every = " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables)
+                rows += own
+        every = " UNION ALL ".join(rows)
         if oldest:
             late = f"CASE WHEN ts < TIMESTAMP '{oldest}' THEN 'too_old' END"
             every = f"SELECT * REPLACE (coalesce(reason, {late}) AS reason) FROM ({every})"
@@ -96,7 +101,7 @@ class Parser:
         """Return what became of each batch, of which ``skipped`` are known already, from the query of all rows."""
         unnamed = f"rcode = {UNNAMED_RCODE}" if "rcode" in log_type.named else "false"
         rows = self._connection.execute(
-            "SELECT batch, reason, CASE WHEN reason IS NULL THEN date_trunc('minute', ts) END AS minute, max(ts),"
+            "SELECT batch, reason, CASE WHEN reason IS NULL THEN epoch_us(ts) // 60000000 END AS minute, max(ts),"
             f" count(*), count(*) FILTER ({times.is_relative('ts')}), count(*) FILTER ({unnamed})"
             f" FROM ({every}) GROUP BY ALL ORDER BY batch, minute"
         ).fetchall()
@@ -115,20 +120,22 @@ class Parser:
     def _parse_alike(self, batches: Sequence[Batch], columns: Collection[str]) -> tuple[list[str], set[int]]:
         """Parse batches that have one chunk each, of the same form, by one query: most of its cost is planning it.
 
-        Returns the tables, and the numbers of the batches in them. One of which a line needs a closer look is in none.
+        Returns queries of the rows, and the numbers of the batches in them. One of which a line needs a closer look is
+        in none.
         """
         forms: dict[Hashable, list[int]] = defaultdict(list)
         for number, batch in enumerate(batches):
-            if len(batches) > 1 and len(batch.chunks) == 1 and is_clean(batch.chunks[0]):
+            alone = len(batches) == 1 or len(batch.chunks) > 1 or batch.size >= _LARGE
+            if not alone and is_clean(batch.chunks[0]):
                 forms[_form(batch)].append(number)
-        tables: list[str] = []
+        queries: list[str] = []
         parsed: set[int] = set()
         for numbers in forms.values():
             chunks = {number: batches[number].chunks[0] for number in numbers}
-            table = f"parsed_{batches[0].log_type.path}_alike_{len(tables)}"
+            table = f"parsed_{batches[0].log_type.path}_alike_{len(queries)}"
             if len(numbers) == 1 or self._parse(table, chunks, batches[numbers[0]], columns) < 0:
                 continue
-            tables.append(table)
+            queries.append(f"FROM {table}")
             odd = _odd(batches[numbers[0]].options) if chunks[numbers[0]].header is None else "false"
             rows = self._connection.execute(
                 f"SELECT batch, count(*), count(*) FILTER ({odd}) FROM {table} GROUP BY batch"
@@ -137,39 +144,43 @@ class Parser:
             if len(good) < len(numbers):
                 self._connection.execute(f"DELETE FROM {table} WHERE NOT list_contains(?, batch)", [list(good)])
             parsed |= good
-        return tables, parsed
+        return queries, parsed
 
     def _parse_batch(self, batch: Batch, batch_number: int, columns: Collection[str]) -> tuple[list[str], Counter[str]]:
-        """Parse a batch into tables; return these, and the lines that are in none."""
+        """Parse a batch into tables; return the queries of their rows, and the lines that are in none."""
         options = batch.options
-        name = f"{batch.log_type.path}_{batch_number}"
-        tables: list[str] = []
+        queries: list[str] = []
         skipped: Counter[str] = Counter()
 
-        def parse(body: bytes, header: Header | None) -> int:
-            return self._parse(tables[-1], {batch_number: Chunk(body, header)}, batch, columns)
+        def parse(table: str, body: bytes, header: Header | None) -> int:
+            return self._parse(table, {batch_number: Chunk(body, header)}, batch, columns)
 
         for number, chunk in enumerate(batch.chunks):
-            tables.append(f"parsed_{name}_{number}")
+            table = f"parsed_{batch.log_type.path}_{batch_number}_{number}"
             body, lines = chunk.body, chunk.lines
-            if not is_clean(chunk) or (rows := parse(body, chunk.header)) != lines:
+            clean = is_clean(chunk)
+            if clean and len(body) >= _LARGE and (plain_rows := self._parse_plain(table, chunk, batch, columns)):
+                queries.append(f"SELECT *, {batch_number} AS batch FROM ({plain_rows})")
+                continue
+            if not clean or (rows := parse(table, body, chunk.header)) != lines:
                 kept, reasons = filter_lines(chunk, options)
                 skipped += reasons
                 body, lines = b"".join(line + b"\n" for line in kept), len(kept)
-                rows = parse(body, chunk.header)
+                rows = parse(table, body, chunk.header)
                 if rows < 0:
                     whole = [line for line in kept if is_complete(line)]
                     skipped["json"] += lines - len(whole)
                     body, lines = b"".join(line + b"\n" for line in whole), len(whole)
-                    rows = parse(body, None)
+                    rows = parse(table, body, None)
                 skipped["columns" if chunk.header else "json"] += lines - rows
+            queries.append(f"SELECT *, {batch_number} AS batch FROM {table}")
             if chunk.header is None and rows == lines:
-                records, reasons = self._look_inside(tables[-1], body, options)
+                records, reasons = self._look_inside(table, body, options)
                 skipped += reasons
                 if records:
-                    tables.append(f"inside_{name}_{number}")
-                    parse(b"".join(record + b"\n" for record in records), None)
-        return tables, skipped
+                    parse(f"{table}_inside", b"".join(record + b"\n" for record in records), None)
+                    queries.append(f"SELECT *, {batch_number} AS batch FROM {table}_inside")
+        return queries, skipped
 
     def _look_inside(self, table: str, body: bytes, options: LogOptions) -> tuple[list[bytes], Counter[str]]:
         """Remove the rows of JSON lines that are more, or less, than one record under Zeek's own names.
@@ -201,22 +212,21 @@ class Parser:
         Returns the number of rows; -1 for JSON at which DuckDB gives up, such as an object over several lines.
         """
         log_type, start = batch.log_type, batch.options.start
-        columns = [
-            name for name in log_type.record if name != "sensor" and (name in columns or name in log_type.checked)
-        ]
+        columns = _read_columns(log_type, columns)
         paths = [self._write(place, chunk.body) for place, chunk in enumerate(chunks.values())]
-        number = f"list_extract({list(chunks)}, list_position({paths}, filename))" if len(paths) > 1 else min(chunks)
+        number = f", list_extract({list(chunks)}, list_position({paths}, filename)) AS batch" if len(paths) > 1 else ""
         header = next(iter(chunks.values())).header
         query = (
             tsv_query(paths, log_type, header, columns, start)
             if header
             else json_query(paths, log_type, columns, start)
         )
+        self._tables.append(table)
         ordered = header is None  # so that the rowid of a row is the number of its line
         try:
             self._connection.execute(f"SET preserve_insertion_order = {ordered}")
             result = self._connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * EXCLUDE filename, {number} AS batch FROM ({query})"
+                f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT * EXCLUDE filename{number} FROM ({query})"
             ).fetchone()
         except duckdb.InvalidInputException:
             if header:
@@ -225,6 +235,21 @@ class Parser:
         finally:
             self._connection.execute("SET preserve_insertion_order = false")
         return int(result[0]) if result else 0
+
+    def _parse_plain(self, table: str, chunk: Chunk, batch: Batch, columns: Collection[str]) -> str | None:
+        """Parse a clean chunk on the fast way; return the query of its rows, None where that is not possible."""
+        columns = _read_columns(batch.log_type, columns)
+        rows = plain(chunk, columns) if batch.options.start is None else None
+        if rows is None:
+            return None
+        query = plain_query("plain", rows.good, batch.log_type, columns)
+        self._tables.append(table)
+        self._connection.register("plain", rows)
+        try:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+        finally:
+            self._connection.unregister("plain")
+        return f"SELECT *, NULL::VARCHAR AS reason FROM {table}" if rows.good else f"FROM {table}"
 
     def _write(self, place: int, body: bytes) -> str:
         """Write a file in memory; return its path."""
@@ -235,6 +260,11 @@ class Parser:
             memory.write(body)
             memory.truncate()
         return f"/proc/self/fd/{self._files[place]}"
+
+
+def _read_columns(log_type: LogType, columns: Collection[str]) -> list[str]:
+    """Return the columns that are read of a record, for ``columns`` of it to be known, in their order."""
+    return [name for name in log_type.record if name != "sensor" and (name in columns or name in log_type.checked)]
 
 
 def _form(batch: Batch) -> Hashable:

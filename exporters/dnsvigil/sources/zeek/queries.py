@@ -38,8 +38,7 @@ def tsv_query(paths: list[str], log_type: LogType, header: Header, columns: list
     casts = {
         "name": _name_in("{0}", empty, _unescaped("{0}")),
         "text": f"if({{0}} = {empty}, '', {_unescaped('{0}')})",
-        "list": f"CASE WHEN {{0}} = {empty} THEN []::VARCHAR[]"
-        f" ELSE list_transform(string_split({{0}}, {separator}), lambda part: {_unescaped('part')}) END",
+        "list": _list_in("{0}", empty, separator),
         "flag": "{0} = 'T'",
     }
     codes = {}
@@ -92,6 +91,35 @@ def json_query(paths: list[str], log_type: LogType, columns: list[str], start: d
         checks=f"WHEN {nothing} THEN 'json'"
         f" WHEN _path <> {literal(log_type.path)} OR (_path IS NULL AND {identified} IS NULL) THEN 'other_log'",
     )
+
+
+def plain_query(source: str, good: bool, log_type: LogType, columns: list[str]) -> str:
+    """Return the query of these columns in ``source``, a :class:`dnsvigil.sources.zeek.plain.Plain`.
+
+    It has ``reason`` as well, unless all records are ``good``.
+    """
+
+    empty, comma = "'(empty)'", "','"
+
+    def read(column: str) -> str:
+        special = f"contains({column}, '\\') OR strlen({column}) <> length({column}) OR {column} = {empty}"
+        if log_type.record[column] == "TIMESTAMP":
+            return times.seconds(column)
+        if log_type.record[column] == "DOUBLE":
+            return f"round({column}, 6)"
+        if column in log_type.names:
+            name = _name_in(column, empty, _unescaped(column))
+            return f"if({special} OR ends_with({column}, '.'), {name}, lower)"
+        if log_type.record[column] == "VARCHAR[]":
+            return f"if({special}, {_list_in(column, empty, comma)}, string_split({column}, {comma}))"
+        return column
+
+    reads = ", ".join(f"{read(column)} AS {column}" for column in columns)
+    if good:
+        return f"SELECT {reads} FROM {source}"
+    texts = ", ".join(f"{name} AS raw_{name}" for name in log_type.raw)
+    reason = f"CASE {log_type.reasons} END AS reason"
+    return f"SELECT {', '.join(columns)}, {reason} FROM (SELECT {reads}, {texts} FROM {source})"
 
 
 def _record_query(
@@ -166,6 +194,12 @@ def _name_in(text: str, empty: str, name: str) -> str:
         f"CASE WHEN {text} IN ({empty}, '.') THEN '.' WHEN ends_with({text}, '.') THEN lower(left({name}, -1))"
         f" ELSE lower({name}) END"
     )
+
+
+def _list_in(text: str, empty: str, separator: str) -> str:
+    """Return the expression of the list of texts in ``text``."""
+    parts = f"list_transform(string_split({text}, {separator}), lambda part: {_unescaped('part')})"
+    return f"CASE WHEN {text} = {empty} THEN []::VARCHAR[] ELSE {parts} END"
 
 
 def _unescaped(text: str) -> str:

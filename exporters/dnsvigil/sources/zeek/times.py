@@ -12,8 +12,11 @@ RELATIVE: Final = timedelta(days=365)
 """A time as near to 1970 as this counts from the start of a capture."""
 
 _EPOCH: Final = datetime(1970, 1, 1)
-_FIRST: Final = 631_152_000  # 1990-01-01, in seconds
-_LAST: Final = 4_102_444_800  # 2100-01-01
+FIRST: Final = 631_152_000
+"""The first good time, 1990-01-01, in seconds."""
+
+LAST: Final = 4_102_444_800
+"""The time up to which a number is one of seconds, 2100-01-01, in seconds."""
 
 _CLOCK: Final = r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 _UTC: Final = _CLOCK + r"(?:\.\d{1,9})?Z?"
@@ -26,6 +29,11 @@ _ISO: Final = (
 def number(text: str) -> str:
     """Return the expression of the number in ``text``, for :func:`time`; NULL where it is none."""
     return f"TRY_CAST({text} AS DOUBLE)"
+
+
+def seconds(number: str) -> str:
+    """Return the expression of the time that is ``number`` seconds since 1970."""
+    return f"make_timestamp(CAST(round({number} * 1e6) AS BIGINT))"
 
 
 def time(text: str, number: str, start: datetime | None = None) -> str:
@@ -87,4 +95,4 @@ def _iso(text: str) -> str:
 
 
 def _between(number: str, unit: int) -> str:
-    return f"{number} BETWEEN {_FIRST * unit} AND {_LAST * unit}"
+    return f"{number} BETWEEN {FIRST * unit} AND {LAST * unit}"
