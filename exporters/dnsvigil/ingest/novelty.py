@@ -33,6 +33,7 @@ MAX_NAMES: Final = 50_000
 
 _LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
 _MERGE_ROWS: Final = 200_000  # that came since rows were merged, if those were not more
+_SPAN: Final = 100_000  # novel names whose records are looked at together, which bounds what that takes of memory
 _TABLES: Final = {"sum_novel": NOVEL, "sum_listed": LISTED}
 
 
@@ -86,14 +87,20 @@ class Watcher:
         """
         self._begin()
         self._steps.view("asked")
-        new, newly_observed, hashes = self._find_new()
-        if (chosen := new | newly_observed).any():
+        hashes, domains, first = self._columns("asked", "hash", "domain_hash", "first")
+        new, newly_observed = self._find_new(hashes, domains, first.astype("M8[us]").astype(np.int64))
+        found = np.flatnonzero(new | newly_observed)
+        # By domain, so that a domain's rows are summed at once.
+        spans = -(-len(found) // _SPAN)
+        for span in range(spans):
+            own = found[domains[found] % spans == span]
             self._connection.register(
-                "interesting", {"hash": hashes[chosen], "new": new[chosen], "newly_observed": newly_observed[chosen]}
+                "interesting", {"hash": hashes[own], "new": new[own], "newly_observed": newly_observed[own]}
             )
             self._steps.run("noted", "firsts")
             self._connection.register("carried", self._carried())
             self._fill("sum_novel")
+        if spans:
             clients = self._connection.execute(queries("novelty")["domain_clients"]).fetchnumpy()
             self.popular = self._newly_observed.meet(clients["hash"], clients["bits"])
         if self._busy:
@@ -115,18 +122,16 @@ class Watcher:
         lookup(self._connection, "busy_clients", {"client": "VARCHAR"}, clients)
         watch_all_but(self._connection, clients)
 
-    def _find_new(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Hashes]:
-        """Return which names of the view ``asked`` are new, which are in newly observed domains, and their hashes."""
-        hashes, domains, first = self._columns("asked", "hash", "domain_hash", "first")
+    def _find_new(self, hashes: Hashes, domains: Hashes, first: Times) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which names, by their hashes, are new, and which are in newly observed domains."""
         new = self._novelty.unseen(hashes)
-        at: Times = first.astype("M8[us]").astype(np.int64)
         distinct = np.unique(domains)
         unseen = self._novelty.unseen(distinct)
         if unseen.any():
-            self._observe(distinct[unseen], domains, at)
-        return new, self._newly_observed.contains(domains, at), hashes
+            self._observe(distinct[unseen], domains, first)
+        return new, self._newly_observed.contains(domains, first)
 
-    def _observe(self, unseen: Hashes, domains: Hashes, at: Times) -> None:
+    def _observe(self, unseen: Hashes, domains: Hashes, first: Times) -> None:
         """Take domains that were never seen, unless they are established, from when they were asked for first on."""
         self._connection.register("fresh", {"hash": unseen})
         found = self._connection.execute(queries("novelty")["established"]).fetchnumpy()
@@ -134,7 +139,7 @@ class Watcher:
         places = np.searchsorted(fresh, domains)
         ours = within(domains, fresh)
         since = np.full(len(fresh), np.iinfo(np.int64).max)
-        np.minimum.at(since, places[ours], at[ours])
+        np.minimum.at(since, places[ours], first[ours])
         taken = self._newly_observed.add(fresh, since)
         self.new_domains = fresh[:taken], since[:taken]
         self.refused = len(fresh) - taken

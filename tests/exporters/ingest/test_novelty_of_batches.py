@@ -216,6 +216,7 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
 ) -> None:
     monkeypatch.setattr(watch, "_MERGE_ROWS", 50)
     monkeypatch.setattr(kept, "_MERGED_AT_ONCE", 40)
+    monkeypatch.setattr(watch, "_SPAN", 60)
     dice = random.Random(5)
     lines: list[tuple[float, str, str, str]] = []
     for number in range(3000):
