@@ -92,7 +92,10 @@ def noted(transactions: ir.Table, asked: ir.Table, interesting: ir.Table) -> ir.
     names = names.select("qname", "hash", "domain", "records", "new", "newly_observed")
     t = transactions.filter(is_watched(transactions.client)).inner_join(names, "qname")
     return t.select(
-        *NOVELTY_COLUMNS,
+        "ts",
+        "client",
+        "qname",
+        "answers",
         "hash",
         "domain",
         "records",
@@ -189,9 +192,9 @@ def _of_newly_observed(rows: ir.Table) -> ir.ArrayValue:
 def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
     """Return novel traffic rows of what some ``clients.client`` asked for in each minute, as sums alone."""
     t = transactions.filter(transactions.qname.notnull())
-    t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"))
+    t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"), name=text_hash(t.qname))
     # By name first: to count what is distinct takes four times as long.
-    t = t.group_by("at", "client", "qname").agg(
+    t = t.group_by("at", "client", "name").agg(
         ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0)
     )
     t = t.group_by("at", "client").agg(

@@ -46,8 +46,8 @@ def qnames(transactions: ir.Table, ambiguous: ir.Table) -> ir.Table:
     the whole name. ``ambiguous.tail`` lists the last two labels of names where they may not be.
     """
     t = transactions.filter(transactions.qname.notnull())
-    seen = is_watched(t.client)
-    t = t.group_by("qname").agg(records=t.count(), watched=seen.sum(), first=t.ts.min(where=seen))
+    t = t.select("qname", watched=ibis.ifelse(is_watched(t.client), t.ts, None))
+    t = t.group_by("qname").agg(records=t.count(), watched=t.watched.count(), first=t.watched.min())
     parts = t.qname.split(".")
     t = t.mutate(two=parts[-2:].join("."), top=parts[-1])
     t = t.left_join(ambiguous, t.two == ambiguous.tail)

@@ -97,7 +97,7 @@ class Watcher:
             self._connection.register(
                 "interesting", {"hash": hashes[own], "new": new[own], "newly_observed": newly_observed[own]}
             )
-            self._steps.run("noted", "firsts")
+            self._steps.run("noted")
             self._connection.register("carried", self._carried())
             self._fill("sum_novel")
         if spans:
@@ -146,6 +146,8 @@ class Watcher:
 
     def _carried(self) -> dict[str, NDArray[Any]]:
         """Return what the labels and answers of each new name carry that nobody had before, by the name's ``hash``."""
+        # To look twice at the few names that have several records costs less than to copy all.
+        self._steps.view("firsts")
         self._steps.view("parts")
         columns = self._columns("parts", "name", "ts", "hash", "answer", "octets")
         order = np.argsort(columns[1], kind="stable")
