@@ -248,6 +248,50 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
         assert rows_kept <= keys + 200  # merged
 
 
+def test_times_that_go_back_by_hours_land_in_their_hours(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_SPAN", 40)
+    dice = random.Random(7)
+    truth: Counter[datetime] = Counter()
+    known: set[str] = set()
+    for batch in range(8):
+        lines = []
+        for _ in range(200):
+            when, name = (
+                (5 - dice.randrange(5)) * HOUR + batch * 60 + dice.random(),
+                f"h{dice.randrange(900)}.b-rare.com",
+            )
+            lines.append((when, name))
+        for when, name in sorted(lines):
+            if name not in known:
+                truth[at(when // HOUR * HOUR)] += 1
+            known.add(name)
+        taking.take(*(asked(name, when) for when, name in lines))
+    assert dict(taking.store.rows("SELECT hour, sum(names) FROM novel GROUP BY hour HAVING sum(names) > 0")) == truth
+    assert taking.rows("sum(queries)") == [(1600,)]
+
+
+@pytest.mark.parametrize("clients", [1, 60_000])
+def test_a_batch_of_nothing_but_new_names_needs_little_memory(tmp_path: Path, config: Config, clients: int) -> None:
+    names = 60_000
+    text = ",".join(f"TXT 100 {letter * 100}" for letter in "ab")
+    lines = (
+        asked(
+            f"{'x' * 50}{number}.b{number}-rare.com",
+            number / 100,
+            f"2001:db8::{number % clients:x}",
+            answers=text,
+            qtype="16",
+        )
+        for number in range(names)
+    )
+    with Store(tmp_path, max_memory="100MB") as store, closing(Taking(store, config)) as taking:
+        taking.take(*lines)
+        taking.flush()
+        what = "sum(queries)::BIGINT, sum(names)::BIGINT, sum(labels)::BIGINT, sum(answer_bytes)::BIGINT"
+        assert taking.rows(what) == [(names, names, names, 2 * names * len("TXT 100 ") + 200 * names)]
+        assert store.rows("SELECT count(DISTINCT client) FROM novel") == [(clients,)]
+
+
 def test_an_hour_with_more_rows_than_memory_has_room_for_is_merged(tmp_path: Path) -> None:
     rows = 400_000
     with Store(tmp_path, max_memory="150MB") as store:
