@@ -34,6 +34,7 @@ class Steps:
     def __init__(self, connection: duckdb.DuckDBPyConnection, subject: str) -> None:
         self._connection = connection
         self._queries = queries(subject)
+        self._views: set[str] = set()
 
     def run(self, *names: str) -> None:
         """Fill the temporary tables of these names anew, in this order."""
@@ -45,8 +46,10 @@ class Steps:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {self._queries[name]}")
 
     def view(self, name: str) -> None:
-        """Make the temporary view of this name, whose query runs each time that it is read."""
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self._queries[name]}")
+        """Make the temporary view of this name, unless it is there; its query runs each time that it is read."""
+        if name not in self._views:
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self._queries[name]}")
+            self._views.add(name)
 
     def append(self, name: str, table: str) -> None:
         """Append the rows of the query to a table."""

@@ -55,18 +55,16 @@ class Watcher:
         self._novelty = novelty
         self._newly_observed = newly_observed
         self._lists = lists
-        connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
-        for table, columns in _TABLES.items():
-            declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({declared})")
-        self.filled: set[str] = set()
-        """Which of the tables ``sum_novel`` and ``sum_listed`` have rows."""
+        self.filled = {*_TABLES}
+        """Which of the tables ``sum_novel`` and ``sum_listed`` may have rows."""
         self._begin()
         self.set_busy([])
 
     def _begin(self) -> None:
         for table in self.filled:
-            self._connection.execute(f"DELETE FROM {table}")
+            # Made anew, as rows that are deleted from a temporary table keep their memory.
+            columns = ", ".join(f"{name} {kind}" for name, kind in _TABLES[table].items())
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({columns})")
         self.filled.clear()
         nothing = np.zeros(0, np.uint64)
         self.new_domains: tuple[Hashes, Times] = nothing, np.zeros(0, np.int64)
@@ -167,7 +165,7 @@ class Watcher:
         names = self._connection.execute("SELECT qname FROM names").fetchall()
         if not (found := self._lists.match(name for (name,) in names)):
             return
-        self._connection.execute("DELETE FROM hits")
+        self._connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
         self._connection.executemany(
             "INSERT INTO hits VALUES (?, ?, ?)", [[name, hit.entry, list(hit.lists)] for name, hit in found.items()]
         )

@@ -455,3 +455,16 @@ def test_columns_are_those_of_the_record(taking: Taking) -> None:
 
 def at(second: float) -> datetime:
     return datetime(1970, 1, 1) + timedelta(seconds=FIRST_HOUR + second)
+
+
+def test_batches_leave_no_memory_behind(taking: Taking) -> None:
+    def taken() -> int:
+        ((size,),) = taking.store.rows("SELECT sum(memory_usage_bytes) FROM duckdb_memory() WHERE tag LIKE '%TABLE%'")
+        return int(size)
+
+    sizes = []
+    for batch in range(16):
+        taking.take(*(asked(f"{'x' * 60}{batch}.b{number}-rare.com", batch) for number in range(1000)))
+        taking.store.rows("CHECKPOINT")
+        sizes.append(taken())
+    assert sizes[-1] < 1.5 * sizes[1]
