@@ -34,7 +34,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--state", type=Path, default=STATE, metavar="DIR", help="the state folder (default: %(default)s)"
     )
-    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=["debug", "info", "warning", "error"],
+        help="log messages of this level and above (default: %(default)s)",
+    )
     parser.add_argument("--version", action="version", version=f"dnsvigil {__version__}")
     parser.set_defaults(needs_config=True)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -64,13 +69,15 @@ def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         metavar="TIME",
         help="when captures with relative times began: local time, or ISO 8601 with a zone",
     )
-    ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder")
+    ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder of such files")
     ingest.set_defaults(command="ingest.command")
 
 
 def _add_zones(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     zones = commands.add_parser("zones", help="print the failure ratios of zones, the worst first")
-    zones.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
+    zones.add_argument(
+        "--limit", type=_positive, default=20, metavar="N", help="at most so many rows (default: %(default)s)"
+    )
     zones.add_argument("--json", action="store_true", help="print the JSON of /api/zones")
     _add_client_options(zones)
     zones.set_defaults(command="zones.zones")
@@ -78,7 +85,12 @@ def _add_zones(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     findings = commands.add_parser("findings", help="print findings, the worst first")
-    findings.add_argument("--status", choices=(*FINDING_STATES, "all"), default="open", help="default: %(default)s")
+    findings.add_argument(
+        "--status",
+        choices=(*FINDING_STATES, "all"),
+        default="open",
+        help="only findings in this state (default: %(default)s)",
+    )
     findings.add_argument("--detector", metavar="NAME", help="only findings of this detector")
     findings.add_argument("--severity", choices=SEVERITIES, help="only findings of this severity")
     findings.add_argument("--subject", metavar="NAME", help="only findings about this client, domain or other subject")
@@ -89,24 +101,28 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
         "--last", type=_duration, metavar="DURATION", help="only findings last seen in this span of time, such as 24h"
     )
     findings.add_argument(
-        "--limit", type=_positive, default=1000, metavar="N", help="default: %(default)s; at most 10000"
+        "--limit",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="at most so many findings, up to 10000 (default: %(default)s)",
     )
     findings.add_argument("--json", action="store_true", help="print a list of finding records")
     _add_client_options(findings)
     findings.set_defaults(command="findings.findings")
     more = findings.add_subparsers(title="commands", metavar="COMMAND")
     show = more.add_parser("show", help="print one finding with all its evidence")
-    show.add_argument("id", type=_positive, metavar="ID")
+    show.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a list of one record")
     _add_client_options(show)
     show.set_defaults(command="findings.show_finding")
     dismiss = more.add_parser("dismiss", help="dismiss a harmless finding, and suppress similar ones for 30 days")
-    dismiss.add_argument("id", type=_positive, metavar="ID")
+    dismiss.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
     dismiss.add_argument("--why", required=True, metavar="TEXT", help="the reason, which is stored with the dismissal")
     _add_client_options(dismiss)
     dismiss.set_defaults(command="findings.dismiss_finding")
     reopen = more.add_parser("reopen", help="undo a dismissal, so that similar findings are made again")
-    reopen.add_argument("id", type=_positive, metavar="ID")
+    reopen.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
     _add_client_options(reopen)
     reopen.set_defaults(command="findings.reopen_finding")
 
@@ -114,28 +130,53 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
 def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     flows = commands.add_parser("flows", help="print top talkers or series of flows")
     more = flows.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_top(more)
+    _add_series(more)
 
-    top = more.add_parser("top", help="print the top talkers in flow files")
+
+def _add_top(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    top = commands.add_parser("top", help="print the top talkers in flow files")
     top.add_argument(
-        "--by", choices=TALKER_ELEMENTS, default="srcip", metavar="ELEMENT", help=_default(TALKER_ELEMENTS)
+        "--by",
+        choices=TALKER_ELEMENTS,
+        default="srcip",
+        metavar="ELEMENT",
+        help="count by " + _default(TALKER_ELEMENTS),
     )
     order = "sort by " + _default(FLOW_MEASURES, "bytes")
     top.add_argument("--order", choices=FLOW_MEASURES, default="bytes", help=order)
-    top.add_argument("--from", dest="begin", type=_time, metavar="TIME", help="local time, or ISO 8601 with a zone")
-    top.add_argument("--to", dest="end", type=_time, metavar="TIME", help="default: now")
     top.add_argument(
-        "--last", type=_duration, metavar="DURATION", help="up to now (default: 1h, or all if paths are given)"
+        "--from",
+        dest="begin",
+        type=_time,
+        metavar="TIME",
+        help="flows from this time on: local time, or ISO 8601 with a zone",
+    )
+    top.add_argument("--to", dest="end", type=_time, metavar="TIME", help="flows up to this time (default: now)")
+    top.add_argument(
+        "--last",
+        type=_duration,
+        metavar="DURATION",
+        help="flows of this span of time up to now (default: 1h, or all if paths are given)",
     )
     top.add_argument("--filter", default="", metavar="FILTER", help="only flows that match this nfdump filter")
     top.add_argument("--exporter", metavar="NAME", help="only flow files of this exporter")
-    top.add_argument("--limit", type=_positive, default=20, metavar="N", help="default: %(default)s")
+    top.add_argument(
+        "--limit", type=_positive, default=20, metavar="N", help="at most so many rows (default: %(default)s)"
+    )
     top.add_argument("--json", action="store_true", help="print a list of records")
     top.add_argument(
-        "paths", type=Path, nargs="*", metavar="PATH", help="default: sources.netflow in the configuration"
+        "paths",
+        type=Path,
+        nargs="*",
+        metavar="PATH",
+        help="flow file or folder (default: sources.netflow in the configuration)",
     )
     top.set_defaults(command="flows.top")
 
-    series = more.add_parser("series", help="print series of flows with their baselines")
+
+def _add_series(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    series = commands.add_parser("series", help="print series of flows with their baselines")
     series.add_argument("--exporter", metavar="NAME", help="only series of this exporter")
     series.add_argument("--protocol", metavar="NAME", help="only series of tcp, udp, icmp or other")
     series.add_argument("--service", metavar="NAME", help="only series of this service, such as dns")
@@ -143,7 +184,11 @@ def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     measures = ", ".join(FLOW_MEASURES), ", ".join(RESOLVER_MEASURES)
     series.add_argument("--measure", metavar="MEASURE", help=f"only {measures[0]}; for resolvers {measures[1]}")
     series.add_argument(
-        "--last", type=_duration, default="1h", metavar="DURATION", help="up to the newest slot (default: %(default)s)"
+        "--last",
+        type=_duration,
+        default="1h",
+        metavar="DURATION",
+        help="span of time up to the newest slot (default: %(default)s)",
     )
     series.add_argument("--json", action="store_true", help="print a list of series")
     _add_client_options(series)
@@ -152,15 +197,24 @@ def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     train = commands.add_parser("train", help="train the name score, also on your own names and lists")
-    train.add_argument("--output", type=Path, metavar="DIR", help="default: models/name-score in the state folder")
+    train.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where to write the model (default: models/name-score in the state folder)",
+    )
     train.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
     train.add_argument("--names", type=Path, metavar="FILE", help="answer of /api/training, instead of asking")
-    train.add_argument("--seed", type=_number, default=0, metavar="N", help="default: %(default)s")
+    train.add_argument(
+        "--seed", type=_number, default=0, metavar="N", help="the same seed gives the same model (default: %(default)s)"
+    )
     _add_client_options(train)
     train.set_defaults(command="train.train")
 
     evaluate = commands.add_parser("evaluate", help="evaluate the name score, or run the detectors over logs")
-    evaluate.add_argument("--model", type=Path, metavar="DIR", help="default: the model of train, else of the package")
+    evaluate.add_argument(
+        "--model", type=Path, metavar="DIR", help="the model to use (default: that of train, else of the package)"
+    )
     evaluate.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
     evaluate.add_argument("--json", action="store_true", help="print records")
     evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over this log or folder")

@@ -42,9 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="dnsvigil-resolver-exporter", description="Metrics of a resolver host for Prometheus."
     )
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help=f"default: {DEFAULT_PATH}, if it exists")
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help=f"configuration (default: {DEFAULT_PATH}, if it exists)"
+    )
     parser.add_argument("--check-config", action="store_true", help="report mistakes in the configuration, then exit")
-    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=["debug", "info", "warning", "error"],
+        help="log messages of this level and above (default: %(default)s)",
+    )
     parser.add_argument("--version", action="version", version=f"dnsvigil-resolver-exporter {__version__}")
     options = parser.parse_args(arguments)
     log_to_stderr(options.log_level)
