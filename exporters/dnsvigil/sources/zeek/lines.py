@@ -118,16 +118,20 @@ def has_long_line(body: bytes) -> bool:
     return False
 
 
+def is_text(body: bytes) -> bool:
+    """Return, after a quick look, whether :func:`filter_lines` drops no line of TSV for its length or its bytes."""
+    return b"\r" not in body and not has_long_line(body) and _is_utf8(body)
+
+
 def is_clean(chunk: Chunk) -> bool:
     """Return, after a quick look, whether the parser takes no line that :func:`filter_lines` would drop."""
     body = chunk.body
-    if b"\r" in body or has_long_line(body):
-        return False
     if chunk.header is None:
         # The parser takes a line that breaks off before a value, such as {"a": or [, and the next for one.
-        return body.count(b"}\n") + body.endswith(b"}") == chunk.lines
+        whole = body.count(b"}\n") + body.endswith(b"}") == chunk.lines
+        return whole and b"\r" not in body and not has_long_line(body)
     separators = chunk.lines * (len(chunk.header.fields) - 1)
-    return _is_utf8(body) and _count(body, chunk.header.separator.encode()) == separators
+    return is_text(body) and _count(body, chunk.header.separator.encode()) == separators
 
 
 def filter_lines(chunk: Chunk, options: LogOptions = STOCK) -> tuple[list[bytes], Counter[str]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dnsvigil.sources.zeek import times
 from dnsvigil.sources.zeek.header import Header
-from dnsvigil.sources.zeek.lines import Chunk
+from dnsvigil.sources.zeek.lines import Chunk, is_text
 from dnsvigil.sources.zeek.log_types import DNS
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class Plain:
 
 
 def plain(chunk: Chunk, columns: Sequence[str]) -> Plain | None:
-    """Return these columns of a clean chunk of dns.log; None where one of its values is not as Zeek writes it."""
+    """Return these columns of a chunk of dns.log; None where not all of it is as Zeek writes it."""
     header = chunk.header
-    if header is None or not _is_stock(header, columns):
+    if header is None or not _is_stock(header, columns) or not is_text(chunk.body):
         return None
     import pyarrow as pa  # 40 MB that a collector of small logs does not need
     from pyarrow import compute, csv
@@ -63,7 +63,7 @@ def plain(chunk: Chunk, columns: Sequence[str]) -> Plain | None:
                 delimiter="\t", quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
             ),
             convert_options=csv.ConvertOptions(
-                check_utf8=False,  # is_clean() has
+                check_utf8=False,  # is_text() has
                 column_types={name: _TYPES[DNS.record[column]] for name, column in wanted.items()},
                 null_values=[header.unset],
                 strings_can_be_null=True,
