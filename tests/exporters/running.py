@@ -186,7 +186,7 @@ def collecting(config: Path, state: Path, *program: str) -> Iterator[CollectorPr
 @contextmanager
 def collecting_here(config: Path, state: Path) -> Iterator[Daemon]:
     """Run a collector in a thread of this process, which starts sooner."""
-    daemon = Daemon(load_config(config), state)
+    daemon = Daemon(load_config(config), state, lambda: load_config(config))
     thread = threading.Thread(target=daemon.run)
     with patch.object(log_loop, "MAX_AGE", 0.5):  # so that tests that wait for the next look wait less
         thread.start()

@@ -30,7 +30,7 @@ def check_config(options: argparse.Namespace, _: Config) -> int:
     mistakes = list(loaded.mistakes)
     warnings: list[ConfigError] = []
     if loaded.value is not None:
-        mistakes += _mistakes(path, loaded, loaded.value)
+        mistakes += further_mistakes(path, loaded, loaded.value)
         warnings = list(_warnings(path, loaded, loaded.value))
     for mistake in sorted(mistakes, key=lambda each: each.line or 0):
         _print(mistake)
@@ -50,7 +50,7 @@ def _print(text: object) -> None:
     print(f"dnsvigil: {printable(str(text))}", file=sys.stderr)
 
 
-def _mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[ConfigError]:
+def further_mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[ConfigError]:
     """Yield what is wrong in the configuration beyond its form."""
     if config.web_config_file and not _denied(config.web_config_file):
         try:

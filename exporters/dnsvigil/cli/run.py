@@ -1,18 +1,37 @@
-"""``dnsvigil run``: the collector, until a signal stops it."""
+"""``dnsvigil run``: the collector, until a signal stops it. SIGHUP has it read its configuration again."""
 
 import argparse
 import signal
+from functools import partial
+from pathlib import Path
 
+from dnsvigil.cli.check_config import further_mistakes
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.collector.daemon import Daemon
-from dnsvigil.config.collector import Config
+from dnsvigil.config.collector import DEFAULT_PATH, Config, load_config
+from dnsvigil.config.yaml_file import ConfigErrors, examine
 
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """Run the collector. Raises what :class:`Daemon` raises, and ``OwnerError``."""
     require_owner(options.state)
-    daemon = Daemon(config, options.state)
+    daemon = Daemon(config, options.state, partial(load_again, options.config))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
+    signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
     daemon.run()
     return 0
+
+
+def load_again(path: Path | None) -> Config:
+    """Read the configuration as at the start. Raises ``ConfigError`` for all that check-config calls a mistake."""
+    if path is None and not DEFAULT_PATH.exists():
+        return load_config(None)
+    path = path or DEFAULT_PATH
+    loaded = examine(path, Config)
+    mistakes = list(loaded.mistakes)
+    if loaded.value is not None:
+        mistakes += further_mistakes(path, loaded, loaded.value)
+    if mistakes or loaded.value is None:
+        raise ConfigErrors(sorted(mistakes, key=lambda mistake: mistake.line or 0))
+    return loaded.value

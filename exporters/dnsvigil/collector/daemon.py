@@ -3,27 +3,27 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from dnsvigil.api.app import api
-from dnsvigil.api.routes import open_paths
-from dnsvigil.collector.application import application
 from dnsvigil.collector.flow_loop import FlowLoop
 from dnsvigil.collector.log_loop import LogLoop, StartAfreshError
 from dnsvigil.collector.process_metrics import ProcessMetrics
+from dnsvigil.collector.site import Site
 from dnsvigil.collector.suspects import Suspects
 from dnsvigil.collector.write_queue import WriteQueue
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.pages import OPEN_PATHS, Pages
-from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
+from dnsvigil.config.live import LiveConfig
 from dnsvigil.httpd.server import Server
-from dnsvigil.sources.availability import Availability
+from dnsvigil.sources.availability import Availability, Place
 from dnsvigil.sources.netflow.follower import resolve_submitted
 from dnsvigil.store.store import Store, StoreError
+from dnsvigil.system.notify import Service
+from dnsvigil.system.terminal import counted
 
 log = logging.getLogger(__name__)
 
@@ -38,31 +38,47 @@ T = TypeVar("T")
 class Daemon:
     """One running collector."""
 
-    def __init__(self, config: Config, state: Path) -> None:
-        """Listen. Raises what :class:`Server` raises, and ``OSError`` where there can be no token."""
-        self._config = config
+    def __init__(self, config: Config, state: Path, load: Callable[[], Config]) -> None:
+        """Listen. ``load`` reads the configuration again, and may raise ``ConfigError``.
+
+        Raises what :class:`Server` raises, and ``OSError`` where there can be no token.
+        """
         self._state = state
+        self._service = Service()
         self._stop = threading.Event()
+        self._asked = threading.Event()  # to read the configuration again
         self._queue = WriteQueue()
         self._metrics = ProcessMetrics()
-        self._availability = Availability(config)
-        self._pages = Pages(config, self._metrics.registry, self._left_out)
         self._opened: Store | None = None
         self._suspects = Suspects()
         self._flows: FlowLoop | None = None
         self._wait = _FIRST_WAIT
         self._reported: set[tuple[str, str, str]] = set()  # sensor, log and text of what was said of records
-        self._looked = float("-inf")  # at the folders; monotonic
-        token = Token(config.api.token_file or state / TOKEN_FILE)
-        access = Access(token.path, [*OPEN_PATHS, *open_paths(config)], loopback=is_loopback(config.listen))
-        blueprints = (self._pages.blueprint(), api(self, config, lambda: self._pages.ready))
-        app = application(blueprints, access)
-        self.server = Server(app, config.listen, config.web_config_file, token)
+        self._live = LiveConfig(config, load, self._take)
+        self._take(config)
+        self.site = self._coming
+        """What is served now."""
+        self._metrics.show_configuration(self._live)
+        self.server = Server(self._answer, config.listen, config.web_config_file, self)
 
     def stop(self) -> None:
         """Have :meth:`run` end after the batch that it is at."""
         self._stop.set()
         self._queue.wake()
+
+    def reload(self) -> None:
+        """Have the configuration read again after the batch that :meth:`run` is at."""
+        self._asked.set()
+        self._queue.wake()
+
+    # What the server serves: the site of the configuration in force
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self.site.application(environ, start_response)
+
+    def proves(self, authorization: str | None) -> bool:
+        """Return whether the value of an ``Authorization`` header has the token."""
+        return self.site.token.proves(authorization)
 
     # The backend of the API
 
@@ -79,7 +95,7 @@ class Daemon:
 
         Raises ``OSError`` for one that is no regular file below a folder that the configuration names.
         """
-        sources = self._config.sources.netflow
+        sources = self._live.current.sources.netflow
         resolved = [(resolve_submitted(path, sources), exporter) for path, exporter in files]
         return self._queue.submit(lambda _: self._flows.submit_files(resolved) if self._flows else None)
 
@@ -95,11 +111,13 @@ class Daemon:
         Raises what :class:`Store` raises where it cannot be opened at the start.
         """
         self.server.start()
+        self._service.show("Opening the store")
         unseen, threading.excepthook = threading.excepthook, self._thread_failed
         try:
             self._opened = Store(self._state)
             while not self._stop.is_set():
                 try:
+                    self._reload()
                     self._reopen()
                     self._follow()
                 except StartAfreshError:
@@ -109,11 +127,30 @@ class Daemon:
                 except Exception as error:  # whatever it is, it may pass; the rest is served meanwhile
                     self._try_again(f"{type(error).__name__}: {error}", error)
         finally:
+            self._service.stopping()
             threading.excepthook = unseen
             self._queue.close()
             self.server.stop()
             if self._opened:
                 self._opened.close()
+
+    def _take(self, config: Config) -> None:
+        """Make what follows from a configuration; its site is served once there is something to show."""
+        self._coming = Site(config, self._state, self, self._metrics, self._left_out)
+        self._availability = Availability(config)
+        self._readable: Mapping[Place, bool] = {}
+        self._looked = float("-inf")  # at the folders; monotonic
+
+    def _reload(self) -> bool:
+        """Read the configuration again if somebody has asked for that; return whether another is in force."""
+        if not self._asked.is_set():
+            return False
+        self._asked.clear()
+        self._service.reloading()
+        if self._live.reload():
+            return True
+        self._service.ready(self._status())
+        return False
 
     def _left_out(self, metric: str, reason: str) -> None:
         if self._opened:
@@ -131,23 +168,26 @@ class Daemon:
         self._metrics.batch_failures.inc()
         log.error("%s; trying again in %.0f s", reason, self._wait, exc_info=unexpected)
         self._store.close()
+        self._service.ready(f"Failing: {reason}")
+        self._service.alive()
         self._stop.wait(self._wait)
         self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
     def _follow(self) -> None:
-        """Follow the sources until a signal stops it.
+        """Follow the sources until a signal stops it or another configuration is in force.
 
         Raises :class:`StoreError`, and :class:`StartAfreshError` once something is set aside.
         """
         with self._store.transaction():
             since = float(self._store.meta("following_since", repr(time.time())))
         self._suspects.set_aside(self._store.set_aside)
+        config, site = self._live.current, self._coming
         with ExitStack() as stack:
             logs = LogLoop(
                 self._store,
-                self._config,
+                config,
                 since=since,
-                publish=self._pages.publish,
+                publish=site.pages.publish,
                 metrics=self._metrics,
                 suspects=self._suspects,
                 reported=self._reported,
@@ -155,13 +195,17 @@ class Daemon:
             stack.enter_context(closing(logs))
 
             def publish() -> None:
-                self._pages.publish(logs.snapshot(), flows.snapshot())
+                site.pages.publish(logs.snapshot(), flows.snapshot())
 
-            flows = FlowLoop(self._store, self._config, publish=publish, metrics=self._metrics, suspects=self._suspects)
+            flows = FlowLoop(self._store, config, publish=publish, metrics=self._metrics, suspects=self._suspects)
             stack.enter_context(closing(flows))
             self._flows = flows
             publish()
-            while not self._stop.is_set():
+            self.site = site
+            self._look_at_folders()
+            self._service.ready(self._status())
+            while not (self._stop.is_set() or self._reload()):
+                self._service.alive()
                 self._look_at_folders()
                 anything = logs.step()
                 changed = self._queue.work(self._store)
@@ -173,8 +217,21 @@ class Daemon:
 
     def _look_at_folders(self) -> None:
         if time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._metrics.show_available(self._availability.look())
+            self._readable = self._availability.look()
+            self._metrics.show_available(self._readable)
             self._looked = time.monotonic()
+            self._service.show(self._status())
+
+    def _status(self) -> str:
+        """Return what an operator wants to know first, in one line."""
+        unreadable = len(self._readable) - sum(self._readable.values())
+        reading = f"Following {counted(len(self._readable), 'folder')}" if self._readable else "Nothing to follow"
+        if unreadable:
+            reading += f", {unreadable} of which cannot be read"
+        behind = self._metrics.lag_bytes
+        left = f"{behind / 1e6:,.1f} MB of logs to read" if behind else "no log to read"
+        wrong = f"; the new configuration has {counted(self._live.problems, 'mistake')}, and the old one is in force"
+        return f"{reading}; {left}{wrong if self._live.problems else ''}"
 
     def _reopen(self) -> None:
         if self._store.closed:

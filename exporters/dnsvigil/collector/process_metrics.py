@@ -7,6 +7,8 @@ from functools import partial
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 
+from dnsvigil.config.collector import Config
+from dnsvigil.config.live import LiveConfig
 from dnsvigil.ingest.dns import SOURCE
 from dnsvigil.ingest.flows import SOURCE as FLOWS
 from dnsvigil.sources.availability import Place
@@ -55,16 +57,32 @@ class ProcessMetrics:
             ["source", "path"],
             registry=self.registry,
         )
+        self.lag_bytes = 0
+        """Bytes of log on disk that are not read yet, of all sensors."""
+        self._places: set[tuple[str, str]] = set()  # sources and paths
         self._sensors: set[str] = set()
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
 
+    def show_configuration(self, live: LiveConfig[Config]) -> None:
+        """Show whether the newest configuration is in force."""
+        for name, text, value in (
+            ("successful", "Whether the newest configuration is in force.", lambda: live.problems == 0),
+            ("success_timestamp_seconds", "When the configuration in force was read.", lambda: live.loaded),
+        ):
+            Gauge(f"dnsvigil_config_last_reload_{name}", text, registry=self.registry).set_function(value)
+
     def show_available(self, available: Mapping[Place, bool]) -> None:
         """Show which folders can be read."""
-        for place, is_there in available.items():
-            self._available.labels(place.source, str(place.path)).set(is_there)
+        shown = {(place.source, str(place.path)): is_there for place, is_there in available.items()}
+        for gone in self._places - shown.keys():  # of an older configuration
+            self._available.remove(*gone)
+        self._places = set(shown)
+        for labels, is_there in shown.items():
+            self._available.labels(*labels).set(is_there)
 
     def show_lag(self, left: Mapping[str, int]) -> None:
         """Show the bytes that are still to be read of each sensor that is behind."""
+        self.lag_bytes = sum(left.values())
         for sensor in {*left, *self._sensors}:
             if sensor not in self._sensors:
                 self._sensors.add(sensor)

@@ -4,37 +4,26 @@ import argparse
 import logging
 import signal
 import sys
-import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from wsgiref.types import WSGIApplication, WSGIEnvironment
+from typing import Final
 
 import prometheus_client
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
 from dnsvigil import __version__
 from dnsvigil.config.yaml_file import ConfigError, examine
-from dnsvigil.httpd.routes import Response, routes
-from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.httpd.server import Server
 from dnsvigil.httpd.web_config import load_web_config
-from dnsvigil.resolver.collectors import enabled
 from dnsvigil.resolver.config import DEFAULT_PATH, Config, load_config
-from dnsvigil.resolver.scrape import Collector, Scrape
+from dnsvigil.resolver.exporter import Exporter
 from dnsvigil.system.files import reason_of
+from dnsvigil.system.notify import Service
 from dnsvigil.system.terminal import log_to_stderr
 
 log = logging.getLogger("dnsvigil")
 
-_LANDING = f"""<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>dnsvigil resolver exporter</title>
-<h1>dnsvigil resolver exporter</h1>
-<p>Version {__version__}. <a href="metrics">Metrics</a>, <a href="runbooks/">runbooks</a>,
-<a href="-/healthy">healthy</a>.</p>
-</html>
-"""
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.check_config:
             return check_config(options.config or DEFAULT_PATH)
-        serve(load_config(options.config))
+        serve(load_config(options.config), partial(load_config, options.config))
     except ConfigError as error:
         _complain(error)
         return 2
@@ -95,36 +84,31 @@ def _complain(error: ConfigError) -> None:
         print(f"dnsvigil-resolver-exporter: {mistake}", file=sys.stderr)
 
 
-def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT. Raises what :class:`Server` raises."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+def serve(config: Config, load: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP has ``load`` read the configuration again.
+
+    Raises what :class:`Server` raises.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before there are threads, which inherit this
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-    collectors = enabled(config)
-    with Server(application(collectors), config.listen, config.web_config_file):
-        for collector in collectors:
-            collector.start()
-        stop.wait()
-    for collector in collectors:
-        collector.stop()
+    service = Service()
+    exporter = Exporter(config, load)
+    with Server(exporter, config.listen, config.web_config_file):
+        service.ready(exporter.status)
+        while (received := _wait(service.watchdog)) in (None, signal.SIGHUP):
+            if received:
+                service.reloading()
+                exporter.live.reload()
+                service.ready(exporter.status)
+            if service.watchdog and exporter.busy() < service.watchdog:
+                service.alive()
+        service.stopping()
+    exporter.stop()
 
 
-def application(collectors: list[Collector]) -> WSGIApplication:
-    """Return the WSGI application."""
-    registry = CollectorRegistry()
-    prometheus_client.ProcessCollector(registry=registry)
-    registry.register(Scrape(collectors))
-
-    def metrics(environ: WSGIEnvironment) -> Response:
-        encoder, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
-        return Response(200, {"Content-Type": content_type}, encoder(registry))
-
-    return routes(
-        {
-            **runbook_routes(),
-            "/": lambda _: Response(200, {"Content-Type": "text/html; charset=utf-8"}, _LANDING.encode()),
-            "/metrics": metrics,
-            "/-/healthy": lambda _: Response.text("dnsvigil-resolver-exporter is healthy.\n"),
-        }
-    )
+def _wait(watchdog: float | None) -> int | None:
+    """Wait for a signal and return it; None once it is time for the watchdog."""
+    if watchdog is None:
+        return signal.sigwait(_SIGNALS)
+    found = signal.sigtimedwait(_SIGNALS, watchdog / 4)
+    return found.si_signo if found else None

@@ -21,7 +21,7 @@ from flask import Blueprint
 
 from dnsvigil.collector.application import application
 from dnsvigil.collector.daemon import Daemon
-from dnsvigil.config.collector import load_config
+from dnsvigil.config.collector import Config, load_config
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback, keep_token
 from dnsvigil.httpd.server import Server
 from dnsvigil.store.store import Store
@@ -120,9 +120,9 @@ def documented() -> dict[str, dict[str, bool]]:
 
 
 def routes_of(tmp_path: Path) -> list[str]:
-    daemon = Daemon(load_config(write_config(tmp_path)), tmp_path / "routes")
+    daemon = Daemon(load_config(write_config(tmp_path)), tmp_path / "routes", Config)
     daemon.server.stop()
-    rules = daemon.server.app.url_map.iter_rules()
+    rules = daemon.site.application.url_map.iter_rules()
     return [rule.rule if "GET" in rule.methods else f"POST {rule.rule}" for rule in rules]
 
 

@@ -197,7 +197,7 @@ def test_the_base_install_is_enough() -> None:
                     raise ModuleNotFoundError(name)
 
         sys.meta_path.insert(0, Refuse())
-        from dnsvigil.resolver.main import application
+        from dnsvigil.resolver.exporter import application
         from dnsvigil.resolver.config import Config
         from dnsvigil.resolver.collectors import enabled
 
@@ -216,7 +216,7 @@ def test_the_base_install_is_enough() -> None:
     for name in ("process", "sockets", "host", "probe"):
         assert f'dnsvigil_resolver_collector_success{{collector="{name}"}} 1.0' in done.stdout
     assert done.stdout.splitlines()[-1] == (
-        "ours: dnsvigil.config dnsvigil.config.types dnsvigil.config.yaml_file dnsvigil.records"
+        "ours: dnsvigil.config dnsvigil.config.live dnsvigil.config.types dnsvigil.config.yaml_file dnsvigil.records"
         " dnsvigil.system dnsvigil.system.files dnsvigil.system.terminal"
     )
 
