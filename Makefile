@@ -39,6 +39,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/mypy rules/grafana/resolver.py plugins/icinga/check_dnsvigil
 	$(BIN)/mypy rules/nfsen/add-to-nfsen
+	$(BIN)/mypy packaging/debian/manpages
 	$(BIN)/lint-imports
 
 # The default model of the name score is made from these, and what dependencies hold.
