@@ -117,6 +117,12 @@ def test_pages_that_others_refer_to_are_there(pages: Path) -> None:
             assert (pages / f"{name.replace(chr(92), '')}.{section}").exists(), (page.name, name)
 
 
+def test_configuration_pages_refer_to_the_documentation_of_their_package(pages: Path) -> None:
+    for name, package in (("dnsvigil.yml.5", "dnsvigil"), ("dnsvigil-resolver.yml.5", "dnsvigil-resolver-exporter")):
+        text = (pages / name).read_text().replace("\\", "")
+        assert f"fB/usr/share/doc/{package}/web-config.mdfR" in text
+
+
 def test_pages_are_the_same_each_time_and_have_the_date_of_the_source(pages: Path, tmp_path: Path) -> None:
     again = write(tmp_path / "again")
     assert {page.name: page.read_bytes() for page in again.iterdir()} == {
@@ -139,8 +145,8 @@ def test_options_can_be_copied_from_every_page(pages: Path) -> None:
         ("- one\n- two", [".IP \\(bu 2", "one", ".IP \\(bu 2", "two"]),
         ("**well-kept**(1)", ["\\fBwell\\-kept\\fR(1)"]),
         ("one\n\ntwo", ["one", ".PP", "two"]),
-        ("see [the API](api.md#x)", ["see the API (\\fB/usr/share/doc/dnsvigil/api.md\\fR)"]),
-        ("see [api.md](api.md) and [below](#x)", ["see \\fB/usr/share/doc/dnsvigil/api.md\\fR and below"]),
+        ("see [the API](/doc/api.md#x)", ["see the API (\\fB/doc/api.md\\fR)"]),
+        ("see [api.md](/doc/api.md) and [below](#x)", ["see \\fB/doc/api.md\\fR and below"]),
         ("with `--a-b` and /etc/x-y, well-kept", ["with \\fB\\-\\-a\\-b\\fR and /etc/x\\-y, well-kept"]),
     ],
 )

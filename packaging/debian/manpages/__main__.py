@@ -5,6 +5,7 @@ Options, keys, types and defaults come from the code that defines them, what key
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -95,6 +96,7 @@ def _page(name: str, summary: str, usage: list[str], options: list[str], below: 
 
 def file_page(name: str, program: str, path: Path, documentation: str, config: type) -> list[str]:
     """Return the page of a configuration file, from its page in ``docs/``."""
+    documentation = re.sub(r"\]\((?=[\w/-]+\.md)", f"](/usr/share/doc/{program}/", documentation)
     description, sections = around_keys(documentation)
     found = [".SH NAME", f"{name} \\- configuration of {program}", ".SH SYNOPSIS", bold(str(path))]
     found += [".SH DESCRIPTION", *blocks(description), ".SH KEYS", *keys(documentation, config)]

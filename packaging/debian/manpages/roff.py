@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-DOCUMENTATION = "/usr/share/doc/dnsvigil/"
-
 _WIDTH = 78
 _IN_CODE = str.maketrans({"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"})
 _MARKS = {"em_open": "\\fI", "em_close": "\\fR", "softbreak": " "}
@@ -114,10 +112,10 @@ def _text(tokens: Iterable[Token]) -> str:
         elif token.type == "link_open":
             target = str(token.attrs["href"]).partition("#")[0]
         elif token.type == "link_close":
-            found += f" ({bold(DOCUMENTATION + target)})" if target else ""
+            found += f" ({bold(target)})" if target else ""
             target = ""
-        elif token.type == "text" and target and token.content.endswith(target):
-            found += bold(DOCUMENTATION + target)
+        elif token.type == "text" and target.endswith(f"/{token.content}"):
+            found += bold(target)
             target = ""
         elif token.type == "text":
             found += prose(token.content)
