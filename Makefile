@@ -6,7 +6,7 @@ BIN := .venv/bin
 SPEED ?= 1
 FUZZ_SECONDS ?= 600
 
-.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards lock clean
+.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards completions lock clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -55,6 +55,10 @@ MODEL := packaging/build_backend.py exporters/dnsvigil/features/names.py $(wildc
 # rules/grafana/*.json from the code beside them.
 dashboards: .venv/ready
 	$(BIN)/python rules/grafana/resolver.py
+
+# What bash and zsh complete, from the parsers of the programs.
+completions: .venv/ready
+	$(BIN)/python packaging/debian/manpages/completions.py packaging/debian/completions
 
 # The newest of everything that pyproject.toml allows.
 lock: .venv/ready

@@ -16,14 +16,12 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "exporters"))
 
 from configuration import around_keys, keys  # noqa: E402 (where to find it is said above)
-from parsers import Entry, Parser, commands, entries, is_command, parser_in, parser_of_script, shown, synopsis  # noqa: E402
+from parsers import Entry, Parser, commands, entries, is_command, programs, shown, synopsis  # noqa: E402
 from roff import blocks, bold, lines, sentence, term  # noqa: E402
 
 from dnsvigil import __version__  # noqa: E402
-from dnsvigil.cli.options import parser as dnsvigil_parser  # noqa: E402
 from dnsvigil.config import collector  # noqa: E402
 from dnsvigil.resolver import config as resolver  # noqa: E402
-from dnsvigil.resolver.main import main as resolver_exporter  # noqa: E402
 
 PAGES = Path(__file__).with_name("pages")
 
@@ -42,20 +40,19 @@ def main(folder: Path) -> None:
 
 def pages() -> Iterator[tuple[str, list[str]]]:
     """Yield the name of each page, such as ``dnsvigil.1``, and its lines."""
-    dnsvigil = dnsvigil_parser()
+    dnsvigil, *others = programs()
     own = commands(dnsvigil)
     listed = [term(f"{bold(f'dnsvigil-{name}')}(1)", lines(sentence(text))) for name, (_, text) in own.items()]
     parts = synopsis(dnsvigil), [*shown(entries(dnsvigil))], [*chain(*listed)]
     yield "dnsvigil.1", _page("dnsvigil", _phrase(dnsvigil.description), *parts)
     for name, (command, text) in own.items():
         yield f"dnsvigil-{name}.1", _page(f"dnsvigil-{name}", text, *command_parts(command))
-    exporter = parser_in(resolver_exporter)
-    for parser in (exporter, parser_of_script(ROOT / "plugins/icinga/check_dnsvigil")):
+    for parser in others:
         yield f"{parser.prog}.1", _page(parser.prog, _phrase(parser.description), *command_parts(parser))
     yield "check-nfsen.1", blocks((PAGES / "check-nfsen.md").read_text(encoding="utf-8"))
     for file, program, path, documentation, config in (
         ("dnsvigil.yml", "dnsvigil", collector.DEFAULT_PATH, "configuration.md", collector.Config),
-        ("dnsvigil-resolver.yml", exporter.prog, resolver.DEFAULT_PATH, "resolver-exporter.md", resolver.Config),
+        ("dnsvigil-resolver.yml", others[0].prog, resolver.DEFAULT_PATH, "resolver-exporter.md", resolver.Config),
     ):
         page = (ROOT / "docs" / documentation).read_text(encoding="utf-8")
         yield f"{file}.5", file_page(file, program, path, page, config)

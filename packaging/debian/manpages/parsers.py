@@ -10,6 +10,11 @@ from unittest import mock
 
 from roff import bold, italic, lines, sentence, term
 
+from dnsvigil.cli.options import parser as dnsvigil
+from dnsvigil.resolver.main import main as resolver_exporter
+
+ROOT = Path(__file__).resolve().parents[3]
+
 Parser = argparse.ArgumentParser
 
 Entry = tuple[str, ...]
@@ -20,7 +25,12 @@ class _Parsed(Exception):
     """A program has parsed its command line."""
 
 
-def parser_in(main: Callable[[], object]) -> Parser:
+def programs() -> list[Parser]:
+    """Return the parsers of dnsvigil, of the resolver exporter and of the check."""
+    return [dnsvigil(), _parser_in(resolver_exporter), _parser_of_script(ROOT / "plugins/icinga/check_dnsvigil")]
+
+
+def _parser_in(main: Callable[[], object]) -> Parser:
     """Return the parser that the function of a program makes and uses; the function ends there."""
     with mock.patch.object(Parser, "parse_args", autospec=True, side_effect=_Parsed) as parse, suppress(_Parsed):
         main()
@@ -28,7 +38,7 @@ def parser_in(main: Callable[[], object]) -> Parser:
     return found
 
 
-def parser_of_script(path: Path) -> Parser:
+def _parser_of_script(path: Path) -> Parser:
     """Return the parser of a script with a function ``main``, whose name needs no suffix."""
     loader = importlib.machinery.SourceFileLoader(path.name, str(path))
     spec = importlib.util.spec_from_loader(path.name, loader)
@@ -36,7 +46,7 @@ def parser_of_script(path: Path) -> Parser:
     module = importlib.util.module_from_spec(spec)
     with mock.patch.dict("sys.modules", {path.name: module}):  # where dataclasses look up their types
         loader.exec_module(module)
-        return parser_in(module.main)
+        return _parser_in(module.main)
 
 
 def commands(parser: Parser) -> dict[str, tuple[Parser, str]]:
