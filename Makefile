@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SPEED ?= 1
+SUITES ?= bookworm trixie
 FUZZ_SECONDS ?= 600
 
 .PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards completions lock clean
@@ -64,6 +65,19 @@ completions: .venv/ready
 lock: .venv/ready
 	$(BIN)/pip-compile --quiet --upgrade --extra collector --extra dev --allow-unsafe --generate-hashes \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header -o requirements.lock pyproject.toml
+	$(BIN)/python packaging/debian/locks.py
+
+# Debian packages for each of SUITES, each built in a clean chroot; packaging/debian/README.md says what that needs.
+deb:
+	for suite in $(SUITES); do PYTHON=$(PYTHON) packaging/debian/build $$suite || exit; done
+
+# A signed apt repository of them in build/repo; KEY=FINGERPRINT signs with a key of your own.
+repo:
+	packaging/debian/repo $(KEY)
+
+# Installs them from that repository in clean chroots, and tries them.
+test-packages:
+	for suite in $(SUITES); do tests/packaging/run $$suite || exit; done
 
 clean:
 	rm -rf .venv build $(addprefix exporters/dnsvigil/,engines/established.hashes engines/queries.json learning/name-score)
