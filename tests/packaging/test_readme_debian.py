@@ -1,10 +1,12 @@
 """What the README.Debian files and the manual pages tell operators to type and to write does what they say."""
 
+import fnmatch
 import importlib
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,36 @@ def rule_files() -> list[list[str]]:
     written = "\n\n".join(examples(DEBIAN / "dnsvigil-rules.README.Debian"))
     found = re.findall(r"^rule_files:\n(?:  - .*\n?)+", written, re.MULTILINE)
     return [yaml.safe_load(each)["rule_files"] for each in found]
+
+
+def installed() -> set[str]:
+    """The files that the packages have, and their folders."""
+    found = set()
+    for listing in [*DEBIAN.glob("*.install"), *DEBIAN.glob("*.docs")]:
+        documents = f"usr/share/doc/{listing.stem}"
+        for line in listing.read_text().splitlines():
+            pattern, folder = line.split() if listing.suffix == ".install" else (line, documents)
+            for source in ROOT.glob(re.sub("^debian/", "packaging/debian/", pattern)):
+                files = [source, *(source.rglob("*") if source.is_dir() else ())]
+                found |= {f"/{folder}/{file.relative_to(source.parent)}" for file in files}
+    return found | {str(parent) for path in found for parent in Path(path).parents}
+
+
+def test_paths_that_pages_name_are_in_the_packages(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, DEBIAN / "manpages", tmp_path], check=True)
+    there = installed()
+    pages = [*READMES, *tmp_path.iterdir(), ROOT / "docs/install.md", *(DEBIAN / "conf").iterdir()]
+    named = {
+        (page.name, path.rstrip("/."))
+        for page in pages
+        for path in re.findall(
+            r"(?<![\w.])/(?:usr/share/(?:dnsvigil|doc|icinga2)|usr/lib/nagios|etc/nagios-plugins)[\w./*^\[\]-]*",
+            page.read_text().replace("\\", ""),
+        )
+    }
+    assert len(named) > 20
+    for page, path in named:
+        assert fnmatch.filter(there, path.replace("[^", "[!")), (page, path)
 
 
 def test_every_command_can_be_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
