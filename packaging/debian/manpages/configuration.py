@@ -10,7 +10,18 @@ from typing import Any
 
 from roff import bold, inline_of, italic, lines, term
 
-from dnsvigil.config.types import Duration, Listen, NamePattern, Network, Program, Size, Url, ZoneName
+from dnsvigil.config.types import (
+    Address,
+    Duration,
+    Listen,
+    NamePattern,
+    Network,
+    Program,
+    ServerAddress,
+    Size,
+    Url,
+    ZoneName,
+)
 
 _TYPES: dict[Any, str] = {
     bool: "true or false",
@@ -22,6 +33,8 @@ _TYPES: dict[Any, str] = {
     Duration: "duration",
     Size: "size",
     Listen: "address and port",
+    Address: "address",
+    ServerAddress: "address",
     NamePattern: "pattern",
     Network: "network",
     Url: "URL",
@@ -44,7 +57,10 @@ def around_keys(page: str) -> tuple[str, str]:
 
 
 def keys(page: str, config: type) -> Iterator[str]:
-    """Yield the keys of a configuration, in the order of its dataclasses, by section. Raises ``KeyError``."""
+    """Yield the keys of a configuration, in the order of its dataclasses, by section.
+
+    Raises ``KeyError`` for one that is not in the table, or whose type has no name here.
+    """
     rows = _rows(page)
     section = ""
     for key, hint in _keys(config):
@@ -86,4 +102,4 @@ def _type(hint: Any) -> str:
         return "mapping"
     if origin is typing.Literal:
         return f"{', '.join(arguments[:-1])} or {arguments[-1]}"
-    return _TYPES.get(hint, "address" if "Address" in hint.__name__ else "")
+    return _TYPES[hint]

@@ -65,7 +65,7 @@ def is_command(parser: Parser) -> bool:
 
 def synopsis(parser: Parser, elsewhere: Collection[Entry] = ()) -> list[str]:
     """Return how a command is called; for options that are explained ``elsewhere`` it has one word."""
-    program, *command = (word for word in parser.prog.split() if not word.isupper())
+    program, *command = parser.prog.split()
     options, elided = [], False
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction | argparse._VersionAction) or not action.option_strings:
