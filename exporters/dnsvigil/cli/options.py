@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="follow the sources and serve /metrics until SIGTERM")
-    run.set_defaults(command="run.run")
+    run.set_defaults(command="run.run", needs_config=False)  # which it checks further itself
     _add_ingest(commands)
     metrics = commands.add_parser("metrics", help="print the metrics of the running collector, or of the store")
     _add_client_options(metrics)

@@ -1,6 +1,7 @@
 """``dnsvigil run``: the collector, until a signal stops it. SIGHUP has it read its configuration again."""
 
 import argparse
+import faulthandler
 import signal
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,13 @@ from dnsvigil.config.collector import DEFAULT_PATH, Config, load_config
 from dnsvigil.config.yaml_file import ConfigErrors, examine
 
 
-def run(options: argparse.Namespace, config: Config) -> int:
-    """Run the collector. Raises what :class:`Daemon` raises, and ``OwnerError``."""
+def run(options: argparse.Namespace, _: Config) -> int:
+    """Run the collector. Raises what :class:`Daemon` raises, ``ConfigError`` and ``OwnerError``."""
+    load = partial(load_checked, options.config)
+    config = load()
     require_owner(options.state)
-    daemon = Daemon(config, options.state, partial(load_again, options.config))
+    faulthandler.enable()  # systemd's watchdog ends what hangs by SIGABRT; the log then has where each thread was
+    daemon = Daemon(config, options.state, load)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: daemon.stop())
     signal.signal(signal.SIGHUP, lambda *_: daemon.reload())
@@ -23,8 +27,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def load_again(path: Path | None) -> Config:
-    """Read the configuration as at the start. Raises ``ConfigError`` for all that check-config calls a mistake."""
+def load_checked(path: Path | None) -> Config:
+    """Read the configuration. Raises ``ConfigError`` for all that check-config calls a mistake."""
     if path is None and not DEFAULT_PATH.exists():
         return load_config(None)
     path = path or DEFAULT_PATH

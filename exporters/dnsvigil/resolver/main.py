@@ -1,6 +1,7 @@
 """The command ``dnsvigil-resolver-exporter``. Exit status: 0 done, 1 failed, 2 wrong usage or configuration."""
 
 import argparse
+import faulthandler
 import logging
 import signal
 import sys
@@ -89,6 +90,7 @@ def serve(config: Config, load: Callable[[], Config]) -> None:
 
     Raises what :class:`Server` raises.
     """
+    faulthandler.enable()  # systemd's watchdog ends what hangs by SIGABRT; the log then has where each thread was
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before there are threads, which inherit this
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
     service = Service()

@@ -98,7 +98,7 @@ def seen(folder: Path) -> dict[str, tuple[int, ...]]:
 @contextmanager
 def ready(config: Path, state: Path) -> Iterator[None]:
     with collecting_here(config, state) as daemon:
-        eventually(lambda: daemon._pages._shown[0])  # whatever the credentials to ask for it
+        eventually(lambda: daemon.site.pages._shown[0])  # whatever the credentials to ask for it
         yield
 
 

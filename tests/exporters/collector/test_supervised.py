@@ -1,5 +1,6 @@
 """A collector under systemd: what it reports, and how it takes another configuration while logs grow."""
 
+import re
 import signal
 import threading
 import time
@@ -76,6 +77,14 @@ def test_the_watchdog_hears_nothing_while_the_loop_hangs(tmp_path: Path, monkeyp
         assert len(systemd.receive()) == before
         released.set()
         eventually(lambda: len(systemd.receive()) > before)
+
+
+def test_what_the_watchdog_ends_leaves_its_stack_in_the_log(tmp_path: Path) -> None:
+    with collecting(write_config(tmp_path), tmp_path / "state") as collector:
+        collector.get("/metrics")
+        collector.process.send_signal(signal.SIGABRT)
+        assert collector.process.wait(30) == -signal.SIGABRT
+        assert re.search(r"Current thread .*\n(.*\n)*.*daemon\.py\", line \d+ in _follow", collector.stderr())
 
 
 def test_a_store_that_fails_is_no_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
