@@ -15,7 +15,7 @@ from dnsvigil.engines.duckdb import Steps, lookup, macro, queries
 from dnsvigil.engines.established import Hashes, established, within
 from dnsvigil.ingest.lists import ListReloader
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
-from dnsvigil.ingest.seen import NewlyObserved, Novelty, Times
+from dnsvigil.ingest.seen import NewlyObserved, Novelty, Seen, Times
 from dnsvigil.ingest.summaries import watch_all_but
 from dnsvigil.records import CARRIED, LISTED, NOVEL, NOVELTY_COLUMNS
 from dnsvigil.sources.blocklists.domain_lists import DomainLists
@@ -34,6 +34,8 @@ MAX_NAMES: Final = 50_000
 _LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
 _MERGE_ROWS: Final = 200_000  # that came since rows were merged, if those were not more
 _SPAN: Final = 100_000  # novel names whose records are looked at together, which bounds what that takes of memory
+_MAX_UNLISTED: Final = 4_000_000  # names, in eight bytes each
+_NOTHING: Final[Hashes] = np.zeros(0, np.uint64)
 _TABLES: Final = {"sum_novel": NOVEL, "sum_listed": LISTED}
 
 
@@ -55,6 +57,8 @@ class Watcher:
         self._novelty = novelty
         self._newly_observed = newly_observed
         self._lists = lists
+        self._lists_version = 0
+        self._unlisted = Seen(_NOTHING)
         self.filled = {*_TABLES}
         """Which of the tables ``sum_novel`` and ``sum_listed`` may have rows."""
         self._begin()
@@ -66,10 +70,9 @@ class Watcher:
             columns = ", ".join(f"{name} {kind}" for name, kind in _TABLES[table].items())
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({columns})")
         self.filled.clear()
-        nothing = np.zeros(0, np.uint64)
-        self.new_domains: tuple[Hashes, Times] = nothing, np.zeros(0, np.int64)
+        self.new_domains: tuple[Hashes, Times] = _NOTHING, np.zeros(0, np.int64)
         """The domains that the batch made newly observed, and since when, in microseconds."""
-        self.popular = nothing
+        self.popular = _NOTHING
         """The domains that are no longer newly observed after the batch."""
         self.refused = 0
         """The domains that were new, and had no room."""
@@ -159,11 +162,21 @@ class Watcher:
         return {"hash": names, **dict(zip(CARRIED, counts, strict=True))}
 
     def _match(self) -> None:
-        """Fill the table ``sum_listed``."""
-        if self._lists is None or not len(self._lists):
+        """Fill the table ``sum_listed``. Names on no list are not looked up again until the lists change."""
+        lists = self._lists
+        if lists is None or not len(lists):
             return
-        names = self._connection.execute("SELECT qname FROM names").fetchall()
-        if not (found := self._lists.match(name for (name,) in names)):
+        if lists.version != self._lists_version or len(self._unlisted) > _MAX_UNLISTED:
+            self._lists_version, self._unlisted = lists.version, Seen(_NOTHING)
+        (hashes,) = self._columns("(SELECT novelty_hash('n', qname) AS hash FROM names)", "hash")
+        hashes.sort()
+        self._connection.register("unmatched", {"hash": hashes[~self._unlisted.contains(hashes)]})
+        query = "SELECT qname, hash FROM names JOIN unmatched ON novelty_hash('n', qname) = hash"
+        unmatched = self._connection.execute(query).fetchnumpy()
+        names = unmatched["qname"].tolist()
+        found = lists.match(names)
+        self._unlisted.add(np.sort(unmatched["hash"][[name not in found for name in names]]))
+        if not found:
             return
         self._connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
         self._connection.executemany(

@@ -17,6 +17,7 @@ from dnsvigil.ingest import seen
 from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import NOVEL, Cursor
+from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.zeek.lines import count_lines, split
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.sources.zeek.reader import Batch
@@ -55,6 +56,11 @@ class Taking:
 
     def flush(self) -> None:
         self._intake.flush()
+
+    def reload_lists(self) -> None:
+        (part,) = (part for part in self._intake._parts if isinstance(part, watch.NoveltyPart))
+        assert part._lists
+        part._lists.lists.reload()
 
     def rows(self, what: str) -> list[tuple[Any, ...]]:
         return self.store.rows(f"SELECT {what} FROM novel {'GROUP BY ALL' if '(' in what else ''} ORDER BY ALL")
@@ -429,6 +435,25 @@ def test_what_lists_have_is_noted(tmp_path: Path) -> None:
         ]
         (file,) = taking.novelty.lists
         assert (file.name, file.names, file.skipped.total()) == ("bad.txt", 2, 1)
+
+
+def test_a_name_is_looked_up_once_until_the_lists_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "bad.txt").write_text("bad-domain.com\n")
+    looked_up: list[str] = []
+    match = DomainLists.match
+    monkeypatch.setattr(DomainLists, "match", lambda self, names: match(self, looked_up.extend(names) or names))
+    config = Config(detectors=Detectors(lists=lists))
+    with Store(tmp_path / "state") as store, closing(Taking(store, config)) as taking:
+        for second in range(3):
+            taking.take(*(asked(name, second) for name in ("good.example", "bad-domain.com", "x.later.example")))
+        assert store.rows("SELECT entry, sum(queries) FROM listed GROUP BY ALL") == [("bad-domain.com", 3)]
+        assert Counter(looked_up) == {"good.example": 1, "x.later.example": 1, "bad-domain.com": 3}
+        (lists / "worse.txt").write_text("later.example\n")
+        taking.reload_lists()
+        taking.take(asked("x.later.example", 3), asked("good.example", 3))
+        assert store.rows("SELECT entry, queries FROM listed WHERE entry <> 'bad-domain.com'") == [("later.example", 1)]
 
 
 def test_lists_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

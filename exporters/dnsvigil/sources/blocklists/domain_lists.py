@@ -51,6 +51,8 @@ class DomainLists:
         # Replaced as one, so that a match sees either the old lists or the new ones: hashes in ascending order, the
         # number of each one's list, and the names of the lists by number.
         self._entries = (np.zeros(0, np.int64), np.zeros(0, np.int32), dict[int, str]())
+        self.version = 0
+        """Another number once the entries are others."""
 
     @property
     def files(self) -> list[ListFile]:
@@ -112,6 +114,7 @@ class DomainLists:
         owners = np.concatenate([owners[kept], *(np.full(len(each), n, np.int32) for n, each in found.items())])
         order = np.argsort(hashes, kind="stable")
         self._entries = (hashes[order], owners[order], {number: file.name for number, file in self._files.values()})
+        self.version += 1
 
     def match(self, names: Iterable[str]) -> dict[str, Listed]:
         """Return the names, of those in ``names`` as in the records, that are on a list or lie in a domain on one.
