@@ -2,7 +2,7 @@
 
     names ─ asked ─(which are new)─┬─ noted ─┬─ firsts ─┬─ parts ─(which are new)─┬─ sum_novel
     transactions ──────────────────┘         └──────────┴─────────────────────────┘
-Between the steps :mod:`dnsvigil.ingest.novelty` finds what is new. Rows add up, as those of records.NOVEL.
+Between the steps :mod:`dnsvigil.ingest.watcher` finds what is new. Rows add up, as those of records.NOVEL.
 """
 
 from typing import Final

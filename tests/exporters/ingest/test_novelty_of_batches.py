@@ -13,7 +13,7 @@ import pytest
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.engines.duckdb import Steps, queries
 from dnsvigil.ingest import novelty as watch
-from dnsvigil.ingest import seen
+from dnsvigil.ingest import seen, watcher
 from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import NOVEL, Cursor
@@ -222,7 +222,7 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
 ) -> None:
     monkeypatch.setattr(watch, "_MERGE_ROWS", 50)
     monkeypatch.setattr(kept, "_MERGED_AT_ONCE", 40)
-    monkeypatch.setattr(watch, "_SPAN", 60)
+    monkeypatch.setattr(watcher, "_SPAN", 60)
     dice = random.Random(5)
     lines: list[tuple[float, str, str, str]] = []
     for number in range(3000):
@@ -255,7 +255,7 @@ def test_rows_add_up_to_the_truth_however_they_are_batched_and_restarted(
 
 
 def test_times_that_go_back_by_hours_land_in_their_hours(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_SPAN", 40)
+    monkeypatch.setattr(watcher, "_SPAN", 40)
     dice = random.Random(7)
     truth: Counter[datetime] = Counter()
     known: set[str] = set()
