@@ -59,6 +59,18 @@ def split(
     return chunks, header, skipped
 
 
+def pieces(chunk: Chunk, size: int) -> Iterator[Chunk]:
+    """Yield the lines of a chunk in parts of at least so many bytes, and hardly more but for the last."""
+    start = 0
+    while len(chunk.body) - start >= 2 * size:
+        end = chunk.body.find(b"\n", start + size) + 1
+        if not end:
+            break
+        yield Chunk(chunk.body[start:end], chunk.header)
+        start = end
+    yield Chunk(chunk.body[start:], chunk.header) if start else chunk
+
+
 def sections(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield each run of ``#`` lines with the run of other lines after it; either may be empty."""
     start = 0

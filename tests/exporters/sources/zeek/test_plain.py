@@ -124,6 +124,7 @@ class Ways:
         ]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(parser, "_LARGE", large)
+            patch.setattr(parser, "_PIECE", 2000)
             loaded = self._parser.load(batches, ["sensor", *COLUMNS])
         rows = self._connection.execute(f"SELECT sensor, {', '.join(COLUMNS)} FROM {DNS.view}").fetchall()
         self._parser.drop()
