@@ -4,6 +4,8 @@ import re
 import signal
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -84,7 +86,7 @@ def test_what_the_watchdog_ends_leaves_its_stack_in_the_log(tmp_path: Path) -> N
         collector.get("/metrics")
         collector.process.send_signal(signal.SIGABRT)
         assert collector.process.wait(30) == -signal.SIGABRT
-        assert re.search(r"Current thread .*\n(.*\n)*.*daemon\.py\", line \d+ in _follow", collector.stderr())
+        assert re.search(r"daemon\.py\", line \d+ in _follow", collector.stderr())
 
 
 def test_a_store_that_fails_is_no_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +107,7 @@ def test_another_configuration_takes_effect_and_no_record_counts_twice(tmp_path:
     config, state = write_config(tmp_path), tmp_path / "state"
     other = tmp_path / "other"
     write_log(other, "www.b.example", server="192.0.2.99")
-    writer = Writer(tmp_path / "zeek", rate=2000, rotate=3)
+    writer = Writer(tmp_path / "zeek", rate=500, rotate=3)
     writer.start()
     try:
         with Supervisor(tmp_path / "notify") as systemd, collecting(config, state) as collector:
@@ -116,10 +118,14 @@ def test_another_configuration_takes_effect_and_no_record_counts_twice(tmp_path:
                 followed = [*zeek, {"path": str(other), "sensor": "b"}] if number % 2 == 0 else zeek
                 change(config, sources={"zeek": followed}, zones={"min_queries": number})
                 collector.process.send_signal(signal.SIGHUP)
+                while sum("READY" in report for report in systemd.receive()) < number:
+                    with urllib.request.urlopen(f"{collector.url}/metrics", timeout=30) as response:  # never 503
+                        assert response.status == 200
+                    time.sleep(0.05)
                 assert systemd.saw("READY", number)["STATUS"].startswith(f"Following {len(followed)} folder")
                 assert places(collector.get("/metrics")) == {each["path"] for each in followed}
             expected = writer.stop()
-            eventually(lambda: has_ingested(collector.get("/metrics"), expected))
+            eventually(lambda: has_ingested(collector.get("/metrics"), expected), seconds=120)
             assert collector.terminate() == 0
             assert "Traceback" not in collector.stderr()
         with collecting_here(config, state) as daemon:
@@ -175,10 +181,8 @@ def test_what_a_reload_changes_of_the_api(tmp_path: Path) -> None:
 
 
 def allowed(url: str) -> bool:
-    from urllib.error import HTTPError
-
     try:
         return bool(get(url))
-    except HTTPError as error:
+    except urllib.error.HTTPError as error:
         assert error.code == 401
         return False

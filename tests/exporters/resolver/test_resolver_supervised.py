@@ -26,8 +26,9 @@ def probing(port: int, *names: str) -> dict[str, Any]:
     return {"probe": {"interval": "1s", "timeout": "1s", "identity": False, "questions": questions}}
 
 
-def change(folder: Path, collectors: dict[str, Any], listen: str = "127.0.0.1:0") -> None:
-    (folder / "resolver.yml").write_text(yaml.safe_dump({"listen": listen, "collectors": collectors}))
+def change(folder: Path, collectors: dict[str, Any], **keys: Any) -> None:
+    config = {"listen": "127.0.0.1:0", "collectors": collectors, **keys}
+    (folder / "resolver.yml").write_text(yaml.safe_dump(config))
 
 
 def test_what_systemd_hears_from_start_to_stop(tmp_path: Path) -> None:
@@ -45,17 +46,18 @@ def test_another_configuration_takes_effect_and_the_rest_keeps_its_counters(tmp_
     port = 1  # where nothing listens
     supervised, started = Supervisor(tmp_path / "notify"), {"collectors": probing(port, "a.example")}
     with supervised as systemd, Exporter(tmp_path, started) as running:
-        failed = eventually(lambda: failures(running).get("a.example"))
-        change(tmp_path, {**probing(port, "a.example"), "host": {"enabled": False}}, "127.0.0.1:1")
+        failed = eventually(lambda: (count := failures(running)["a.example"]) >= 3 and count)
+        change(tmp_path, {**probing(port, "a.example"), "host": {"enabled": False}}, listen="127.0.0.1:1")
         running.process.send_signal(signal.SIGHUP)
         assert systemd.saw("READY", 2)["STATUS"] == "Collectors: process, sockets, probe"
         assert "listen has changed, and takes effect when the service is restarted" in running.log()
         assert failures(running)["a.example"] >= failed
         assert not any("_host_" in name for name, _ in running.scrape())
-        change(tmp_path, probing(port, "b.example"))
+        change(tmp_path, probing(port, "b.example"), resolvers=[{"name": "new", "process": "no-such-program"}])
         running.process.send_signal(signal.SIGHUP)
         systemd.saw("READY", 3)
         assert failures(running).keys() == {"b.example"}
+        assert one(running.scrape(), "up", resolver="new") == 0
         assert "Traceback" not in running.log()
 
 

@@ -20,7 +20,7 @@ from exporters.running import Samples, eventually
 from lab.resolvers import LISTEN, Resolver, installed
 
 REPOSITORY = Path(__file__).parents[3]
-UNIT = REPOSITORY / "packaging/debian/dnsvigil-resolver-exporter.service"
+PAGE = REPOSITORY / "docs/resolver-exporter.md"
 HIDE_PROCESSES = "mount -t proc -o hidepid=2 proc /proc"
 HIDE_SYS = "mount -t tmpfs none /sys"
 PROBE_OFF = {"enabled": False}
@@ -101,9 +101,9 @@ def test_without_any_capability(resolver: Resolver, folder: Path) -> None:
 
 
 @needs_root
-def test_with_the_capabilities_of_the_unit(resolver: Resolver, folder: Path) -> None:
+def test_with_the_capabilities_of_the_page(resolver: Resolver, folder: Path) -> None:
     """These are enough for all that the machine has."""
-    capabilities = capabilities_of(UNIT)
+    capabilities = capabilities_of(PAGE)
     with Exporter(folder, watching(resolver, probe=PROBE_OFF), as_nobody(folder, *capabilities)) as exporter:
         shown = served(exporter)
         missing = {key for key, works in labelled(shown, "part_available").items() if not works}
@@ -126,8 +126,8 @@ def test_hidepid(resolver: Resolver, folder: Path) -> None:
 
 
 @needs_root
-def test_hidepid_with_the_capabilities_of_the_unit(resolver: Resolver, folder: Path) -> None:
-    command = as_nobody(folder, *capabilities_of(UNIT), first=HIDE_PROCESSES)
+def test_hidepid_with_the_capabilities_of_the_page(resolver: Resolver, folder: Path) -> None:
+    command = as_nobody(folder, *capabilities_of(PAGE), first=HIDE_PROCESSES)
     with Exporter(folder, watching(resolver, probe=PROBE_OFF), command) as exporter:
         shown = served(exporter)
         assert one(shown, "up") == 1
@@ -197,9 +197,9 @@ def served(exporter: Exporter) -> Samples:
     return shown
 
 
-def capabilities_of(unit: Path) -> Sequence[str]:
-    """Return the capabilities that a systemd unit gives, as setpriv names them."""
-    (line,) = (line for line in unit.read_text().splitlines() if line.startswith("AmbientCapabilities="))
+def capabilities_of(page: Path) -> Sequence[str]:
+    """Return the capabilities that a page adds to the systemd unit, as setpriv names them."""
+    (line,) = (line for line in page.read_text().splitlines() if line.strip().startswith("AmbientCapabilities="))
     return [name.removeprefix("CAP_").lower() for name in line.partition("=")[2].split()]
 
 
