@@ -107,7 +107,7 @@ def test_another_configuration_takes_effect_and_no_record_counts_twice(tmp_path:
     config, state = write_config(tmp_path), tmp_path / "state"
     other = tmp_path / "other"
     write_log(other, "www.b.example", server="192.0.2.99")
-    writer = Writer(tmp_path / "zeek", rate=500, rotate=3)
+    writer = Writer(tmp_path / "zeek", rate=2000, rotate=3)
     writer.start()
     try:
         with Supervisor(tmp_path / "notify") as systemd, collecting(config, state) as collector:
