@@ -76,3 +76,13 @@ def test_what_is_commented_out_may_be_used(name: str, into: type, tmp_path: Path
     assert "\n#" in text
     (tmp_path / name).write_text(text)
     assert load(tmp_path / name, into) != load(CONF / name, into)
+
+
+@pytest.mark.skipif(not shutil.which("apparmor_parser"), reason="Debian has it in the package apparmor")
+@pytest.mark.parametrize("profile", sorted((DEBIAN / "apparmor").iterdir()), ids=lambda path: path.name)
+def test_apparmor_understands_the_profile_that_a_unit_names(profile: Path) -> None:
+    done = run("apparmor_parser", "--skip-kernel-load", "--skip-cache", profile)
+    assert done.returncode == 0, done.stderr
+    unit = (DEBIAN / f"{profile.name}.service").read_text()
+    assert f"\nAppArmorProfile=-{profile.name}\n" in unit
+    assert f"\nprofile {profile.name} " in profile.read_text()
