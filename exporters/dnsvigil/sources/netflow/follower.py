@@ -92,7 +92,8 @@ class FlowFollower:
         self._waiting: dict[Path, PendingFlows] = {}
         self._submitted: dict[Path, str | None] = {}
         self._missing: dict[Path, float] = {}  # of those in ``_waiting``: when each was first missing
-        self._reported: set[Path] = set()  # what the log has reported of folders and patterns
+        self._unmatched: set[Path] = set()  # patterns of which the log has reported that there is no such folder
+        self._unreadable: set[Path] = set()  # folders of which it has reported that they cannot be read
         self._looked = float("-inf")
         self._known: dict[Path, dict[str, Stamp]] = {}
         for path, stamp in known.items():
@@ -177,9 +178,9 @@ class FlowFollower:
         """Return the folders that a pattern matches; the log reports once that there is none."""
         folders = expand_folders(pattern)
         if folders:
-            self._reported.discard(pattern)
-        elif pattern not in self._reported:
-            self._reported.add(pattern)
+            self._unmatched.discard(pattern)
+        elif pattern not in self._unmatched:
+            self._unmatched.add(pattern)
             log.warning("%s: no such folder; the collector keeps looking for it", pattern)
         return folders
 
@@ -190,12 +191,12 @@ class FlowFollower:
         try:
             listing = self._listings.read(folder)
         except OSError as error:
-            if folder not in self._reported:
-                self._reported.add(folder)
+            if folder not in self._unreadable:
+                self._unreadable.add(folder)
                 log.warning("%s cannot be read: %s", folder, error.strerror)
             return
         visited.add(folder)
-        self._reported.discard(folder)
+        self._unreadable.discard(folder)
         if self._seen.get(folder) is not listing:
             self._seen[folder] = listing
             files = [name for name in listing.files if is_finished(name)]

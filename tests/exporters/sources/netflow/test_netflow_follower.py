@@ -2,7 +2,9 @@
 
 import logging
 import os
+import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -202,16 +204,36 @@ def test_a_folder_that_vanishes_and_comes_back(tmp_path: Path, caplog: pytest.Lo
     assert read(following) == []
 
 
-def test_a_folder_that_cannot_be_read_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root can read every folder")
-    (tmp_path / "closed").mkdir(mode=0)
-    flow_file(tmp_path, name_at(-5))
-    following = follower(tmp_path)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder of one's own, where root, who can read every folder, is nobody."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        if root:
+            os.chown(name, 65534, -1)
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+@pytest.mark.parametrize("closed", [".", "closed"])
+def test_a_folder_that_cannot_be_read_is_reported_once(
+    open_folder: Path, closed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    flow_file(open_folder / "open", name_at(-5))
+    (open_folder / closed).mkdir(exist_ok=True)
+    (open_folder / closed).chmod(0o300)
+    following = follower(open_folder)
     with caplog.at_level(logging.WARNING):
-        assert read(following) == [name_at(-5)]
-        read(following)
-    assert caplog.messages == [f"{tmp_path}/closed cannot be read: Permission denied"]
+        assert read(following) == ([] if closed == "." else [name_at(-5)])
+        assert read(following) == []
+        assert caplog.messages == [f"{open_folder / closed} cannot be read: Permission denied"]
+        (open_folder / closed).chmod(0o700)
+        assert read(following) == ([name_at(-5)] if closed == "." else [])
+    assert len(caplog.messages) == 1
 
 
 def test_a_file_that_vanishes_is_lost_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
