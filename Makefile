@@ -79,6 +79,14 @@ repo:
 test-packages:
 	for suite in $(SUITES); do tests/packaging/run $$suite || exit; done
 
+# A container image of the collector from that repository; docs/containers.md says what that needs.
+image:
+	packaging/container/image
+
+# Runs it as the manifests in packaging/container do.
+test-image:
+	tests/packaging/container
+
 clean:
 	rm -rf .venv build $(addprefix exporters/dnsvigil/,engines/established.hashes engines/queries.json learning/name-score)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
