@@ -62,6 +62,8 @@ def test_the_pod_keeps_to_the_restricted_standard() -> None:
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     assert own["capabilities"] == {"drop": ["ALL"]}
     assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True)
+    writable = {each["name"] for each in COLLECTOR["volumeMounts"] if not each.get("readOnly")}
+    assert writable == {"state", "tmp"}
     allowed = {"configMap", "emptyDir", "persistentVolumeClaim"}
     assert {kind for volume in POD["volumes"] for kind in volume if kind != "name"} <= allowed
     assert RESOURCES["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
