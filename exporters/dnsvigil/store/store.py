@@ -49,7 +49,7 @@ class Store:
     """
 
     def __init__(
-        self, folder: Path, max_memory: str = "400MB", *, read_only: bool = False, must_exist: bool = False
+        self, folder: Path, max_memory: str = "360MB", *, read_only: bool = False, must_exist: bool = False
     ) -> None:
         """Open the store in ``folder``, and make it if there is none, unless it ``must_exist``.
 

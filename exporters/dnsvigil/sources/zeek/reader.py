@@ -16,8 +16,8 @@ from dnsvigil.sources.zeek.log_types import DNS, LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.unwrap import is_complete
 
-BATCH_BYTES: Final = 56 * 2**20
-"""Bytes of log, uncompressed, in one batch: some 300,000 records. More would take 900 MB where detectors work hard."""
+BATCH_BYTES: Final = 48 * 2**20
+"""Bytes of log, uncompressed, in one batch: some 270,000 records. More would take 900 MB where detectors work hard."""
 
 
 @dataclass(frozen=True)
