@@ -66,7 +66,7 @@ def make_established() -> bytes:
 
 
 def _hashes(domains: Sequence[str]) -> Hashes:
-    # As domain_hash of dnsvigil.features.novelty has it: the second half of the MD5.
+    # As established of dnsvigil.features.novelty has it: the second half of the MD5.
     digests = b"".join([hashlib.md5(b"d" + domain.encode(), usedforsecurity=False).digest() for domain in domains])
     return np.frombuffer(digests, "<u8")[1::2]
 

@@ -189,10 +189,11 @@ def _of_newly_observed(rows: ir.Table) -> ir.ArrayValue:
     return ibis.ifelse(rows.newly_observed, rows.answers, ibis.null("array<string>"))
 
 
-def floods(transactions: ir.Table, clients: ir.Table) -> ir.Table:
-    """Return novel traffic rows of what some ``clients.client`` asked for in each minute, as sums alone."""
-    t = transactions.filter(transactions.qname.notnull())
-    t = t.semi_join(clients, "client").mutate(at=t.ts.truncate("m"), name=text_hash(t.qname))
+def floods(transactions: ir.Table) -> ir.Table:
+    """Return novel traffic rows of what clients that are not watched asked for in each minute, as sums alone."""
+    t = transactions.filter(transactions.qname.notnull() & transactions.client.notnull())
+    t = t.filter(~is_watched(t.client))
+    t = t.mutate(at=t.ts.truncate("m"), name=text_hash(t.qname))
     # By name first: to count what is distinct takes four times as long.
     t = t.group_by("at", "client", "name").agg(
         ts=t.ts.max(), queries=t.count(), failures=(t.rcode == _NXDOMAIN).sum().fill_null(0)
@@ -284,10 +285,9 @@ def expressions() -> dict[str, ir.Table]:
     made["parts"] = parts(table_of(made, "firsts"))
     carried = ibis.table({"hash": "uint64", **dict.fromkeys(CARRIED, "int64")}, name="carried")
     made["sum_novel"] = novel(table_of(made, "noted"), table_of(made, "firsts"), carried)
-    busy = ibis.table({"client": "string"}, name="busy_clients")
     hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
     return made | {
-        "floods": floods(transactions, busy),
+        "floods": floods(transactions),
         "domain_clients": domain_clients(table_of(made, "sum_novel")),
         "known_domain_clients": domain_clients(novel_table()),
         "sum_listed": listed(transactions, hits),

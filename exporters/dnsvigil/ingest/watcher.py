@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.engines.duckdb import Steps, lookup, queries
+from dnsvigil.engines.duckdb import Steps, queries
 from dnsvigil.engines.established import Hashes, established, within
 from dnsvigil.ingest.seen import NewlyObserved, Novelty, Seen, Times
 from dnsvigil.ingest.summaries import watch_all_but
@@ -102,7 +102,6 @@ class Watcher:
     def set_busy(self, clients: Sequence[str]) -> None:
         """Count the requests of these clients as sums alone, from the next batch on."""
         self._busy = bool(clients)
-        lookup(self._connection, "busy_clients", {"client": "VARCHAR"}, clients)
         watch_all_but(self._connection, clients)
 
     def _find_new(self, hashes: Hashes, domains: Hashes, first: Times) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
