@@ -27,12 +27,9 @@ def check_config(options: argparse.Namespace, _: Config) -> int:
     except ConfigError as error:
         _print(error)
         return 2
-    mistakes = list(loaded.mistakes)
-    warnings: list[ConfigError] = []
-    if loaded.value is not None:
-        mistakes += further_mistakes(path, loaded, loaded.value)
-        warnings = list(_warnings(path, loaded, loaded.value))
-    for mistake in sorted(mistakes, key=lambda each: each.line or 0):
+    mistakes = all_mistakes(path, loaded)
+    warnings = list(_warnings(path, loaded, loaded.value)) if loaded.value is not None else []
+    for mistake in mistakes:
         _print(mistake)
     for warning in warnings:
         _print(f"warning: {warning}")
@@ -50,7 +47,15 @@ def _print(text: object) -> None:
     print(f"dnsvigil: {printable(str(text))}", file=sys.stderr)
 
 
-def further_mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[ConfigError]:
+def all_mistakes(path: Path, loaded: Loaded[Config]) -> list[ConfigError]:
+    """Return what is wrong in a configuration, by line."""
+    mistakes = list(loaded.mistakes)
+    if loaded.value is not None:
+        mistakes += _further_mistakes(path, loaded, loaded.value)
+    return sorted(mistakes, key=lambda each: each.line or 0)
+
+
+def _further_mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[ConfigError]:
     """Yield what is wrong in the configuration beyond its form."""
     if config.web_config_file and not _denied(config.web_config_file):
         try:

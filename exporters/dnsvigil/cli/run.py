@@ -6,7 +6,7 @@ import signal
 from functools import partial
 from pathlib import Path
 
-from dnsvigil.cli.check_config import further_mistakes
+from dnsvigil.cli.check_config import all_mistakes
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.config.collector import DEFAULT_PATH, Config, load_config
@@ -33,9 +33,7 @@ def load_checked(path: Path | None) -> Config:
         return load_config(None)
     path = path or DEFAULT_PATH
     loaded = examine(path, Config)
-    mistakes = list(loaded.mistakes)
-    if loaded.value is not None:
-        mistakes += further_mistakes(path, loaded, loaded.value)
+    mistakes = all_mistakes(path, loaded)
     if mistakes or loaded.value is None:
-        raise ConfigErrors(sorted(mistakes, key=lambda mistake: mistake.line or 0))
+        raise ConfigErrors(mistakes)
     return loaded.value

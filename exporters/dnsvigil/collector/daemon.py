@@ -230,8 +230,7 @@ class Daemon:
             reading += f", {unreadable} of which cannot be read"
         behind = self._metrics.lag_bytes
         left = f"{behind / 1e6:,.1f} MB of logs to read" if behind else "no log to read"
-        wrong = f"; the new configuration has {counted(self._live.problems, 'mistake')}, and the old one is in force"
-        return f"{reading}; {left}{wrong if self._live.problems else ''}"
+        return f"{reading}; {left}{self._live.refusal}"
 
     def _reopen(self) -> None:
         if self._store.closed:

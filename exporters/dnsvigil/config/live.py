@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from dnsvigil.config.yaml_file import ConfigError
 from dnsvigil.system.files import reason_of
+from dnsvigil.system.terminal import counted
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,12 @@ class LiveConfig(Generic[C]):
         """How many mistakes the newest configuration has; it is in force if there is none."""
         self._load = load
         self._take = take
+
+    @property
+    def refusal(self) -> str:
+        """What a status says of a newest configuration that has mistakes; empty where it has none."""
+        found = counted(self.problems, "mistake")
+        return f"; the new configuration has {found}, and the old one is in force" if self.problems else ""
 
     def reload(self) -> bool:
         """Read the configuration again, and log what is wrong with it; return whether it is in force now."""

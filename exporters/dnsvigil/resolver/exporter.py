@@ -17,7 +17,6 @@ from dnsvigil.httpd.runbooks import runbook_routes
 from dnsvigil.resolver.collectors import enabled
 from dnsvigil.resolver.config import Config
 from dnsvigil.resolver.scrape import Collector, Scrape
-from dnsvigil.system.terminal import counted
 
 _LANDING = f"""<!DOCTYPE html>
 <html lang="en">
@@ -61,9 +60,7 @@ class Exporter:
     def status(self) -> str:
         """What an operator wants to know first, in one line."""
         names = ", ".join(collector.name for collector in self._collectors) or "none"
-        problems = counted(self.live.problems, "mistake")
-        wrong = f"; the new configuration has {problems}, and the old one is in force" if self.live.problems else ""
-        return f"Collectors: {names}{wrong}"
+        return f"Collectors: {names}{self.live.refusal}"
 
     def stop(self) -> None:
         """End the work between scrapes."""
