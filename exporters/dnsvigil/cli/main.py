@@ -40,6 +40,7 @@ EXITS: Final[dict[str, tuple[int, Callable[[Any], Iterable[object]]]]] = {
     "StoreError": (1, _reason),
     "ModelError": (1, _reason),
     "NFDumpError": (1, _reason),
+    "LayoutError": (2, _reason),  # of no use to try again, as the next two
     "UsageError": (2, _reason),
     "ConfigError": (2, lambda error: error.mistakes),
 }

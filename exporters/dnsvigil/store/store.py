@@ -42,6 +42,10 @@ class StoreInUseError(StoreError):
     """Another process has the store open."""
 
 
+class LayoutError(StoreError):
+    """Another version of dnsvigil made the store, and this one cannot read it."""
+
+
 class Store:
     """The open state file.
 
@@ -109,17 +113,36 @@ class Store:
         return connection
 
     def _prepare(self) -> None:
-        """Make the tables, and bring an older layout up to date."""
-        self.create(_SCHEMA)
-        with self.transaction():
-            version = self.meta("version", "" if self.read_only else VERSION)
-            version = version if self.read_only else self._migrate(version)
-        if not version:
-            raise StoreError(f"{self.path} holds nothing yet")
-        if self.read_only and version in MIGRATIONS:
-            raise StoreError(f"{self.path} has layout {version}; start the collector, which brings it up to date")
-        if version != VERSION:
-            raise StoreError(f"{self.path} has layout {version}; this dnsvigil reads layout {VERSION}")
+        """Make the tables, and bring an older layout up to date. What cannot be read or updated stays as it is."""
+        version = self._layout()
+        if version not in ("", VERSION, *MIGRATIONS):
+            raise LayoutError(
+                f"{self.path} has layout {version}; this dnsvigil reads layout {VERSION}."
+                " Install the version that made it, or move the file away for a new store"
+            )
+        if self.read_only:
+            if not version:
+                raise StoreError(f"{self.path} holds nothing yet")
+            if version in MIGRATIONS:
+                raise StoreError(f"{self.path} has layout {version}; start the collector, which brings it up to date")
+            self.create(_SCHEMA)
+            return
+        try:
+            with self.transaction():
+                self.connection.execute(_SCHEMA)
+                self._migrate(self.meta("version", VERSION))
+        except (duckdb.Error, StoreError) as error:
+            if version not in MIGRATIONS:
+                raise
+            text = f"{self.path} has layout {version}, cannot be brought up to date, and stays as it was: {error}"
+            raise StoreError(text) from error
+
+    def _layout(self) -> str:
+        """Return the layout of the file; nothing for one that holds nothing yet."""
+        if not self.rows("FROM duckdb_tables() WHERE table_name = 'meta'"):
+            return ""
+        rows = self.rows(f"SELECT value FROM {'stored.' if self.read_only else ''}meta WHERE key = 'version'")
+        return str(rows[0][0]) if rows else ""
 
     def create(self, schema: str) -> None:
         """Make the tables of ``schema`` that are not there.
@@ -136,14 +159,13 @@ class Store:
         for connection in (self.connection, self._reader):
             connection.execute("SET search_path = 'stored.main,memory.main'")
 
-    def _migrate(self, version: str) -> str:
-        """Bring an older layout up to this one; return the layout that the file then has."""
+    def _migrate(self, version: str) -> None:
+        """Bring an older layout up to this one."""
         while version in MIGRATIONS:
             for statements in MIGRATIONS[version]:
                 self.connection.execute(statements)
             version = str(int(version) + 1)
             self.connection.execute("UPDATE meta SET value = ? WHERE key = 'version'", [version])
-        return version
 
     def __enter__(self) -> Self:
         return self

@@ -20,7 +20,7 @@ from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.main import EXITS, main
 from dnsvigil.cli.options import parser
 from dnsvigil.cli.ownership import OwnerError
-from dnsvigil.store.store import EngineError
+from dnsvigil.store.store import EngineError, LayoutError
 
 LIGHT = """
 import sys
@@ -72,6 +72,7 @@ def test_every_exception_of_the_table_is_one() -> None:
         (OwnerError("not yours"), 1, "dnsvigil: not yours\n"),
         (UsageError("wrong"), 2, "dnsvigil: wrong\n"),
         (EngineError("broken"), 1, "dnsvigil: broken\n"),
+        (LayoutError("newer"), 2, "dnsvigil: newer\n"),
         (
             ModuleNotFoundError("x", name="duckdb"),
             1,

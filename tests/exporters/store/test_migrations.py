@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from dnsvigil.config.collector import Config, Servers
@@ -20,7 +21,7 @@ from dnsvigil.store import novelty, passive_dns
 from dnsvigil.store.flow_files import FlowFiles
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
 from dnsvigil.store.sensors import newest_event
-from dnsvigil.store.store import Store, StoreError
+from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
 from exporters.store.layouts import LAYOUTS, make_store
 from exporters.store.test_store import CURSOR
@@ -108,6 +109,12 @@ def columns(store: Store) -> dict[str, list[tuple[str, str]]]:
     for table, column, kind in store.rows(query):
         found.setdefault(table, []).append((column, kind))
     return found
+
+
+def kept(folder: Path) -> list[Any]:
+    """Return the declarations of all tables of a store."""
+    with duckdb.connect(folder / FILE_NAME, read_only=True) as connection:
+        return connection.execute("SELECT sql FROM duckdb_tables() ORDER BY ALL").fetchall()
 
 
 def test_every_older_layout_has_a_test() -> None:
@@ -231,3 +238,11 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monke
     with Store(tmp_path) as store:
         assert passive_dns.DROPPED.rows(store.rows) == [("age", 11)]
         assert newest_event(store) == datetime(2026, 1, 31, 12)
+
+
+def test_a_table_that_cannot_be_brought_up_to_date_is_an_error_that_says_so(tmp_path: Path) -> None:
+    make_store(tmp_path, 2, "DROP TABLE counters; CREATE TABLE counters (metric VARCHAR)")
+    before = kept(tmp_path)
+    with pytest.raises(StoreError, match=r"has layout 2, cannot be brought up to date, and stays as it was: .*Binder"):
+        Store(tmp_path)
+    assert kept(tmp_path) == before

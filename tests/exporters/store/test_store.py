@@ -31,7 +31,7 @@ from dnsvigil.store.labels import put_labels, read_labels
 from dnsvigil.store.minutes import add_summary, client_sketches, merge_minutes
 from dnsvigil.store.sensors import newest_event, put_sensors, read_sensors
 from dnsvigil.store.sketches import SKETCH_SIZE, estimate_distinct
-from dnsvigil.store.store import FILE_NAME, Store, StoreError
+from dnsvigil.store.store import FILE_NAME, LayoutError, Store, StoreError
 from exporters.running import line
 from lab.zeeklog import header
 
@@ -106,12 +106,15 @@ def test_mistakes_in_queries_are_not_taken_for_a_failing_disk(store: Store) -> N
         store.rows("SELECT * FROM nothing")
 
 
-def test_a_store_of_another_layout_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_store_of_another_layout_is_left_alone(tmp_path: Path, read_only: bool) -> None:
     with Store(tmp_path) as store, store.transaction():
         store.rows("UPDATE meta SET value = '99' WHERE key = 'version'")
-    for _ in range(2):
-        with pytest.raises(StoreError, match="has layout 99"):
-            Store(tmp_path)
+        store.rows("DROP TABLE labels")  # which another layout may lack
+    before = (tmp_path / FILE_NAME).read_bytes()
+    with pytest.raises(LayoutError, match="has layout 99"):
+        Store(tmp_path, read_only=read_only)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
 def test_a_store_that_is_none_is_an_error(tmp_path: Path) -> None:
