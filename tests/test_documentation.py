@@ -14,7 +14,7 @@ import pytest
 from dnsvigil.config.collector import Config
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.detectors.runner import GROUP
-from dnsvigil.records import LISTED, NOVEL
+from dnsvigil.records import DOMAIN_FEATURES, LISTED, NOVEL
 from dnsvigil.sources import blocklists
 from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 
@@ -95,6 +95,10 @@ def test_every_column_of_a_feature_table_is_documented():
     documented = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     assert documented >= {*NOVEL, *LISTED}
     assert documented <= {*NOVEL, *LISTED, *entry_points(group=GROUP).names}
+
+
+def test_every_feature_of_a_domain_is_documented():
+    assert set(rows("features.md")) == {"first_seen", "last_seen", *DOMAIN_FEATURES}
 
 
 def test_every_reason_to_skip_a_line_of_a_list_is_documented():

@@ -216,6 +216,58 @@ LISTED: Final[dict[str, str]] = {
 }
 """Columns of a listed traffic row: what a client asked for in an hour that the operator's lists have. Rows add up."""
 
+DOMAIN_HOUR: Final[dict[str, str]] = {
+    "domain": "VARCHAR",  # registered
+    "hour": "TIMESTAMP",  # its begin
+    "queries": "BIGINT",
+    "known": "BIGINT",  # queries of which the log says whether there was an answer, and which; so the next two
+    "failed": "BIGINT",
+    "nxdomain": "BIGINT",
+    "first_seen": "TIMESTAMP",  # of the queries
+    "last_seen": "TIMESTAMP",
+    "clients": "BIGINT[]",  # sketch of the distinct clients
+    "names": "BIGINT[]",  # sketch of the distinct names below the domain that were asked for
+}
+"""Columns of a domain's summary of an hour.
+
+A key (domain, hour) may have several rows, which add up: counts by sum, sketches as in store/sketches.py.
+"""
+
+DOMAIN_FEATURES: Final[dict[str, str]] = {
+    "ips": "distinct addresses",
+    "ip_dispersion": "how evenly the addresses lie over networks",
+    "ttl_mean": "mean TTL, seconds",
+    "ttl_variation": "standard deviation of the TTL over its mean",
+    "queries": "queries",
+    "queries_per_hour": "queries in an hour that has any",
+    "seen_seconds": "time from the first to the last, seconds",
+    "name_servers": "distinct name servers",
+    "subdomains": "distinct names below it that were asked for",
+    "failed_share": "share of failed queries",
+    "nxdomain_share": "share of queries answered NXDOMAIN",
+    "daily_similarity": "how much the days are alike, by their hours",
+    "activities": "times that queries began after an hour without",
+    "activity_variation": "how uneven the times between these are",
+    "ttls": "distinct TTLs",
+    "ttl_changes": "TTLs beyond the first of each name and type",
+    "ttl_below_1": "share of TTLs of 0 seconds",
+    "ttl_below_10": "share of TTLs from 1 to 9 seconds",
+    "ttl_below_100": "share of TTLs from 10 to 99 seconds",
+    "ttl_below_300": "share of TTLs from 100 to 299 seconds",
+    "ttl_below_900": "share of TTLs from 300 to 899 seconds",
+    "ttl_from_900": "share of TTLs from 900 seconds on",
+    "digits_share": "share of digits in its first label",
+    "longest_word_share": "share of the longest word in its first label",
+    "name_entropy": "entropy of the characters of its first label, bits",
+    "asns": "distinct autonomous systems of the addresses",
+    "countries": "distinct countries of the addresses",
+    "sharing_domains": "other domains at its most shared address",
+    "clients": "distinct clients",
+    "magnitude": "DNS Magnitude",
+    "prevalence": "share of all clients that asked for it",
+}
+"""The features of a domain, in order, with what each is; docs/features.md has the formulas."""
+
 FLOW_SLOT_SECONDS: Final = 300
 """Event time is cut into slots of this length wherever flows are counted."""
 

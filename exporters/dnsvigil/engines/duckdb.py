@@ -17,7 +17,7 @@ import duckdb
 from dnsvigil.engines import kept
 from dnsvigil.system.sql import literal
 
-SUBJECTS: Final = ("flows", "infections", "leaks", "novelty", "summaries")
+SUBJECTS: Final = ("domain_features", "domain_hours", "flows", "infections", "leaks", "novelty", "summaries")
 """The modules of features that have expressions, in their function ``expressions``, by the names of their tables."""
 
 FILE: Final = Path(__file__).with_name("queries.json")

@@ -23,6 +23,11 @@ def bit_count(bits):  # type: ignore[no-untyped-def]
     """Return how many bits are set."""
 
 
+@ibis.udf.scalar.builtin(name="list_distinct", signature=(("array<int64>",), "array<int64>"))
+def distinct(values):  # type: ignore[no-untyped-def]
+    """Return each value once, in any order, without NULL."""
+
+
 @ibis.udf.agg.builtin(name="min", signature=(("uint64", "int64"), "array<uint64>"))
 def smallest(value, count):  # type: ignore[no-untyped-def]
     """Return the ``count`` smallest values."""
@@ -74,6 +79,11 @@ def local_protocol(port):  # type: ignore[no-untyped-def]
 @ibis.udf.scalar.builtin(signature=(("string",), "string"))
 def failure_of(rcode):  # type: ignore[no-untyped-def]
     """Return the reason of the failures that a response code stands for, NULL where it is none."""
+
+
+@ibis.udf.scalar.builtin(signature=(("uint16",), "boolean"))
+def is_failure(code):  # type: ignore[no-untyped-def]
+    """Return whether a query with this response code failed, as :func:`failure_of` says; NULL: it got no answer."""
 
 
 @ibis.udf.scalar.builtin(signature=((), "int64"))
