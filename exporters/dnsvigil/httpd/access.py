@@ -18,7 +18,7 @@ from typing import Final
 from wsgiref.types import WSGIEnvironment
 
 from dnsvigil.httpd.routes import Response
-from dnsvigil.system.files import open_to_all, read_file
+from dnsvigil.system.files import naming, open_to_all, read_file
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def _make_token(path: Path) -> None:
     """Write a new token: the file is there, whole, or not at all."""
     descriptor, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        with naming(path), os.fdopen(descriptor, "w", encoding="ascii") as file:
             os.fchmod(descriptor, _MODE)
             if os.geteuid() == 0:  # or the service could not read what root made by hand
                 folder = path.parent.stat()

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.system.files import read_file
+from dnsvigil.system.files import naming, read_file
 
 _ARRAYS: Final = "arrays.npz"
 _FACTS: Final = "model.json"
@@ -36,7 +36,7 @@ def save_model(directory: Path, kind: str, version: int, arrays: Mapping[str, ND
     ``facts`` is what JSON can hold. Raises ``OSError``.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as made:
+    with naming(directory), tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as made:
         fresh = Path(made) / "new"
         fresh.mkdir(mode=0o755)
         with (fresh / _ARRAYS).open("wb") as file:

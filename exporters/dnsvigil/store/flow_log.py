@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from dnsvigil.records import DNS_FLOW, FLOW_SLOT_SECONDS
 from dnsvigil.store.store import Store
+from dnsvigil.system.files import naming
 from dnsvigil.system.sql import literal
 
 _TYPES: Final = {"TIMESTAMP": "time", "BIGINT": "count", "DOUBLE": "double", "USMALLINT": "port"}
@@ -61,7 +62,7 @@ def write_flow_log(store: Store, rows: str, path: Path, slot: datetime) -> None:
         )
         if not body.stat().st_size:
             return
-        with new.open("wb") as file:
+        with naming(path), new.open("wb") as file:
             file.write(_header(slot))
             with body.open("rb") as lines:
                 shutil.copyfileobj(lines, file)

@@ -7,6 +7,8 @@ opened, and the opened file once more, since something else may lie there by the
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -35,6 +37,16 @@ def reason_of(error: Exception) -> str:
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an ``OSError`` name the file: one from a write, as on a full disk, names none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def path_text(path: str | os.PathLike[str]) -> str:

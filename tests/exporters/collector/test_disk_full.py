@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dnsvigil.httpd.access import keep_token
 from dnsvigil.ingest.records import INGESTED
+from dnsvigil.learning.models import save_model
 from dnsvigil.store.store import Store, StoreError
 from exporters.running import (
     Samples,
@@ -157,6 +160,15 @@ def test_no_space_to_spill_is_an_error_of_the_store(small_disk: Path) -> None:
         (small_disk / "filler").unlink()
         with store.transaction():
             INGESTED.add_rows(store, [("zeek", 1)])
+
+
+def test_what_cannot_be_written_for_lack_of_space_is_named(small_disk: Path) -> None:
+    filler = fill(small_disk)
+    with pytest.raises(OSError, match=f"No space left on device: '{small_disk}/api-token'"):
+        keep_token(small_disk / "api-token")
+    with pytest.raises(OSError, match=f"No space left on device: '{small_disk}/model'"):
+        save_model(small_disk / "model", "test", 1, {"array": np.zeros(1000)}, {})
+    filler.unlink()
 
 
 def test_a_store_that_finds_no_space_at_its_first_start_is_an_error(small_disk: Path) -> None:
