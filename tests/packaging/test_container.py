@@ -32,7 +32,7 @@ PORT = Config().listen.rpartition(":")[2]
 
 
 def test_the_configuration_listens_where_the_network_of_the_container_reaches_it() -> None:
-    zeek = ZeekSource(Path("/opt/zeek/logs/current"))
+    zeek = ZeekSource(Path("/opt/zeek/logs/current"), sensor="zeek")
     expected = Config(listen=f"0.0.0.0:{PORT}", sources=Sources(zeek=[zeek]))
     assert load(CONTAINER / "dnsvigil/dnsvigil.yml", Config) == expected
 

@@ -64,7 +64,7 @@ def test_systemd_understands_the_users(file: Path, tmp_path: Path) -> None:
 
 
 def test_the_configuration_files_say_what_holds_anyway() -> None:
-    zeek = ZeekSource(Path("/opt/zeek/logs/current"))
+    zeek = ZeekSource(Path("/opt/zeek/logs/current"), sensor="zeek")
     assert load(CONF / "dnsvigil.yml", Config) == Config(sources=Sources(zeek=[zeek]))
     assert load(CONF / "resolver.yml", ResolverConfig) == ResolverConfig()
 
