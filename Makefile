@@ -7,7 +7,7 @@ SPEED ?= 1
 SUITES ?= bookworm trixie
 FUZZ_SECONDS ?= 600
 
-.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards completions lock clean
+.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards completions lock deb lint-packages repo test-packages image test-image clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -70,6 +70,10 @@ lock: .venv/ready
 # Debian packages for each of SUITES, each built in a clean chroot; packaging/debian/README.md says what that needs.
 deb:
 	for suite in $(SUITES); do PYTHON=$(PYTHON) packaging/debian/build $$suite || exit; done
+
+# The lintian of each suite over them; errors and warnings fail.
+lint-packages:
+	for suite in $(SUITES); do packaging/debian/lint $$suite || exit; done
 
 # A signed apt repository of them in build/repo; KEY=FINGERPRINT signs with a key of your own.
 repo:
