@@ -83,6 +83,10 @@ repo:
 test-packages:
 	for suite in $(SUITES); do tests/packaging/run $$suite || exit; done
 
+# Boots machines with them, as root, and tries the services: upgrades, faults, the sandbox, the first alert.
+test-services:
+	for suite in $(SUITES); do tests/packaging/boot $$suite || exit; done
+
 # A container image of the collector from that repository; docs/containers.md says what that needs.
 image:
 	packaging/container/image
