@@ -60,24 +60,6 @@ def domain_hours(transactions: ir.Table, names: ir.Table) -> ir.Table:
     )
 
 
-def merged(rows: ir.Table) -> ir.Table:
-    """Return one row of those of each domain and hour."""
-    return (
-        rows.group_by("domain", "hour")
-        .agg(
-            queries=rows.queries.sum(),
-            known=rows.known.sum(),
-            failed=rows.failed.sum(),
-            nxdomain=rows.nxdomain.sum(),
-            first_seen=rows.first_seen.min(),
-            last_seen=rows.last_seen.max(),
-            clients=_sketch(rows.clients.collect().flatten()),
-            names=_sketch(rows.names.collect().flatten()),
-        )
-        .select(*DOMAIN_HOUR)
-    )
-
-
 def _hash(text: ir.StringValue) -> ir.IntegerValue:
     return (md5_number_lower(text).cast("uint64") >> ibis.literal(1, "uint64")).cast("int64")
 
@@ -87,9 +69,6 @@ def _sketch(hashes: ir.ArrayValue) -> ir.ArrayValue:
 
 
 def expressions() -> dict[str, ir.Table]:
-    """Return what makes each table."""
+    """Return what makes the table."""
     names = ibis.table({"qname": "string", "domain": "string"}, name="names")
-    return {
-        "sum_domain_hours": domain_hours(transactions_table(), names),
-        "merged_domain_hours": merged(domain_hours_table("unmerged_domain_hours")),
-    }
+    return {"sum_domain_hours": domain_hours(transactions_table(), names)}

@@ -15,6 +15,7 @@ from dnsvigil.detectors.runner import enabled
 from dnsvigil.ingest.capture import CapturePart
 from dnsvigil.ingest.detection import DetectionPart
 from dnsvigil.ingest.dns import DnsPart
+from dnsvigil.ingest.domains import DomainsPart
 from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.findings import FindingsPart
 from dnsvigil.ingest.novelty import NoveltyPart
@@ -85,6 +86,7 @@ def _parts(store: Store, config: Config) -> list[Part]:
     """Return the parts, those that use another's tables or state after it."""
     found: list[Part] = [
         DnsPart(store, config),
+        DomainsPart(store, config),
         PassiveDnsPart(store, config),
         OpenResolversPart(store),
         PoisoningPart(store),
