@@ -85,6 +85,12 @@ def property_of(unit: str, name: str) -> str:
     return do("systemctl", "show", "--property", name, "--value", unit).strip()
 
 
+def start(unit: str = COLLECTOR) -> None:
+    """Start a service anew, however often it was started of late."""
+    do("systemctl", "reset-failed", unit)
+    do("systemctl", "restart", unit)
+
+
 def is_active(unit: str = COLLECTOR) -> bool:
     """Return whether a service has said that it is ready."""
     return property_of(unit, "ActiveState") == "active"
