@@ -268,6 +268,9 @@ DOMAIN_FEATURES: Final[dict[str, str]] = {
 }
 """The features of a domain, in order, with what each is; docs/features.md has the formulas."""
 
+SHORTEST_WORD: Final = 4
+"""Words of fewer letters are in names by chance, and are not looked for."""
+
 FLOW_SLOT_SECONDS: Final = 300
 """Event time is cut into slots of this length wherever flows are counted."""
 

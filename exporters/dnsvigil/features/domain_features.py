@@ -18,14 +18,11 @@ from dnsvigil.features.addresses import IPV4, IPV6, LEVELS, networks
 from dnsvigil.features.domain_hours import domain_hours_table
 from dnsvigil.features.domains import registered_domains
 from dnsvigil.features.summaries import table_of
-from dnsvigil.records import DOMAIN_FEATURES
+from dnsvigil.records import DOMAIN_FEATURES, SHORTEST_WORD
 from dnsvigil.store.sketches import DOMAIN_HASHES, DOMAIN_SKETCH_SIZE
 
 CHAIN: Final = 4
 """So many CNAMEs are followed from a name in the domain to its addresses."""
-
-SHORTEST_WORD: Final = 4
-"""A word in a label has at least so many letters."""
 
 TTL_BOUNDS: Final = (1, 10, 100, 300, 900)
 """Where the ranges of TTLs end that EXPOSURE counts, in seconds."""

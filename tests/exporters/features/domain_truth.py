@@ -49,6 +49,10 @@ class Places:
         inside = [each for each in self.known if ip_address(address) in ip_network(each)]
         return self.known[inside[0]] if inside else (None, None)
 
+    def of_each(self, addresses: Sequence[str]) -> tuple[list[int | None], list[str | None]]:
+        found = [self.of(address) for address in addresses]
+        return [asn for asn, _ in found], [country for _, country in found]
+
 
 def features(
     queries: Sequence[Query],

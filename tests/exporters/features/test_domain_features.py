@@ -19,11 +19,10 @@ import duckdb
 import pytest
 import tldextract
 
-from dnsvigil.engines.duckdb import Steps, lookup, macro, queries
+from dnsvigil.engines.domain_features import make_domain_features
+from dnsvigil.engines.duckdb import Steps, lookup, macro
 from dnsvigil.features.addresses import LEVELS
-from dnsvigil.features.domain_features import SHORTEST_WORD
 from dnsvigil.records import DOMAIN_FEATURES, DOMAIN_HOUR
-from dnsvigil.sources.public_suffixes import ambiguous_suffixes, public_suffixes
 from exporters.features import domain_truth as truth
 from exporters.features.domain_truth import Places, Query, Tuple
 
@@ -51,9 +50,8 @@ def found_in(
 ) -> dict[str, Row]:
     """What the expressions make of queries, in rows of several batches, and tuples."""
     with duckdb.connect() as connection:
-        fill(connection, asked, tuples, list(words), places or Places())
-        steps = Steps(connection, "domain_features")
-        steps.run(*queries("domain_features"))
+        fill(connection, asked, tuples)
+        make_domain_features(connection, words, places and places.of_each)
         found = connection.execute("FROM domain_features")
         columns = [column[0] for column in found.description or ()]
         rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
@@ -66,8 +64,6 @@ def fill(
     connection: duckdb.DuckDBPyConnection,
     asked: Sequence[Query],
     tuples: Sequence[Tuple],
-    words: list[str],
-    places: Places,
 ) -> None:
     def make(table: str, types: dict[str, str], rows: Iterable[Sequence[Any]]) -> None:
         columns = list(zip(*rows, strict=True)) or [()] * len(types)
@@ -76,13 +72,6 @@ def fill(
     def each(value: Any) -> Any:
         return str(value) if isinstance(value, datetime) else value
 
-    make("suffixes", {"suffix": "VARCHAR", "kind": "VARCHAR"}, public_suffixes())
-    make("suffix_tails", {"tail": "VARCHAR"}, [(tail,) for tail in ambiguous_suffixes()])
-    long = [word for word in words if len(word) >= SHORTEST_WORD]
-    make("words", {"word": "VARCHAR", "begin": "VARCHAR"}, [(word, word[:SHORTEST_WORD]) for word in long])
-    addresses = {each.rdata for each in tuples if truth.is_address(each.rdata, each.rrtype)}
-    known = [(address, *found) for address in addresses if any(found := places.of(address))]
-    make("address_places", {"address": "VARCHAR", "asn": "BIGINT", "country": "VARCHAR"}, known)
     make("domain_hours", DOMAIN_HOUR, [])
     make("tuples", TUPLE, tuples)
     macro(connection, "is_failure(code)", f"code IN ({', '.join(map(str, truth.FAILURES))})")
