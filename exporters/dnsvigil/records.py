@@ -47,6 +47,9 @@ NOVELTY_COLUMNS: Final = ("ts", "client", "qname", "qtype", "rcode", "answers")
 LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the response duration histogram, in seconds."""
 
+ANSWER_COLUMNS: Final = ("ts", "sensor", "qname", "qclass", "qtype", "rcode", "answers", "ttls", "tc", "answer_types")
+"""The columns of a transaction in which passive DNS is found."""
+
 PASSIVE_DNS: Final[dict[str, str]] = {
     "ts": "TIMESTAMP",  # when the sensor wrote it; UTC, microseconds, like all times here
     "sensor": "VARCHAR",
@@ -63,6 +66,25 @@ PASSIVE_DNS: Final[dict[str, str]] = {
     "time_last": "TIMESTAMP",
 }
 """Columns of a passive DNS row: what a sensor saw of one tuple since its last row about it."""
+
+ANSWER, AUTHORITY, ADDITIONAL, INFERRED, UNCERTAIN = 1, 2, 4, 8, 16
+"""Where a tuple was seen, as bits: the sections of messages; in dns.log, where owner and type are inferred; and there
+where they are not sure."""
+
+TUPLE: Final[dict[str, str]] = {
+    "nkey": "VARCHAR",  # of the owner's name, as dnsvigil.store.tuple_keys has it
+    "rrtype": "VARCHAR",  # mnemonic; NODATA or NXDOMAIN where there was no such type, or name
+    "rkey": "VARCHAR",  # of the data
+    "bailiwick": "UTINYINT",  # the zone whose servers said so, by its number of labels; NULL: not known
+    "time_first": "UINTEGER",  # seconds since 1970 in UTC
+    "time_last": "UINTEGER",
+    "count": "BIGINT",
+    "ttl_min": "UINTEGER",  # seconds; NULL: not known
+    "ttl_max": "UINTEGER",
+    "sensors": "UBIGINT",  # a bit for each
+    "seen_in": "UTINYINT",  # ANSWER and so on
+}
+"""Columns of a passive DNS tuple in the store: its key, the first four, and what adds up."""
 
 OPEN_KINDS: Final = ("recursive", "forwarder")
 """How a host can be an open resolver: by asking the servers itself, or by having another host do it."""

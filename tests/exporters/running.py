@@ -32,6 +32,7 @@ from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 from dnsvigil.store.findings import STATES
 from dnsvigil.store.set_aside import KINDS as KINDS_SET_ASIDE
 from dnsvigil.store.store import Store
+from exporters.tuples import all_tuples, brief
 from exporters.zeeklogs import package_columns, package_line
 from lab.generate import Generated, Stream
 from lab.replay import LiveLog
@@ -227,11 +228,11 @@ def has_ingested(text: str, expected: Samples) -> bool:
 
 def passive_dns(state: Path) -> Counter[tuple[str, str, str]]:
     """Return how often each tuple of passive DNS was seen."""
+    found = Counter[tuple[str, str, str]]()
     with Store(state) as store:
-        return Counter({(name, kind, data): count for name, kind, data, count in store.rows(_TUPLES)})
-
-
-_TUPLES = "SELECT rrname, rrtype, rdata, sum(count)::BIGINT FROM passive_dns GROUP BY ALL"
+        for name, kind, data, count in brief(all_tuples(store)):
+            found[name, kind, data] += count
+    return found
 
 
 def line(

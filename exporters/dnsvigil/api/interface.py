@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from dnsvigil.engines.tuples import TupleReader
     from dnsvigil.store.store import Store  # which a command that asks a collector does without
 
 T = TypeVar("T")
@@ -28,6 +29,14 @@ class Reader(Protocol):
 
     def read(self, query: str, *bound: Any) -> list[Any]:
         """Return the rows of a query. Raises ``StoreError``."""
+
+
+class TupleSource(Reader, Protocol):
+    """Reads the store, and the tuples of passive DNS."""
+
+    @property
+    def tuples(self) -> "TupleReader":
+        """What looks tuples up, from any thread."""
 
 
 class Writer(Protocol):
@@ -47,7 +56,7 @@ class FlowReader(Protocol):
         """
 
 
-class Backend(Reader, Writer, FlowReader, Protocol):
+class Backend(TupleSource, Writer, FlowReader, Protocol):
     """All that the API needs: the running collector."""
 
 

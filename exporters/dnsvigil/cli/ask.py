@@ -21,6 +21,7 @@ from dnsvigil.config.collector import Config
 from dnsvigil.system.files import reason_of
 
 if TYPE_CHECKING:
+    from dnsvigil.engines.tuples import TupleReader
     from dnsvigil.store.store import Store  # which few commands need, and takes long to import
 
 log = logging.getLogger(__name__)
@@ -112,8 +113,10 @@ def _ask_store(store: "Store", config: Config, method: str, path: str, parameter
     from dnsvigil.api.interface import RequestError
     from dnsvigil.api.routes import ROUTES
     from dnsvigil.store.findings import Findings
+    from dnsvigil.store.passive_dns import PassiveDns
 
     Findings(store)
+    PassiveDns(store)
     if "/flows/" in path:
         from dnsvigil.store.flows import FlowTables
 
@@ -138,6 +141,12 @@ class _StoreBackend:
     def __init__(self, store: "Store") -> None:
         self._store = store
         self.read = store.read
+
+    @property
+    def tuples(self) -> "TupleReader":
+        from dnsvigil.engines.tuples import TupleReader
+
+        return TupleReader(lambda: self._store)
 
     def submit(self, task: Callable[["Store"], T]) -> Future[T]:
         done: Future[T] = Future()

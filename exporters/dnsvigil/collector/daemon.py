@@ -18,6 +18,7 @@ from dnsvigil.collector.suspects import Suspects
 from dnsvigil.collector.write_queue import WriteQueue
 from dnsvigil.config.collector import Config
 from dnsvigil.config.live import LiveConfig
+from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.httpd.server import Server
 from dnsvigil.sources.availability import Availability, Place
 from dnsvigil.sources.netflow.follower import resolve_submitted
@@ -51,6 +52,7 @@ class Daemon:
         self._metrics = ProcessMetrics()
         self._opened: Store | None = None
         self._suspects = Suspects()
+        self._tuples = TupleReader(lambda: self._store)
         self._flows: FlowLoop | None = None
         self._wait = _FIRST_WAIT
         self._reported: set[tuple[str, str, str]] = set()  # sensor, log and text of what was said of records
@@ -85,6 +87,11 @@ class Daemon:
     def read(self, query: str, *bound: Any) -> list[Any]:
         """Return the rows of a query, from any thread. Raises :class:`StoreError`."""
         return self._store.read(query, *bound)
+
+    @property
+    def tuples(self) -> TupleReader:
+        """What looks tuples of passive DNS up, from any thread."""
+        return self._tuples
 
     def submit(self, task: Callable[[Store], T]) -> Future[T]:
         """Have a task done by the thread that owns the store. Raises :class:`StoreError`."""

@@ -264,6 +264,20 @@ class Store:
 
 
 @dataclass(frozen=True)
+class PassiveDns:
+    """The bounds of passive DNS."""
+
+    retention: Duration = Duration(365 * 86400)
+    max_size: Size = Size(10 * 10**9)
+
+    def __post_init__(self) -> None:
+        if self.retention < 3600:
+            raise Invalid("retention", "expected at least 1h")
+        if self.max_size < 10 * 10**6:
+            raise Invalid("max_size", "expected at least 10MB")
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -277,6 +291,7 @@ class Config:
     detectors: Detectors = field(default_factory=Detectors)
     client: Client = field(default_factory=Client)
     store: Store = field(default_factory=Store)
+    passive_dns: PassiveDns = field(default_factory=PassiveDns)
 
 
 def load_config(path: Path | None) -> Config:

@@ -17,12 +17,28 @@ import duckdb
 from dnsvigil.engines import kept
 from dnsvigil.system.sql import literal
 
-SUBJECTS: Final = ("domain_features", "domain_hours", "flows", "infections", "leaks", "novelty", "summaries")
+SUBJECTS: Final = (
+    "domain_features",
+    "domain_hours",
+    "flows",
+    "infections",
+    "leaks",
+    "novelty",
+    "passive_dns",
+    "summaries",
+)
 """The modules of features that have expressions, in their function ``expressions``, by the names of their tables."""
 
 FILE: Final = Path(__file__).with_name("queries.json")
 
-_SOURCES: Final = ("features/*.py", "engines/duckdb.py", "records.py", "store/sketches.py", "system/sql.py")
+_SOURCES: Final = (
+    "features/*.py",
+    "engines/duckdb.py",
+    "records.py",
+    "store/sketches.py",
+    "store/tuple_keys.py",
+    "system/sql.py",
+)
 _COMPILERS: Final = ("ibis-framework", "sqlglot")
 
 Queries = dict[str, dict[str, str]]  # by subject, by table

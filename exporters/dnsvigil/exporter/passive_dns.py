@@ -5,25 +5,32 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import Metric
 
 from dnsvigil.exporter.families import alone, by_label, counter, gauge
-from dnsvigil.exporter.records import has_package
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.passive_dns import PassiveDnsSnapshot
 from dnsvigil.store.passive_dns import DROPPED
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
-    """Yield the metrics of the tuples; there are none without the Zeek package."""
-    if not has_package(snapshot):
-        return
+    """Yield the metrics of the tuples."""
+    found = snapshot.of(PassiveDnsSnapshot)
     yield gauge(
         "dnsvigil_passive_dns_tuples",
-        "Tuples of name, type, data and sensor in the store.",
+        "Tuples of name, type and data, counted once for each file that has them.",
         [],
-        alone(snapshot.of(PassiveDnsSnapshot).tuples),
+        alone(found.tuples),
+    )
+    yield gauge("dnsvigil_passive_dns_files", "Pairs of files with tuples.", [], alone(found.files))
+    yield gauge("dnsvigil_passive_dns_size_bytes", "Size of the files with tuples.", [], alone(found.size))
+    yield counter(
+        "dnsvigil_passive_dns_compaction_failures",
+        "Merges of files with tuples that have failed since the collector started.",
+        [],
+        alone(found.failures),
     )
     yield counter(
         "dnsvigil_passive_dns_dropped",
-        "Tuples that the store has dropped: not seen for too long, or too many.",
+        "Tuples that are no longer kept: not seen for too long, seen least when there were too many, or in a file that"
+        " cannot be read.",
         ["reason"],
-        by_label({"age": 0, "size": 0} | dict(snapshot.rows(DROPPED))),
+        by_label({"age": 0, "size": 0, "unreadable": 0} | dict(snapshot.rows(DROPPED))),
     )

@@ -28,6 +28,11 @@ def distinct(values):  # type: ignore[no-untyped-def]
     """Return each value once, in any order, without NULL."""
 
 
+@ibis.udf.scalar.builtin(name="list_reverse", signature=(("array<string>",), "array<string>"))
+def reversed_list(texts):  # type: ignore[no-untyped-def]
+    """Return a list the other way round."""
+
+
 @ibis.udf.agg.builtin(name="min", signature=(("uint64", "int64"), "array<uint64>"))
 def smallest(value, count):  # type: ignore[no-untyped-def]
     """Return the ``count`` smallest values."""

@@ -2,34 +2,38 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from heapq import nsmallest
 from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dnsvigil.engines.tuples import TupleReader
+from dnsvigil.store.tuple_keys import name_of_key
 
 KEPT: Final = 5000
 """How many domains there are at most."""
 
 _DAYS: Final = 7  # that a domain must have been asked for
 _FRESH: Final = timedelta(days=2)  # in which it must have been seen again
-_NAMES: Final = 50_000  # of passive DNS that are looked at
+_NAMES: Final = 50_000  # of passive DNS, those seen most
 _ZONES: Final = f"""
     SELECT zone FROM minute_zones WHERE zone <> 'other'
     GROUP BY zone HAVING count(DISTINCT minute::DATE) >= {_DAYS} ORDER BY sum(queries) DESC, zone
 """
-_LONG_SEEN: Final = f"""
-    SELECT rrname FROM passive_dns_merged WHERE rrtype IN ('A', 'AAAA', 'CNAME', 'HTTPS')
-    GROUP BY rrname HAVING max(time_last) - min(time_first) >= INTERVAL {_DAYS} DAY
-        AND max(time_last) >= (SELECT max(time_last) FROM passive_dns_merged) - $1::INTERVAL
-    ORDER BY sum(count) DESC, rrname LIMIT {_NAMES}
-"""
+_TYPES: Final = ("A", "AAAA", "CNAME", "HTTPS")
 _FOUND: Final = """
     SELECT DISTINCT unnest((TRY_CAST(evidence AS JSON) ->> '$.domains[*]')::VARCHAR[]) FROM findings
     WHERE state <> 'dismissed'
 """
 _LISTED: Final = "SELECT DISTINCT entry FROM listed"
 
+_TYPE_SET: Final = pa.array(_TYPES)
+
 Read = Callable[..., list[Any]]
 
 
-def own_popular_domains(read: Read) -> list[str]:
+def own_popular_domains(read: Read, tuples: TupleReader) -> list[str]:
     """Return registered domains, those with most queries first, ``KEPT`` at most.
 
     They are zones that were among the heaviest on seven days, and domains with names that passive DNS has known for
@@ -39,12 +43,28 @@ def own_popular_domains(read: Read) -> list[str]:
     """
     tables = {name for (name,) in read("SELECT table_name FROM duckdb_tables()")}
     names = [zone for (zone,) in read(_ZONES)] if "minute_zones" in tables else []
-    if "passive_dns_merged" in tables:
-        names += [name for (name,) in read(_LONG_SEEN, _FRESH)]
+    if "passive_dns_files" in tables:
+        names += _long_seen(tuples)
     bad = {name for (name,) in read(_FOUND)} if "findings" in tables else set()
     if "listed" in tables:
         bad.update(_registered(name for (name,) in read(_LISTED)))
     return [domain for domain in dict.fromkeys(_registered(names)) if domain not in bad][:KEPT]
+
+
+def _long_seen(tuples: TupleReader) -> list[str]:
+    """Return the names that have been seen for long and lately, those seen most first."""
+    found: list[tuple[int, str, int]] = []  # how often it was seen, below zero; the name; when last
+    newest = 0
+    for table in tuples.encoded("names", select=lambda table: table.filter(pc.is_in(table["rrtype"], _TYPE_SET))):
+        grouped = table.group_by("nkey").aggregate([("time_first", "min"), ("time_last", "max"), ("count", "sum")])
+        newest = max(newest, pc.max(table["time_last"]).as_py() or 0)
+        span = pc.subtract(grouped["time_last_max"].cast("int64"), grouped["time_first_min"].cast("int64"))
+        lasting = grouped.filter(pc.greater_equal(span, _DAYS * 86400))
+        columns = (lasting[name].to_pylist() for name in ("count_sum", "nkey", "time_last_max"))
+        rows = ((-count, name_of_key(key), last) for count, key, last in zip(*columns, strict=True))
+        found = nsmallest(2 * _NAMES, [*found, *rows])
+    fresh = newest - _FRESH.total_seconds()
+    return [name for _, name, last in found if last >= fresh][:_NAMES]
 
 
 def _registered(names: Iterable[str]) -> Iterator[str]:

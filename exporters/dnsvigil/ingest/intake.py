@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.runner import enabled
+from dnsvigil.ingest.answers import AnswersPart
 from dnsvigil.ingest.capture import CapturePart
 from dnsvigil.ingest.detection import DetectionPart
 from dnsvigil.ingest.dns import DnsPart
@@ -84,10 +85,12 @@ class Snapshot:
 
 def _parts(store: Store, config: Config) -> list[Part]:
     """Return the parts, those that use another's tables or state after it."""
+    passive_dns = PassiveDnsPart(store, config)
     found: list[Part] = [
         DnsPart(store, config),
         DomainsPart(store, config),
-        PassiveDnsPart(store, config),
+        AnswersPart(store, passive_dns.tuples),
+        passive_dns,
         OpenResolversPart(store),
         PoisoningPart(store),
         CapturePart(store),

@@ -6,7 +6,7 @@ The statements are frozen: they make the tables of the layout that they lead to,
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-VERSION: Final = "4"
+VERSION: Final = "5"
 """The layout of the stores that this version of dnsvigil makes."""
 
 
@@ -89,6 +89,12 @@ _TOTALS: Final = (
     _total("dns_flows_dropped", {"reason": "a"}, {"records": _of("dns_flows_dropped")}),
 )
 
+_FORMER_TUPLES: Final = """
+    rrname VARCHAR, rrtype VARCHAR, rdata VARCHAR, sensor VARCHAR, bailiwick VARCHAR, in_answer BOOLEAN,
+    in_authority BOOLEAN, in_additional BOOLEAN, ttl_min UINTEGER, ttl_max UINTEGER, count BIGINT,
+    time_first TIMESTAMP, time_last TIMESTAMP
+"""
+
 _NAMED_COLUMNS: Final = (
     # The sums of durations had no bucket.
     """
@@ -126,5 +132,16 @@ MIGRATIONS: Final[Mapping[str, Iterable[str]]] = {
     ),
     # Names that were seen had other hashes, so what is new is learned anew, as with a new store.
     "3": ("DROP TABLE IF EXISTS novel; DROP TABLE IF EXISTS seen_names; DROP TABLE IF EXISTS newly_observed_domains;",),
+    # All tuples of passive DNS were in tables. The part of passive DNS moves them into files.
+    "4": (
+        f"""
+        DROP VIEW IF EXISTS passive_dns;
+        CREATE TABLE IF NOT EXISTS passive_dns_merged ({_FORMER_TUPLES});
+        CREATE TABLE IF NOT EXISTS passive_dns_new ({_FORMER_TUPLES});
+        INSERT INTO passive_dns_merged FROM passive_dns_new;
+        DROP TABLE passive_dns_new;
+        ALTER TABLE passive_dns_merged RENAME TO passive_dns_former;
+        """,
+    ),
 }
 """Layout to what makes the next one of it. The tables of :mod:`dnsvigil.store.store` are there by then."""

@@ -1,122 +1,190 @@
-"""Passive DNS in the store: each tuple of name, type and data with how often, when and with what TTL it was seen.
+"""Passive DNS in the store: the newest tuples in a table, all others in files beside it, which a table lists.
 
-What batches bring is appended; from time to time it is merged into the tuples that are there. With an index on the
-tuples each batch could update them at once, but that costs thirty times as much, and memory for the whole index.
+What batches bring is appended. Once that is much, or an hour is over, it moves into a pair of files. A pair counts from
+the commit of the transaction that lists it: killed at any instant, no tuple is lost, and none counts twice.
 """
 
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
-from dnsvigil.store.counters import LARGEST, CounterTable
-from dnsvigil.store.store import Store
+import pyarrow as pa
+import pyarrow.compute as pc
 
-ROW_BYTES: Final = 64
-"""The assumed size of a tuple beside its text, in bytes. On disk, compression makes it a quarter of the whole."""
+from dnsvigil.records import TUPLE
+from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.store import Store
+from dnsvigil.store.tuple_file import SORTED_BY, Order, TupleWriter, Written, path_of
+from dnsvigil.store.tuple_keys import NEGATIVE_TYPES
 
 DROPPED: Final = CounterTable("passive_dns_dropped", ("reason",), ("tuples",))
 
-_SPARE: Final = 0.1  # of the bytes that tuples may take, made free when they are used up
-_KEY: Final = "rrname, rrtype, rdata, sensor"
-_GATHERED: Final = """
-    SELECT rrname, rrtype, coalesce(rdata, '') AS rdata, sensor, bailiwick,
-        coalesce(list_contains(section, 'answer'), false) AS in_answer,
-        coalesce(list_contains(section, 'authority'), false) AS in_authority,
-        coalesce(list_contains(section, 'additional'), false) AS in_additional,
-        ttl_min, ttl_max, count, time_first, time_last
-    FROM {rows}
-"""
-# Zones of one name, written backwards, begin like each other: the deepest is the greatest.
-_MERGED: Final = f"""
-    SELECT {_KEY}, reverse(max(reverse(bailiwick))) AS bailiwick, bool_or(in_answer) AS in_answer,
-        bool_or(in_authority) AS in_authority, bool_or(in_additional) AS in_additional, min(ttl_min) AS ttl_min,
-        max(ttl_max) AS ttl_max, least(sum(count), {LARGEST})::BIGINT AS count, min(time_first) AS time_first,
-        max(time_last) AS time_last
-    FROM {{rows}} GROUP BY {_KEY}
-"""
-_MERGE: Final = f"""
-    MERGE INTO passive_dns_merged AS old USING new_tuples AS new USING ({_KEY})
-    WHEN MATCHED THEN UPDATE SET
-        bailiwick = reverse(greatest(reverse(old.bailiwick), reverse(new.bailiwick))),
-        in_answer = old.in_answer OR new.in_answer,
-        in_authority = old.in_authority OR new.in_authority,
-        in_additional = old.in_additional OR new.in_additional,
-        ttl_min = least(old.ttl_min, new.ttl_min),
-        ttl_max = greatest(old.ttl_max, new.ttl_max),
-        count = least(old.count::HUGEINT + new.count, {LARGEST})::BIGINT,
-        time_first = least(old.time_first, new.time_first),
-        time_last = greatest(old.time_last, new.time_last)
-    WHEN NOT MATCHED THEN INSERT BY NAME
-"""
-_COLUMNS: Final = """
-    rrname VARCHAR, rrtype VARCHAR, rdata VARCHAR, sensor VARCHAR, bailiwick VARCHAR, in_answer BOOLEAN,
-    in_authority BOOLEAN, in_additional BOOLEAN, ttl_min UINTEGER, ttl_max UINTEGER, count BIGINT,
-    time_first TIMESTAMP, time_last TIMESTAMP
-"""
+FOLDER: Final = "passive-dns"
+"""The folder of the files, in that of the state."""
+
+NEW: Final = "passive_dns_new"
+"""The table of the tuples that are in no file yet."""
+
+MAX_SENSORS: Final = 63
+"""The bit that all sensors from this number on share."""
+
+_COLUMNS: Final = ", ".join(f"{name} {kind}" for name, kind in TUPLE.items())
 _SCHEMA: Final = f"""
-CREATE TABLE IF NOT EXISTS passive_dns_merged ({_COLUMNS});
-CREATE TABLE IF NOT EXISTS passive_dns_new ({_COLUMNS});
-CREATE VIEW IF NOT EXISTS passive_dns AS
-    {_MERGED.format(rows="(FROM passive_dns_merged UNION ALL FROM passive_dns_new)")};
+CREATE TABLE IF NOT EXISTS {NEW} ({_COLUMNS});
+CREATE TABLE IF NOT EXISTS passive_dns_files (
+    stem VARCHAR, level TINYINT, period TIMESTAMP, tuples BIGINT, size BIGINT, time_first UINTEGER, time_last UINTEGER,
+    types VARCHAR[], above BIGINT
+);
+CREATE TABLE IF NOT EXISTS passive_dns_sensors (sensor VARCHAR, number TINYINT);
 {DROPPED.schema}"""
+
+_UNREADABLE: Final = ".unreadable"
+_BATCH: Final = 65_536  # rows that are written at once
+
+Merge = Callable[[str, Order], str]
+"""Returns the query of a table's tuples, each once and in order."""
+
+
+@dataclass(frozen=True)
+class TupleFiles:
+    """A pair of files with the same tuples in both orders."""
+
+    stem: str  # of their names
+    level: int  # 0: as they left the table; 1: an hour's, 2: a day's, 3: a month's
+    period: datetime  # event time when they left the table; the begin of the hour, day or month
+    tuples: int
+    size: int  # bytes
+    time_first: int  # the earliest of the tuples, in seconds since 1970, as the next
+    time_last: int
+    types: Sequence[str]
+    above: int = 0  # tuples that were seen so often or less have been dropped
 
 
 class PassiveDns:
     """The tuples in one store."""
 
-    def __init__(self, store: Store, max_bytes: int) -> None:
-        """Keep the tuples under ``max_bytes``, counted as ``ROW_BYTES`` says.
-
-        Raises :class:`dnsvigil.store.store.StoreError`.
-        """
+    def __init__(self, store: Store) -> None:
+        """Raises :class:`dnsvigil.store.store.StoreError`."""
         self._store = store
-        self._max_bytes = max_bytes
+        self.folder = store.path.with_name(FOLDER)
         store.create(_SCHEMA)
-        self._measure()
+        self._unlisted: set[str] = set()  # stems of files to remove
+        ((self.waiting,),) = store.rows(f"SELECT count(*) FROM {NEW}")  # tuples in the table, as often as added
 
-    def gather(self, view: str) -> None:
-        """Put the passive DNS rows of a view together, for :meth:`add`; runs before the transaction."""
-        rows = f"({_GATHERED.format(rows=view)})"
-        self._store.connection.execute(f"CREATE OR REPLACE TEMP TABLE gathered AS {_MERGED.format(rows=rows)}")
+    # The table
 
-    def add(self) -> None:
-        """Append what was gathered last."""
-        self._store.connection.execute("INSERT INTO passive_dns_new BY NAME FROM gathered")
+    def sensor_bits(self, sensors: Iterable[str]) -> dict[str, int]:
+        """Return the bits of these sensors and of all others that are known; new ones get the next, for good."""
+        known = dict(self._store.rows("SELECT sensor, number FROM passive_dns_sensors"))
+        if new := sorted(set(sensors) - known.keys()):
+            numbers = [min(number, MAX_SENSORS) for number in range(len(known), len(known) + len(new))]
+            known |= dict(zip(new, numbers, strict=True))
+            with self._store.transaction():
+                self._store.rows(
+                    "INSERT INTO passive_dns_sensors SELECT unnest(?::VARCHAR[]), unnest(?::TINYINT[])", new, numbers
+                )
+        return {sensor: 1 << number for sensor, number in known.items()}
 
-    def has_new(self) -> bool:
-        """Return whether there is something to merge."""
-        return bool(self._store.rows("FROM passive_dns_new LIMIT 1"))
+    def add(self, table: str) -> None:
+        """Append the tuples of a table."""
+        ((added,),) = self._store.rows(f"INSERT INTO {NEW} BY NAME FROM {table}")
+        self.waiting += added
 
-    def merge(self) -> int:
-        """Merge what was added into the tuples; return how many were dropped to stay under the bound.
+    # The files
 
-        Those seen least recently go first.
+    def files(self) -> list[TupleFiles]:
+        """Return the files that count, the oldest period first."""
+        return [
+            TupleFiles(*row)
+            for row in self._store.rows(
+                "SELECT stem, level, period, tuples, size, time_first, time_last, types, above FROM passive_dns_files"
+                " ORDER BY period, stem"
+            )
+        ]
+
+    def new_stem(self) -> str:
+        """Return a stem that no file has or had."""
+        return uuid.uuid4().hex
+
+    def path(self, stem: str) -> Path:
+        """Return the path of a pair, less the order and what follows it."""
+        return self.folder / stem
+
+    def empty(self, merge: Merge, period: datetime) -> None:
+        """Move the tuples of the table into a pair of files; this takes a transaction.
+
+        Raises :class:`dnsvigil.store.store.StoreError`, and ``OSError`` where the files cannot be written.
         """
-        run = self._store.connection.execute
-        run(f"CREATE OR REPLACE TEMP TABLE new_tuples AS {_MERGED.format(rows='passive_dns_new')}")
-        run("DELETE FROM passive_dns_new")
-        run(_MERGE)
-        run("DROP TABLE new_tuples")
-        self._measure()
-        if self.bytes <= self._max_bytes:
-            return 0
-        spare = self.bytes - (1 - _SPARE) * self._max_bytes
-        least = int(self.count * spare / self.bytes) + 1
-        run(
-            "DELETE FROM passive_dns_merged WHERE rowid IN"
-            " (SELECT rowid FROM passive_dns_merged ORDER BY time_last LIMIT ?)",
-            [least],
-        )
-        self._measure()
-        return least
+        self.folder.mkdir(exist_ok=True)
+        stem = self.new_stem()
+        written = {order: self._write(stem, order, merge(NEW, order)) for order in SORTED_BY}
+        self.list_files(stem, 0, period, written)
+        self._store.rows(f"DELETE FROM {NEW}")
+        self.waiting = 0
 
-    def forget(self, before: datetime) -> int:
-        """Drop the tuples not seen since a time; return how many."""
-        ((dropped,),) = self._store.rows("DELETE FROM passive_dns_merged WHERE time_last < ?", before)
-        self._measure()
-        return int(dropped)
-
-    def _measure(self) -> None:
-        ((self.count, self.bytes),) = self._store.rows(
-            f"SELECT count(*), coalesce(sum(strlen(rrname) + strlen(rdata) + {ROW_BYTES}), 0)::BIGINT"
-            " FROM passive_dns_merged"
+    def list_files(
+        self, stem: str, level: int, period: datetime, written: Mapping[Order, Written], above: int = 0
+    ) -> None:
+        """Have a pair of files count; this takes a transaction."""
+        names = written["names"]
+        size = sum(each.size for each in written.values())
+        self._store.rows(
+            "INSERT INTO passive_dns_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            *(stem, level, period, names.rows, size, names.time_first, names.time_last, list(names.types), above),
         )
+
+    def raise_level(self, stem: str, level: int, period: datetime) -> None:
+        """Have a pair stand for a longer period; this takes a transaction."""
+        self._store.rows("UPDATE passive_dns_files SET level = ?, period = ? WHERE stem = ?", level, period, stem)
+
+    def unlist(self, stems: Sequence[str]) -> None:
+        """Have files count no more; this takes a transaction, after which :meth:`remove_unlisted` removes them."""
+        self._store.rows("DELETE FROM passive_dns_files WHERE list_contains(?::VARCHAR[], stem)", list(stems))
+        self._unlisted.update(stems)
+
+    def remove_unlisted(self) -> None:
+        """Remove the files that earlier transactions have unlisted. A look-up that has opened one reads on in it."""
+        if self._unlisted:
+            listed = {each.stem for each in self.files()}  # again, where the transaction failed
+            for stem in self._unlisted - listed:
+                for order in SORTED_BY:
+                    path_of(self.path(stem), order).unlink(missing_ok=True)
+            self._unlisted.clear()
+
+    def remove_orphans(self) -> None:
+        """Remove what a process that was killed has left; nothing else may be at work on the folder."""
+        listed = {each.stem for each in self.files()}
+        for path in self.folder.glob("*.*") if self.folder.is_dir() else ():
+            if path.name.split(".")[0] not in listed and path.suffix != _UNREADABLE:
+                with suppress(OSError):
+                    path.unlink()
+
+    def set_aside(self, stem: str) -> None:
+        """Have a pair count no more because one of the two is unreadable; they are kept under other names."""
+        self._store.rows("DELETE FROM passive_dns_files WHERE stem = ?", stem)
+        for order in SORTED_BY:
+            path = path_of(self.path(stem), order)
+            with suppress(OSError):
+                path.rename(f"{path}{_UNREADABLE}")
+
+    def _write(self, stem: str, order: Order, query: str) -> Written:
+        writer = TupleWriter(path_of(self.path(stem), order), order)
+        try:
+            reader = self._store.connection.execute(query).to_arrow_reader(_BATCH)
+            for batch in reader:
+                writer.write(without_negative(pa.Table.from_batches([batch]), order))
+            return writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+
+
+def without_negative(tuples: pa.Table, order: Order) -> pa.Table:
+    """Return the tuples that the files of an order have: where data is the key, there are none without."""
+    if order == "names":
+        return tuples
+    return tuples.filter(pc.invert(pc.is_in(tuples["rrtype"], pa.array(NEGATIVE_TYPES))))

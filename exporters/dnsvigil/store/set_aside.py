@@ -26,6 +26,7 @@ KINDS: Final = {
     "log": "a log of Zeek",
     "record": "a record of a log",
     "flow_file": "a flow file",
+    "passive_dns": "a file of passive DNS",
     "list": "a list of domains",
     "finding": "a finding in the store",
     "detector": "what a detector found",

@@ -5,10 +5,10 @@ Only one process can open the file for writing. The error of a second one names 
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import duckdb
 
@@ -16,6 +16,9 @@ from dnsvigil.store import cursors, labels, minutes, package_logs, sensors
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
 from dnsvigil.store.set_aside import SetAside
 from dnsvigil.system.sql import literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FILE_NAME: Final = "dnsvigil.duckdb"
 
@@ -246,6 +249,18 @@ class Store:
                 raise StoreError(f"{self.path} is closed")
             with self.errors():
                 return self._reader.execute(query, list(bound)).fetchall()
+
+    def read_tables(self, *queries: tuple[str, Sequence[Any]]) -> list["pa.Table"]:
+        """Return the Arrow tables of queries with what is bound in each, all as of one moment; else as :meth:`read`."""
+        with self._reading:
+            if self.closed:
+                raise StoreError(f"{self.path} is closed")
+            with self.errors():
+                self._reader.begin()
+                try:
+                    return [self._reader.execute(query, list(bound)).to_arrow_table() for query, bound in queries]
+                finally:
+                    self._reader.rollback()
 
     def meta(self, key: str, default: str) -> str:
         """Return the value kept under ``key``; ``default`` is kept there first if there is none."""

@@ -17,6 +17,7 @@ from dnsvigil.sources.zeek.lines import Chunk, count_lines, split
 from dnsvigil.sources.zeek.log_types import BY_PATH, DNS
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.store import Store
+from exporters.tuples import all_tuples
 from exporters.zeeklogs import HEADER, START, package_header, package_line, tsv
 
 LOG = Input("log", Path("/logs/dns.log"), (1,))
@@ -82,7 +83,7 @@ def test_a_round_adds_what_its_logs_add_alone(tmp_path: Path) -> None:
             snapshot = intake.snapshot()
             sensors = [row[:3] for row in snapshot.sensors]
             cursors = sorted(store.rows('SELECT id, "offset" FROM cursors'))
-            tuples = store.rows("FROM passive_dns ORDER BY ALL")
+            tuples = all_tuples(store, negative=True)
             found.append((ingested, snapshot.counters, sensors, cursors, tuples))
     together, alone = found
     assert together == alone

@@ -14,6 +14,7 @@ import pytest
 from dnsvigil.cli.main import main
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.detectors.runner import GROUP
+from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.features.popular import own_popular_domains
 from dnsvigil.ingest import intake
 from dnsvigil.learning import training
@@ -26,6 +27,7 @@ from dnsvigil.learning.training import STEPS, parted
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.passive_dns import PassiveDns
 from dnsvigil.store.store import Read, Store
+from dnsvigil.store.tuple_keys import key_of_name
 from exporters.running import line
 from exporters.zeeklogs import HEADER
 
@@ -57,9 +59,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def put_tuples(store: Store, names: Iterable[str], first: datetime, last: datetime, count: int = 1000) -> None:
     for name in names:
         store.connection.execute(
-            "INSERT INTO passive_dns_merged BY NAME SELECT ? AS rrname, 'A' AS rrtype, '192.0.2.1' AS rdata,"
-            " 's' AS sensor, ?::BIGINT AS count, ?::TIMESTAMP AS time_first, ?::TIMESTAMP AS time_last",
-            [name, count, first, last],
+            "INSERT INTO passive_dns_new BY NAME SELECT ? AS nkey, 'A' AS rrtype, 'a192000002001' AS rkey,"
+            " ?::BIGINT AS count, epoch(?::TIMESTAMP) AS time_first, epoch(?::TIMESTAMP) AS time_last,"
+            " 1 AS sensors, 1 AS seen_in",
+            [key_of_name(name), count, first, last],
         )
 
 
@@ -75,7 +78,7 @@ def put_finding(store: Store, domains: Sequence[object], subject: str = "198.51.
 def fill(state: Path) -> None:
     """A store with popular domains, and a dismissed finding."""
     with Store(state) as store:
-        PassiveDns(store, 10**9)
+        PassiveDns(store)
         put_tuples(store, (f"www.{name}" for name in POPULAR), NOON - 20 * DAY, NOON)
         number = put_finding(store, DISMISSED)
         findings = Findings(store)
@@ -133,7 +136,8 @@ class TestTrain:
         monkeypatch.setattr(training, "train", lambda lessons, seed, _: train(lessons, seed, told.append))
         names = tmp_path / "names.json"
         with Store(trained) as store:
-            names.write_text(json.dumps({"popular": own_popular_domains(store.read), "dismissed": DISMISSED}))
+            popular = own_popular_domains(store.read, TupleReader(lambda: store))
+        names.write_text(json.dumps({"popular": popular, "dismissed": DISMISSED}))
         command = ["train", "--output", tmp_path / "model", "--names", names, "--lists", trained / "lists"]
         status, output, errors = run("--state", tmp_path / "none", *command)
         assert (status, errors) == (0, "")
@@ -174,10 +178,10 @@ class TestTrain:
 class TestPopular:
     def ask(self, state: Path, put: Callable[[Store], object]) -> list[str]:
         with Store(state) as store:
-            PassiveDns(store, 10**9)
+            PassiveDns(store)
             Findings(store)
             put(store)
-            return own_popular_domains(store.read)
+            return own_popular_domains(store.read, TupleReader(lambda: store))
 
     def test_is_what_lasts(self, tmp_path: Path) -> None:
         def put(store: Store) -> None:
@@ -218,7 +222,7 @@ class TestPopular:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with Store(tmp_path / "empty") as store:
-            assert own_popular_domains(store.read) == []
+            assert own_popular_domains(store.read, TupleReader(lambda: store)) == []
         monkeypatch.setattr("dnsvigil.features.popular.KEPT", 3)
         found = self.ask(tmp_path, lambda store: put_tuples(store, POPULAR, NOON - 8 * DAY, NOON))
         assert found == sorted(POPULAR)[:3]

@@ -91,7 +91,16 @@ ALTER TABLE young_domains RENAME TO newly_observed_domains;
 UPDATE meta SET value = '3' WHERE key = 'version';
 """
 
-LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3}
+_LAYOUT_4: Final = f"""
+{_LAYOUT_3}
+DROP TABLE novel;
+DROP TABLE seen_names;
+DROP TABLE newly_observed_domains;
+CREATE VIEW passive_dns AS FROM passive_dns_merged UNION ALL FROM passive_dns_new;
+UPDATE meta SET value = '4' WHERE key = 'version';
+"""
+
+LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4}
 
 
 def make_store(folder: Path, layout: int, statements: str = "") -> None:

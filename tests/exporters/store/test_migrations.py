@@ -1,9 +1,10 @@
 """Stores of older layouts open, and what they hold goes on."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from dnsvigil.config.collector import Config, Servers
 from dnsvigil.exporter import dns, records
+from dnsvigil.ingest import former_passive_dns
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
+from dnsvigil.ingest.passive_dns import PassiveDnsPart
 from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
@@ -25,6 +28,7 @@ from dnsvigil.store.store import FILE_NAME, Store, StoreError
 from exporters.running import line
 from exporters.store.layouts import LAYOUTS, make_store
 from exporters.store.test_store import CURSOR
+from exporters.tuples import all_tuples
 from lab.zeeklog import header
 
 NOON = 1_769_860_800  # 2026-01-31 12:00
@@ -246,3 +250,45 @@ def test_a_table_that_cannot_be_brought_up_to_date_is_an_error_that_says_so(tmp_
     with pytest.raises(StoreError, match=r"has layout 2, cannot be brought up to date, and stays as it was: .*Binder"):
         Store(tmp_path)
     assert kept(tmp_path) == before
+
+
+def test_tuples_of_passive_dns_move_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = "TIMESTAMP '2026-01-30 10:00:00.5', TIMESTAMP '2026-01-31 11:00'"
+    rows = [
+        f"('h{number}.example', 'A', '192.0.2.1', 'fra', 'example', true, false, true, 5, 60, {number + 1}, {times})"
+        for number in range(10)
+    ]
+    make_store(
+        tmp_path,
+        4,
+        f"""
+        INSERT INTO passive_dns_merged VALUES {", ".join(rows[:7])};
+        INSERT INTO passive_dns_new VALUES {", ".join(rows[5:])};
+    """,
+    )
+    monkeypatch.setattr(former_passive_dns, "ROWS", 4)
+    monkeypatch.setattr(PassiveDnsPart, "_empty", fail_at(3, PassiveDnsPart._empty))
+    with Store(tmp_path) as store, pytest.raises(RuntimeError):
+        Intake(store, Config())
+    with Store(tmp_path) as store, closing(Intake(store, Config())):
+        found = all_tuples(store)
+        assert not store.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = 'passive_dns_former'")
+    assert [(each["rrname"], each["count"]) for each in found] == [
+        (f"h{number}.example", (number + 1) * (2 if number in (5, 6) else 1)) for number in range(10)
+    ]
+    first = datetime(2026, 1, 30, 10, tzinfo=UTC).timestamp()
+    assert {(each["bailiwick"], each["seen_in"], each["sensors"], each["time_first"]) for each in found} == {
+        ("example", 5, 1, first)
+    }
+
+
+def fail_at(number: int, function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that fails at one call."""
+    calls = iter(range(1, 1000))
+
+    def failing(*arguments: object) -> None:
+        if next(calls) == number:
+            raise RuntimeError
+        function(*arguments)
+
+    return failing

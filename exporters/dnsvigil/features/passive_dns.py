@@ -1,0 +1,260 @@
+"""Passive DNS tuples: from the rows of dnsvigil_pdns.log, and from the answers that dns.log has.
+
+dns.log lists the data of a response's answer section, but neither the owner nor the type of each record. Both follow
+from the chain of CNAME records, which servers give in order (RFC 1034, section 4.3.2): the owner of a record is the
+name before it in the chain. Where data does not show whether it is a name of the chain, a tuple is ``UNCERTAIN``.
+"""
+
+from typing import Final
+
+import ibis
+import ibis.expr.types as ir
+
+from dnsvigil.features.functions import reversed_list
+from dnsvigil.records import (
+    ADDITIONAL,
+    ANSWER,
+    ANSWER_COLUMNS,
+    AUTHORITY,
+    INFERRED,
+    PASSIVE_DNS,
+    TRANSACTION,
+    TUPLE,
+    UNCERTAIN,
+)
+from dnsvigil.store.counters import LARGEST
+from dnsvigil.store.tuple_keys import IPV4, IPV6, NAME, NAMED_TYPES, NEGATIVE_TYPES, RAW
+
+KEY: Final = ("nkey", "rrtype", "rkey", "bailiwick")
+"""What one tuple is known by."""
+
+_IBIS_TYPES: Final = {
+    "TIMESTAMP": "timestamp",
+    "VARCHAR": "string",
+    "VARCHAR[]": "array<string>",
+    "DOUBLE[]": "array<float64>",
+    "BOOLEAN": "boolean",
+    "UTINYINT": "uint8",
+    "USMALLINT": "uint16",
+    "UINTEGER": "uint32",
+    "BIGINT": "int64",
+    "UBIGINT": "uint64",
+}
+_SHORTEST_ZERO: Final = "::"
+_OCTET: Final = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4: Final = rf"^({_OCTET}\.){{3}}{_OCTET}$"
+_IPV6: Final = r"^([0-9a-fA-F]{0,4}:){2,8}[0-9a-fA-F]{0,4}$"
+_TEXT: Final = r"^TXT \d+ "
+_MAX_TTL: Final = 2**32 - 1
+_NXDOMAIN: Final = 3
+_INTERNET: Final = 1
+_ADDRESS_TYPES: Final = ("A", "AAAA")
+_CHAINED_TYPES: Final = (*_ADDRESS_TYPES, "TXT")  # whose data is never taken for a name
+
+
+def tuples_table(name: str = "tuples") -> ir.Table:
+    """Return a table of tuples as the store has them."""
+    return _table(TUPLE, tuple(TUPLE), name)
+
+
+def merged(tuples: ir.Table) -> ir.Table:
+    """Return each tuple once: counts add up, times and TTLs are the extremes, and bits are joined."""
+    t = tuples.group_by(*KEY).agg(
+        time_first=tuples.time_first.min(),
+        time_last=tuples.time_last.max(),
+        count=ibis.least(tuples["count"].sum(), LARGEST),
+        ttl_min=tuples.ttl_min.min(),
+        ttl_max=tuples.ttl_max.max(),
+        sensors=tuples.sensors.bit_or(),
+        seen_in=tuples.seen_in.bit_or(),
+    )
+    return t.select(*TUPLE)
+
+
+def logged(rows: ir.Table, bits: ir.Table) -> ir.Table:
+    """Return the tuples of rows of dnsvigil_pdns.log; ``bits`` has the ``bit`` of each ``sensor``."""
+    t = rows.mutate(rdata=rows.rdata.fill_null(""), sensor=rows.sensor.fill_null(""))
+    sections = {"answer": ANSWER, "authority": AUTHORITY, "additional": ADDITIONAL}
+    seen = [ibis.ifelse(t.section.contains(name).fill_null(False), bit, 0) for name, bit in sections.items()]
+    t = t.mutate(seen_in=(seen[0] + seen[1] + seen[2]).cast("uint8"))
+    t = t.filter(t.rrtype.notin(NEGATIVE_TYPES))
+    t = t.group_by("rrname", "rrtype", "rdata", "bailiwick", "sensor").agg(
+        time_first=t.time_first.min(),
+        time_last=t.time_last.max(),
+        count=ibis.least(t["count"].sum(), LARGEST),
+        ttl_min=t.ttl_min.min(),
+        ttl_max=t.ttl_max.max(),
+        seen_in=t.seen_in.bit_or(),
+    )
+    return _encoded(t, bits)
+
+
+def inferred(transactions: ir.Table, types: ir.Table) -> ir.Table:
+    """Return what dns.log says of each record of its answers: owner, type, data and TTL.
+
+    Records that have ``answer_types`` are the Zeek package's, whose tuples have a log of their own. ``types`` has the
+    ``label`` of each ``code``. Columns: ``ts``, ``sensor``, ``rrname``, ``rrtype``, ``rdata``, ``ttl``, ``seen_in``.
+    """
+    t = transactions
+    plain = t.qname.notnull() & t.qtype.notnull() & t.answer_types.isnull()
+    t = t.filter(plain & (t.qclass.fill_null(_INTERNET) == _INTERNET) & (t.answers.length() > 0))
+    t = t.left_join(types, t.qtype == types.code)
+    t = t.mutate(asked=t.label.fill_null(ibis.literal("TYPE") + t.qtype.cast("string")), size=t.answers.length())
+    t = t.select("ts", "sensor", "qname", "asked", "size", "answers", "ttls", place=ibis.range(0, t.size)).unnest(
+        "place"
+    )
+    t = t.mutate(answer=t.answers[t.place], ttl=t.ttls[t.place], own=_is_final(t.answers[t.place], t.asked))
+    before = t.answers[: t.place].filter(lambda answer: ~_looks_final(answer))
+    chained = t.asked.isin(_CHAINED_TYPES)
+    t = t.mutate(
+        chained=chained,
+        rrname=ibis.ifelse(~chained | (t.place == 0), t.qname, before[-1].fill_null(t.qname).lower()),
+    )
+    rrtype = ibis.cases(
+        (t.own & t.asked.isin(_ADDRESS_TYPES), ibis.ifelse(t.answer.contains(":"), "AAAA", "A")),
+        (t.own | ~t.chained, t.asked),
+        else_="CNAME",
+    )
+    t = t.mutate(rrtype=rrtype)
+    # Of a type whose data is a name, two answers may be a CNAME record and what it leads to.
+    unsure = ~t.chained & (t.size > 1) & (t.asked != "CNAME")
+    return t.select(
+        "ts",
+        "sensor",
+        "rrname",
+        "rrtype",
+        rdata=_rdata(t),
+        ttl=ibis.ifelse(t.ttl.between(0, _MAX_TTL), t.ttl, ibis.null("float64")).cast("uint32"),
+        seen_in=ibis.ifelse(unsure, ANSWER | INFERRED | UNCERTAIN, ANSWER | INFERRED).cast("uint8"),
+    )
+
+
+def negative(transactions: ir.Table) -> ir.Table:
+    """Return the names, and types, that do not exist as answers say; the columns are those of :func:`inferred`."""
+    t = transactions.filter(transactions.qname.notnull() & (transactions.qclass.fill_null(_INTERNET) == _INTERNET))
+    empty = (t.rcode == 0) & (t.answers.length().fill_null(0) == 0) & ~t.tc.fill_null(False)
+    t = t.filter((t.rcode == _NXDOMAIN) | empty)
+    return t.select(
+        "ts",
+        "sensor",
+        rrname=t.qname,
+        rrtype=ibis.ifelse(t.rcode == _NXDOMAIN, "NXDOMAIN", "NODATA"),
+        rdata=ibis.literal(""),
+        ttl=ibis.null("uint32"),
+        seen_in=ibis.literal(INFERRED, "uint8"),
+    )
+
+
+def answered(records: ir.Table, bits: ir.Table) -> ir.Table:
+    """Return the tuples of what :func:`inferred` and :func:`negative` found."""
+    t = records.mutate(sensor=records.sensor.fill_null(""))
+    t = t.group_by("rrname", "rrtype", "rdata", "sensor").agg(
+        time_first=t.ts.min(),
+        time_last=t.ts.max(),
+        count=t.count(),
+        ttl_min=t.ttl.min(),
+        ttl_max=t.ttl.max(),
+        seen_in=t.seen_in.bit_or(),
+    )
+    return _encoded(t.mutate(bailiwick=ibis.null("string")), bits)
+
+
+def expressions() -> dict[str, ir.Table]:
+    """Return what makes each table."""
+    transactions = _table(TRANSACTION, ANSWER_COLUMNS, "transactions")
+    rows = _table(PASSIVE_DNS, tuple(PASSIVE_DNS), "dnsvigil_pdns_records")
+    types = ibis.table({"code": "uint16", "label": "string"}, name="record_types")
+    bits = ibis.table({"sensor": "string", "bit": "uint64"}, name="sensor_bits")
+    found = ibis.union(inferred(transactions, types), negative(transactions))
+    return {
+        "merged": merged(tuples_table()),
+        "logged": logged(rows, bits),
+        "answers": found,
+        "answered": answered(ibis.table(found.schema(), name="answers"), bits),
+    }
+
+
+def _table(types: dict[str, str], columns: tuple[str, ...], name: str) -> ir.Table:
+    return ibis.table({column: _IBIS_TYPES[types[column]] for column in columns}, name=name)
+
+
+def _encoded(t: ir.Table, bits: ir.Table) -> ir.Table:
+    """Return tuples in the store's form; times that are timestamps become seconds."""
+    inside = (t.bailiwick == ".") | (t.bailiwick == t.rrname) | t.rrname.endswith(ibis.literal(".") + t.bailiwick)
+    labels = ibis.ifelse(t.bailiwick == ".", 0, t.bailiwick.split(".").length())
+    t = t.left_join(bits, "sensor")
+    return t.select(
+        nkey=_reversed(t.rrname),
+        rrtype=t.rrtype,
+        rkey=_data_key(t.rrtype, t.rdata),
+        bailiwick=ibis.ifelse(inside, labels, ibis.null("int64")).cast("uint8"),
+        time_first=t.time_first.truncate("s").epoch_seconds().cast("uint32"),
+        time_last=t.time_last.truncate("s").epoch_seconds().cast("uint32"),
+        count=t["count"],
+        ttl_min=t.ttl_min,
+        ttl_max=t.ttl_max,
+        sensors=t.bit.fill_null(ibis.literal(0, "uint64")),
+        seen_in=t.seen_in,
+    )
+
+
+def _reversed(name: ir.StringValue) -> ir.StringValue:
+    return reversed_list(name.split(".")).join(".")
+
+
+def _data_key(rrtype: ir.StringValue, rdata: ir.StringValue) -> ir.StringValue:
+    """Return what :func:`dnsvigil.store.tuple_keys.key_of_data` does."""
+    words = rdata.split(" ")
+    before = words[: words.length() - 1].join(" ")
+    return ibis.cases(
+        ((rrtype == "A") & rdata.re_search(_IPV4), ibis.literal(IPV4) + _padded(rdata, ".", 3)),
+        ((rrtype == "AAAA") & _is_ipv6(rdata), ibis.literal(IPV6) + _digits6(rdata)),
+        (
+            rrtype.isin(NAMED_TYPES),
+            ibis.literal(NAME) + _reversed(words[-1]) + ibis.ifelse(before == "", "", ibis.literal(" ") + before),
+        ),
+        else_=ibis.literal(RAW) + rdata,
+    )
+
+
+def _padded(text: ir.StringValue, separator: str, size: int) -> ir.StringValue:
+    return text.split(separator).map(lambda part: part.lpad(size, "0")).join("")
+
+
+def _is_ipv6(text: ir.StringValue) -> ir.BooleanValue:
+    groups = text.split(":").filter(lambda part: part != "").length()
+    halves = text.split(_SHORTEST_ZERO).length()
+    known = ibis.cases((halves == 1, groups == 8), (halves == 2, groups < 8), else_=False)
+    return text.re_search(_IPV6) & ~text.contains(":::") & known
+
+
+def _digits6(address: ir.StringValue) -> ir.StringValue:
+    """Return the 32 digits of an address of IPv6."""
+    halves = address.lower().split(_SHORTEST_ZERO)
+
+    def digits(half: ir.StringValue) -> ir.StringValue:
+        return half.split(":").filter(lambda part: part != "").map(lambda part: part.lpad(4, "0")).join("")
+
+    head, tail = digits(halves[0]), ibis.ifelse(halves.length() > 1, digits(halves[1]), "")
+    zeros = ibis.literal("0").repeat(32 - head.length() - tail.length())
+    return head + zeros + tail
+
+
+def _is_final(answer: ir.StringValue, asked: ir.StringValue) -> ir.BooleanValue:
+    """Return whether data is of the type that was asked for, rather than the next name of a chain."""
+    address = asked.isin(_ADDRESS_TYPES) & (answer.re_search(_IPV4) | answer.contains(":"))
+    return address | ((asked == "TXT") & answer.re_search(_TEXT))
+
+
+def _looks_final(answer: ir.StringValue) -> ir.BooleanValue:
+    return answer.re_search(_IPV4) | answer.contains(":") | answer.re_search(_TEXT)
+
+
+def _rdata(t: ir.Table) -> ir.StringValue:
+    """Return data as the package's log has it: names in lower case, and texts quoted."""
+    text = ibis.literal('"') + t.answer.re_replace(_TEXT, "") + '"'
+    return ibis.cases(
+        (t.own & (t.asked == "TXT"), text),
+        (t.rrtype.isin(NAMED_TYPES) | t.rrtype.isin(_ADDRESS_TYPES), t.answer.lower()),
+        else_=t.answer,
+    )
