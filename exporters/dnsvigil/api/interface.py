@@ -4,7 +4,7 @@ Each takes what it reads or changes, the configuration, and the parameters of th
 :class:`Answer`. It raises :class:`RequestError` for a request that cannot be answered, and ``StoreError``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dnsvigil.engines.tuples import TupleReader
     from dnsvigil.store.store import Store  # which a command that asks a collector does without
 
@@ -33,6 +35,9 @@ class Reader(Protocol):
 
 class TupleSource(Reader, Protocol):
     """Reads the store, and the tuples of passive DNS."""
+
+    def read_tables(self, *queries: tuple[str, Sequence[Any]]) -> list["pa.Table"]:
+        """Return the Arrow tables of queries. Raises ``StoreError``."""
 
     @property
     def tuples(self) -> "TupleReader":

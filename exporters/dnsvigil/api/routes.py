@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dnsvigil.api import findings, flows, set_aside, training, zones
+from dnsvigil.api import domains, findings, flows, set_aside, training, zones
 from dnsvigil.api.interface import Answer, Parameters
 from dnsvigil.config.collector import Config
 
@@ -27,6 +27,7 @@ ROUTES: Final[Sequence[Route]] = (
     Route("GET", "/api/flows/verdicts", flows.verdicts, "everyone"),
     Route("GET", "/api/flows/talkers", flows.talkers, "configured"),
     Route("GET", "/api/zones", zones.zones, "everyone"),
+    Route("GET", "/api/domains", domains.domain, "configured"),
     Route("GET", "/api/findings", findings.findings, "configured"),
     Route("GET", "/api/training", training.names, "configured"),
     Route("GET", "/api/set-aside", set_aside.set_aside, "configured"),

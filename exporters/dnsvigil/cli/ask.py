@@ -112,11 +112,13 @@ def _content_of(answer: client.Answer) -> Found:
 def _ask_store(store: "Store", config: Config, method: str, path: str, parameters: Mapping[str, Any]) -> Found:
     from dnsvigil.api.interface import RequestError
     from dnsvigil.api.routes import ROUTES
+    from dnsvigil.store.domains import DomainHours
     from dnsvigil.store.findings import Findings
     from dnsvigil.store.passive_dns import PassiveDns
 
     Findings(store)
     PassiveDns(store)
+    DomainHours(store, config.store.max_size)
     if "/flows/" in path:
         from dnsvigil.store.flows import FlowTables
 
@@ -141,6 +143,7 @@ class _StoreBackend:
     def __init__(self, store: "Store") -> None:
         self._store = store
         self.read = store.read
+        self.read_tables = store.read_tables
 
     @property
     def tuples(self) -> "TupleReader":

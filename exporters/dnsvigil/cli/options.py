@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     _add_zones(commands)
     _add_findings(commands)
     _add_flows(commands)
+    _add_domains(commands)
     _add_learning(commands)
     _add_set_aside(commands)
     check = commands.add_parser("check-config", help="report mistakes in the configuration")
@@ -193,6 +194,20 @@ def _add_series(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     series.add_argument("--json", action="store_true", help="print a list of series")
     _add_client_options(series)
     series.set_defaults(command="flows.series")
+
+
+def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    domains = commands.add_parser("domains", help="print the features of domains")
+    more = domains.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    show = more.add_parser("show", help="print a domain's features beside those of all, and the domains most like it")
+    show.add_argument("name", metavar="NAME", help="registered domain, such as example.com")
+    show.add_argument("--json", action="store_true", help="print the JSON of /api/domains")
+    _add_client_options(show)
+    show.set_defaults(command="domains.show_domain")
+    features = more.add_parser("features", help="print the features of each domain in logs")
+    features.add_argument("--json", action="store_true", help="print a list of records, with all features")
+    features.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
+    features.set_defaults(command="domains.features")
 
 
 def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:

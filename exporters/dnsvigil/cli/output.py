@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from dnsvigil.system.terminal import printable
@@ -50,6 +50,15 @@ def show_json(content: Any) -> None:
     """Print JSON for another program."""
     # Of all control characters, JSON in ASCII leaves this one as it is.
     print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"))
+
+
+def show_records(records: Iterable[Any]) -> None:
+    """Print a JSON list of as many records as there may be, each on a line."""
+    separator = "[\n"
+    for record in records:
+        print(separator + json.dumps(record).replace("\x7f", "\\u007f"), end="")
+        separator = ",\n"
+    print("[]" if separator == "[\n" else "\n]")
 
 
 def wrapped(text: str, most: int, indent: str = "") -> str:

@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from dnsvigil.collector.flow_loop import FlowLoop
@@ -25,6 +25,9 @@ from dnsvigil.sources.netflow.follower import resolve_submitted
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.system.notify import Service
 from dnsvigil.system.terminal import counted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +95,10 @@ class Daemon:
     def tuples(self) -> TupleReader:
         """What looks tuples of passive DNS up, from any thread."""
         return self._tuples
+
+    def read_tables(self, *queries: tuple[str, Sequence[Any]]) -> list["pa.Table"]:
+        """Return the Arrow tables of queries, from any thread. Raises :class:`StoreError`."""
+        return self._store.read_tables(*queries)
 
     def submit(self, task: Callable[[Store], T]) -> Future[T]:
         """Have a task done by the thread that owns the store. Raises :class:`StoreError`."""

@@ -278,6 +278,13 @@ class PassiveDns:
 
 
 @dataclass(frozen=True)
+class Domains:
+    """What the features of domains are made with, beside the logs."""
+
+    networks: list[Path] = field(default_factory=list)  # tables of AS numbers and countries
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -292,6 +299,7 @@ class Config:
     client: Client = field(default_factory=Client)
     store: Store = field(default_factory=Store)
     passive_dns: PassiveDns = field(default_factory=PassiveDns)
+    domains: Domains = field(default_factory=Domains)
 
 
 def load_config(path: Path | None) -> Config:

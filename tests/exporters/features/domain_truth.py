@@ -17,7 +17,7 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 SKETCH = 64
-FAILURES = {2}
+FAILURES: set[int | None] = {2}
 LENGTHS = {4: (8, 16, 24), 6: (32, 48, 64)}
 
 

@@ -197,7 +197,7 @@ def logged(path: Path) -> tuple[list[Query], list[Tuple]]:
         asked.append(Query(ts, record["id.orig_h"], name, record.get("rcode")))
         owner = name
         for rdata, ttl in zip(record.get("answers", ()), record.get("TTLs", ()), strict=True):
-            kind = kind_of(rdata)
+            kind = kind_of(rdata, record["qtype_name"])
             seen[owner, kind, rdata].append((int(ttl), truth.second(ts)))
             owner = rdata if kind == "CNAME" else owner
     return asked, [
@@ -206,11 +206,11 @@ def logged(path: Path) -> tuple[list[Query], list[Tuple]]:
     ]
 
 
-def kind_of(rdata: str) -> str:
+def kind_of(rdata: str, asked: str) -> str:
     try:
         return "A" if ip_address(rdata).version == 4 else "AAAA"
     except ValueError:
-        return "TXT" if rdata.startswith("TXT") else "CNAME"
+        return "CNAME" if asked in ("A", "AAAA") else asked
 
 
 def dispersion_of(addresses: Iterable[str]) -> float | None:

@@ -1,0 +1,94 @@
+"""``dnsvigil domains``: the features of domains."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from dnsvigil.cli.ask import ask, shows_answer
+from dnsvigil.cli.errors import CommandError
+from dnsvigil.cli.output import show, show_json, show_records
+from dnsvigil.config.collector import Config
+from dnsvigil.records import DOMAIN_FEATURES
+
+_TEN: Final = (*list(DOMAIN_FEATURES)[:10],)
+_STATISTICS: Final = ("mean", "median", "p5", "p95", "min", "max")
+_DIGITS: Final = 4  # of a number that is shown
+
+
+@shows_answer
+def show_domain(options: argparse.Namespace, config: Config) -> int:
+    """Print the features of a domain beside those of all. Raises ``CommandError``, also where it is not known."""
+    found = ask(config, options.state, "/api/domains", domain=options.name)
+    if options.json:
+        show_json(found)
+        return 0
+    features = found["features"]
+    print(f"{found['domain']}: seen from {features['first_seen']} to {features['last_seen']}")
+    print(f"Its features, and those of all {found['domains']:,} domains:")
+    rows = [
+        [name, _short(features[name]), *(_short(found["statistics"][name][each]) for each in _STATISTICS)]
+        for name in DOMAIN_FEATURES
+    ]
+    show(("feature", "value", *_STATISTICS), rows)
+    print("The domains that are most like it:")
+    show(("domain", "distance"), [[each["domain"], _short(each["distance"])] for each in found["nearest"]])
+    return 0
+
+
+def features(options: argparse.Namespace, config: Config) -> int:
+    """Print the features of each domain in logs. Return 1 unless all of them were read.
+
+    Raises ``CommandError``, ``StoreError`` and ``OSError``.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="dnsvigil-features-")))
+        complete, records = _features_in(options.paths, config, folder, stack)
+        if options.json:
+            show_records(records)
+        else:
+            show(("domain", *_TEN), [[each["domain"], *(_short(each[name]) for name in _TEN)] for each in records])
+    return 0 if complete else 1
+
+
+def _features_in(
+    paths: list[Path], config: Config, folder: Path, stack: ExitStack
+) -> tuple[bool, Iterator[dict[str, Any]]]:
+    """Return whether all was read, and the features of each domain, for as long as the stack is open."""
+    from dnsvigil.cli.ingest import ingest
+    from dnsvigil.detectors.runner import GROUP
+    from dnsvigil.engines.tuples import TupleReader
+    from dnsvigil.learning.domains import domain_table
+    from dnsvigil.sources.networks import NetworkTableError
+    from dnsvigil.store.store import Store
+
+    detectors = sorted({entry.name for entry in entry_points(group=GROUP)})
+    config = replace(config, detectors=replace(config.detectors, disabled=detectors))
+    complete = ingest(paths, config, folder)
+    store = stack.enter_context(Store(folder))
+    try:
+        table = stack.enter_context(domain_table(store, TupleReader(lambda: store), config.domains.networks))
+    except NetworkTableError as error:
+        raise CommandError(f"domains.networks: {error}") from error
+    return complete, map(_record, table.records())
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    times = {name: _time(row[name]) for name in ("first_seen", "last_seen")}
+    return row | times
+
+
+def _time(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _short(value: float | None) -> float | int | None:
+    """Return a number with as many digits as a person compares."""
+    if value is None or isinstance(value, int) or value.is_integer():
+        return value
+    return float(f"{value:.{_DIGITS}g}")
