@@ -30,8 +30,8 @@ class AnswersPart(Part):
 
     def gather(self, size: int) -> None:
         """Put the answers that are the same together."""
-        self._steps.run("answers")
-        gather(self._store, self._tuples, self._steps, "answers", "answered")
+        self._steps.view("answers")
+        gather(self._store, self._tuples, self._steps, "transactions", "answered")
 
     def add(self) -> None:
         """Append what was gathered."""
