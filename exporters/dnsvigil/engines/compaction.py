@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Final
 
 import duckdb
@@ -78,7 +79,10 @@ def main() -> None:
     os.nice(_NICE)
     job = Job(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_input, daemon=True).start()
-    result = run(job)
+    try:
+        result = run(job)
+    except OSError as error:  # mostly of a disk that is full
+        sys.exit(f"passive DNS: {Path(job.output).parent}: {error.strerror or error}")
     json.dump(asdict(result), sys.stdout)
 
 

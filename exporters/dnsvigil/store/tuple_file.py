@@ -8,6 +8,7 @@ import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -91,16 +92,20 @@ class TupleWriter:
         self._rows = self._total = 0
         self._first, self._last = 2**32, 0
         self._types: set[str] = set()
-        self._writer = pq.ParquetWriter(
-            self._new,
-            SCHEMA,
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=[*_DICTIONARIES],
-            column_encoding=_ENCODINGS,
-            bloom_filter_options={SORTED_BY[order][0]: {"ndv": _DISTINCT, "fpp": _FALSE_POSITIVES}},
-            store_schema=False,
-        )
+        try:
+            self._writer = pq.ParquetWriter(
+                self._new,
+                SCHEMA,
+                compression="zstd",
+                compression_level=3,
+                use_dictionary=[*_DICTIONARIES],
+                column_encoding=_ENCODINGS,
+                bloom_filter_options={SORTED_BY[order][0]: {"ndv": _DISTINCT, "fpp": _FALSE_POSITIVES}},
+                store_schema=False,
+            )
+        except OSError:
+            self._new.unlink(missing_ok=True)
+            raise
 
     def write(self, tuples: pa.Table) -> None:
         """Take more tuples. Raises ``OSError``."""
@@ -125,7 +130,8 @@ class TupleWriter:
 
     def abandon(self) -> None:
         """Leave no file."""
-        self._writer.close()
+        with suppress(OSError):  # where there is no space left
+            self._writer.close()
         self._new.unlink(missing_ok=True)
 
     def _write(self, rows: int) -> None:
