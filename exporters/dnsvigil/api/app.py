@@ -10,8 +10,12 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
-from dnsvigil.api.interface import TOTAL, Answer, Backend, RequestError
+from dnsvigil.api.interface import TOTAL, Answer, Backend, RequestError, Stream
 from dnsvigil.api.parameters import refuse
+from dnsvigil.api.passive_dns.circl import circl_api
+from dnsvigil.api.passive_dns.dnsdb import dnsdb_api
+from dnsvigil.api.passive_dns.saf import framed
+from dnsvigil.api.passive_dns.streams import BusyError, Slots
 from dnsvigil.api.routes import ROUTES, Route
 from dnsvigil.config.collector import Config
 from dnsvigil.httpd.routes import RETRY_AFTER
@@ -27,12 +31,19 @@ _STARTING: Final = "the collector is starting; ask again in a few seconds"
 def api(backend: Backend, config: Config, ready: Callable[[], bool] = lambda: True) -> Blueprint:
     """Return the routes of the API; they answer 503 until ``ready``."""
     blueprint = Blueprint("api", __name__)
+    slots = Slots()
+
+    def check() -> None:
+        if not ready():
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
 
     def add(route: Route) -> None:
         def view() -> Response:
-            if not ready():
-                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
-            return response_of(route.answer(backend, config, _query() if route.method == "GET" else _body()))
+            check()
+            answer = route.answer(backend, config, _query() if route.method == "GET" else _body())
+            if isinstance(answer, Stream):
+                return slots.stream(framed(answer.objects, answer.problems))
+            return response_of(answer)
 
         endpoint = f"{route.method} {route.path}"
         blueprint.add_url_rule(route.path, endpoint, view, methods=[route.method], provide_automatic_options=False)
@@ -42,6 +53,9 @@ def api(backend: Backend, config: Config, ready: Callable[[], bool] = lambda: Tr
     blueprint.register_error_handler(RequestError, _refused)
     blueprint.register_error_handler(BodyError, _refused)
     blueprint.register_error_handler(StoreError, _store_failed)
+    blueprint.register_error_handler(BusyError, _busy)
+    blueprint.register_blueprint(dnsdb_api(backend, config, slots, check))
+    blueprint.register_blueprint(circl_api(backend, slots, check))
     return blueprint
 
 
@@ -61,6 +75,10 @@ def response_of(answer: Answer) -> Response:
 
 def _refused(error: RequestError | BodyError) -> Response:
     return response_of(Answer({"error": str(error)}, error.status))
+
+
+def _busy(error: BusyError) -> Response:
+    return response_of(Answer({"error": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE))
 
 
 def _store_failed(error: StoreError) -> Response:

@@ -4,7 +4,7 @@ Each takes what it reads or changes, the configuration, and the parameters of th
 :class:`Answer`. It raises :class:`RequestError` for a request that cannot be answered, and ``StoreError``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -72,6 +72,18 @@ class Answer:
     content: Any  # for JSON
     status: int = 200
     total: int | None = None  # how many there are, where the content may be the first of them only
+
+
+Objects = Iterator[Mapping[str, Any] | None]
+"""What is found one by one, for JSON; None wherever it takes time to find more."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The answer to a request, which may be too large for memory."""
+
+    objects: Objects
+    problems: Sequence[str] = ()  # what was wrong with a part of the request, which was left out
 
 
 class RequestError(Exception):

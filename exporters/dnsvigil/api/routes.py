@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dnsvigil.api import domains, findings, flows, set_aside, training, zones
-from dnsvigil.api.interface import Answer, Parameters
+from dnsvigil.api.interface import Answer, Parameters, Stream
+from dnsvigil.api.passive_dns import circl, cof, dnsdb
 from dnsvigil.config.collector import Config
 
 Access = Literal["everyone", "configured", "authenticated"]
@@ -18,7 +19,7 @@ class Route:
 
     method: Literal["GET", "POST"]
     path: str
-    answer: Callable[[Any, Config, Parameters], Answer]  # the first parameter: of the Backend what it needs
+    answer: Callable[[Any, Config, Parameters], Answer | Stream]  # the first parameter: of the Backend what it needs
     access: Access = "authenticated"
 
 
@@ -31,6 +32,8 @@ ROUTES: Final[Sequence[Route]] = (
     Route("GET", "/api/findings", findings.findings, "configured"),
     Route("GET", "/api/training", training.names, "configured"),
     Route("GET", "/api/set-aside", set_aside.set_aside, "configured"),
+    Route("GET", "/api/pdns/lookup", cof.lookup, "configured"),
+    Route("POST", "/api/pdns/lookup", cof.lookup_many),
     Route("POST", "/api/findings", findings.submit),
     Route("POST", "/api/findings/dismiss", findings.dismiss),
     Route("POST", "/api/findings/reopen", findings.reopen),
@@ -39,7 +42,14 @@ ROUTES: Final[Sequence[Route]] = (
 """``configured`` are those with addresses of clients, or names that clients asked for."""
 
 
+KEY_PATHS: Final = ("/api/pdns/", circl.PREFIX, dnsdb.PREFIX)
+"""How the paths begin that an API key opens."""
+
+
 def open_paths(config: Config) -> Iterable[str]:
     """Return the paths that everyone may read."""
     everyone = ("everyone", "configured") if config.api.client_addresses == "everyone" else ("everyone",)
-    return [route.path for route in ROUTES if route.access in everyone]
+    paths = [route.path for route in ROUTES if route.method == "GET" and route.access in everyone]
+    if "configured" in everyone:
+        paths.append(f"{circl.PREFIX}*")
+    return [*paths, f"{dnsdb.PREFIX}*"]  # which refuses as DNSDB does

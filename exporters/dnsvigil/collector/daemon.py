@@ -85,6 +85,10 @@ class Daemon:
         """Return whether the value of an ``Authorization`` header has the token."""
         return self.site.token.proves(authorization)
 
+    def key_name(self, key: bytes, path: str) -> str | None:
+        """Return the name of an API key that opens a path, else None."""
+        return self.site.token.key_name(key, path)
+
     # The backend of the API
 
     def read(self, query: str, *bound: Any) -> list[Any]:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from dnsvigil.api.app import api
 from dnsvigil.api.interface import Backend
-from dnsvigil.api.routes import open_paths
+from dnsvigil.api.routes import KEY_PATHS, open_paths
 from dnsvigil.collector.application import application
 from dnsvigil.collector.process_metrics import ProcessMetrics
 from dnsvigil.config.collector import Config
 from dnsvigil.exporter.pages import OPEN_PATHS, Pages
 from dnsvigil.exporter.sound import Report
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
+from dnsvigil.httpd.api_keys import ApiKeys
 
 
 class Site:
@@ -19,7 +20,8 @@ class Site:
     def __init__(self, config: Config, state: Path, backend: Backend, metrics: ProcessMetrics, report: Report) -> None:
         """Raises ``OSError`` where there can be no token. ``report`` is called for metrics that are left out."""
         self.pages = Pages(config, metrics.registry, report)
-        self.token = Token(config.api.token_file or state / TOKEN_FILE)
+        keys = ApiKeys({key.name: key.sha256 for key in config.api.keys}, KEY_PATHS)
+        self.token = Token(config.api.token_file or state / TOKEN_FILE, keys)
         access = Access(self.token.path, [*OPEN_PATHS, *open_paths(config)], loopback=is_loopback(config.listen))
         blueprints = (self.pages.blueprint(), api(backend, config, lambda: self.pages.ready))
         self.application = application(blueprints, access)

@@ -242,11 +242,56 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Dnsdb:
+    """The DNSDB that ``dnsvigil pdns lookup --dnsdb`` asks."""
+
+    url: Url = Url("https://api.dnsdb.info")
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Circl:
+    """The passive DNS of CIRCL that ``dnsvigil pdns lookup --circl`` asks."""
+
+    url: Url = Url("https://www.circl.lu/pdns/query")
+    username: str | None = None
+    password_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.username is None) != (self.password_file is None):
+            raise Invalid("username" if self.username else "password_file", "expected both, a user and a password_file")
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key for look-ups in passive DNS."""
+
+    name: str
+    sha256: str  # of the key
+    daily_limit: int | None = None  # look-ups, from midnight UTC on; default: no limit
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9A-Za-z._-]{1,64}", self.name):
+            raise Invalid(
+                "name", f"expected up to 64 letters, digits, dots, hyphens and underscores, found {self.name!r}"
+            )
+        if not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):  # never shown: it may be a key
+            raise Invalid("sha256", "expected 64 hexadecimal digits such as sha256sum prints")
+        if self.daily_limit is not None and self.daily_limit < 1:
+            raise Invalid("daily_limit", f"expected a number above 0, found {self.daily_limit}")
+
+
+@dataclass(frozen=True)
 class Api:
     """Who may use the API. Writing always needs the token, a password or a client certificate."""
 
     token_file: Path | None = None  # default: api-token in the folder of the state
     client_addresses: Literal["authenticated", "everyone"] = "authenticated"  # who may read what contains them
+    keys: list[ApiKey] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in _doubles([key.name for key in self.keys]):
+            raise Invalid("keys", f"key {name} is given twice")
 
 
 @dataclass(frozen=True)
@@ -298,6 +343,8 @@ class Config:
     detectors: Detectors = field(default_factory=Detectors)
     client: Client = field(default_factory=Client)
     store: Store = field(default_factory=Store)
+    dnsdb: Dnsdb = field(default_factory=Dnsdb)
+    circl: Circl = field(default_factory=Circl)
     passive_dns: PassiveDns = field(default_factory=PassiveDns)
     domains: Domains = field(default_factory=Domains)
 

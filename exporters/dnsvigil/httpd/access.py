@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from wsgiref.types import WSGIEnvironment
 
+from dnsvigil.httpd.api_keys import API_KEY, ApiKeys
 from dnsvigil.httpd.routes import Response
 from dnsvigil.system.files import naming, open_to_all, read_file
 
@@ -32,6 +33,7 @@ _MODE: Final = 0o640  # the group may read it
 _BYTES: Final = 32  # of randomness
 _MAX_BYTES: Final = 1024  # of the file
 _TOKEN: Final = re.compile(rb"[!-~]{20,200}")
+_OF_PROGRAMS: Final = ("/api/", "/dnsdb/", "/pdns/")  # no person looks at them
 _REFUSAL: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
@@ -71,11 +73,12 @@ def _make_token(path: Path) -> None:
 
 
 class Token:
-    """The token that a request may show as ``Authorization: Bearer``."""
+    """The token that a request may show as ``Authorization: Bearer``, and the API keys beside it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: ApiKeys | None = None) -> None:
         """Read it from its file, or make it. Raises ``OSError`` as :func:`keep_token` does."""
         self.path = path
+        self._keys = keys
         self._expected = keep_token(path).encode()
 
     def proves(self, authorization: str | None) -> bool:
@@ -83,6 +86,10 @@ class Token:
         scheme, _, token = (authorization or "").partition(" ")
         given = token.strip().encode("latin-1", "replace")
         return scheme.lower() == "bearer" and hmac.compare_digest(given, self._expected)
+
+    def key_name(self, key: bytes, path: str) -> str | None:
+        """Return the name of an API key that opens a path, else None."""
+        return self._keys.name_of(key, path) if self._keys else None
 
 
 class Access:
@@ -105,7 +112,7 @@ class Access:
     def refusal(self, environ: WSGIEnvironment) -> Response | None:
         """Return the response to a request that may not have what it asks for, and None for one that may."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        anonymous = not environ.get(AUTHENTICATED)
+        anonymous = not (environ.get(AUTHENTICATED) or environ.get(API_KEY))
         everybody = self.is_open(path if method in ("GET", "HEAD") else f"{method} {path}")
         if anonymous and not everybody:
             return _refuse(
@@ -115,7 +122,7 @@ class Access:
             )
         if not _is_same_site(environ):
             return _refuse(403, "this request comes from a page of another site")
-        if anonymous and self._loopback and path.startswith("/api/"):
+        if anonymous and self._loopback and path.startswith(_OF_PROGRAMS):
             host = _host(environ.get("HTTP_HOST", ""))
             if not _is_here(host):
                 return _refuse(403, f"{host!a} is no name of this machine; ask for 127.0.0.1, or send the token")

@@ -5,7 +5,7 @@ BACKLOG = 128  # connections waiting to be accepted
 MAX_REQUEST_LINE = 8 << 10  # bytes
 MAX_REQUEST_HEAD = 32 << 10  # bytes, request line and headers together
 MAX_HEADERS = 100
-MAX_BODY = 64 << 10  # bytes
+MAX_BODY = 1 << 20  # bytes
 HANDSHAKE_TIMEOUT = 10.0  # this and those below in seconds
 REQUEST_TIMEOUT = (
     10.0  # from the first byte of a request to the end of its headers; also for the first byte of a connection

@@ -1,5 +1,7 @@
-"""Requests and responses. cheroot parses requests, within our limits, and each response is sent as a whole."""
+"""Requests and responses. cheroot parses requests, within our limits. A response is sent as a whole or in pieces."""
 
+import contextlib
+import errno
 import io
 import json
 import logging
@@ -16,6 +18,7 @@ import cheroot.wsgi
 
 from dnsvigil.httpd import limits
 from dnsvigil.httpd.access import AUTHENTICATED
+from dnsvigil.httpd.api_keys import API_KEY
 from dnsvigil.httpd.refusals import offered, quoted
 from dnsvigil.httpd.streams import Body, BodyError
 
@@ -31,6 +34,16 @@ _LINE_BREAK = re.compile("[\r\n\0]")
 _OURS = {"connection", "content-length", "date", "transfer-encoding"}
 _TEXT = [("Content-Type", "text/plain; charset=utf-8")]
 
+STREAMED = "dnsvigil.streamed"
+"""A key in a request's environ. An application sets it to have each piece of its response sent when it is there.
+
+Where such a response fails once it has begun, the connection ends before the response does.
+"""
+
+
+class _HeadSentError(Exception):
+    """No more of a response is wanted."""
+
 
 class Request(cheroot.server.HTTPRequest):
     """One request and its response. cheroot calls the public methods."""
@@ -45,9 +58,13 @@ class Request(cheroot.server.HTTPRequest):
         self.user: str | None = None
         """The user whose password was right."""
         self.authenticated = conn.certified
+        self.api_key: str | None = None
+        """The name of the API key that opens the path."""
         self.body: list[bytes] = []
         """The body of the response, as far as the application has written it."""
         self.method = b""
+        self.streaming = False
+        """Whether the head of the response is sent, and its body follows piece by piece."""
         self._line = ""
         self._expecting = False
 
@@ -116,25 +133,34 @@ class Request(cheroot.server.HTTPRequest):
     def respond(self) -> None:
         """Authenticate the client, call the application, and send the response."""
         size = None if self.chunked_read else int(self.inheaders.get(b"Content-Length", b"0"))
-        body = Body(self.conn.rfile, size, expecting=self._expecting)
-        self.rfile = io.BufferedReader(body)
-        last = self.close_connection
+        self._unread = Body(self.conn.rfile, size, expecting=self._expecting)
+        self.rfile = io.BufferedReader(self._unread)
+        self._last = self.close_connection
         if size != 0:
             self.close_connection = self.conn.unread = True  # until its body is read
         if not self._authenticate():
             self._refuse(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", 'Basic realm="dnsvigil", charset="UTF-8"'))
             return
         response = self._call_application()
-        if body.left == 0:
-            self.close_connection, self.conn.unread = last, False
+        if self.streaming:
+            self._end_stream()
+            return
+        self._note_read()
         self._send(*response)
+
+    def _note_read(self) -> None:
+        """Keep the connection if the body of the request is read."""
+        if self._unread.left == 0:
+            self.close_connection, self.conn.unread = self._last, False
 
     def _authenticate(self) -> bool:
         """Check the credentials. Return False if the web configuration requires others."""
         authorization = self.inheaders.get(b"Authorization", b"").decode("iso-8859-1") or None
         token = self.server.token
         proved = bool(token and token.proves(authorization))
-        if self.web.basic_auth and not proved:
+        if token and (key := self.inheaders.get(b"X-Api-Key")):
+            self.api_key = token.key_name(key, self.path.decode("iso-8859-1"))
+        if self.web.basic_auth and not (proved or self.api_key):
             self.user = self.web.basic_auth.user(authorization)
             if self.user is None:
                 return False
@@ -143,36 +169,70 @@ class Request(cheroot.server.HTTPRequest):
 
     def _call_application(self) -> tuple[str, Iterable[tuple[str, str]], bytes]:
         try:
-            self.server.gateway(self).respond()
-            headers = [(name.decode("iso-8859-1"), value.decode("iso-8859-1")) for name, value in self.outheaders]
-            if any(_LINE_BREAK.search(f"{name}{value}") for name, value in headers):
-                raise ValueError(f"a line break in a header: {headers!r}")
-            return self.status.decode("iso-8859-1"), headers, b"".join(self.body)
+            with contextlib.suppress(_HeadSentError):
+                self.server.gateway(self).respond()
+            return self.status.decode("iso-8859-1"), self._headers(), b"".join(self.body)
         except BodyError as error:
             return f"{error.status.value} {error}", _TEXT, f"{error}\n".encode()
-        except Exception:
+        except Exception as error:
+            if self.streaming and isinstance(error, OSError):  # the client has gone
+                raise
             log.exception("%r failed", self._line)
+            if self.streaming:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "a response has failed") from error
             return "500 Internal Server Error", _TEXT, b"Internal Server Error\n"
+
+    def _headers(self) -> list[tuple[str, str]]:
+        headers = [(name.decode("iso-8859-1"), value.decode("iso-8859-1")) for name, value in self.outheaders]
+        if any(_LINE_BREAK.search(f"{name}{value}") for name, value in headers):
+            raise ValueError(f"a line break in a header: {headers!r}")
+        return headers
+
+    def send_piece(self, piece: bytes) -> None:
+        """Send a piece of the body, the first time after the head. Raises ``OSError`` where the client has gone."""
+        if not self.streaming:
+            self._note_read()
+            self._chunked = self.response_protocol == "HTTP/1.1"
+            self.close_connection = self.close_connection or not self._chunked
+            length = "Transfer-Encoding: chunked" if self._chunked else None
+            head = self._head(self.status.decode("iso-8859-1"), self._headers(), length)
+            self.streaming = True
+            self._write(head)
+        if self.method == b"HEAD":
+            raise _HeadSentError
+        self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece)
+
+    def _end_stream(self) -> None:
+        if self._chunked and self.method != b"HEAD":
+            self._write(b"0\r\n\r\n")
 
     def _send(self, status: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         if status[:3] == "401":
             self.conn.report(f"{status}: {offered(self.inheaders.get(b'Authorization', b'').decode('iso-8859-1'))}")
         elif status[:3] == "403":  # whatever it offered: the response says why
             self.conn.report(f"{status}: {quoted(_reason(body))}")
+        if status[:3] in ("204", "304"):
+            body = b""
+            length = None
+        else:
+            length = f"Content-Length: {len(body)}"
+        head = self._head(status, headers, length)
+        log.debug("%s %r %s %d", self.conn.address, self._line, status[:3], len(body))
+        self._write(head if self.method == b"HEAD" else head + body)
+
+    def _head(self, status: str, headers: Iterable[tuple[str, str]], length: str | None) -> bytes:
         configured = {name.lower() for name in self.web.headers}
         lines = [f"HTTP/1.1 {status}", f"Date: {formatdate(usegmt=True)}"]
         lines += [f"{name}: {value}" for name, value in self.web.headers.items()]
         lines += [f"{name}: {value}" for name, value in headers if name.lower() not in configured | _OURS]
-        if status[:3] in ("204", "304"):
-            body = b""
-        else:
-            lines.append(f"Content-Length: {len(body)}")
+        lines += [length] if length else []
         lines.append(f"Connection: {'close' if self.close_connection else 'keep-alive'}")
-        head = "\r\n".join([*lines, "", ""]).encode("iso-8859-1")
-        log.debug("%s %r %s %d", self.conn.address, self._line, status[:3], len(body))
+        return "\r\n".join([*lines, "", ""]).encode("iso-8859-1")
+
+    def _write(self, data: bytes) -> None:
         self.sent_headers = True
         self.conn.stream.allow(limits.RESPONSE_TIMEOUT)
-        self.conn.stream.write(head if self.method == b"HEAD" else head + body)
+        self.conn.stream.write(data)
 
     def _refuse(self, status: HTTPStatus, *headers: tuple[str, str]) -> None:
         self._send(f"{status.value} {status.phrase}", [*_TEXT, *headers], f"{status.phrase}\n".encode())
@@ -199,6 +259,7 @@ class Gateway(cheroot.wsgi.Gateway_10):
         environ["REMOTE_ADDR"] = request.conn.address
         environ["wsgi.url_scheme"] = "https" if request.web.ssl_context else "http"
         environ[AUTHENTICATED] = request.authenticated
+        environ[API_KEY] = request.api_key
         if request.user is not None:
             environ["REMOTE_USER"] = request.user
         if request.method == b"HEAD":
@@ -206,8 +267,11 @@ class Gateway(cheroot.wsgi.Gateway_10):
         return environ
 
     def write(self, chunk: bytes) -> None:
-        """Add to the body of the response."""
-        self.req.body.append(chunk)
+        """Add to the body of the response, or send it where the application wants that."""
+        if self.env.get(STREAMED):
+            self.req.send_piece(chunk)
+        else:
+            self.req.body.append(chunk)
 
 
 def _reason(body: bytes) -> str:

@@ -24,10 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class Bearer(Protocol):
-    """Knows the token that requests may present."""
+    """Knows the token and the API keys that requests may present."""
 
     def proves(self, authorization: str | None) -> bool:
         """Return whether the value of an ``Authorization`` header has it."""
+
+    def key_name(self, key: bytes, path: str) -> str | None:
+        """Return the name of an API key that opens a path, else None."""
 
 
 class Server:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from dnsvigil.collector.application import application
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.config.collector import Config, load_config
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback, keep_token
+from dnsvigil.httpd.api_keys import ApiKeys
 from dnsvigil.httpd.server import Server
 from dnsvigil.store.store import Store
 from exporters.httpd.support import Authority, hashed, write
@@ -104,7 +106,14 @@ def test_a_loopback_address_is_known(listen, is_one):
 
 # Who may ask what
 
-PROVEN = ("token", "password", "client certificate")
+PROVEN = ("token", "password", "client certificate", "API key")
+KEY = "d41d8cd98f00b204e9800998ecf8427e"
+EXAMPLES = {
+    "/runbooks/*": "/runbooks/",
+    "/dnsdb/v2/*": "/dnsdb/v2/lookup/rrset/name/example.com",
+    "/pdns/query/*": "/pdns/query/example.com",
+}
+"""Of the rows that are for several paths, one of these."""
 
 
 def documented() -> dict[str, dict[str, bool]]:
@@ -127,7 +136,7 @@ def routes_of(tmp_path: Path) -> list[str]:
 
 
 def row_of(key: str) -> str:
-    return "/runbooks/*" if key.startswith("/runbooks") else key
+    return "/runbooks/*" if key.startswith("/runbooks") else key.replace("<path:rest>", "*")
 
 
 def test_the_table_has_every_path_and_no_other(tmp_path):
@@ -137,8 +146,9 @@ def test_the_table_has_every_path_and_no_other(tmp_path):
 @pytest.mark.parametrize("way", ["anonymous", *PROVEN])
 def test_everybody_gets_what_the_table_says(tmp_path, way):
     token = keep_token(tmp_path / "state" / TOKEN_FILE)
-    headers = {"token": f"Bearer {token}", "password": "Basic b3BzOnNlY3JldA=="}.get(way)
-    keys: dict[str, object] = {}
+    authorization = {"token": f"Bearer {token}", "password": "Basic b3BzOnNlY3JldA=="}.get(way)
+    headers = {"Authorization": authorization} if authorization else {"X-API-Key": KEY} if way == "API key" else {}
+    keys: dict[str, object] = {"api": {"keys": [{"name": "soc", "sha256": sha256(KEY.encode()).hexdigest()}]}}
     context = None
     if way == "password":
         web = write(tmp_path / "web.yml", yaml.safe_dump({"basic_auth_users": {"ops": hashed("secret")}}))
@@ -154,13 +164,14 @@ def test_everybody_gets_what_the_table_says(tmp_path, way):
     with collecting_here(write_config(tmp_path, **keys), tmp_path / "state") as daemon:
 
         def ask(key: str) -> tuple[int, dict[str, str], str]:
-            return request(daemon.server, key, context=context, **({"Authorization": headers} if headers else {}))
+            return request(daemon.server, key, context=context, **headers)
 
         eventually(lambda: ask("/-/ready")[0] == 200)
         for key, who in documented().items():
-            status, answer, body = ask(key.replace("/runbooks/*", "/runbooks/"))
+            status, answer, body = ask(EXAMPLES.get(key, key))
             assert status < 500, key
-            assert (status != 401) == who[way], key
+            assert (status not in (401, 403)) == who[way], key
+            assert (status == 403) == (not who[way] and key.startswith("/dnsdb/")), key
             if status == 401:
                 assert answer["WWW-Authenticate"] == 'Bearer realm="dnsvigil"'
                 assert str(tmp_path / "state" / TOKEN_FILE) in json.loads(body)["error"]
@@ -184,7 +195,7 @@ def test_the_configuration_can_open_what_holds_clients_but_never_writing(tmp_pat
         eventually(lambda: request(daemon.server, "/-/ready")[0] == 200)
         for key in documented():
             if not key.startswith("/runbooks"):
-                assert (request(daemon.server, key)[0] == 401) == key.startswith("POST"), key
+                assert (request(daemon.server, EXAMPLES.get(key, key))[0] == 401) == key.startswith("POST"), key
 
 
 # Browsers
@@ -250,13 +261,37 @@ def test_until_the_store_is_open_everything_says_when_to_ask_again(tmp_path, mon
             for key in documented():
                 if key.startswith("/runbooks"):
                     continue
-                status, headers, body = request(daemon.server, key, Authorization=f"Bearer {token}")
+                status, headers, body = request(daemon.server, EXAMPLES.get(key, key), Authorization=f"Bearer {token}")
                 waits = key not in ("/", "/-/healthy")
                 assert (status == 503) == waits, key
                 if waits:
                     assert headers["Retry-After"] == "5"
-                    assert "ask again" in (json.loads(body)["error"] if "/api" in key else body)
+                    assert "ask again" in (json.loads(body)["error"] if "/api" in key or "/pdns" in key else body)
         finally:
             may_open.set()
         eventually(lambda: request(daemon.server, "/-/ready")[0] == 200)
     assert "Traceback" not in caplog.text
+
+
+# API keys
+
+
+def test_a_key_takes_the_place_of_a_password_where_it_opens_a_path(tmp_path):
+    web = write(tmp_path / "web.yml", yaml.safe_dump({"basic_auth_users": {"ops": hashed("secret")}}))
+    digest = sha256(KEY.encode()).hexdigest()
+    config = write_config(tmp_path, web_config_file=str(web), api={"keys": [{"name": "soc", "sha256": digest}]})
+    with collecting_here(config, tmp_path / "state") as daemon:
+        path = EXAMPLES["/dnsdb/v2/*"]
+        eventually(lambda: request(daemon.server, path, **{"X-API-Key": KEY})[0] == 200)
+        assert request(daemon.server, path)[0] == 401
+        for wrong in ("", "x", digest, KEY + " x", KEY[:-1]):
+            assert request(daemon.server, path, **{"X-API-Key": wrong})[0] == 401
+        for other in ("/metrics", "/api/findings", "/dnsdb", "/dnsdb/v2", "/api/pdns"):
+            assert request(daemon.server, other, **{"X-API-Key": KEY})[0] == 401
+
+
+def test_keys_are_compared_by_their_hash_and_only_where_they_open_a_path():
+    keys = ApiKeys({"a": sha256(b"1").hexdigest(), "b": sha256(b"2").hexdigest().upper()}, ["/x/", "/y/"])
+    assert [keys.name_of(key, "/x/z") for key in (b"1", b"2", b"3", b"")] == ["a", "b", None, None]
+    assert [keys.name_of(b"1", path) for path in ("/x/", "/y/", "/x", "/", "//x/", "/X/")] == ["a", "a", *[None] * 4]
+    assert ApiKeys({}, ["/x/"]).name_of(b"1", "/x/") is None

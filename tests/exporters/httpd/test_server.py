@@ -703,7 +703,7 @@ def test_limits_are_documented() -> None:
         "TLS handshake": f"{module.HANDSHAKE_TIMEOUT:.0f} s",
         "request line": f"{module.MAX_REQUEST_LINE >> 10} KiB",
         "request line and headers": f"{module.MAX_REQUEST_HEAD >> 10} KiB, 100 headers",
-        "request body": f"{module.MAX_BODY >> 10} KiB, not chunked",
+        "request body": f"{module.MAX_BODY >> 20} MiB, not chunked",
         "time to send a request": f"{module.REQUEST_TIMEOUT:.0f} s",
         "time to send its body": f"{module.BODY_TIMEOUT:.0f} s",
         "time to receive a response": f"{module.RESPONSE_TIMEOUT:.0f} s",
