@@ -51,6 +51,27 @@ def ask_counted(config: Config, state: Path, path: str, /, **query: Any) -> Foun
             return _ask_store(store, config, "GET", path, given)
 
 
+def ask_stream(
+    config: Config, state: Path, path: str, given: Mapping[str, str], content: dict[str, Any] | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the frames of the answer to ``GET path``, or to ``POST path`` where there is ``content``.
+
+    Raises :class:`CommandError`.
+    """
+    try:
+        target = f"{path}?{urllib.parse.urlencode(given)}" if given else path
+        body = None if content is None else json.dumps(content).encode()
+        for line in client.stream(config, state, target, body):
+            yield json.loads(line)
+    except client.RefusedError as refused:
+        _content_of(refused.answer)
+    except ValueError as error:
+        raise CommandError("the answer breaks off") from error
+    except NoCollectorError as nobody:
+        with store_instead(nobody, state) as store:
+            yield from _stream_from_store(store, config, path, given, content)
+
+
 def change(config: Config, state: Path, path: str, content: dict[str, Any]) -> Any:
     """Return the answer to ``POST path`` with a JSON object. Raises :class:`CommandError`, also ``OwnerError``."""
     try:
@@ -110,6 +131,24 @@ def _content_of(answer: client.Answer) -> Found:
 
 
 def _ask_store(store: "Store", config: Config, method: str, path: str, parameters: Mapping[str, Any]) -> Found:
+    answer = _answer(store, config, method, path, parameters)
+    if answer.status >= 300:
+        raise _error(answer.status, str(answer.content["error"]))
+    return answer.content, answer.total
+
+
+def _stream_from_store(
+    store: "Store", config: Config, path: str, given: Mapping[str, str], content: Mapping[str, Any] | None
+) -> Iterator[Mapping[str, Any]]:
+    from dnsvigil.api.passive_dns.saf import framed
+
+    asked = ("GET", path, given) if content is None else ("POST", path, content)
+    answer = _answer(store, config, *asked)
+    yield from (frame for frame in framed(answer.objects, answer.problems) if frame is not None)
+
+
+def _answer(store: "Store", config: Config, method: str, path: str, parameters: Mapping[str, Any]) -> Any:
+    """Return an ``Answer`` or a ``Stream``. Raises :class:`CommandError`."""
     from dnsvigil.api.interface import RequestError
     from dnsvigil.api.routes import ROUTES
     from dnsvigil.store.domains import DomainHours
@@ -125,12 +164,9 @@ def _ask_store(store: "Store", config: Config, method: str, path: str, parameter
         FlowTables(store, config.store.max_size)
     (route,) = (each for each in ROUTES if (each.method, each.path) == (method, path))
     try:
-        answer = route.answer(_StoreBackend(store), config, parameters)
+        return route.answer(_StoreBackend(store), config, parameters)
     except RequestError as error:
         raise _error(error.status, str(error)) from error
-    if answer.status >= 300:
-        raise _error(answer.status, str(answer.content["error"]))
-    return answer.content, answer.total
 
 
 def _error(status: int, message: str) -> CommandError:

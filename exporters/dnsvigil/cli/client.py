@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -47,12 +47,52 @@ class Answer:
     body: bytes
 
 
+class RefusedError(Exception):
+    """The collector does not give what was asked for, with an answer that says why."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
 def request(config: Config, state: Path, target: str, body: bytes | None = None) -> Answer:
     """Return the answer to ``GET target``, or to ``POST target`` where there is a ``body``, which is JSON.
 
     Raises :class:`NoCollectorError` where nothing listens, and :class:`CommandError` where the collector refuses, fails
     or takes too long, or something else answers.
     """
+    with _asked(config, state, target, body) as (response, _):
+        answer = _read(response)
+    if reason := _refusal(answer):
+        raise CommandError(f"the collector at {url_of(config)} {reason}")
+    return answer
+
+
+def stream(config: Config, state: Path, target: str, body: bytes | None = None) -> Iterator[bytes]:
+    """Yield the lines of the answer as they arrive. Raises as :func:`request`, and :class:`RefusedError`."""
+    with _asked(config, state, target, body) as (response, deadline):
+        if response.status == HTTPStatus.OK:
+            deadline.stop()  # from here on, each wait has the limit
+            try:
+                yield from response
+            except (OSError, http.client.HTTPException) as error:
+                raise CommandError(f"the answer of {url_of(config)} breaks off: {why(error)}") from error
+            return
+        answer = _read(response)
+    if reason := _refusal(answer):
+        raise CommandError(f"the collector at {url_of(config)} {reason}")
+    raise RefusedError(answer)
+
+
+def _read(response: http.client.HTTPResponse) -> Answer:
+    return Answer(response.status, dict(response.getheaders()), response.read(_MAX_ANSWER + 1))
+
+
+@contextlib.contextmanager
+def _asked(
+    config: Config, state: Path, target: str, body: bytes | None
+) -> Iterator[tuple[http.client.HTTPResponse, "_Deadline"]]:
+    """Give the response, of which the body is to be read. Raises as :func:`request`."""
     url = url_of(config)
     parts = urllib.parse.urlsplit(url)
     client = config.client
@@ -63,22 +103,19 @@ def request(config: Config, state: Path, target: str, body: bytes | None = None)
     if body is not None:
         headers["Content-Type"] = _JSON
     context = tls_context(client) if parts.scheme == "https" else None
-    reason: str | None
     with _Deadline() as deadline:
         try:
             connection = _connect(client, parts, context, deadline)
             with contextlib.closing(connection):
                 connection.request("GET" if body is None else "POST", parts.path + target, body, headers)
-                response = connection.getresponse()
-                answer = Answer(response.status, dict(response.getheaders()), response.read(_MAX_ANSWER + 1))
+                yield connection.getresponse(), deadline
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno in _NOBODY:
                 raise NoCollectorError(f"no collector answers at {url}: {error.strerror}") from error
             reason = _LATE if deadline.passed or isinstance(error, TimeoutError) else _reason(error, parts)
             raise CommandError(f"the collector at {url} {reason}") from error
-    if reason := _LATE if deadline.passed else _refusal(answer):
-        raise CommandError(f"the collector at {url} {reason}")
-    return answer
+        if deadline.passed:
+            raise CommandError(f"the collector at {url} {_LATE}")
 
 
 def url_of(config: Config) -> str:
@@ -135,6 +172,10 @@ class _Deadline:
         self._timer.cancel()
         for connection in self._watched:
             connection.close()
+
+    def stop(self) -> None:
+        """End no connection any more."""
+        self._timer.cancel()
 
     def watch(self, connection: socket.socket) -> None:
         """End this one as well."""

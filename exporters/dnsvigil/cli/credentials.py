@@ -19,7 +19,7 @@ _MAX_SECRET: Final = 4096  # bytes
 def authorization(client: Client, own_token: Path, parts: urllib.parse.SplitResult) -> dict[str, str]:
     """Return the headers that prove an identity to the collector at a URL. Raises :class:`UsageError`."""
     if client.username is not None and client.password_file:
-        password = _secret(client.password_file)
+        password = secret(client.password_file)
         return {"Authorization": f"Basic {base64.b64encode(client.username.encode() + b':' + password).decode()}"}
     if client.token_file:
         return _bearer(client.token_file)
@@ -30,13 +30,13 @@ def authorization(client: Client, own_token: Path, parts: urllib.parse.SplitResu
 
 
 def _bearer(path: Path) -> dict[str, str]:
-    token = _secret(path).decode("latin-1").strip()
+    token = secret(path).decode("latin-1").strip()
     if not re.fullmatch(r"[!-~]+", token):
         raise UsageError(f"{path} holds no token")
     return {"Authorization": f"Bearer {token}"}
 
 
-def _secret(path: Path) -> bytes:
+def secret(path: Path) -> bytes:
     """Return the one line in a file, without its end. A file that all users may read is refused."""
     try:
         with open_file(path) as file:

@@ -1,7 +1,7 @@
 """The options of the command ``dnsvigil``; nothing that takes long to import is needed to parse them."""
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ from dnsvigil.records import (
     SEVERITIES,
     SUBJECT_TYPES,
     TALKER_ELEMENTS,
+    utc_now,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _add_zones(commands)
     _add_findings(commands)
     _add_flows(commands)
+    _add_pdns(commands)
     _add_domains(commands)
     _add_learning(commands)
     _add_set_aside(commands)
@@ -210,6 +212,42 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     features.set_defaults(command="domains.features")
 
 
+def _add_pdns(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    pdns = commands.add_parser("pdns", help="look names and addresses up in passive DNS")
+    more = pdns.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    lookup = more.add_parser("lookup", help="print which names had which data, and when")
+    lookup.add_argument(
+        "what",
+        nargs="?",
+        metavar="WHAT",
+        help="name, *.name, name.*, +.name, address, network, or range of addresses",
+    )
+    lookup.add_argument("--bulk", type=Path, metavar="FILE", help="look up each line of this file; - is standard input")
+    lookup.add_argument("--rdata", action="store_true", help="look for a name in the data of records")
+    lookup.add_argument("--type", metavar="TYPE", help="only records of this type; ANY-DNSSEC for those of DNSSEC")
+    lookup.add_argument("--bailiwick", metavar="NAME", help="only records that servers of this zone gave")
+    lookup.add_argument(
+        "--after", type=_time_or_ago, metavar="TIME", help="only records seen after this time, or since, such as 30d"
+    )
+    lookup.add_argument(
+        "--before", type=_time_or_ago, metavar="TIME", help="only records seen before this time, or longer ago"
+    )
+    lookup.add_argument("--strict", action="store_true", help="only records that were not seen at other times")
+    lookup.add_argument(
+        "--limit",
+        type=_positive,
+        default=10_000,
+        metavar="N",
+        help="at most so many records, up to 1000000 (default: %(default)s)",
+    )
+    lookup.add_argument("--offset", type=_number, default=0, metavar="N", help="leave out so many records first")
+    lookup.add_argument("--dnsdb", action="store_true", help="ask DNSDB as well, with the key in dnsdb.key_file")
+    lookup.add_argument("--circl", action="store_true", help="ask CIRCL as well, as the user in circl.username")
+    lookup.add_argument("--json", action="store_true", help="print a record in the Common Output Format on each line")
+    _add_client_options(lookup)
+    lookup.set_defaults(command="pdns.lookup")
+
+
 def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     train = commands.add_parser("train", help="train the name score, also on your own names and lists")
     train.add_argument(
@@ -278,6 +316,14 @@ def _time(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(f'"{text}" is not a time such as "2026-01-31 12:00"') from None
+
+
+def _time_or_ago(text: str) -> datetime:
+    """Return a time as :func:`_time` does; a duration is until now."""
+    try:
+        return utc_now() - timedelta(seconds=Duration.parse(text))
+    except (ValueError, OverflowError):
+        return _time(text)
 
 
 def _duration(text: str) -> Duration:

@@ -1,0 +1,1 @@
+"""Passive DNS of others, asked with the operator's own key."""
