@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -23,8 +24,9 @@ import yaml
 
 from dnsvigil.api.app import api
 from dnsvigil.collector.application import application
-from dnsvigil.config.collector import Config, NetflowSource, load_config
+from dnsvigil.config.collector import Api, Config, NetflowSource, load_config
 from dnsvigil.config.yaml_file import ConfigError
+from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
@@ -41,6 +43,7 @@ from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.findings import Findings, findings_in
 from dnsvigil.store.flows import FlowTables
+from dnsvigil.store.passive_dns import PassiveDns
 from dnsvigil.store.store import Store
 from exporters.flowfiles import SLOT, dialogues, many, write_flows
 from exporters.running import line
@@ -211,6 +214,7 @@ class _Here:
 
     def __init__(self, store: Store, sources: list[NetflowSource]) -> None:
         self.store, self.sources = store, sources
+        self.tuples = TupleReader(lambda: store)
 
     def read(self, query: str, *bound: Any) -> list[Any]:
         return self.store.rows(query, *bound)
@@ -268,6 +272,42 @@ class HandedOver(_Posts):
         b'{"files": [{"path": "/var/cache/nfdump/nfcapd.202603011200", "exporter": "edge"}]}',
         b'{"files": [{"path": "/dev/zero"}, {"path": "/dev/ptmx", "exporter": null}, {"path": "/proc/self/mem"}]}',
     )
+
+
+class Lookups(Door):
+    """Paths and parameters of look-ups in passive DNS, and the same text as a question among many."""
+
+    seeds = (
+        b"lookup/rrset/name/*.example.com/A/com?limit=5&offset=1&time_first_after=-86400",
+        b"summarize/rdata/ip/192.0.2.0,24?max_count=3&time_last_before=1700000000",
+        b"lookup/rdata/ip/2001:db8::1-2001:db8::ff/AAAA?humantime=t",
+        b"lookup/rdata/raw/076578616d706c6503636f6d00/TYPE65280",
+        b"lookup/rrset/name/b\xc3\xbccher.%FF%5C255.+/ANY-DNSSEC",
+    )
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._store = Store(folder / "state")
+        PassiveDns(self._store)
+        behind = _Here(self._store, [])
+        self._client = application([api(behind, Config(api=Api(client_addresses="everyone")))]).test_client()
+
+    def take(self, data: bytes) -> None:
+        path = urllib.parse.quote(data, safe="/?&=%*+,:-")
+        for target in (f"/dnsdb/v2/{path}", f"/pdns/query/{path}"):
+            with self._client.get(target) as answer:
+                assert answer.status_code in {200, 400, 404, 416}, f"status {answer.status_code}"
+                if answer.mimetype == "application/x-ndjson" and target.startswith("/dnsdb"):
+                    assert json.loads(answer.data.splitlines()[-1]) == {"cond": "succeeded"}
+                else:
+                    assert answer.data.isascii()
+        query = data.decode("utf-8", "replace")
+        with self._client.post("/api/pdns/lookup", json={"queries": [query, "example.com"]}) as answer:
+            assert answer.status_code == 200
+            assert json.loads(answer.data.splitlines()[-1]) == {"cond": "succeeded"}
+
+    def close(self) -> None:
+        self._store.close()
 
 
 class Models(Door):
@@ -348,6 +388,7 @@ DOORS: dict[str, type[Door]] = {
     "lists": Lists,
     "findings": PostedFindings,
     "hand-over": HandedOver,
+    "look-ups": Lookups,
     "models": Models,
     "configuration": Configurations,
     "web-configuration": WebConfigurations,
