@@ -32,7 +32,8 @@ def parse_name(text: str) -> str:
     try:
         name = dns.name.from_text(plain, dns.name.root, dns.name.IDNA_2008_Practical)
     except (dns.exception.DNSException, UnicodeError) as error:
-        raise ValueError(f"{text!a} is no domain name: {str(error).rstrip('.').lower()}") from None
+        reason = ascii(str(error).rstrip(".").lower())[1:-1]  # of IDNA, it quotes what is wrong
+        raise ValueError(f"{text!a} is no domain name: {reason}") from None
     return ".".join(map(_label, name.labels[:-1])) or "."
 
 
