@@ -1,9 +1,10 @@
 """The features of each registered domain, from the summaries of its queries and from passive DNS.
 
-    domain_hours ── asked_domains, domain_activity, domain_sets ──────────────────┐
+    domain_hours ─┬─ hour_counts ── asked_domains, domain_days, domain_activity ──┐
+                  └─ client_hashes, domain_clients, domain_subdomains ────────────┤
     tuples ─┬─ tuple_domains ─┬─ rrsets ── domain_rrsets, domain_servers ─────────┼─ domain_features
-            └── aliases_N ────┴─ domain_addresses ── domain_networks ─────────────┤
-    feature_domains (of both) ── label_places ── domain_labels ───────────────────┘
+            └── aliases_N ────┴─ domain_addresses ── domain_dispersion, networks ─┤
+    feature_domains (of both) ── label_places ── domain_labels, domain_words ─────┘
 
 A table of a period is made of the summaries and tuples of that period, which may have several rows for a key: all add
 up. Formulas and their sources stand in docs/features.md, and at each function here.
@@ -43,19 +44,24 @@ def tuples_table(name: str = "tuples") -> ir.Table:
 # What is asked
 
 
-def asked_domains(hours: ir.Table) -> ir.Table:
+def hour_counts(hours: ir.Table) -> ir.Table:
+    """Return one row of those of each ``domain`` and ``hour``, without the sketches."""
+    return hours.group_by("domain", "hour").agg(
+        queries=hours.queries.sum().cast("int64"),
+        known=hours.known.sum().cast("int64"),
+        failed=hours.failed.sum().cast("int64"),
+        nxdomain=hours.nxdomain.sum().cast("int64"),
+        first_seen=hours.first_seen.min(),
+        last_seen=hours.last_seen.max(),
+    )
+
+
+def asked_domains(counts: ir.Table) -> ir.Table:
     """Return the sums of each ``domain``, and in how many ``hours`` there was a query.
 
     ``seen_from`` and ``seen_to`` are those of its queries, in seconds since the epoch.
     """
-    t = hours.group_by("domain", "hour").agg(
-        queries=hours.queries.sum(),
-        known=hours.known.sum(),
-        failed=hours.failed.sum(),
-        nxdomain=hours.nxdomain.sum(),
-        first_seen=hours.first_seen.min(),
-        last_seen=hours.last_seen.max(),
-    )
+    t = counts
     return t.group_by("domain").agg(
         hours=t.count(),
         queries=t.queries.sum().cast("int64"),
@@ -67,7 +73,7 @@ def asked_domains(hours: ir.Table) -> ir.Table:
     )
 
 
-def domain_days(hours: ir.Table) -> ir.Table:
+def domain_days(counts: ir.Table) -> ir.Table:
     """Return the ``daily_similarity`` of each ``domain`` that was asked for on several days.
 
     A day is the vector of its hours' shares in its queries. Two days are at most sqrt(2) apart. The similarity is
@@ -75,28 +81,27 @@ def domain_days(hours: ir.Table) -> ir.Table:
     sum over pairs |x - y|^2 = n sum |x|^2 - |sum x|^2, no pair is ever formed. Days that are all alike have 1.
     After the daily similarity of EXPOSURE (Bilge et al., ACM TISSEC 2014), which takes the mean distance.
     """
-    t = hours.select("domain", "queries", day=hours.hour.truncate("D"), at=hours.hour.hour())
-    t = t.group_by("domain", "day", "at").agg(queries=t.queries.sum().cast("float64"))
-    totals = t.group_by("domain", "day").agg(total=t.queries.sum())
-    t = t.inner_join(totals, ["domain", "day"])
-    t = t.mutate(share=t.queries / t.total)
+    t = counts.select("domain", "queries", day=counts.hour.truncate("D"), at=counts.hour.hour())
+    totals = t.group_by("domain", "day").agg(total=t.queries.sum().cast("float64"))
     days = totals.group_by("domain").agg(days=totals.count())
+    days = days.filter(days.days > 1)
+    t = t.semi_join(days, "domain").inner_join(totals, ["domain", "day"])
+    t = t.mutate(share=t.queries / t.total)
     by_hour = t.group_by("domain", "at").agg(share=t.share.sum(), squares=(t.share * t.share).sum())
     sums = by_hour.group_by("domain").agg(own=by_hour.squares.sum(), common=(by_hour["share"] * by_hour["share"]).sum())
     t = sums.inner_join(days, "domain")
-    t = t.filter(t.days > 1)
     mean_square = (t.days * t.own - t.common) / (t.days * (t.days - 1) / 2)
     return t.select("domain", daily_similarity=1 - (ibis.greatest(mean_square, 0.0) / 2).sqrt())
 
 
-def domain_activity(hours: ir.Table) -> ir.Table:
+def domain_activity(counts: ir.Table) -> ir.Table:
     """Return how often queries for each ``domain`` began: ``activities``, runs of hours in a row with queries.
 
     ``activity_variation`` is the standard deviation of the times from one begin to the next over their mean, NULL for
     fewer than two such times: 0 for a domain that is asked for every night at three. EXPOSURE finds such patterns by
     the change points of a time series; sums by the hour are enough for this, and add up.
     """
-    t = hours.select("domain", number=_seconds(hours.hour) // 3600).distinct()
+    t = counts.select("domain", number=_seconds(counts.hour) // 3600)
     t = t.mutate(before=t.number.lag().over(group_by="domain", order_by="number"))
     t = t.filter(t.before.isnull() | (t.number - t.before > 1)).select("domain", "number")
     t = t.mutate(step=t.number - t.number.lag().over(group_by="domain", order_by="number"))
@@ -177,7 +182,7 @@ def aliases(names: ir.Table, tuples: ir.Table) -> ir.Table:
 
 
 def domain_addresses(tuples: ir.Table, *names: ir.Table) -> ir.Table:
-    """Return each ``address`` of each ``domain`` once, with its ``family``, 4 or 6, and its three networks.
+    """Return each ``address`` of each ``domain`` once, with its ``family``, 4 or 6.
 
     ``names`` have the domain of each ``rrname``, those that CNAMEs lead to among them. Data of A and AAAA that is no
     address counts for nothing.
@@ -188,7 +193,7 @@ def domain_addresses(tuples: ir.Table, *names: ir.Table) -> ir.Table:
     family = ibis.ifelse(t.rrtype == "A", ibis.literal(4, "int8"), ibis.literal(6, "int8"))
     hosts = t.select("rrname", address="rdata", family=family).distinct()
     t = ibis.union(*(hosts.inner_join(each, "rrname").select("domain", "address", "family") for each in names))
-    return networks(t.distinct())
+    return t.distinct()
 
 
 def ip_dispersion(addresses: ir.Table) -> ir.Table:
@@ -199,8 +204,12 @@ def ip_dispersion(addresses: ir.Table) -> ir.Table:
     over its lengths, the domain's the mean over its families weighted by their addresses. The idea is that of the
     dispersion index of DNSSM (Marchal et al., NOMS 2012); lengths and normalization are ours.
     """
+    sizes = addresses.group_by("domain", "family").agg(total=addresses.count())
+    # Most domains have one address, and need none of this.
+    several = sizes.filter(sizes.total > 1)
+    lying = networks(addresses.semi_join(several, ["domain", "family"]))
     levels = [
-        addresses.select("domain", "family", level=ibis.literal(level, "int8"), network=addresses[f"network_{level}"])
+        lying.select("domain", "family", level=ibis.literal(level, "int8"), network=lying[f"network_{level}"])
         for level in range(3)
     ]
     t = ibis.union(*levels)
@@ -216,11 +225,11 @@ def ip_dispersion(addresses: ir.Table) -> ir.Table:
         ),
         else_=1.0,
     )
-    most = ibis.least(t.total, bits).ln()
     entropy = t.total.ln() - t.weighted / t.total
-    t = t.mutate(index=ibis.ifelse(t.networks == 1, 0.0, entropy / most))
-    # Each level of a family has all of its addresses.
-    t = t.group_by("domain").agg(weighted=(t["index"] * t.total).sum(), total=t.total.sum())
+    t = t.mutate(index=ibis.ifelse(t.networks == 1, 0.0, entropy / ibis.least(t.total, bits).ln()))
+    t = t.group_by("domain", "family").agg(index=t["index"].mean())
+    t = sizes.left_join(t, ["domain", "family"])
+    t = t.group_by("domain").agg(weighted=(t["index"].fill_null(0.0) * t.total).sum(), total=t.total.sum())
     return t.select("domain", ip_dispersion=t.weighted / t.total)
 
 
@@ -382,9 +391,10 @@ def expressions() -> dict[str, ir.Table]:
         made[name] = expression
         return table_of(made, name)
 
-    asked = keep("asked_domains", asked_domains(hours))
-    days = keep("domain_days", domain_days(hours))
-    activity = keep("domain_activity", domain_activity(hours))
+    counts = keep("hour_counts", hour_counts(hours))
+    asked = keep("asked_domains", asked_domains(counts))
+    days = keep("domain_days", domain_days(counts))
+    activity = keep("domain_activity", domain_activity(counts))
     client_hashes = keep("client_hashes", set_hashes(hours, "clients"))
     clients = keep("domain_clients", set_sizes(client_hashes, "clients"))
     everybody = keep("all_clients", all_clients(client_hashes))

@@ -68,7 +68,11 @@ def features(
         asked[domain_of(query.qname)].append(query)
     for each in tuples:
         owned[domain_of(each.rrname)].append(each)
-    addresses = {domain: chained(of, tuples) for domain, of in owned.items()}
+    by_name: defaultdict[str, list[Tuple]] = defaultdict(list)
+    for each in tuples:
+        by_name[each.rrname].append(each)
+    addresses = {domain: chained({each.rrname for each in of}, by_name) for domain, of in owned.items()}
+    known = set(words)
     at: Counter[str] = Counter(address for found in addresses.values() for address in found)
     everybody = number({query.client for query in queries if query.client is not None})
     found: dict[str, dict[str, object]] = {}
@@ -77,7 +81,7 @@ def features(
             **of_queries(domain, asked.get(domain, []), everybody, bool(queries)),
             **of_tuples(owned.get(domain, []), bool(tuples)),
             **of_addresses(addresses.get(domain, set()), at, bool(tuples), places or Places()),
-            **of_label(domain.split(".")[0], list(words)),
+            **of_label(domain.split(".")[0], known),
         }
         times = [second(query.ts) for query in asked.get(domain, [])]
         times += [time for each in owned.get(domain, []) for time in (each.time_first, each.time_last)]
@@ -137,15 +141,14 @@ def of_tuples(owned: list[Tuple], some: bool) -> dict[str, object]:
     }
 
 
-def chained(owned: list[Tuple], tuples: Sequence[Tuple]) -> set[str]:
-    """Return the addresses of the names of these tuples, and of what their CNAMEs lead to."""
-    names = {each.rrname for each in owned}
+def chained(names: set[str], by_name: Mapping[str, list[Tuple]]) -> set[str]:
+    """Return the addresses of these names, and of what their CNAMEs lead to."""
     step = names
     for _ in range(4):
-        step = {each.rdata for each in tuples if each.rrtype == "CNAME" and each.rrname in step}
+        step = {each.rdata for name in step for each in by_name.get(name, ()) if each.rrtype == "CNAME"}
         names = names | step
-    found = {each.rdata: each.rrtype for each in tuples if each.rrtype in ("A", "AAAA") and each.rrname in names}
-    return {address for address, kind in found.items() if is_address(address, kind)}
+    found = {(each.rdata, each.rrtype) for name in names for each in by_name.get(name, ())}
+    return {text for text, kind in found if kind in ("A", "AAAA") and is_address(text, kind)}
 
 
 def is_address(text: str, kind: str) -> bool:
@@ -183,10 +186,11 @@ def dispersion(addresses: Iterable[str]) -> float:
     return sum(index * len(families[version]) for version, index in found.items()) / total
 
 
-def of_label(label: str, words: list[str]) -> dict[str, object]:
+def of_label(label: str, words: set[str]) -> dict[str, object]:
     counts = Counter(label).values()
     shares = [count / len(label) for count in counts]
-    inside = [len(word) for word in words if len(word) >= 4 and word in label]
+    ends = range(len(label) + 1)
+    inside = [end - begin for end in ends for begin in range(end - 3) if label[begin:end] in words]
     return {
         "digits_share": share(sum("0" <= character <= "9" for character in label), len(label)),
         "longest_word_share": share(max(inside, default=0), len(label)) if words else None,
