@@ -48,6 +48,7 @@ OF_THE_PROCESS = (
     "dnsvigil_anomaly_scores_",
     "dnsvigil_detector_",
     "dnsvigil_names_scored_",
+    "dnsvigil_passive_dns_compaction_",
 )
 """How the names of the counters begin that start anew with the process."""
 
@@ -342,6 +343,10 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         found[sample("dnsvigil_records_ingested_total", source="zeek")] += count
         found[sample("dnsvigil_queries_total", server=server, qtype=_TYPES[qtype])] += count
         found[sample("dnsvigil_zone_queries_total", **where)] += count
+        traffic_class = {"server": server, "network": "other", "class": "canonical"}
+        if name.endswith(".example"):  # which is delegated to nobody
+            traffic_class["class"] = "unwanted"
+        found[sample("dnsvigil_traffic_class_queries_total", **traffic_class)] += count
         for reason in ("servfail", "refused", "formerr", "notimp", "timeout"):
             failed = rcode == {"servfail": "2", "timeout": "-"}.get(reason)
             found[sample("dnsvigil_zone_failures_total", **where, reason=reason)] += count * failed
@@ -368,6 +373,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         **{sample("dnsvigil_set_aside_total", kind=kind): 0 for kind in KINDS_SET_ASIDE},
         **{sample("dnsvigil_novel_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
         **{sample("dnsvigil_domain_hours_dropped_total", reason=reason): 0 for reason in ("age", "rows")},
+        **{sample("dnsvigil_passive_dns_dropped_total", reason=reason): 0 for reason in ("age", "size", "unreadable")},
     }
     return {**found, **durations, **nothing_odd, sample("dnsvigil_records_read_total", source="zeek"): read}
 
@@ -380,5 +386,4 @@ def truth_of_package(rows: int) -> Samples:
         for reason in SKIP_REASONS:
             found[sample("dnsvigil_records_skipped_total", source=log_type.source, reason=reason)] = 0
     found[sample("dnsvigil_records_ingested_total", source=PDNS.source)] = rows
-    found |= {sample("dnsvigil_poisoning_signals_total", signal=signal): 0 for signal in SIGNALS}
-    return found | {sample("dnsvigil_passive_dns_dropped_total", reason=reason): 0 for reason in ("age", "size")}
+    return found | {sample("dnsvigil_poisoning_signals_total", signal=signal): 0 for signal in SIGNALS}

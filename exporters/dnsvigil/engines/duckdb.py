@@ -26,6 +26,7 @@ SUBJECTS: Final = (
     "novelty",
     "passive_dns",
     "summaries",
+    "traffic_classes",
 )
 """The modules of features that have expressions, in their function ``expressions``, by the names of their tables."""
 

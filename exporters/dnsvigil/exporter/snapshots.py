@@ -22,6 +22,7 @@ from dnsvigil.exporter import (
     records,
     set_aside,
     store,
+    traffic_classes,
 )
 from dnsvigil.exporter.sound import Report, Sound
 from dnsvigil.ingest.flows import FlowSnapshot
@@ -34,6 +35,7 @@ def registry(snapshot: Snapshot, flow_snapshot: FlowSnapshot, config: Config, re
         "build": build.families,
         "records": partial(records.families, snapshot),
         "dns": partial(dns.families, snapshot, config),
+        "traffic_classes": partial(traffic_classes.families, snapshot),
         "domains": partial(domains.families, snapshot),
         "passive_dns": partial(passive_dns.families, snapshot),
         "open_resolvers": partial(open_resolvers.families, snapshot),

@@ -27,6 +27,7 @@ from dnsvigil.ingest.poisoning import PoisoningPart
 from dnsvigil.ingest.records import TABLES as RECORDS
 from dnsvigil.ingest.records import count_records
 from dnsvigil.ingest.size_bound import drop_before, write_ahead
+from dnsvigil.ingest.traffic_classes import TrafficClassesPart
 from dnsvigil.records import utc_now
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
@@ -88,6 +89,7 @@ def _parts(store: Store, config: Config) -> list[Part]:
     passive_dns = PassiveDnsPart(store, config)
     found: list[Part] = [
         DnsPart(store, config),
+        TrafficClassesPart(store, config),
         DomainsPart(store, config),
         AnswersPart(store, passive_dns.tuples),
         passive_dns,
