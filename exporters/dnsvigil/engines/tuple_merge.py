@@ -29,26 +29,29 @@ def engine() -> duckdb.DuckDBPyConnection:
 def merged(
     connection: duckdb.DuckDBPyConnection, streams: Iterable[Iterator[pa.Table]], order: Order
 ) -> Iterator[pa.Table]:
-    """Yield the tuples of all streams, each tuple once, in the order that each stream has.
+    """Yield the tuples of all streams, each tuple once, in the order that each stream has; none has a tuple twice.
 
     Tables have the columns of ``SCHEMA``. All that is held is a table or two of each stream.
     """
     heads = [head for head in (_Head(stream, order) for stream in streams) if head.fill()]
-    while heads:
+    while len(heads) > 1:
         # What is below the least last key of a stream that may go on is there in full.
         limits = [head.last for head in heads if head.more]
         limit = min(limits) if limits else None
         taken = [head.take(limit) for head in heads]
         if any(table.num_rows for table in taken):
-            yield _merge(connection, pa.concat_tables(taken), order)
+            yield merge(connection, pa.concat_tables(taken), order)
         else:
             for head in heads:
                 if head.more and head.last == limit:
                     head.extend()
         heads = [head for head in heads if head.fill()]
+    for head in heads:
+        yield from head.rest()
 
 
-def _merge(connection: duckdb.DuckDBPyConnection, tuples: pa.Table, order: Order) -> pa.Table:
+def merge(connection: duckdb.DuckDBPyConnection, tuples: pa.Table, order: Order) -> pa.Table:
+    """Return the tuples of a table, each once and in order."""
     connection.register("tuples", tuples)
     try:
         query = f"FROM ({queries('passive_dns')['merged']}) ORDER BY {', '.join(SORTED_BY[order])}, bailiwick"
@@ -84,6 +87,11 @@ class _Head:
         self._keys = pc.binary_join_element_wise(*(self._table[key] for key in SORTED_BY[self._order]), _SEPARATOR)
         if len(self._keys):
             self.last = self._keys[-1].as_py()
+
+    def rest(self) -> Iterator[pa.Table]:
+        """Yield all that is left."""
+        yield self._table
+        yield from (table.cast(SCHEMA) for table in self._stream)
 
     def take(self, limit: str | None) -> pa.Table:
         """Remove and return the tuples below a joined key; all where there is none."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dnsvigil.engines.tuple_merge import engine, merged
+from dnsvigil.engines.tuple_merge import engine, merge, merged
 from dnsvigil.store.passive_dns import FOLDER, NEW
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.store.tuple_file import SCHEMA, SORTED_BY, Order, TupleFile, TupleFileError, path_of
@@ -31,6 +31,8 @@ DECODED: Final = pa.schema(
 
 Select = Callable[[pa.Table], pa.Table]
 """Returns the tuples, by their keys and types, that are wanted of a table as the store has it."""
+
+Wanted = Callable[[Iterator[pa.Table]], Iterator[pa.Table]]
 
 _MAX_OPEN: Final = 256  # files; the footer of each takes memory
 
@@ -90,7 +92,7 @@ class TupleReader:
         recent, files = self._snapshot(order, condition, [ascending])
         streams = [self._guarded(file, file.with_keys(ascending)) for file in files]
         wanted = _filter(order, deadline, select, negative)
-        for table in self._merged(order, [wanted(stream) for stream in (iter([recent]), *streams)]):
+        for table in self._merged(order, recent, streams, wanted):
             yield decoded(table)
 
     def encoded(
@@ -108,11 +110,14 @@ class TupleReader:
         recent, files = self._snapshot(order, f"{key} >= ? AND {key} < ?", [low, high])
         streams = [self._guarded(file, file.tables(low, high)) for file in files]
         wanted = _filter(order, deadline, select, negative)
-        yield from self._merged(order, [wanted(stream) for stream in (iter([recent]), *streams)])
+        yield from self._merged(order, recent, streams, wanted)
 
-    def _merged(self, order: Order, streams: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    def _merged(
+        self, order: Order, recent: pa.Table, streams: Iterable[Iterator[pa.Table]], wanted: Wanted
+    ) -> Iterator[pa.Table]:
         with closing(self._engine.cursor()) as cursor:
-            yield from merged(cursor, streams, order)
+            once = [merge(cursor, recent, order)] if recent.num_rows else []  # each batch may have had a tuple
+            yield from merged(cursor, [wanted(stream) for stream in (iter(once), *streams)], order)
 
     def _snapshot(self, order: Order, condition: str, bound: Sequence[Any]) -> tuple[pa.Table, list[TupleFile]]:
         """Return the tuples that are in no file yet and meet a condition, sorted, and the files."""
@@ -155,9 +160,7 @@ class TupleReader:
             self.unreadable[file.path] = error.reason
 
 
-def _filter(
-    order: Order, deadline: float | None, select: Select | None, negative: bool
-) -> Callable[[Iterator[pa.Table]], Iterator[pa.Table]]:
+def _filter(order: Order, deadline: float | None, select: Select | None, negative: bool) -> Wanted:
     """Return what takes from a stream what is asked for."""
     keep = negative and order == "names"
 

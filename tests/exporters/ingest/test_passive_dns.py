@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ class InProcess:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction.subprocess, "Popen", InProcess)
+    monkeypatch.setattr(compaction, "subprocess", SimpleNamespace(Popen=InProcess, PIPE=None))
 
 
 def at(seconds: float) -> str:
