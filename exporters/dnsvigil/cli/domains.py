@@ -1,20 +1,22 @@
 """``dnsvigil domains``: the features of domains."""
 
 import argparse
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dnsvigil.cli.ask import ask, shows_answer
 from dnsvigil.cli.errors import CommandError
-from dnsvigil.cli.output import show, show_json, show_records
+from dnsvigil.cli.output import Cell, show, show_json, show_records
 from dnsvigil.config.collector import Config
 from dnsvigil.records import DOMAIN_FEATURES
+
+if TYPE_CHECKING:
+    from dnsvigil.learning.domains import DomainTable
 
 _TEN: Final = (*list(DOMAIN_FEATURES)[:10],)
 _STATISTICS: Final = ("mean", "median", "p5", "p95", "min", "max")
@@ -47,8 +49,8 @@ def features(options: argparse.Namespace, config: Config) -> int:
     Raises ``CommandError``, ``StoreError`` and ``OSError``.
     """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="dnsvigil-features-")))
-        complete, records = _features_in(options.paths, config, folder, stack)
+        complete, table = _table_of(options.paths, config, stack)
+        records = map(_record, table.records())
         if options.json:
             show_records(records)
         else:
@@ -56,10 +58,35 @@ def features(options: argparse.Namespace, config: Config) -> int:
     return 0 if complete else 1
 
 
-def _features_in(
-    paths: list[Path], config: Config, folder: Path, stack: ExitStack
-) -> tuple[bool, Iterator[dict[str, Any]]]:
-    """Return whether all was read, and the features of each domain, for as long as the stack is open."""
+def cluster(options: argparse.Namespace, config: Config) -> int:
+    """Print groups of the domains in logs that are alike. Return 1 unless all logs were read.
+
+    Raises as :func:`features`.
+    """
+    from dnsvigil.learning.clusters import cluster as divide
+
+    with ExitStack() as stack:
+        complete, table = _table_of(options.paths, config, stack)
+        domains, rows = table.vectors()
+    found = divide(domains, rows, options.seed)
+    if options.json:
+        members = zip(domains, found.labels.tolist(), found.distances.tolist(), strict=True)
+        groups = [
+            {"name": each.name, "domains": each.domains, "features": dict(each.features)} for each in found.groups
+        ]
+        placed = [{"domain": name, "group": place, "distance": distance} for name, place, distance in members]
+        show_json({"silhouette": found.silhouette, "groups": groups, "domains": placed})
+        return 0 if complete else 1
+    if found.silhouette is not None:
+        print(f"{len(domains):,} domains in {len(found.groups)} groups, mean silhouette {found.silhouette:.2f}")
+    shown: list[list[Cell]] = [[each.name, each.domains, " ".join(each.members)] for each in found.groups]
+    odd = [", ".join(f"{name} {distance:.1f}" for name, distance in each.odd) for each in found.groups]
+    show(("group", "domains", "typical", "odd"), shown, [f"farthest from the centre: {each}" for each in odd])
+    return 0 if complete else 1
+
+
+def _table_of(paths: list[Path], config: Config, stack: ExitStack) -> "tuple[bool, DomainTable]":
+    """Return whether all was read, and the domains in logs with their features, for as long as the stack is open."""
     from dnsvigil.cli.ingest import ingest
     from dnsvigil.detectors.runner import GROUP
     from dnsvigil.engines.tuples import TupleReader
@@ -67,6 +94,7 @@ def _features_in(
     from dnsvigil.sources.networks import NetworkTableError
     from dnsvigil.store.store import Store
 
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="dnsvigil-features-")))
     detectors = sorted({entry.name for entry in entry_points(group=GROUP)})
     config = replace(config, detectors=replace(config.detectors, disabled=detectors))
     complete = ingest(paths, config, folder)
@@ -75,7 +103,7 @@ def _features_in(
         table = stack.enter_context(domain_table(store, TupleReader(lambda: store), config.domains.networks))
     except NetworkTableError as error:
         raise CommandError(f"domains.networks: {error}") from error
-    return complete, map(_record, table.records())
+    return complete, table
 
 
 def _record(row: dict[str, Any]) -> dict[str, Any]:

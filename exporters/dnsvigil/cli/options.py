@@ -210,6 +210,17 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     features.add_argument("--json", action="store_true", help="print a list of records, with all features")
     features.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
     features.set_defaults(command="domains.features")
+    cluster = more.add_parser("cluster", help="print groups of domains in logs that are alike, and those that are odd")
+    cluster.add_argument("--json", action="store_true", help="print the groups, and the group of each domain")
+    cluster.add_argument(
+        "--seed",
+        type=_number,
+        default=0,
+        metavar="N",
+        help="the same seed gives the same groups (default: 0)",
+    )
+    cluster.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
+    cluster.set_defaults(command="domains.cluster")
 
 
 def _add_pdns(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:

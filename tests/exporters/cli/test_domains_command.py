@@ -65,6 +65,19 @@ def test_a_table_of_ten_features_for_people(tmp_path, capsys):
     assert [row.split()[0] for row in rows] == ["cdn.com", "nowhere.org", "shop.com"]
 
 
+def test_groups_of_the_lab(tmp_path, capsys):
+    call = ["-c", str(write_config(tmp_path)), "domains", "cluster"]
+    assert main([*call, "--json", str(LOG)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    groups = {each["domain"]: each["group"] for each in found["domains"]}
+    assert len({groups[name] for name in ("shop.example", "news.example", "mail.example")}) == 1
+    assert groups["dark.example"] == groups["lame.example"] != groups["shop.example"]  # their servers fail
+    assert groups["wpad"] == groups["router"] != groups["shop.example"]  # which do not exist
+    assert sum(each["domains"] for each in found["groups"]) == len(groups)
+    assert main([*call, str(some_log(tmp_path))]) == 0
+    assert "shop.com" in capsys.readouterr().out
+
+
 def test_what_cannot_be_read_is_reported(tmp_path, capsys, caplog):
     config = write_config(tmp_path)
     assert main(["-c", str(config), "domains", "features", "--json", str(tmp_path / "none.log")]) == 1
