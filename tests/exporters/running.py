@@ -372,7 +372,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         **{sample("dnsvigil_local_name_queries_total", kind=kind): 0 for kind in LOCAL_KINDS},
         **{sample("dnsvigil_set_aside_total", kind=kind): 0 for kind in KINDS_SET_ASIDE},
         **{sample("dnsvigil_novel_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},
-        **{sample("dnsvigil_domain_hours_dropped_total", reason=reason): 0 for reason in ("age", "rows")},
+        **{sample("dnsvigil_domain_summaries_dropped_total", reason=reason): 0 for reason in ("age", "rows")},
         **{sample("dnsvigil_passive_dns_dropped_total", reason=reason): 0 for reason in ("age", "size", "unreadable")},
     }
     return {**found, **durations, **nothing_odd, sample("dnsvigil_records_read_total", source="zeek"): read}

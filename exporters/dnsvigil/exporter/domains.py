@@ -13,14 +13,14 @@ from dnsvigil.store.domains import DROPPED
 def families(snapshot: Snapshot) -> Iterator[Metric]:
     """Yield the metrics of the summaries of domains."""
     yield gauge(
-        "dnsvigil_domain_hours",
-        "Rows of a registered domain and hour in the store.",
+        "dnsvigil_domain_summaries",
+        "Summaries of a registered domain and hour in the store.",
         [],
         alone(snapshot.of(DomainsSnapshot).rows),
     )
     yield counter(
-        "dnsvigil_domain_hours_dropped",
-        "Rows of a domain and hour that the store has dropped.",
+        "dnsvigil_domain_summaries_dropped",
+        "Summaries of a domain and hour that the store has dropped.",
         ["reason"],
         by_label({"age": 0, "rows": 0} | dict(snapshot.rows(DROPPED))),
     )

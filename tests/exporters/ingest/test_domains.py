@@ -156,7 +156,7 @@ def test_an_hour_has_one_row_of_a_domain_once_it_is_over(taking):
     taking.take(query(2 * HOUR + 301))
     rows = [row for row in taking.rows("domain_hours_merged") if row[1] < when(2 * HOUR)]
     assert rows == expected(asked)
-    assert taking.value("dnsvigil_domain_hours") == len(taking.rows()) == len(rows) + 1
+    assert taking.value("dnsvigil_domain_summaries") == len(taking.rows()) == len(rows) + 1
 
 
 def test_a_query_without_outcome_is_not_known_and_failures_are_those_of_the_configuration(tmp_path):
@@ -175,7 +175,7 @@ def test_old_hours_are_dropped_and_counted(tmp_path):
         for hour in range(1, 4):
             taking.take(query(hour * HOUR))
         assert [row[1] for row in taking.rows()] == [when(hour * HOUR) for hour in (1, 2, 3)]
-        assert taking.value("dnsvigil_domain_hours_dropped_total", reason="age") == 2
+        assert taking.value("dnsvigil_domain_summaries_dropped_total", reason="age") == 2
 
 
 def test_of_too_many_rows_those_with_the_fewest_queries_are_dropped_the_oldest_first(tmp_path, monkeypatch):
@@ -190,5 +190,5 @@ def test_of_too_many_rows_those_with_the_fewest_queries_are_dropped_the_oldest_f
         assert sorted(found) == sorted(
             [*(("example.com", hour) for hour in range(7)), *(("x", hour) for hour in (3, 4, 5))]
         )
-        assert taking.value("dnsvigil_domain_hours_dropped_total", reason="rows") == 3
-        assert taking.value("dnsvigil_domain_hours") == 10
+        assert taking.value("dnsvigil_domain_summaries_dropped_total", reason="rows") == 3
+        assert taking.value("dnsvigil_domain_summaries") == 10
