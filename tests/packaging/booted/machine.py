@@ -127,7 +127,7 @@ def quicken() -> None:
 def fill(folder: Path) -> Path:
     """Fill a file system to the last block; return the file that takes the space."""
     filler = folder / "filler"
-    with filler.open("wb", buffering=0) as stream, suppress(OSError):
+    with filler.open("ab", buffering=0) as stream, suppress(OSError):
         while stream.write(b"\0" * 4096):
             pass
     return filler
