@@ -95,4 +95,4 @@ def summed(state: Path) -> list[int]:
         return [
             store.rows(f"SELECT sum({column})::BIGINT FROM minute_{table}")[0][0]
             for table, column in (each.split(": ") for each in columns)
-        ]
+        ] + [store.rows(f"SELECT sum({each})::BIGINT FROM domain_hours")[0][0] for each in ("queries", "nxdomain")]
