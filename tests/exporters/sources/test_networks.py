@@ -13,6 +13,7 @@ ASN = b'1.0.0.0,1.0.0.255,13335,"Cloud, Inc."\n2001:db8::,2001:db8:ffff:ffff:fff
 COUNTRY = b"1.0.0.0,1.0.0.127,AU\n1.0.0.128,1.0.0.255,CN\n2001:db8::,2001:db8::ff,NL\n"
 NUMERIC = f"{int(IPv4Address('192.0.2.0'))},{int(IPv4Address('192.0.2.255'))},64501,x\n".encode()
 PYASN = b"; IP-ASN32-DAT file\n; x\n198.51.100.0/24\t64502\n198.51.100.128/25\t64503\n2001:db9::/32\t64504\n"
+CUT = gzip.compress(ASN, mtime=0)[:40]
 
 
 def written(folder: Path, **files: bytes) -> list[Path]:
@@ -67,7 +68,7 @@ def test_lines_that_are_no_network_are_counted(tmp_path: Path) -> None:
     assert networks.places(["1.0.0.1"])[0] == [13335]
 
 
-@pytest.mark.parametrize("content", [b"", b"domain,score\nexample.com,1\n", gzip.compress(ASN, mtime=0)[:40], b"\xff\xfe,1,2\n"])
+@pytest.mark.parametrize("content", [b"", b"domain,score\nexample.com,1\n", CUT, b"\xff\xfe,1,2\n"])
 def test_a_file_without_networks_is_named(tmp_path: Path, content: bytes) -> None:
     paths = written(tmp_path, a=ASN, odd=content)
     with pytest.raises(NetworkTableError, match="odd"):
