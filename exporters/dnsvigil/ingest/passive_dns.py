@@ -76,7 +76,10 @@ class PassiveDnsPart(Part):
             _drop(self._store, "age", sum(file.tuples for file in old))
 
     def flush(self, newest: datetime | None) -> None:
-        """Merge the files that are due."""
+        """Merge the tuples that wait, and the files that are due."""
+        if self.tuples.waiting:
+            with self._store.transaction():
+                self.tuples.merge(merged)
         while newest and self._compactor.wait():
             with self._store.transaction():
                 self.advance(newest, newest)

@@ -94,6 +94,14 @@ class PassiveDns:
         ((added,),) = self._store.rows(f"INSERT INTO {NEW} BY NAME FROM {table}")
         self.waiting += added
 
+    def merge(self, merge: Merge) -> None:
+        """Leave each tuple in the table once; this takes a transaction."""
+        self._store.rows(f"CREATE OR REPLACE TEMP TABLE merged_tuples AS {merge(NEW, 'names')}")
+        self._store.rows(f"DELETE FROM {NEW}")
+        self.waiting = 0
+        self.add("merged_tuples")
+        self._store.rows("DROP TABLE merged_tuples")
+
     # The files
 
     def files(self) -> list[TupleFiles]:

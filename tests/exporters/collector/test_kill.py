@@ -57,7 +57,9 @@ def test_killed_fifty_times_the_totals_are_the_truth(tmp_path: Path) -> None:
     assert differences(expected, totals(run("--state", undisturbed, "metrics"))) == {}
     assert summed(state) == summed(undisturbed)
     assert summed(state)[0] == records
-    assert passive_dns(state) == passive_dns(undisturbed) == writer.tuples
+    tuples = passive_dns(state)
+    assert tuples == passive_dns(undisturbed)  # with those that dns.log has
+    assert {key: tuples[key] for key in writer.tuples} == writer.tuples
 
 
 def die_in_start_up(config: Path, state: Path, dice: random.Random) -> None:
