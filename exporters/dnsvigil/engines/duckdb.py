@@ -36,6 +36,7 @@ _SOURCES: Final = (
     "features/*.py",
     "engines/duckdb.py",
     "records.py",
+    "store/counters.py",
     "store/sketches.py",
     "store/tuple_keys.py",
     "system/sql.py",

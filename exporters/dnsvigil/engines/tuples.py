@@ -163,18 +163,16 @@ class TupleReader:
 def _filter(order: Order, deadline: float | None, select: Select | None, negative: bool) -> Wanted:
     """Return what takes from a stream what is asked for."""
     keep = negative and order == "names"
+    negative_types = pa.array(NEGATIVE_TYPES)
 
     def wanted(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
             if deadline is not None and time.monotonic() > deadline:
                 raise LookupTimeoutError
-            found = table if keep else table.filter(pc.invert(pc.is_in(table["rrtype"], _NEGATIVE)))
+            found = table if keep else table.filter(pc.invert(pc.is_in(table["rrtype"], negative_types)))
             yield select(found) if select and found.num_rows else found
 
     return wanted
-
-
-_NEGATIVE: Final = pa.array(NEGATIVE_TYPES)
 
 
 def decoded(tuples: pa.Table) -> pa.Table:

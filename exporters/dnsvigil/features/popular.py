@@ -28,8 +28,6 @@ _FOUND: Final = """
 """
 _LISTED: Final = "SELECT DISTINCT entry FROM listed"
 
-_TYPE_SET: Final = pa.array(_TYPES)
-
 Read = Callable[..., list[Any]]
 
 
@@ -55,7 +53,8 @@ def _long_seen(tuples: TupleReader) -> list[str]:
     """Return the names that have been seen for long and lately, those seen most first."""
     found: list[tuple[int, str, int]] = []  # how often it was seen, below zero; the name; when last
     newest = 0
-    for table in tuples.encoded("names", select=lambda table: table.filter(pc.is_in(table["rrtype"], _TYPE_SET))):
+    types = pa.array(_TYPES)
+    for table in tuples.encoded("names", select=lambda table: table.filter(pc.is_in(table["rrtype"], types))):
         grouped = table.group_by("nkey").aggregate([("time_first", "min"), ("time_last", "max"), ("count", "sum")])
         newest = max(newest, pc.max(table["time_last"]).as_py() or 0)
         span = pc.subtract(grouped["time_last_max"].cast("int64"), grouped["time_first_min"].cast("int64"))
