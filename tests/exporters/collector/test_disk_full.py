@@ -32,10 +32,10 @@ from exporters.running import (
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
+    """A file system of 64 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "dnsvigil-test", disk]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "dnsvigil-test", disk]
     result = subprocess.run(mount, check=False, stderr=subprocess.PIPE, text=True)
     if result.returncode:
         pytest.skip(f"needs to mount a tmpfs: {result.stderr.strip()}")
