@@ -86,7 +86,7 @@ TUPLE: Final[dict[str, str]] = {
 }
 """Columns of a passive DNS tuple in the store: its key, the first four, and what adds up."""
 
-CANONICAL, OVERLOADED, UNWANTED = TRAFFIC_CLASSES = ("canonical", "overloaded", "unwanted")
+CANONICAL, OVERLOADED, UNWANTED = ("canonical", "overloaded", "unwanted")
 """What a query is for, as dnsvigil.features.traffic_classes has it."""
 
 OPEN_KINDS: Final = ("recursive", "forwarder")

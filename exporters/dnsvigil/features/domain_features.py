@@ -28,7 +28,6 @@ CHAIN: Final = 4
 TTL_BOUNDS: Final = (1, 10, 100, 300, 900)
 """Where the ranges of TTLs end that EXPOSURE counts, in seconds."""
 
-_SET_COUNTS: Final = ("clients", "names")
 _OF_QUERIES: Final = ("queries", "subdomains")
 _OF_TUPLES: Final = ("ips", "name_servers", "ttls", "ttl_changes", "sharing_domains")
 """Counts that are 0, not NULL, where there is nothing of the domain but something of others."""

@@ -18,7 +18,6 @@ import ibis.expr.types as ir
 from dnsvigil.features.summaries import table_of, transactions_table
 from dnsvigil.records import CANONICAL, OTHER, OVERLOADED, UNWANTED
 
-_ADDRESS: Final = r"^\d{1,3}(\.\d{1,3}){3}$"
 _PRIVATE_REVERSE: Final = (
     r"(^|\.)(10|127|0|254\.169|168\.192|(1[6-9]|2\d|3[01])\.172|2\.0\.192|100\.51\.198|113\.0\.203|255\.255\.255\.255"
     r"|(6[4-9]|[789]\d|1[01]\d|12[0-7])\.100)\.in-addr\.arpa$"
@@ -28,14 +27,10 @@ _LOCAL: Final = r"(^|\.)(home\.arpa|localhost|invalid|test|onion|local)$"
 _REVERSE: Final = r"\.(in-addr|ip6)\.arpa$"
 _LISTED_ADDRESS: Final = r"^(\d{1,3}\.){4}[^.]+\.|^([0-9a-f]\.){32}[^.]+\."
 _HASH: Final = r"^([0-9a-f]{32,}|[a-z2-7]{52,})\."
-_ADDRESS_TYPES: Final = (1, 28)
 
 
 def odd_names(qnames: ir.Table, top_levels: ir.Table) -> ir.Table:
-    """Return the class of each ``qname`` that is not canonical whatever its type; ``top_levels.label`` are delegated.
-
-    A name that is an address is unwanted where an address is asked for.
-    """
+    """Return the class of each ``qname`` that is not canonical; ``top_levels.label`` are delegated."""
     t = qnames.filter(qnames.qname != ".")
     t = t.mutate(top=t.qname.split(".")[-1])
     t = t.left_join(top_levels, t.top == top_levels.label)

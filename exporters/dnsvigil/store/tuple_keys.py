@@ -7,7 +7,7 @@ back. :mod:`dnsvigil.features.passive_dns` makes the same in SQL.
 """
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -92,14 +92,3 @@ def _named(key: str) -> str:
 
 
 _DECODERS: Final[dict[str, Callable[[str], str]]] = {IPV4: _address4, IPV6: _address6, NAME: _named, RAW: str}
-
-
-def names_of_keys(keys: Sequence[str]) -> list[str]:
-    """Return the names that keys stand for; those of one name, which follow each other, cost little."""
-    found: list[str] = []
-    last, name = None, ""
-    for key in keys:
-        if key != last:
-            last, name = key, name_of_key(key)
-        found.append(name)
-    return found

@@ -7,7 +7,7 @@ final dot, as CIRCL's.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from dnsvigil.api.passive_dns.lookup import Found
 from dnsvigil.api.passive_dns.names import zone_file_name, zone_file_text
@@ -54,9 +54,6 @@ def cof(found: Found, sensors: Mapping[int, str]) -> dict[str, Any]:
     if names := ",".join(_sensors(found.sensors, sensors)):
         record["sensor_id"] = names
     return record
-
-
-_TIMES: Final = ("time_first", "time_last")
 
 
 def _sensors(bits: int, names: Mapping[int, str]) -> Iterable[str]:
