@@ -49,7 +49,9 @@ _MAX_TTL: Final = 2**32 - 1
 _NXDOMAIN: Final = 3
 _INTERNET: Final = 1
 _ADDRESS_TYPES: Final = ("A", "AAAA")
-_CHAINED_TYPES: Final = (*_ADDRESS_TYPES, "TXT")  # whose data is never taken for a name
+_UNKNOWN: Final = ""  # where the query was not seen
+_OPEN_TYPES: Final = ("ANY", _UNKNOWN)  # of which the answer may have any type
+_CHAINED_TYPES: Final = (*_ADDRESS_TYPES, "TXT", _UNKNOWN)  # before whose data there may be a chain
 
 
 def tuples_table(name: str = "tuples") -> ir.Table:
@@ -96,28 +98,35 @@ def inferred(transactions: ir.Table, types: ir.Table) -> ir.Table:
     ``label`` of each ``code``. Columns: ``ts``, ``sensor``, ``rrname``, ``rrtype``, ``rdata``, ``ttl``, ``seen_in``.
     """
     t = transactions
-    plain = t.qname.notnull() & t.qtype.notnull() & t.answer_types.isnull()
+    plain = t.qname.notnull() & t.answer_types.isnull()
     t = t.filter(plain & (t.qclass.fill_null(_INTERNET) == _INTERNET) & (t.answers.length() > 0))
     t = t.left_join(types, t.qtype == types.code)
-    t = t.mutate(asked=t.label.fill_null(ibis.literal("TYPE") + t.qtype.cast("string")), size=t.answers.length())
-    t = t.select("ts", "sensor", "qname", "asked", "size", "answers", "ttls", place=ibis.range(0, t.size)).unnest(
-        "place"
-    )
-    t = t.mutate(answer=t.answers[t.place], ttl=t.ttls[t.place], own=_is_final(t.answers[t.place], t.asked))
+    number = (ibis.literal("TYPE") + t.qtype.cast("string")).fill_null(_UNKNOWN)
+    t = t.mutate(asked=t.label.fill_null(number), size=t.answers.length())
+    t = t.mutate(unasked=(t.asked == _UNKNOWN) & _looks_final(t.answers[-1]))
+    t = t.select(
+        "ts", "sensor", "qname", "asked", "unasked", "size", "answers", "ttls", place=ibis.range(0, t.size)
+    ).unnest("place")
+    t = t.mutate(answer=t.answers[t.place], ttl=t.ttls[t.place])
+    t = t.mutate(own=_is_final(t.answer, t.asked))
+    # Of an answer to ANY, or to a query that no sensor saw, only some data shows its type.
+    t = t.filter(t.asked.notin(_OPEN_TYPES) | t.own | t.unasked)
     before = t.answers[: t.place].filter(lambda answer: ~_looks_final(answer))
     chained = t.asked.isin(_CHAINED_TYPES)
     t = t.mutate(
         chained=chained,
         rrname=ibis.ifelse(~chained | (t.place == 0), t.qname, before[-1].fill_null(t.qname).lower()),
     )
+    text = t.own & t.answer.re_search(_TEXT)
     rrtype = ibis.cases(
-        (t.own & t.asked.isin(_ADDRESS_TYPES), ibis.ifelse(t.answer.contains(":"), "AAAA", "A")),
-        (t.own | ~t.chained, t.asked),
+        (t.own & ~text, ibis.ifelse(t.answer.contains(":"), "AAAA", "A")),
+        (text, "TXT"),
+        (~chained, t.asked),
         else_="CNAME",
     )
     t = t.mutate(rrtype=rrtype)
     # Of a type whose data is a name, two answers may be a CNAME record and what it leads to.
-    unsure = ~t.chained & (t.size > 1) & (t.asked != "CNAME")
+    unsure = ~t.chained & ~t.own & (t.size > 1) & (t.asked != "CNAME")
     return t.select(
         "ts",
         "sensor",
@@ -242,8 +251,14 @@ def _digits6(address: ir.StringValue) -> ir.StringValue:
 
 def _is_final(answer: ir.StringValue, asked: ir.StringValue) -> ir.BooleanValue:
     """Return whether data is of the type that was asked for, rather than the next name of a chain."""
-    address = asked.isin(_ADDRESS_TYPES) & (answer.re_search(_IPV4) | answer.contains(":"))
-    return address | ((asked == "TXT") & answer.re_search(_TEXT))
+    text = answer.re_search(_TEXT)
+    address = answer.re_search(_IPV4) | answer.contains(":")
+    return ibis.cases(
+        (asked.isin(_ADDRESS_TYPES), address),
+        (asked == "TXT", text),
+        (asked.isin(_OPEN_TYPES), address | text),
+        else_=False,
+    )
 
 
 def _looks_final(answer: ir.StringValue) -> ir.BooleanValue:
@@ -254,7 +269,7 @@ def _rdata(t: ir.Table) -> ir.StringValue:
     """Return data as the package's log has it: names in lower case, and texts quoted."""
     text = ibis.literal('"') + t.answer.re_replace(_TEXT, "") + '"'
     return ibis.cases(
-        (t.own & (t.asked == "TXT"), text),
+        (t.own & (t.rrtype == "TXT"), text),
         (t.rrtype.isin(NAMED_TYPES) | t.rrtype.isin(_ADDRESS_TYPES), t.answer.lower()),
         else_=t.answer,
     )

@@ -267,7 +267,7 @@ class TestDue:
 # Of dns.log
 
 
-def answers(taking: Taking, qtype: int, *given: str, ttls: str = "", **values: str) -> list[tuple[Any, ...]]:
+def answers(taking: Taking, qtype: int | str, *given: str, ttls: str = "", **values: str) -> list[tuple[Any, ...]]:
     ttls = ttls or ",".join(["60.0"] * len(given))
     taking.take("dns", tsv(query="www.example.com", qtype=str(qtype), answers=",".join(given), TTLs=ttls, **values))
     found = all_tuples(taking.store)
@@ -298,6 +298,27 @@ def test_several_names_may_be_a_chain(taking: Taking) -> None:
     assert answers(taking, 2, "ns2.example.net", "ns1.example.net") == [
         ("www.example.com", "NS", "ns1.example.net", UNCERTAIN),
         ("www.example.com", "NS", "ns2.example.net", UNCERTAIN),
+    ]
+
+
+def test_answers_to_a_query_that_was_not_seen_have_the_types_that_data_shows(taking: Taking) -> None:
+    assert answers(taking, "-", "cdn.example.net", "2001:db8::1", "192.0.2.1", "TXT 7 a: b=c ") == [
+        ("www.example.com", "CNAME", "cdn.example.net", INFERRED),
+        ("cdn.example.net", "A", "192.0.2.1", INFERRED),
+        ("cdn.example.net", "AAAA", "2001:db8::1", INFERRED),
+        ("cdn.example.net", "TXT", '"a: b=c "', INFERRED),
+    ]
+
+
+def test_names_alone_have_no_type_where_the_query_was_not_seen(taking: Taking) -> None:
+    assert answers(taking, "-", "ns1.example.net", "ns2.example.net") == []
+
+
+def test_of_an_answer_to_any_only_some_data_shows_its_type(taking: Taking) -> None:
+    assert answers(taking, 255, "ns1.example.net", "192.0.2.1", "2001:db8::1", "TXT 1 a") == [
+        ("www.example.com", "A", "192.0.2.1", INFERRED),
+        ("www.example.com", "AAAA", "2001:db8::1", INFERRED),
+        ("www.example.com", "TXT", '"a"', INFERRED),
     ]
 
 
