@@ -7,7 +7,7 @@ SPEED ?= 1
 SUITES ?= bookworm trixie
 FUZZ_SECONDS ?= 600
 
-.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards completions lock deb lint-packages repo test-packages image test-image clean
+.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards completions lock deb lint-packages repo test-packages piuparts test-services image test-image clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -82,6 +82,10 @@ repo:
 # Installs them from that repository in clean chroots, and tries them.
 test-packages:
 	for suite in $(SUITES); do tests/packaging/run $$suite || exit; done
+
+# Debian's piuparts, as root: after a purge, nothing of them is left.
+piuparts:
+	for suite in $(SUITES); do tests/packaging/piuparts $$suite || exit; done
 
 # Boots machines with them, as root, and tries the services: upgrades, faults, the sandbox, the first alert.
 test-services:
