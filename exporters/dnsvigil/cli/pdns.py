@@ -179,5 +179,7 @@ def _portions(queries: Iterable[str]) -> Iterator[list[str]]:
 
 def _row(record: Record) -> list[Any]:
     times = (f"{datetime.fromtimestamp(record[name], UTC):%Y-%m-%d %H:%M:%S}" for name in ("time_first", "time_last"))
-    texts = (str(record[name]) if name in record else None for name in _TEXTS)
-    return [*times, record.get("count"), *texts]
+    texts = {name: str(record[name]) if name in record else None for name in _TEXTS}
+    if record.get("x_private_address"):
+        texts["rdata"] = f"{texts['rdata']} (private)"
+    return [*times, record.get("count"), *texts.values()]

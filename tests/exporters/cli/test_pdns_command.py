@@ -26,6 +26,7 @@ ROWS = [
     row(START, NEWEST, rrname="www.example.com", rrtype="CNAME", rdata="cdn.example.net", bailiwick="-", count="7"),
     row(START, NEWEST, rrname="a\\x1b[31mb.example.org", rrtype="TXT", rdata='"\\xc3"', bailiwick="-", count="1"),
     row(START, NEWEST, rrname="mail.example.com", rrtype="MX", rdata="10 mx.example.net", bailiwick="-", count="1"),
+    row(START, NEWEST, rrname="rebound.example.org", rrtype="A", rdata="10.0.0.1", bailiwick="-", count="1"),
 ]
 
 
@@ -103,6 +104,9 @@ def test_look_ups(lookup, tmp_path, monkeypatch):
     assert line.isprintable()
     assert "a\\027[31mb.example.org" in line
     assert complaints == ""
+    # Of a private address
+    assert lookup.records("rebound.example.org")[0]["x_private_address"] is True
+    assert "10.0.0.1 (private)" in lookup("rebound.example.org")[0]
     assert lookup("no.example") == ("", "passive DNS has nothing of that\n")
     # In part
     out, complaints = lookup("*.com", "--limit", "2", "--json")

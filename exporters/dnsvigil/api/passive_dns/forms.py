@@ -11,6 +11,7 @@ from typing import Any
 
 from dnsvigil.api.passive_dns.lookup import Found
 from dnsvigil.api.passive_dns.names import zone_file_name, zone_file_text
+from dnsvigil.api.passive_dns.private import is_private
 from dnsvigil.store.tuple_keys import NAMED_TYPES
 
 
@@ -39,7 +40,10 @@ def times(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def cof(found: Found, sensors: Mapping[int, str]) -> dict[str, Any]:
-    """Return a record in COF; ``sensors`` has the names of sensors by number."""
+    """Return a record in COF; ``sensors`` has the names of sensors by number.
+
+    ``x_private_address`` is there, and true, where a public name has a private address.
+    """
     (rdata,) = found.rdata
     record: dict[str, Any] = {
         "rrname": _undotted(zone_file_name(found.rrname)),
@@ -53,6 +57,8 @@ def cof(found: Found, sensors: Mapping[int, str]) -> dict[str, Any]:
         record["bailiwick"] = _undotted(zone_file_name(found.bailiwick))
     if names := ",".join(_sensors(found.sensors, sensors)):
         record["sensor_id"] = names
+    if is_private(found.rrname, found.rrtype, rdata):
+        record["x_private_address"] = True
     return record
 
 
