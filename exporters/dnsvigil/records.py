@@ -311,7 +311,7 @@ FLOW_ANOMALIES: Final = ("spike", "drop", "shift_up", "shift_down", "threshold")
 TALKER_ELEMENTS: Final = ("srcip", "dstip", "srcport", "dstport", "proto", "srcas", "dstas")
 """The elements of top talkers, as nfdump calls them."""
 
-SUBJECT_TYPES: Final = ("client", "domain", "server", "zone", "resolver", "series")
+SUBJECT_TYPES: Final = ("client", "domain", "host", "server", "zone", "resolver", "series")
 """What a finding can be about."""
 
 FINDING_STATES: Final = ("open", "closed", "dismissed")

@@ -49,6 +49,7 @@ OF_THE_PROCESS = (
     "dnsvigil_detector_",
     "dnsvigil_names_scored_",
     "dnsvigil_passive_dns_compaction_",
+    "dnsvigil_hunt_seconds_",
 )
 """How the names of the counters begin that start anew with the process."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dnsvigil.api import domains, findings, flows, set_aside, training, zones
+from dnsvigil.api import domains, findings, flows, hunt, set_aside, training, zones
 from dnsvigil.api.interface import Answer, Parameters, Stream
 from dnsvigil.api.passive_dns import circl, cof, dnsdb
 from dnsvigil.config.collector import Config
@@ -34,6 +34,7 @@ ROUTES: Final[Sequence[Route]] = (
     Route("GET", "/api/set-aside", set_aside.set_aside, "configured"),
     Route("GET", "/api/pdns/lookup", cof.lookup, "configured"),
     Route("POST", "/api/pdns/lookup", cof.lookup_many),
+    Route("POST", "/api/hunt", hunt.hunt),
     Route("POST", "/api/findings", findings.submit),
     Route("POST", "/api/findings/dismiss", findings.dismiss),
     Route("POST", "/api/findings/reopen", findings.reopen),

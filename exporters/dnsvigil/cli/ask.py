@@ -52,11 +52,18 @@ def ask_counted(config: Config, state: Path, path: str, /, **query: Any) -> Foun
 
 
 def ask_stream(
-    config: Config, state: Path, path: str, given: Mapping[str, str], content: dict[str, Any] | None = None
+    config: Config,
+    state: Path,
+    path: str,
+    given: Mapping[str, str],
+    content: dict[str, Any] | None = None,
+    *,
+    read_only: bool = True,
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the frames of the answer to ``GET path``, or to ``POST path`` where there is ``content``.
 
-    Raises :class:`CommandError`.
+    What is not ``read_only`` may change the store where no collector runs. Raises :class:`CommandError`, also
+    ``OwnerError``.
     """
     try:
         target = f"{path}?{urllib.parse.urlencode(given)}" if given else path
@@ -68,7 +75,7 @@ def ask_stream(
     except ValueError as error:
         raise CommandError("the answer breaks off") from error
     except NoCollectorError as nobody:
-        with store_instead(nobody, state) as store:
+        with store_instead(nobody, state, read_only=read_only) as store:
             yield from _stream_from_store(store, config, path, given, content)
 
 

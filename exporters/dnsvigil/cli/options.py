@@ -257,6 +257,20 @@ def _add_pdns(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     lookup.add_argument("--json", action="store_true", help="print a record in the Common Output Format on each line")
     _add_client_options(lookup)
     lookup.set_defaults(command="pdns.lookup")
+    _add_hunt(more)
+
+
+def _add_hunt(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    hunt = commands.add_parser("hunt", help="look indicators up in all of passive DNS, and make findings of the hits")
+    hunt.add_argument(
+        "indicators", nargs="*", metavar="INDICATOR", help="name, *.name, address, network, or range of addresses"
+    )
+    hunt.add_argument(
+        "--file", type=Path, metavar="FILE", help="hunt for each line of this file as well; - is standard input"
+    )
+    hunt.add_argument("--json", action="store_true", help="print a list of records, one for each indicator")
+    _add_client_options(hunt)
+    hunt.set_defaults(command="hunt.hunt")
 
 
 def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:

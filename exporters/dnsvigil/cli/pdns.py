@@ -72,11 +72,12 @@ class _Answer:
     def records(self) -> Iterator[tuple[str, Record]]:
         """Yield the records, each with the name of its source. Raises ``CommandError`` where nobody can be asked."""
         given = _given(self._options)
-        queries = [self._options.what] if self._options.bulk is None else list(_queries(self._options.bulk))
-        if self._options.bulk is None:
+        bulk = self._options.bulk
+        queries = [self._options.what] if bulk is None else list(lines_of("--bulk", bulk))
+        if bulk is None:
             yield from self._records({"query": self._options.what, **given}, None)
         else:
-            for portion in _portions(queries):
+            for portion in portions(queries):
                 if self._left == 0:
                     self._note = _LIMITED
                 if not self.whole:
@@ -151,8 +152,11 @@ def _fences(options: argparse.Namespace) -> dict[str, int]:
     return {name: int(time.replace(tzinfo=UTC).timestamp()) for name, time in times if time is not None}
 
 
-def _queries(path: Path) -> Iterator[str]:
-    """Yield the lines of a file, or of standard input for ``-``, without those that are empty or comments."""
+def lines_of(option: str, path: Path) -> Iterator[str]:
+    """Yield the lines of an option's file, or of standard input for ``-``, but for empty ones and comments.
+
+    Raises ``UsageError``.
+    """
     try:
         with sys.stdin if str(path) == "-" else path.open(encoding="utf-8", errors="backslashreplace") as file:
             for line in file:
@@ -160,10 +164,10 @@ def _queries(path: Path) -> Iterator[str]:
                 if text and not text.startswith("#"):
                     yield text
     except OSError as error:
-        raise UsageError(f"--bulk: {reason_of(error)}") from error
+        raise UsageError(f"{option}: {reason_of(error)}") from error
 
 
-def _portions(queries: Iterable[str]) -> Iterator[list[str]]:
+def portions(queries: Iterable[str]) -> Iterator[list[str]]:
     """Yield queries in lists that a request can hold."""
     portion: list[str] = []
     size = 0

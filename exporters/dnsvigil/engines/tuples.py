@@ -5,17 +5,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dnsvigil.engines.tuple_merge import engine, merge, merged
 from dnsvigil.store.passive_dns import FOLDER, NEW
 from dnsvigil.store.store import Store, StoreError
-from dnsvigil.store.tuple_file import SCHEMA, SORTED_BY, Order, TupleFile, TupleFileError, path_of
-from dnsvigil.store.tuple_keys import END, NEGATIVE_TYPES, bailiwick_of, data_of_key, name_of_key
+from dnsvigil.store.tuple_file import SCHEMA, SORTED_BY, Order, TupleFile, TupleFileError, path_of, rows_inside
+from dnsvigil.store.tuple_keys import END, NEGATIVE_TYPES, Range, bailiwick_of, data_of_key, name_of_key
 
 DECODED: Final = pa.schema(
     [
@@ -50,7 +52,6 @@ class TupleReader:
 
     def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
-        self._engine = engine()
         self._files: OrderedDict[Path, TupleFile] = OrderedDict()
         self._lock = threading.Lock()
         self.unreadable: dict[Path, str] = {}
@@ -111,6 +112,23 @@ class TupleReader:
         streams = [self._guarded(file, file.tables(low, high)) for file in files]
         wanted = _filter(order, deadline, select, negative)
         yield from self._merged(order, recent, streams, wanted)
+
+    def apart(self, order: Order, ranges: Sequence[Range]) -> Iterator[pa.Table]:
+        """Yield the tuples whose keys lie in ranges, ascending and apart, in the form of the store, also negative ones.
+
+        A tuple comes once for each file that has it, and each batch that is in no file yet. A table, which may be
+        empty, is a few milliseconds of work, but for the first. Raises :class:`dnsvigil.store.store.StoreError`.
+        """
+        key = SORTED_BY[order][0]
+        recent, files = self._snapshot(order, f"{key} >= ? AND {key} < ?", [ranges[0][0], ranges[-1][1]])
+        yield recent.take(rows_inside(recent[key].to_pylist(), ranges))
+        del recent
+        for file in files:
+            yield from self._guarded(file, file.inside(ranges))
+
+    @cached_property
+    def _engine(self) -> duckdb.DuckDBPyConnection:
+        return engine()
 
     def _merged(
         self, order: Order, recent: pa.Table, streams: Iterable[Iterator[pa.Table]], wanted: Wanted

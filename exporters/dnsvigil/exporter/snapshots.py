@@ -15,6 +15,7 @@ from dnsvigil.exporter import (
     domains,
     findings,
     flows,
+    hunt,
     novelty,
     open_resolvers,
     passive_dns,
@@ -46,6 +47,7 @@ def registry(snapshot: Snapshot, flow_snapshot: FlowSnapshot, config: Config, re
         "findings": partial(findings.families, snapshot),
         "detection": partial(detection.families, snapshot),
         "novelty": partial(novelty.families, snapshot),
+        "hunt": partial(hunt.families, snapshot),
         "flows": partial(flows.families, flow_snapshot),
     }
     found = CollectorRegistry()

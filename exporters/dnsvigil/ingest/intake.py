@@ -19,6 +19,7 @@ from dnsvigil.ingest.dns import DnsPart
 from dnsvigil.ingest.domains import DomainsPart
 from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.findings import FindingsPart
+from dnsvigil.ingest.hunt import HuntPart
 from dnsvigil.ingest.novelty import NoveltyPart
 from dnsvigil.ingest.open_resolvers import OpenResolversPart
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
@@ -101,6 +102,8 @@ def _parts(store: Store, config: Config) -> list[Part]:
     if detectors := enabled(config.detectors.disabled):
         novelty = NoveltyPart(store, config)
         found += [novelty, DetectionPart(store, config, detectors, novelty)]
+        if novelty.lists is not None:
+            found.append(HuntPart(store, novelty.lists))
     return found
 
 

@@ -48,6 +48,8 @@ class NoveltyPart(Part):
         self._tables = NovelTables(store, config.store.max_size)
         folder = config.detectors.lists
         self._lists = None if folder is None else ListReloader(folder, store.set_aside)
+        self.lists = self._lists.lists if self._lists else None
+        """The operator's lists."""
         with store.errors():
             macro(store.connection, "novelty_hash(kind, text)", f"hash({literal(self._tables.salt)} || kind || text)")
             newly_observed = self._tables.newly_observed()
@@ -55,7 +57,7 @@ class NoveltyPart(Part):
                 store.connection,
                 Novelty(self._tables.capacity, self._tables.seen()),
                 newly_observed_domains(store.connection, newly_observed["hash"], newly_observed["first_seen"]),
-                self._lists.lists if self._lists else None,
+                self.lists,
             )
         self.touched: set[datetime] = set()
         """The hours in which the last round had something novel or listed."""

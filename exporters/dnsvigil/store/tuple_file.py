@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from dnsvigil.records import TUPLE
+from dnsvigil.store.tuple_keys import Range
 
 Order = Literal["names", "rdata"]
 """What a file is sorted by: the owners' names, or the data."""
@@ -187,16 +188,28 @@ class TupleFile:
                 table = self._read(number)
                 yield table.filter(pc.is_in(table[self._key], pa.array(held)))
 
+    def inside(self, ranges: Sequence[Range]) -> Iterator[pa.Table]:
+        """Yield the tuples whose keys lie in ranges, which are ascending and apart, as :meth:`tables` does.
+
+        There is a table for each row group that may have some, be it empty. Of the others, nothing is read.
+        """
+        lows, highs = [low for low, _ in ranges], [high for _, high in ranges]
+        for number, (start, end) in enumerate(zip(self._starts, self._ends, strict=True)):
+            near = ranges[bisect_right(highs, start) : bisect_right(lows, end)]
+            if near:
+                found = rows_inside(self._read(number, [self._key])[self._key].to_pylist(), near)
+                yield self._read(number).take(found) if len(found) else SCHEMA.empty_table()
+
     def _cut(self, table: pa.Table, low: str, high: str) -> pa.Table:
         column = table[self._key]
         begin = pc.sum(pc.less(column, low)).as_py() or 0
         end = pc.sum(pc.less(column, high)).as_py() or 0
         return table.slice(begin, end - begin)
 
-    def _read(self, number: int) -> pa.Table:
+    def _read(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         try:
             file = pq.ParquetFile(self._memory, metadata=self._metadata)
-            return file.read_row_group(number, use_threads=False)
+            return file.read_row_group(number, columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise TupleFileError(self.path, error) from error
 
@@ -211,6 +224,17 @@ class TupleFile:
         block = (hashed >> 32) * (size // _BLOCK) >> 32
         words = struct.unpack("<8I", self._memory.read_at(_BLOCK, offset + length - size + block * _BLOCK))
         return all(word >> ((hashed * salt & 0xFFFFFFFF) >> 27) & 1 for word, salt in zip(words, _SALTS, strict=True))
+
+
+def rows_inside(keys: Sequence[str], ranges: Sequence[Range]) -> pa.Array:
+    """Return which of the keys, which are ascending, lie in ranges, which are ascending and apart."""
+    found: list[int] = []
+    end = 0
+    for low, high in ranges:
+        begin = bisect_left(keys, low, end)
+        end = bisect_left(keys, high, begin)
+        found += range(begin, end)
+    return pa.array(found, pa.int64())
 
 
 def _zigzag(encoded: bytes) -> int:

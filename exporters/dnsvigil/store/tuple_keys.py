@@ -7,7 +7,7 @@ back. :mod:`dnsvigil.features.passive_dns` makes the same in SQL.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -21,6 +21,9 @@ NEGATIVE_TYPES: Final = ("NODATA", "NXDOMAIN")
 
 END: Final = "\x7f"
 """Greater than all that keys hold, which is printable ASCII."""
+
+Range = tuple[str, str]
+"""The lowest key, and what is above the highest."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -69,6 +72,17 @@ def network_range(network: Network) -> tuple[str, str]:
 def prefix_range(prefix: str) -> tuple[str, str]:
     """Return the lowest key that begins so, and what is above the highest."""
     return prefix, prefix + END
+
+
+def united(ranges: Iterable[Range]) -> Sequence[Range]:
+    """Return ranges, ascending, with those that overlap joined."""
+    joined: list[Range] = []
+    for low, high in sorted(ranges):
+        if joined and low < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], high)
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def bailiwick_of(key: str, labels: int | None) -> str | None:

@@ -9,9 +9,10 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dnsvigil.api.passive_dns.question import Question, Range
+from dnsvigil.api.passive_dns.question import Question
 from dnsvigil.api.passive_dns.reader import Reader
 from dnsvigil.store.tuple_file import SORTED_BY, Order
+from dnsvigil.store.tuple_keys import Range, united
 
 _FEW: Final = 200  # ranges that are read one by one; reading all between them costs less for more
 
@@ -41,7 +42,7 @@ class Questions:
         if keys:
             for chunk in reader.with_keys(self.order, keys, deadline=deadline, select=self._new):
                 yield self.parts[0].answer(chunk)
-        ranges = _united([*self._wide, *(each for part in self._patterned for each in part.ranges)])
+        ranges = united([*self._wide, *(each for part in self._patterned for each in part.ranges)])
         if len(ranges) > _FEW:
             ranges = [(ranges[0][0], ranges[-1][1])]
         for low, high in ranges:
@@ -89,7 +90,7 @@ class Questions:
 
     @cached_property
     def _wide(self) -> Sequence[Range]:
-        return _united((low, high) for low, high in self._plain if high != f"{low}\0")
+        return united((low, high) for low, high in self._plain if high != f"{low}\0")
 
     @cached_property
     def _plain(self) -> Sequence[Range]:
@@ -102,14 +103,3 @@ class Questions:
 
 def _between(keys: pa.ChunkedArray, low: str, high: str) -> pa.ChunkedArray:
     return pc.and_(pc.greater_equal(keys, low), pc.less(keys, high))
-
-
-def _united(ranges: Iterable[Range]) -> Sequence[Range]:
-    """Return ranges, ascending, with those that overlap joined."""
-    united: list[Range] = []
-    for low, high in sorted(ranges):
-        if united and low < united[-1][1]:
-            united[-1] = united[-1][0], max(united[-1][1], high)
-        else:
-            united.append((low, high))
-    return united

@@ -17,6 +17,7 @@ from dnsvigil.store.tuple_keys import (
     END,
     NAME,
     NEGATIVE_TYPES,
+    Range,
     key_of_address,
     key_of_name,
     network_range,
@@ -37,9 +38,6 @@ _BEGIN: Final[dict[Order, str]] = {"names": "", "rdata": NAME}
 _LABEL: Final[dict[Order, str]] = {"names": "[^.]+", "rdata": "[^. ]+"}
 _ABOVE: Final[dict[Order, str]] = {"names": r"(.*\.)?", "rdata": r"([^ ]*\.)?"}
 _END: Final[dict[Order, str]] = {"names": "$", "rdata": "( |$)"}
-
-Range = tuple[str, str]
-"""The lowest key, and what is above the highest."""
 
 
 @dataclass(frozen=True)

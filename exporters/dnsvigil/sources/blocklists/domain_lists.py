@@ -59,6 +59,11 @@ class DomainLists:
         """What is known of each list, in the order of their names."""
         return sorted((file for _, file in self._files.values()), key=lambda file: file.name)
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the lists."""
+        return [*self._files]
+
     def __len__(self) -> int:
         return len(self._entries[0])
 

@@ -62,6 +62,13 @@ def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
     return found
 
 
+def read_names(path: Path) -> Iterator[bytes]:
+    """Yield a list's names as they stand in it, some perhaps more than once. Raises ``OSError``."""
+    skipped: Counter[str] = Counter()
+    with DecompressedFile(path) as content:
+        yield from _names(_chunks(content, skipped), skipped)
+
+
 def _chunks(content: DecompressedFile, skipped: Counter[str]) -> Iterator[bytes]:
     """Yield whole lines in lower case, many at a time."""
     rest, too_long = b"", False
