@@ -86,11 +86,11 @@ def measure(folder: Path, size: int) -> Iterator[str]:
         names, addresses = sample(store)
         cold(folder / FOLDER)
         first = latencies(reader, "names", names[:20])
-        yield quantiles(latencies(reader, "names", names))
-        yield quantiles(latencies(reader, "rdata", addresses))
+        yield quantiles(latencies(reader, "names", names[:_ASKED]))
+        yield quantiles(latencies(reader, "rdata", addresses[:_ASKED]))
         yield quantiles(first)
         begin = time.process_time()
-        found = sum(chunk.num_rows for chunk in reader.with_keys("names", names * (_BULK // len(names))))
+        found = sum(chunk.num_rows for chunk in reader.with_keys("names", sorted(set(names))))
         yield f"{time.process_time() - begin:.1f} s ({found:,} rows)"
         yield f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:,.0f} MB"
 
@@ -139,10 +139,10 @@ def sample(store: Store) -> tuple[list[str], list[str]]:
     reader = TupleReader(lambda: store)
     found: list[tuple[str, str]] = []
     for table in reader.encoded("names"):
-        if dice.random() < 0.2:
-            rows = table.filter([kind == "A" for kind in table["rrtype"].to_pylist()])
-            found += zip(rows["nkey"].to_pylist()[::50], rows["rkey"].to_pylist()[::50], strict=True)
-    chosen = dice.sample(found, min(_ASKED, len(found)))
+        rows = table.filter([kind == "A" for kind in table["rrtype"].to_pylist()])
+        pairs = list(zip(rows["nkey"].to_pylist(), rows["rkey"].to_pylist(), strict=True))
+        found += dice.sample(pairs, len(pairs) // 20)
+    chosen = dice.sample(found, min(_BULK, len(found)))
     return [name for name, _ in chosen], [data for _, data in chosen]
 
 
