@@ -61,6 +61,8 @@ def test_every_key_of_the_configuration_is_documented_with_its_default():
             assert said == f"`[{', '.join(default)}]`"
         elif isinstance(default, Duration | Size):
             assert type(default).parse(said.strip("`")) == default, key
+        elif isinstance(default, bool):
+            assert said == f"`{str(default).lower()}`", key
         elif default is not None and "[]" not in key:
             assert said == f"`{default}`", key
 

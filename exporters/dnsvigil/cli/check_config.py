@@ -106,8 +106,11 @@ def _warnings(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[Co
             yield warning(key, f"{file} is not a file")
         elif key in _SECRETS and (problem := open_to_all(file, file.stat())):
             yield warning(key, problem)
-    if (folder := config.flows.log) and not (folder.is_dir() and os.access(folder, os.W_OK)):
-        yield warning("flows.log", f"{folder} is not a folder that can be written to: {_why(folder)}")
+    archive = config.archive.path
+    above = archive.parent if archive and not archive.exists() else archive  # the collector makes it
+    for key, folder in (("flows.log", config.flows.log), ("archive.path", above)):
+        if folder and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            yield warning(key, f"{folder} is not a folder that can be written to: {_why(folder)}")
 
 
 def _files(config: Config) -> Iterator[tuple[str, Path]]:

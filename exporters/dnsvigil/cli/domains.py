@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dnsvigil.cli.ask import ask, shows_answer
 from dnsvigil.cli.errors import CommandError
 from dnsvigil.cli.output import Cell, show, show_json, show_records
-from dnsvigil.config.collector import Config
+from dnsvigil.config.collector import Archive, Config
 from dnsvigil.records import DOMAIN_FEATURES
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _table_of(paths: list[Path], config: Config, stack: ExitStack) -> "tuple[boo
 
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="dnsvigil-features-")))
     detectors = sorted({entry.name for entry in entry_points(group=GROUP)})
-    config = replace(config, detectors=replace(config.detectors, disabled=detectors))
+    config = replace(config, detectors=replace(config.detectors, disabled=detectors), archive=Archive())
     complete = ingest(paths, config, folder)
     store = stack.enter_context(Store(folder))
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +12,7 @@ from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.ingest import ingest
 from dnsvigil.cli.model_figures import TITLES, enough_names, families_in
 from dnsvigil.cli.output import show, show_json
-from dnsvigil.config.collector import Config
+from dnsvigil.config.collector import Archive, Config
 from dnsvigil.learning import training
 from dnsvigil.learning.default import default_model, trained_model
 from dnsvigil.learning.namescore import NameModel
@@ -70,7 +71,7 @@ def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], s
         own = trained_model(Path(folder))
         own.parent.mkdir(parents=True)
         own.symlink_to(model.absolute())
-        complete = ingest([path], config, Path(folder))
+        complete = ingest([path], replace(config, archive=Archive()), Path(folder))
         with Store(Path(folder)) as store:
             Findings(store)
             queries = store.rows("SELECT count(*) FROM minute_types")[0][0]

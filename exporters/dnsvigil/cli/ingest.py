@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.flows import FlowsPart
-from dnsvigil.ingest.intake import Ingested, Intake, describe_skipped
+from dnsvigil.ingest.intake import Ingested, Intake, Parts, all_parts, describe_skipped
 from dnsvigil.ingest.isolation import ingest_apart
 from dnsvigil.ingest.rounds import Read, read, rounds
 from dnsvigil.records import Cursor
@@ -58,12 +57,14 @@ def command(options: argparse.Namespace, config: Config) -> int:
     return 0 if ingest(options.paths, config, options.state, options.start) else 1
 
 
-def ingest(paths: list[Path], config: Config, state: Path, start: datetime | None = None) -> bool:
+def ingest(
+    paths: list[Path], config: Config, state: Path, start: datetime | None = None, parts: Parts | None = None
+) -> bool:
     """Read the files and folders, and say on standard error what became of their records.
 
-    What an earlier call has read is not read again. ``start`` (UTC) is when captures with relative times began.
-    Returns whether every file could be read and something was recognized in each path; raises
-    :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
+    What an earlier call has read is not read again. ``start`` (UTC) is when captures with relative times began. Where
+    there are ``parts``, these take the records, and no flows are read. Returns whether every file could be read and
+    something was recognized in each path; raises :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
     """
     options = LogOptions(config.sources.field_names, start)
     logs: list[Path] = []
@@ -71,7 +72,7 @@ def ingest(paths: list[Path], config: Config, state: Path, start: datetime | Non
     unread: list[Path] = []
     for path in paths:
         try:
-            flow_files = dict.fromkeys(_flow_files(given_files(path)))
+            flow_files = dict.fromkeys(() if parts else _flow_files(given_files(path)))
             given = {file: what for file, what in given_logs(path, options) if file not in flow_files}
         except OSError as error:
             _report(path, error)
@@ -88,7 +89,7 @@ def ingest(paths: list[Path], config: Config, state: Path, start: datetime | Non
     total = _Total()
     with Store(state) as store:
         if logs or not flows:
-            with closing(_LogIngestion(store, config, options, total)) as ingestion:
+            with closing(_LogIngestion(store, config, options, total, parts or all_parts)) as ingestion:
                 ingestion.read(logs)
                 unread += ingestion.unread
         if flows:
@@ -118,19 +119,26 @@ class _Log:
 class _LogIngestion:
     """Takes logs into a store, in rounds; what is too old for it is so as it was when the log was written."""
 
-    def __init__(self, store: Store, config: Config, options: LogOptions, total: _Total) -> None:
+    def __init__(self, store: Store, config: Config, options: LogOptions, total: _Total, parts: Parts) -> None:
         self.unread: list[Path] = []  # files that could not be read, or are no log
         self._store = store
         self._config = config
+        self._parts = parts
         self._options = options
         self._total = total
         self._cursors = Cursors(read_cursors(store))
-        self._intake = Intake(store, config)
+        self._intake = self._make()
         self._remarks: set[tuple[str, str, str]] = set()  # sensor, log and text of those that were made
 
     def close(self) -> None:
         """Free what is held beside the store."""
         self._intake.close()
+
+    def _make(self) -> Intake:
+        intake = Intake(self._store, self._config, self._parts)
+        if self._parts is not all_parts:
+            intake.growing = {cursor.id for cursor in read_cursors(self._store)}  # an archive is for long
+        return intake
 
     def read(self, paths: Iterable[Path]) -> None:
         """Read logs to their ends. Raises :class:`StoreError`."""
@@ -169,7 +177,7 @@ class _LogIngestion:
         except Exception:
             self._intake.close()
             found = [self._ingest_apart(given, batch) for given, batch in batches]
-            self._intake = Intake(self._store, self._config)
+            self._intake = self._make()
         for (given, batch), each in zip(batches, found, strict=True):
             bar.set_description(printable(given.path.name), refresh=False)
             bar.update(batch.stored_offset - given.shown)
@@ -181,7 +189,7 @@ class _LogIngestion:
     def _ingest_apart(self, given: _Log, batch: Batch) -> Ingested | None:
         """Put a batch of a round that failed into the store; return None where it is the log that fails."""
         try:
-            return ingest_apart(self._store, partial(Intake, self._store, self._config), batch)
+            return ingest_apart(self._store, self._make, batch)
         except StoreError:
             raise
         except Exception as error:

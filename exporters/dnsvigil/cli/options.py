@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="follow the sources and serve /metrics until SIGTERM")
     run.set_defaults(command="run.run", needs_config=False)  # which it checks further itself
     _add_ingest(commands)
+    _add_archive(commands)
     metrics = commands.add_parser("metrics", help="print the metrics of the running collector, or of the store")
     _add_client_options(metrics)
     metrics.set_defaults(command="metrics.metrics")
@@ -74,6 +75,22 @@ def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     )
     ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder of such files")
     ingest.set_defaults(command="ingest.command")
+
+
+def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    archive = commands.add_parser("archive", help="convert logs into Parquet files for other engines")
+    archive.add_argument(
+        "--output", type=Path, metavar="DIR", help="where to write (default: archive.path in the configuration)"
+    )
+    archive.add_argument("--transactions", action="store_true", help="write every query as well, which is much")
+    archive.add_argument(
+        "--start",
+        type=_time,
+        metavar="TIME",
+        help="when captures with relative times began: local time, or ISO 8601 with a zone",
+    )
+    archive.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
+    archive.set_defaults(command="archive.archive")
 
 
 def _add_zones(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:

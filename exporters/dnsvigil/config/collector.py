@@ -323,6 +323,22 @@ class PassiveDns:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """The files for other engines."""
+
+    path: Path | None = None  # default: no archive
+    transactions: bool = False  # every query, which is much
+    retention: Duration = Duration(365 * 86400)
+    max_size: Size = Size(100 * 10**9)
+
+    def __post_init__(self) -> None:
+        if self.retention < 86400:
+            raise Invalid("retention", "expected at least 1d")
+        if self.max_size < 10 * 10**6:
+            raise Invalid("max_size", "expected at least 10MB")
+
+
+@dataclass(frozen=True)
 class Domains:
     """What the features of domains are made with, beside the logs."""
 
@@ -346,6 +362,7 @@ class Config:
     dnsdb: Dnsdb = field(default_factory=Dnsdb)
     circl: Circl = field(default_factory=Circl)
     passive_dns: PassiveDns = field(default_factory=PassiveDns)
+    archive: Archive = field(default_factory=Archive)
     domains: Domains = field(default_factory=Domains)
 
 

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 
 from dnsvigil.config.collector import Config
 from dnsvigil.exporter import (
+    archive,
     build,
     capture,
     detection,
@@ -39,6 +40,7 @@ def registry(snapshot: Snapshot, flow_snapshot: FlowSnapshot, config: Config, re
         "traffic_classes": partial(traffic_classes.families, snapshot),
         "domains": partial(domains.families, snapshot),
         "passive_dns": partial(passive_dns.families, snapshot),
+        "archive": partial(archive.families, snapshot),
         "open_resolvers": partial(open_resolvers.families, snapshot),
         "poisoning": partial(poisoning.families, snapshot),
         "capture": partial(capture.families, snapshot),

@@ -27,11 +27,11 @@ def domain_hours_table(name: str = "domain_hours") -> ir.Table:
     return ibis.table({column: _TYPES[kind] for column, kind in DOMAIN_HOUR.items()}, name=name)
 
 
-def domain_hours(transactions: ir.Table, names: ir.Table) -> ir.Table:
-    """Return the summaries of some transactions; ``names`` has the ``domain`` of each ``qname``."""
+def domain_hours(transactions: ir.Table, names: ir.Table, *keys: str) -> ir.Table:
+    """Return the summaries of some transactions, apart by further ``keys``; ``names`` has the ``domain`` of names."""
     t = transactions.filter(transactions.qname.notnull())
     # By name and client first: the columns of names are joined to what is left.
-    t = t.group_by("qname", "client", hour=t.ts.truncate("h")).agg(
+    t = t.group_by("qname", "client", *keys, hour=t.ts.truncate("h")).agg(
         queries=t.count(),
         known=t.count(where=t.rcode.isnull() | (t.rcode != UNKNOWN_RCODE)),
         failed=t.count(where=is_failure(t.rcode)),
@@ -45,7 +45,7 @@ def domain_hours(transactions: ir.Table, names: ir.Table) -> ir.Table:
     t = t.inner_join(below, "qname")
     t = t.mutate(client_hash=_hash(t.client))
     return (
-        t.group_by("domain", "hour")
+        t.group_by("domain", "hour", *keys)
         .agg(
             queries=t.queries.sum(),
             known=t.known.sum(),
@@ -56,7 +56,7 @@ def domain_hours(transactions: ir.Table, names: ir.Table) -> ir.Table:
             clients=_sketch(t.client_hash.collect()),
             names=_sketch(t.name_hash.collect()),
         )
-        .select(*DOMAIN_HOUR)
+        .select(*DOMAIN_HOUR, *keys)
     )
 
 
@@ -71,4 +71,9 @@ def _sketch(hashes: ir.ArrayValue) -> ir.ArrayValue:
 def expressions() -> dict[str, ir.Table]:
     """Return what makes the table."""
     names = ibis.table({"qname": "string", "domain": "string"}, name="names")
-    return {"sum_domain_hours": domain_hours(transactions_table(), names)}
+    transactions = transactions_table()
+    sensors = ibis.table(dict(transactions.schema()) | {"sensor": "string"}, name=transactions.get_name())
+    return {
+        "sum_domain_hours": domain_hours(transactions, names),
+        "sum_sensor_domain_hours": domain_hours(sensors, names, "sensor"),
+    }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+import duckdb
+
 from dnsvigil.config.collector import Config
 from dnsvigil.engines.duckdb import Steps, macro
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
@@ -43,7 +45,7 @@ class DomainsPart(Part):
         # The last hour that is over may have been left in parts.
         self._parts = deque(self._hours.parts(_closed(newest) - HOUR, _closed(newest)) if newest else ())
         with store.errors():
-            macro(store.connection, "is_failure(code)", _is_failure(config.zones.failures))
+            define_failures(store.connection, config.zones.failures)
             self._steps = Steps(store.connection, "domain_hours")
 
     def gather(self, size: int) -> None:
@@ -92,9 +94,10 @@ def _closed(newest: datetime) -> datetime:
     return max(newest, datetime.min + _CLOSED_AFTER) - _CLOSED_AFTER
 
 
-def _is_failure(failures: Sequence[str]) -> str:
-    """Return the SQL condition that a code is one of those by which ``zones.failures`` counts."""
+def define_failures(connection: duckdb.DuckDBPyConnection, failures: Sequence[str]) -> None:
+    """Define the function that says whether a code is one of those by which ``zones.failures`` counts."""
     codes = [str(code) for code, name in RCODES.items() if name in failures]
     conditions = [f"code IN ({', '.join(codes)})"] if codes else []
     conditions += ["code IS NULL"] if UNANSWERED in failures else []
-    return f"coalesce({' OR '.join(conditions)}, false)" if conditions else "false"
+    condition = f"coalesce({' OR '.join(conditions)}, false)" if conditions else "false"
+    macro(connection, "is_failure(code)", condition)

@@ -5,14 +5,15 @@ A round is what all sensors have written since the last one: batches of several 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.runner import enabled
 from dnsvigil.ingest.answers import AnswersPart
+from dnsvigil.ingest.archive import ArchivedTuplesPart, ArchivePart
 from dnsvigil.ingest.capture import CapturePart
 from dnsvigil.ingest.detection import DetectionPart
 from dnsvigil.ingest.dns import DnsPart
@@ -85,8 +86,12 @@ class Snapshot:
         return found if isinstance(found, part) else part()
 
 
-def _parts(store: Store, config: Config) -> list[Part]:
-    """Return the parts, those that use another's tables or state after it."""
+Parts: TypeAlias = Callable[[Store, Config], list[Part]]
+"""Makes the parts, those that use another's tables or state after it."""
+
+
+def all_parts(store: Store, config: Config) -> list[Part]:
+    """Return all that a collector has."""
     passive_dns = PassiveDnsPart(store, config)
     found: list[Part] = [
         DnsPart(store, config),
@@ -99,6 +104,9 @@ def _parts(store: Store, config: Config) -> list[Part]:
         CapturePart(store),
         FindingsPart(store),
     ]
+    if config.archive.path:
+        archive = ArchivePart(store, config)
+        found += [archive, ArchivedTuplesPart(archive)]
     if detectors := enabled(config.detectors.disabled):
         novelty = NoveltyPart(store, config)
         found += [novelty, DetectionPart(store, config, detectors, novelty)]
@@ -110,13 +118,13 @@ def _parts(store: Store, config: Config) -> list[Part]:
 class Intake:
     """Takes rounds into one open store."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, parts: Parts = all_parts) -> None:
         self._store = store
         self._bounds = config.store
         self.growing: set[str] = set()  # cursors to keep though their files have not grown for long
         store.checkpoint_after(write_ahead(config.store.max_size))
         store.create(schema(RECORDS))
-        self._parts = _parts(store, config)
+        self._parts = parts(store, config)
         self._counters = (*RECORDS, SET_ASIDE, *(table for part in self._parts for table in part.counters))
         with store.errors():
             self._parser = Parser(store.connection)

@@ -22,12 +22,14 @@ _SPARE: Final = 0.1  # of the rows that there may be, made free when they are us
 _MERGED_AT_ONCE: Final = 100_000  # rows: DuckDB keeps all of an aggregate with lists in memory
 _COLUMNS: Final = ", ".join(f"{name} {kind}" for name, kind in DOMAIN_HOUR.items())
 _SKETCH: Final = f"nullif(list_sort(list_distinct(flatten(list({{0}}))))[:{DOMAIN_SKETCH_SIZE}], []) AS {{0}}"
-_MERGED: Final = f"""
+MERGED: Final = f"""
     SELECT domain, hour, sum(queries)::BIGINT AS queries, sum(known)::BIGINT AS known, sum(failed)::BIGINT AS failed,
         sum(nxdomain)::BIGINT AS nxdomain, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
         {_SKETCH.format("clients")}, {_SKETCH.format("names")}
     FROM {{rows}} GROUP BY domain, hour
 """
+"""The query that makes one row of those of each domain and hour."""
+
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS domain_hours_new ({_COLUMNS});
 CREATE TABLE IF NOT EXISTS domain_hours_merged ({_COLUMNS});
@@ -65,7 +67,7 @@ class DomainHours:
         """Make one row of those of each domain and hour that were added since."""
         if self.unmerged:
             run = self._store.connection.execute
-            run(f"INSERT INTO domain_hours_merged {_MERGED.format(rows='domain_hours_new')}")
+            run(f"INSERT INTO domain_hours_merged {MERGED.format(rows='domain_hours_new')}")
             run("DELETE FROM domain_hours_new")
             self.unmerged = 0
             self.rows = self._count("domain_hours_merged")
@@ -87,7 +89,7 @@ class DomainHours:
         several = f"SELECT domain FROM domain_hours_merged WHERE {own} GROUP BY domain HAVING count(*) > 1"
         run(f"CREATE OR REPLACE TEMP TABLE several AS {several}", [part.hour])
         rows = "(FROM domain_hours_merged SEMI JOIN several USING (domain) WHERE hour = ?)"
-        run(f"CREATE OR REPLACE TEMP TABLE merged AS {_MERGED.format(rows=rows)}", [part.hour])
+        run(f"CREATE OR REPLACE TEMP TABLE merged AS {MERGED.format(rows=rows)}", [part.hour])
         same = "domain_hours_merged.domain = several.domain"
         run(f"DELETE FROM domain_hours_merged USING several WHERE hour = ? AND {same}", [part.hour])
         run("INSERT INTO domain_hours_merged FROM merged")

@@ -27,6 +27,7 @@ KINDS: Final = {
     "record": "a record of a log",
     "flow_file": "a flow file",
     "passive_dns": "a file of passive DNS",
+    "archive": "a file of the archive",
     "list": "a list of domains",
     "finding": "a finding in the store",
     "detector": "what a detector found",

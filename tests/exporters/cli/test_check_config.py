@@ -120,7 +120,8 @@ def config_of(tmp_path: Path) -> Path:
     zeek[-1]["archive"] = f"{tmp_path}/no-archive"
     client = {"ca_file": f"{tmp_path}/ca.pem", "token_file": f"{tmp_path}/token"}
     sources = {"zeek": zeek, "netflow": [{"path": f"{tmp_path}/flows"}]}
-    path.write_text(yaml.safe_dump({"sources": sources, "flows": {"nfdump": "/no/nfdump"}, "client": client}))
+    more = {"flows": {"nfdump": "/no/nfdump"}, "archive": {"path": f"{tmp_path}/a-file/below"}, "client": client}
+    path.write_text(yaml.safe_dump({"sources": sources} | more))
     return path
 
 
@@ -144,6 +145,7 @@ def test_what_is_not_there_is_a_warning_with_its_line(tmp_path: Path, capsys: py
         "sources.netflow[0].path": f"{tmp_path}/flows does not exist",
         "flows.nfdump": "flow files cannot be read: /no/nfdump is not the absolute path of an executable file."
         " Is it installed?",
+        "archive.path": f"{tmp_path}/a-file is not a folder that can be written to: it is no folder",
         "client.ca_file": f"{tmp_path}/ca.pem is not a file",
         "client.token_file": f"{tmp_path}/token is not a file",
     }

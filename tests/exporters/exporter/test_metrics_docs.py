@@ -88,8 +88,9 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path, monkeypatch: pyte
     write_flows(tmp_path / "flows", begin, dialogues(100))
     remember(tmp_path / "state", begin)
     sources = {"zeek": [{"path": str(log.parent)}], "netflow": [{"path": str(tmp_path / "flows")}]}
-    detectors = {"lists": str(tmp_path / "lists")}
-    config = write_config(tmp_path, sources=sources, flows={"networks": ["192.0.2.0/24"]}, detectors=detectors)
+    detectors, archive = {"lists": str(tmp_path / "lists")}, {"path": str(tmp_path / "archive"), "transactions": True}
+    more = {"flows": {"networks": ["192.0.2.0/24"]}, "detectors": detectors, "archive": archive}
+    config = write_config(tmp_path, sources=sources, **more)
     with collecting_here(config, tmp_path / "state") as daemon:
         url = f"{daemon.server.url}/metrics"
         eventually(lambda: ingested(get(url)) == len(records))

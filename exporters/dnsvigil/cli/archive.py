@@ -1,0 +1,41 @@
+"""``dnsvigil archive``: converts logs into the Parquet files of an archive, without a store of the collector."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from dnsvigil.cli.errors import UsageError
+from dnsvigil.cli.ingest import ingest
+from dnsvigil.cli.ownership import require_owner
+from dnsvigil.config.collector import Config
+from dnsvigil.config.types import Duration, Size
+from dnsvigil.ingest.archive import archive_parts
+
+STATE: Final = ".dnsvigil"
+"""The folder in the archive in which is kept which logs were read, and which files are whole."""
+
+_EVER: Final = Duration(36500 * 86400)
+_ANY: Final = Size(10**18)
+
+
+def archive(options: argparse.Namespace, config: Config) -> int:
+    """Convert the logs of the options; return 1 unless all were read.
+
+    Raises ``UsageError``, :class:`dnsvigil.store.store.StoreError`, ``OwnerError`` and ``OSError``.
+    """
+    path: Path | None = options.output or config.archive.path
+    if path is None:
+        raise UsageError("give --output DIR, or set archive.path in the configuration")
+    state = path / STATE
+    require_owner(state)
+    # Whoever asks for old logs wants all of them.
+    bounds = replace(
+        config.archive,
+        path=path,
+        transactions=options.transactions or config.archive.transactions,
+        retention=_EVER,
+        max_size=_ANY,
+    )
+    config = replace(config, archive=bounds)
+    return 0 if ingest(options.paths, config, state, options.start, archive_parts) else 1
