@@ -2,14 +2,17 @@
 
 import argparse
 import sys
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.api.finding_text import details, sentence
 from dnsvigil.cli.ask import ask, ask_counted, change, shows_answer
 from dnsvigil.cli.output import show, show_json, width, wrapped
+from dnsvigil.cli.pdns_remotes import Service, services
 from dnsvigil.config.collector import Config
 from dnsvigil.records import utc_now
+from dnsvigil.sources.passive_dns.remote import RemoteError
 from dnsvigil.system.terminal import counted, printable
 
 _LINE: Final = 100  # characters, where there is no terminal
@@ -48,20 +51,52 @@ def findings(options: argparse.Namespace, config: Config) -> int:
 
 @shows_answer
 def show_finding(options: argparse.Namespace, config: Config) -> int:
-    """Print all of one finding. Raises ``CommandError``."""
-    found = ask(config, options.state, "/api/findings", id=options.id)
+    """Print all of one finding. Return 1 where a service that was asked has not answered. Raises ``CommandError``."""
+    remotes = services(options, config)
+    (finding,) = ask(config, options.state, "/api/findings", id=options.id)
+    domain = _domain_of(finding) if remotes else None
+    if remotes and domain is None:
+        print("dnsvigil: the finding is about no domain, so nobody was asked about one", file=sys.stderr)
+        remotes = {}
+    first_seen = {each.title: _first_seen(each, domain) for each in remotes.values()} if domain else {}
+    answers = {title: time for title, time in first_seen.items() if time}
     if options.json:
-        show_json(found)
-        return 0
-    (finding,) = found
+        show_json([finding | ({"first_seen_by": {"domain": domain, **answers}} if domain else {})])
+    else:
+        _show(finding | {f"first seen by {title}": f"{time} ({domain})" for title, time in answers.items()})
+    return 1 if len(answers) < options.dnsdb + options.circl else 0
+
+
+def _domain_of(finding: Mapping[str, Any]) -> str | None:
+    """Return the domain that a finding is about, else the most significant one of its evidence."""
+    if finding["subject_type"] == "domain":
+        return str(finding["subject"])
+    domains = finding["evidence"].get("domains")
+    first = domains[0] if isinstance(domains, list) and domains else None
+    return first if isinstance(first, str) else None
+
+
+def _first_seen(service: Service, domain: str) -> str | None:
+    """Return when a service saw a domain first; None, after its reason is printed, where it does not answer."""
+    try:
+        seconds = service.first_seen(domain)
+    except RemoteError as error:
+        print(f"dnsvigil: {printable(str(error))}", file=sys.stderr)
+        return None
+    return "never" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _show(finding: Mapping[str, Any]) -> None:
+    """Print a finding: the sentence, what it is, and its evidence."""
     print(wrapped(sentence(finding), width() or _LINE), end="\n\n")
-    for name, value in finding.items():
-        if name != "evidence":
-            text = f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value)
-            print(f"{name.replace('_', ' '):<{_LABEL}}{printable(text)}")
+    shown = {name.replace("_", " "): value for name, value in finding.items() if name != "evidence"}
+    wide = max(_LABEL, 2 + max(map(len, shown)))
+    for name, value in shown.items():
+        text = f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value)
+        print(f"{name:<{wide}}{printable(text)}")
     rows = [(printable(label), printable(text)) for label, text in details(finding["evidence"])]
     if not rows:
-        return 0
+        return
     print("\nevidence")
     label = min(max(len(name) for name, _ in rows), _MAX_LABEL)
     before, last = " " * (_INDENT + label + 2), None
@@ -70,7 +105,6 @@ def show_finding(options: argparse.Namespace, config: Config) -> int:
         most = width() or len(before) + len(text)
         print(f"{' ' * _INDENT}{head}  {wrapped(text, max(most, len(before) + _MIN_TEXT), before).lstrip()}")
         last = name
-    return 0
 
 
 @shows_answer

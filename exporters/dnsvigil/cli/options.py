@@ -134,6 +134,8 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     show = more.add_parser("show", help="print one finding with all its evidence")
     show.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
     show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print a list of one record")
+    show.add_argument("--dnsdb", action="store_true", help="ask DNSDB when it saw the domain first")
+    show.add_argument("--circl", action="store_true", help="ask CIRCL when it saw the domain first")
     _add_client_options(show)
     show.set_defaults(command="findings.show_finding")
     dismiss = more.add_parser("dismiss", help="dismiss a harmless finding, and suppress similar ones for 30 days")

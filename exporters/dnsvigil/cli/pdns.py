@@ -83,10 +83,10 @@ class _Answer:
                 if not self.whole:
                     break
                 yield from self._records({}, {"queries": portion, **given, "limit": self._left})
-        for name, ask in self.services.items():
+        for name, service in self.services.items():
             for query in queries:
                 try:
-                    for record in ask(asked_of(self._options, query, _fences(self._options))):
+                    for record in service.records(asked_of(self._options, query, _fences(self._options))):
                         yield name, record
                 except RemoteError as error:
                     self._problem(str(error))

@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 from dnsvigil.cli.credentials import secret
 from dnsvigil.cli.errors import UsageError
@@ -9,7 +11,14 @@ from dnsvigil.config.collector import Config
 from dnsvigil.sources.passive_dns import circl, dnsdb
 from dnsvigil.sources.passive_dns.remote import Asked, Record
 
-Service = Callable[[Asked], Iterator[Record]]
+
+@dataclass(frozen=True)
+class Service:
+    """A service, to be asked with the operator's credentials. Both raise ``RemoteError``."""
+
+    title: str
+    records: Callable[[Asked], Iterator[Record]]
+    first_seen: Callable[[str], int | None]  # of a name, in seconds since 1970; None: never
 
 
 def services(options: argparse.Namespace, config: Config) -> Mapping[str, Service]:
@@ -18,13 +27,14 @@ def services(options: argparse.Namespace, config: Config) -> Mapping[str, Servic
     if options.dnsdb:
         if config.dnsdb.key_file is None:
             raise UsageError("--dnsdb: set dnsdb.key_file in the configuration")
-        key = secret(config.dnsdb.key_file).decode("ascii", "replace")
-        found["dnsdb"] = lambda asked: dnsdb.records(config.dnsdb.url, key, asked)
+        access = (config.dnsdb.url, secret(config.dnsdb.key_file).decode("ascii", "replace"))
+        found["dnsdb"] = Service(dnsdb.SERVICE, partial(dnsdb.records, *access), partial(dnsdb.first_seen, *access))
     if options.circl:
         if config.circl.username is None or config.circl.password_file is None:
             raise UsageError("--circl: set circl.username and circl.password_file in the configuration")
-        user, password = config.circl.username, secret(config.circl.password_file).decode("utf-8", "replace")
-        found["circl"] = lambda asked: circl.records(config.circl.url, user, password, asked)
+        password = secret(config.circl.password_file).decode("utf-8", "replace")
+        user = (config.circl.url, config.circl.username, password)
+        found["circl"] = Service(circl.SERVICE, partial(circl.records, *user), partial(circl.first_seen, *user))
     return found
 
 

@@ -243,7 +243,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Dnsdb:
-    """The DNSDB that ``dnsvigil pdns lookup --dnsdb`` asks."""
+    """The DNSDB that commands ask with ``--dnsdb``."""
 
     url: Url = Url("https://api.dnsdb.info")
     key_file: Path | None = None
@@ -251,7 +251,7 @@ class Dnsdb:
 
 @dataclass(frozen=True)
 class Circl:
-    """The passive DNS of CIRCL that ``dnsvigil pdns lookup --circl`` asks."""
+    """The passive DNS of CIRCL that commands ask with ``--circl``."""
 
     url: Url = Url("https://www.circl.lu/pdns/query")
     username: str | None = None

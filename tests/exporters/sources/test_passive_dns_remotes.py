@@ -1,7 +1,9 @@
 """Other passive DNS services, for which the own look-ups stand in: they have the same API."""
 
+import json
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from dnsvigil.httpd.access import keep_token
 from dnsvigil.httpd.server import Server
 from dnsvigil.sources.passive_dns import circl, dnsdb
 from dnsvigil.sources.passive_dns.remote import Asked, RemoteError
+from dnsvigil.store.findings import Finding, Findings
+from dnsvigil.store.store import Store
 from exporters.api.test_passive_dns_api import DAY, KEY, NOW, TUPLES, Failing, FakeReader, serving
 from exporters.httpd.support import hashed, write
 from exporters.running import write_config
@@ -139,7 +143,7 @@ def test_the_command_shows_them_side_by_side(tmp_path, server, capsys):
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("source")
     assert [row.split()[0] for row in rows] == ["dnsdb", "dnsvigil"]
-    assert len({row.split(maxsplit=1)[1] for row in rows}) == 1
+    assert len({tuple(row.split()[1:9]) for row in rows}) == 1  # but for our own remarks
     assert main([*command, "10.0.0.1", "--circl"]) == 2
     assert "set circl.username" in capsys.readouterr().err
     key.write_text("wrong\n")
@@ -147,3 +151,49 @@ def test_the_command_shows_them_side_by_side(tmp_path, server, capsys):
     out, complaints = capsys.readouterr()
     assert "192.0.2.1" in out
     assert complaints == "dnsvigil: DNSDB: the API key is not accepted\n"
+
+
+def test_a_finding_says_when_they_saw_its_domain_first(tmp_path, server, with_password, capsys):
+    key, password = write(tmp_path / "key", f"{KEY}\n"), write(tmp_path / "password", "secret\n")
+    for file in (key, password):
+        file.chmod(0o600)
+    state = tmp_path / "state"
+    about = [("domain", "example.com", {}), ("client", "198.51.100.7", {"domains": ["never.example", "example.com"]})]
+    about += [("client", "198.51.100.8", {"domains": "example.com"}), ("domain", "other.example", {})]
+    with Store(state) as store:
+        findings = Findings(store)
+        now = datetime(2026, 1, 1)
+        with store.transaction():
+            findings.put_all(
+                [Finding("test", kind, subject, 1, "info", now, now, more) for kind, subject, more in about]
+            )
+    remote = {
+        "dnsdb": {"url": server.url, "key_file": str(key)},
+        "circl": {"url": f"{with_password.url}/pdns/query", "username": "ops", "password_file": str(password)},
+    }
+    config = write_config(tmp_path, client={"url": "http://127.0.0.1:1"}, **remote)
+
+    def show(*arguments: str, status: int = 0) -> tuple[str, str]:
+        assert main(["-c", str(config), "--state", str(state), "findings", "show", *arguments]) == status
+        return tuple(capsys.readouterr())
+
+    first = min(each.time_first for each in TUPLES if each.rrname == "example.com")
+    time = f"{datetime.fromtimestamp(first, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    out, complaints = show("1", "--dnsdb", "--circl")
+    assert f"first seen by DNSDB  {time} (example.com)\nfirst seen by CIRCL  {time} (example.com)\n" in out
+    assert complaints == ""
+    (found,) = json.loads(show("2", "--dnsdb", "--circl", "--json")[0])
+    assert found["first_seen_by"] == {"domain": "never.example", "DNSDB": "never", "CIRCL": "never"}
+    assert "first seen by" not in show("1")[0]
+    assert "first_seen_by" not in show("1", "--json")[0]
+    out, complaints = show("3", "--dnsdb", status=1)
+    assert "198.51.100.8" in out
+    assert complaints == "dnsvigil: the finding is about no domain, so nobody was asked about one\n"
+    # What does not answer leaves the finding, and the other's answer, as they are
+    key.write_text("wrong\n")
+    out, complaints = show("4", "--dnsdb", "--circl", status=1)
+    assert "first seen by DNSDB" not in out
+    assert "first seen by CIRCL  never (other.example)\n" in out
+    assert complaints == "dnsvigil: DNSDB: the API key is not accepted\n"
+    config = write_config(tmp_path, client={"url": "http://127.0.0.1:1"})
+    assert show("1", "--dnsdb", status=2)[1] == "dnsvigil: --dnsdb: set dnsdb.key_file in the configuration\n"

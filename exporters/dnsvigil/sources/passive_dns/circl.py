@@ -35,3 +35,9 @@ def records(url: str, username: str, password: str, asked: Asked) -> Iterator[Re
             raise RemoteError(f"{SERVICE}: {reasons.get(type(error), str(error) or type(error).__name__)}") from error
         except (KeyError, ValueError) as error:
             raise RemoteError(f"{SERVICE}: the answer is not what pypdns understands: {error}") from error
+
+
+def first_seen(url: str, username: str, password: str, name: str) -> int | None:
+    """Return when CIRCL saw a name first, in seconds since 1970; None for never. Raises :class:`RemoteError`."""
+    found = records(url, username, password, Asked(name, is_address=False))
+    return min((int(record["time_first"]) for record in found), default=None)

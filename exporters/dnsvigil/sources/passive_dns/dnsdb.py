@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from dnsvigil import __version__
@@ -14,6 +15,22 @@ _WHOLE: Final = ("succeeded", "limited")
 
 def records(url: str, key: str, asked: Asked) -> Iterator[Record]:
     """Yield what DNSDB has, record by record. Raises :class:`RemoteError`, also where it has more."""
+    with _client(url, key, asked.what) as client:
+        for found in _found(client, asked):
+            yield from _split(found, url)
+
+
+def first_seen(url: str, key: str, name: str) -> int | None:
+    """Return when DNSDB saw a name first, in seconds since 1970; None for never. Raises :class:`RemoteError`."""
+    with _client(url, key, name) as client:
+        found = [summary for summary in client.summarize_rrset(name) if summary.get("count")]
+    times = [summary[each] for summary in found for each in ("time_first", "zone_time_first") if each in summary]
+    return min(times, default=None)
+
+
+@contextmanager
+def _client(url: str, key: str, what: str) -> Iterator[Any]:
+    """Give a client. Raises :class:`RemoteError` for what it raises inside."""
     try:
         import dnsdb2
     except ModuleNotFoundError as error:
@@ -27,15 +44,14 @@ def records(url: str, key: str, asked: Asked) -> Iterator[Record]:
     with asking(SERVICE, _is_whole):
         client = dnsdb2.Client(key, server=url, swclient="dnsvigil", version=__version__)
         try:
-            for found in _found(client, asked):
-                yield from _split(found, url)
+            yield client
         except dnsdb2.DnsdbException as error:
             if isinstance(error, dnsdb2.QueryError) and error.__cause__:  # of requests
                 raise error.__cause__ from None
             reason = reasons.get(type(error)) or f"the answer is not complete: {error or type(error).__name__}"
             raise RemoteError(f"{SERVICE}: {reason}") from error
         except UnicodeError as error:
-            raise RemoteError(f"{SERVICE}: {asked.what!a} cannot be asked: {error}") from error
+            raise RemoteError(f"{SERVICE}: {what!a} cannot be asked: {error}") from error
         finally:
             client.close()
 
