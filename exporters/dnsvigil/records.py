@@ -164,6 +164,39 @@ CAPTURE: Final[dict[str, str]] = {
 }
 """Columns of a capture row: how much a sensor saw, and lost, in an interval."""
 
+COWRIE_EVENT: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",
+    "sensor": "VARCHAR",
+    "event": "VARCHAR",  # such as cowrie.command.input
+    "session": "VARCHAR",
+    "protocol": "VARCHAR",  # ssh, telnet
+    "client": "VARCHAR",  # the attacker
+    "honeypot": "VARCHAR",  # the address that was attacked; of a forwarding request, the one that was asked for
+    "command": "VARCHAR",
+    "url": "VARCHAR",
+}
+"""Columns of an event of Cowrie's."""
+
+DIONAEA_CONNECTION: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",  # when it began
+    "sensor": "VARCHAR",
+    "client": "VARCHAR",  # the attacker, or where the honeypot connected to
+    "port": "VARCHAR",
+    "honeypot": "VARCHAR",
+    "connection": "VARCHAR",  # JSON: protocol, transport, type; as the next two
+    "credentials": "VARCHAR",
+    "ftp": "VARCHAR",
+}
+"""Columns of a connection of Dionaea's."""
+
+DIONAEA_INCIDENT: Final[dict[str, str]] = {
+    "ts": "TIMESTAMP",
+    "sensor": "VARCHAR",
+    "event": "VARCHAR",  # such as dionaea.download.offer
+    "data": "VARCHAR",  # JSON
+}
+"""Columns of an incident of Dionaea's."""
+
 DNS_FLOW: Final[dict[str, str]] = {
     "ts": "TIMESTAMP",  # begin of the five minutes
     "exporter": "VARCHAR",

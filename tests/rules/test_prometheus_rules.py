@@ -90,6 +90,7 @@ def test_unit_tests(case: Path, outcomes: dict[Path | Mistake, Future[Outcome]])
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+OTHERS = 'detector!~"malware|tunnel|flood|honeypot"'
 MISTAKES = [
     # the start of a unit test's name, the file, and the mistake in it that this test is to notice
     ("of two zones", "alerts", "for: 3m", "for: 12m"),
@@ -220,8 +221,13 @@ MISTAKES = [
     ("logs that stop", "alerts", '{source!="netflow"}', ""),
     ("findings that", "alerts", 'severity="critical", ', ""),
     ("findings that", "alerts", 'severity="warning", ', 'severity=~"warning|info", '),
-    ("findings that", "alerts", 'severity="critical", detector!~"malware|tunnel|flood"', 'severity="critical"'),
-    ("findings that", "alerts", 'severity="warning", detector!~"malware|tunnel|flood"', 'severity="warning"'),
+    (
+        "findings that",
+        "alerts",
+        'severity="critical", detector!~"malware|tunnel|flood|honeypot"',
+        'severity="critical"',
+    ),
+    ("findings that", "alerts", 'severity="warning", detector!~"malware|tunnel|flood|honeypot"', 'severity="warning"'),
     ("infected clients", "detection-alerts", "max without (domain)", "max without ()"),
     ("infected clients", "detection-alerts", 'subject_type="client", severity!="info"', 'subject_type="client"'),
     ("infected clients", "detection-alerts", 'subject_type!="client", severity!="info"', 'severity!="info"'),

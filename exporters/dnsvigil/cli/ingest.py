@@ -156,7 +156,7 @@ class _LogIngestion:
         for path in paths:
             given = _Log(path)
             try:
-                given.file = file = pending_log(path, self._cursors, self._config.sources.zeek, self._options)
+                given.file = file = pending_log(path, self._cursors, self._config.sources.logs, self._options)
             except Exception as error:
                 yield given, error
                 continue

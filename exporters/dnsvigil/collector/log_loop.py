@@ -76,7 +76,7 @@ class LogLoop:
         self._reported = reported
         self._cursors = Cursors(read_cursors(store))
         self._options = LogOptions(config.sources.field_names)
-        self._follower = Follower(config.sources.zeek, self._cursors, since, store.set_aside, self._options)
+        self._follower = Follower(config.sources.logs, self._cursors, since, store.set_aside, self._options)
         self._intake = Intake(store, config)
         self._readings: dict[str, _Reading] = {}  # by cursor, since a file keeps that when it is renamed
         self._rounds: Generator[list[tuple[_Reading, Read]]] | None = None

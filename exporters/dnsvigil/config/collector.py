@@ -31,6 +31,11 @@ class ZeekSource:
 
 
 @dataclass(frozen=True)
+class HoneypotSource(ZeekSource):
+    """A directory, or a glob of directories, in which Cowrie or Dionaea write their logs of JSON."""
+
+
+@dataclass(frozen=True)
 class NetflowSource:
     """A directory, or a glob of directories, in which or below which nfcapd leaves its files."""
 
@@ -46,7 +51,13 @@ class Sources:
 
     zeek: list[ZeekSource] = field(default_factory=list)
     netflow: list[NetflowSource] = field(default_factory=list)
+    honeypots: list[HoneypotSource] = field(default_factory=list)
     field_names: dict[str, str] = field(default_factory=dict)  # of Zeek's logs: Zeek's own name to the log's
+
+    @property
+    def logs(self) -> list[ZeekSource]:
+        """The folders of all logs."""
+        return [*self.zeek, *self.honeypots]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from dnsvigil.exporter.families import by_label, counter, gauge, unix_time
 from dnsvigil.ingest.dns import SOURCE
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.records import INGESTED, SKIPPED
+from dnsvigil.sources.honeypots.logs import HONEYPOT_LOGS
 from dnsvigil.sources.netflow.rows import NO_TRAFFIC
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.sources.zeek.skip_reasons import SKIP_REASONS
 
+_HONEYPOTS: Final = {log.source for log in HONEYPOT_LOGS}
 _PACKAGE: Final = [log.source for log in LOG_TYPES if log.source != SOURCE]
 
 
@@ -30,6 +32,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     """Yield the metrics of records and sensors."""
     ingested = dict(snapshot.rows(INGESTED))
     sources = [SOURCE, *_PACKAGE] if has_package(snapshot) else [SOURCE]
+    sources += sorted(_HONEYPOTS.intersection(ingested))
     # Every reason is there from the start, so that the first record skipped for it is an increase.
     skipped = dict.fromkeys(((source, reason) for source in sources for reason in SKIP_REASONS), 0)
     if "netflow" in ingested:
@@ -46,8 +49,8 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         ["source", "reason"],
         skipped.items(),
     )
-    # The package's logs are silent where there is nothing suspicious.
-    sensors = [row for row in snapshot.sensors if row[0] not in _PACKAGE]
+    # The package's logs are silent where there is nothing suspicious, and those of honeypots where nobody attacks.
+    sensors = [row for row in snapshot.sensors if row[0] not in {*_PACKAGE, *_HONEYPOTS}]
     yield gauge(
         "dnsvigil_last_event_timestamp_seconds",
         "Time of the newest record.",

@@ -10,9 +10,11 @@ from typing import Any, Final
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.detector import Context
 from dnsvigil.detectors.runner import DetectorHealth, Runner, Score
+from dnsvigil.ingest.honeypots import HoneypotsPart
 from dnsvigil.ingest.novelty import NoveltyPart
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.records import utc_now
+from dnsvigil.sources.honeypots.logs import HONEYPOT_LOGS
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.store import Store, StoreError
 
@@ -34,14 +36,22 @@ class DetectionSnapshot:
 class DetectionPart(Part):
     """Detectors over one store."""
 
-    logs = NoveltyPart.logs
+    logs = (*NoveltyPart.logs, *HONEYPOT_LOGS)
     columns = NoveltyPart.columns
 
-    def __init__(self, store: Store, config: Config, detectors: Sequence[EntryPoint], novelty: NoveltyPart) -> None:
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        detectors: Sequence[EntryPoint],
+        novelty: NoveltyPart,
+        honeypots: HoneypotsPart,
+    ) -> None:
         self._store = store
         self._config = config
         self._detectors = detectors
         self._novelty = novelty
+        self._honeypots = honeypots
         self._findings = Findings(store)
         store.create(_SCORES)
         with store.transaction():
@@ -57,7 +67,8 @@ class DetectionPart(Part):
 
     def add(self) -> None:
         """Take note of the hours in which there is more to evaluate."""
-        self._touched = self._novelty.touched
+        self._touched = self._novelty.touched | self._honeypots.touched
+        self._novelty.touched, self._honeypots.touched = set(), set()
         self._unevaluated = self._unevaluated or bool(self._touched)
 
     def evaluate(self, newest: datetime) -> None:

@@ -37,19 +37,22 @@ class EventTime:
         """Go on from ``newest``, the event time of the store."""
         self.newest = newest
         self._clocks: dict[str, _Clock] = {}
+        self._sparse: dict[str, _Clock] = {}
 
-    def read(self, sensor: str, minutes: Sequence[Minute], wall: datetime) -> datetime:
+    def read(self, sensor: str, minutes: Sequence[Minute], wall: datetime, *, sparse: bool = False) -> datetime:
         """Take note of a batch of a sensor, at least one minute, in their order; return the sensor's own time.
 
-        ``wall`` is the present time in UTC; no time of a sensor is ahead of it.
+        ``wall`` is the present time in UTC; no time of a sensor is ahead of it. One with ``sparse`` logs may have
+        nothing to write for days: in a history its time counts only as long as there is no other's.
         """
         found = min(newest_of(minutes), wall)
         records = sum(minute.records for minute in minutes)
-        clock = self._clocks.setdefault(sensor, _Clock(found, 0))
+        clock = (self._sparse if sparse else self._clocks).setdefault(sensor, _Clock(found, 0))
         _move(clock, found, records, wall)
-        times = sorted(each.time for each in self._clocks.values())
+        times = sorted(each.time for each in (self._clocks or self._sparse).values())
+        latest = max(each.time for each in (*self._clocks.values(), *self._sparse.values()))
         # As long as somebody's time is that of the wall clock, that is it; in a history, what half of the sensors say.
-        now = times[-1] if wall - times[-1] <= NEAR else times[(len(times) - 1) // 2]
+        now = latest if wall - latest <= NEAR else times[(len(times) - 1) // 2]
         self.newest = max(self.newest or now, now)
         return clock.time
 

@@ -20,6 +20,7 @@ from dnsvigil.ingest.dns import DnsPart
 from dnsvigil.ingest.domains import DomainsPart
 from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.findings import FindingsPart
+from dnsvigil.ingest.honeypots import HoneypotsPart
 from dnsvigil.ingest.hunt import HuntPart
 from dnsvigil.ingest.novelty import NoveltyPart
 from dnsvigil.ingest.open_resolvers import OpenResolversPart
@@ -31,6 +32,7 @@ from dnsvigil.ingest.records import count_records
 from dnsvigil.ingest.size_bound import drop_before, write_ahead
 from dnsvigil.ingest.traffic_classes import TrafficClassesPart
 from dnsvigil.records import utc_now
+from dnsvigil.sources.honeypots.logs import HONEYPOT_LOGS
 from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.parser import Loaded, Parser
 from dnsvigil.sources.zeek.reader import Batch
@@ -93,6 +95,7 @@ Parts: TypeAlias = Callable[[Store, Config], list[Part]]
 def all_parts(store: Store, config: Config) -> list[Part]:
     """Return all that a collector has."""
     passive_dns = PassiveDnsPart(store, config)
+    honeypots = HoneypotsPart(store, config)
     found: list[Part] = [
         DnsPart(store, config),
         TrafficClassesPart(store, config),
@@ -102,14 +105,16 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         OpenResolversPart(store),
         PoisoningPart(store),
         CapturePart(store),
+        *honeypots.log_parts(),
+        honeypots,
         FindingsPart(store),
     ]
     if config.archive.path:
         archive = ArchivePart(store, config)
         found += [archive, ArchivedTuplesPart(archive)]
     if detectors := enabled(config.detectors.disabled):
-        novelty = NoveltyPart(store, config)
-        found += [novelty, DetectionPart(store, config, detectors, novelty)]
+        novelty = NoveltyPart(store, config, honeypots.names)
+        found += [novelty, DetectionPart(store, config, detectors, novelty, honeypots)]
         if novelty.lists is not None:
             found.append(HuntPart(store, novelty.lists))
     return found
@@ -222,7 +227,8 @@ class Intake:
     def _read_time(self, batch: Batch, loaded: Loaded) -> datetime | None:
         """Take note of the times in a batch; return the time of its sensor, None where it has no records."""
         minutes = [Minute(*minute) for minute in loaded.minutes]
-        return self._time.read(batch.cursor.sensor, minutes, utc_now()) if minutes else None
+        sparse = batch.log_type in HONEYPOT_LOGS
+        return self._time.read(batch.cursor.sensor, minutes, utc_now(), sparse=sparse) if minutes else None
 
     def _put_sensors(self, batches: Sequence[Batch], times: Sequence[datetime | None]) -> None:
         newest: dict[str, dict[str, datetime | None]] = defaultdict(dict)  # by source and sensor

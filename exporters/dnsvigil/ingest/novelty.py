@@ -12,7 +12,9 @@ from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.seen import Novelty
 from dnsvigil.ingest.watcher import Watcher, newly_observed_domains
 from dnsvigil.records import NOVELTY_COLUMNS
+from dnsvigil.sources.blocklists.joined import JoinedLists
 from dnsvigil.sources.blocklists.list_file import ListFile
+from dnsvigil.sources.honeypots.entries import HoneypotNames
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.store.novelty import DROPPED, KEPT_FOR, NovelTables
 from dnsvigil.store.store import Store
@@ -43,7 +45,7 @@ class NoveltyPart(Part):
     counters = (DROPPED,)
     columns = NOVELTY_COLUMNS
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, honeypot_names: HoneypotNames) -> None:
         self._store = store
         self._tables = NovelTables(store, config.store.max_size)
         folder = config.detectors.lists
@@ -57,7 +59,7 @@ class NoveltyPart(Part):
                 store.connection,
                 Novelty(self._tables.capacity, self._tables.seen()),
                 newly_observed_domains(store.connection, newly_observed["hash"], newly_observed["first_seen"]),
-                self.lists,
+                JoinedLists(*([self.lists] if self.lists else []), honeypot_names),
             )
         self.touched: set[datetime] = set()
         """The hours in which the last round had something novel or listed."""

@@ -13,7 +13,7 @@ from dnsvigil.engines.established import Hashes, established, within
 from dnsvigil.ingest.seen import NewlyObserved, Novelty, Seen, Times
 from dnsvigil.ingest.summaries import watch_all_but
 from dnsvigil.records import CARRIED, LISTED, NOVEL
-from dnsvigil.sources.blocklists.domain_lists import DomainLists
+from dnsvigil.sources.blocklists.joined import NameLists
 
 _SPAN: Final = 100_000  # novel names whose records are looked at together, which bounds what that takes of memory
 _MAX_UNLISTED: Final = 4_000_000  # names, in eight bytes each
@@ -24,7 +24,7 @@ _TABLES: Final = {"sum_novel": NOVEL, "sum_listed": LISTED}
 class Watcher:
     """Finds what is novel in the batches that :class:`dnsvigil.ingest.summaries.Summarizer` summarizes.
 
-    It needs the tables that the summarizer leaves on the same connection. ``lists`` are those that the operator keeps.
+    It needs the tables that the summarizer leaves on the same connection. Names are looked up in ``lists``.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Watcher:
         connection: duckdb.DuckDBPyConnection,
         novelty: Novelty,
         newly_observed: NewlyObserved,
-        lists: DomainLists | None,
+        lists: NameLists,
     ) -> None:
         self._connection = connection
         self._steps = Steps(connection, "novelty")
@@ -145,7 +145,7 @@ class Watcher:
     def _match(self) -> None:
         """Fill the table ``sum_listed``. Names on no list are not looked up again until the lists change."""
         lists = self._lists
-        if lists is None or not len(lists):
+        if not len(lists):
             return
         if lists.version != self._lists_version or len(self._unlisted) > _MAX_UNLISTED:
             self._lists_version, self._unlisted = lists.version, Seen(_NOTHING)

@@ -21,7 +21,7 @@ LOGS: Final = tuple(f"{path}.log" for path in BY_PATH)
 class Place:
     """A folder, or a glob of several, that the configuration names."""
 
-    source: str  # the label: zeek, zeek_archive, netflow or lists
+    source: str  # the label: zeek, zeek_archive, netflow, honeypots or lists
     path: Path
     key: str  # in the configuration
 
@@ -34,15 +34,19 @@ def places(config: Config) -> Iterator[Place]:
             yield Place("zeek_archive", zeek.archive, f"sources.zeek[{number}].archive")
     for number, netflow in enumerate(config.sources.netflow):
         yield Place("netflow", netflow.path, f"sources.netflow[{number}].path")
+    for number, honeypot in enumerate(config.sources.honeypots):
+        yield Place("honeypots", honeypot.path, f"sources.honeypots[{number}].path")
+        if honeypot.archive:
+            yield Place("honeypots", honeypot.archive, f"sources.honeypots[{number}].archive")
     if config.detectors.lists:
         yield Place("lists", config.detectors.lists, "detectors.lists")
 
 
 def no_sources(config: Config) -> str:
     """Return that there is nothing to read at all where the configuration names no source; else nothing."""
-    if config.sources.zeek or config.sources.netflow:
+    if config.sources.logs or config.sources.netflow:
         return ""
-    return "no folder of Zeek or nfcapd is configured, so nothing is read"
+    return "no folder of Zeek, nfcapd or a honeypot is configured, so nothing is read"
 
 
 def problem_of(place: Place) -> str:

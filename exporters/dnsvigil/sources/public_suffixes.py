@@ -20,6 +20,26 @@ def public_suffixes() -> list[tuple[str, str]]:
 
 
 @cache
+def _kinds() -> dict[str, str]:
+    return dict(public_suffixes())
+
+
+def registered_domain(name: str) -> str | None:
+    """Return the public suffix of a name and one label more; None for a name that is a public suffix, or below none.
+
+    The name is in lower case, without a final dot. The algorithm is that of publicsuffix.org/list.
+    """
+    labels = name.split(".")
+    for start in range(len(labels)):
+        kind = _kinds().get(".".join(labels[start:]))
+        if kind is None or (kind == "wildcard" and not start):
+            continue
+        first = start - {"normal": 1, "wildcard": 2, "exception": 0}[kind]
+        return ".".join(labels[first:]) if first >= 0 else None
+    return None
+
+
+@cache
 def top_levels() -> frozenset[str]:
     """Return the top-level domains that have rules, which are all of the root zone's."""
     return frozenset(name.rpartition(".")[2] for name, _ in public_suffixes())

@@ -86,7 +86,7 @@ def test_a_configuration_without_sources_reads_nothing(
     path = tmp_path / "dnsvigil.yml"
     path.write_bytes(content)
     status, _, err = check(path, capsys)
-    said = "no folder of Zeek or nfcapd is configured, so nothing is read"
+    said = "no folder of Zeek, nfcapd or a honeypot is configured, so nothing is read"
     assert (status, err) == (0, [f"dnsvigil: warning: {path}: sources: {said}"])
     Availability(load_config(path))
     assert caplog.messages == [said]

@@ -1,5 +1,6 @@
 """docs/metrics.md against the /metrics of a collector in which every metric has a value."""
 
+import json
 import re
 import shutil
 import time
@@ -84,10 +85,15 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path, monkeypatch: pyte
     log.write_bytes(header(time.time()) + b"".join(records) + b"broken\n")
     for log_type in PACKAGE:
         log.with_name(f"{log_type.path}.log").write_bytes(package_header(log_type.path) + package_line(log_type.path))
+    honeypot = tmp_path / "honeypot" / "cowrie.json"
+    honeypot.parent.mkdir()
+    typed = {"eventid": "cowrie.command.input", "session": "s", "src_ip": "192.0.2.1", "input": "wget google.com"}
+    honeypot.write_text(json.dumps(typed | {"timestamp": datetime.now(UTC).isoformat()}) + "\n")
     begin = time.time() // SLOT * SLOT - SLOT
     write_flows(tmp_path / "flows", begin, dialogues(100))
     remember(tmp_path / "state", begin)
     sources = {"zeek": [{"path": str(log.parent)}], "netflow": [{"path": str(tmp_path / "flows")}]}
+    sources["honeypots"] = [{"path": str(honeypot.parent)}]
     detectors, archive = {"lists": str(tmp_path / "lists")}, {"path": str(tmp_path / "archive"), "transactions": True}
     more = {"flows": {"networks": ["192.0.2.0/24"]}, "detectors": detectors, "archive": archive}
     config = write_config(tmp_path, sources=sources, **more)
@@ -98,6 +104,7 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path, monkeypatch: pyte
         eventually(lambda: sample("dnsvigil_flow_history_seconds", exporter="edge") in samples(get(url)))
         eventually(lambda: "dnsvigil_flow_resolver_deviation{" in get(url))
         eventually(lambda: all(ingested(get(url), log_type.source) == 1 for log_type in PACKAGE))
+        eventually(lambda: ingested(get(url), "cowrie") == 1)
         eventually(lambda: "dnsvigil_anomaly_score{" in get(url))
         metrics = served(get(url))
     page = documented("Collector")

@@ -111,3 +111,18 @@ class TestTooOld:
         with Store(tmp_path) as store, closing(Intake(store, config)) as intake:
             assert self.take(intake, 62, 5 * day + 202) == {"too_old": 1}
             assert ("zeek", "too_old", 3) in SKIPPED.rows(store.rows)
+
+
+def test_a_sensor_with_sparse_logs_holds_no_history_back() -> None:
+    wall = datetime(2026, 1, 1)
+    begin = datetime(2025, 6, 1)
+    times = EventTime(None)
+    times.read("pot", [Minute(begin, 5)], wall, sparse=True)
+    assert times.newest == begin
+    for hours in range(1, 30):
+        times.read("fra", [Minute(begin + timedelta(hours=hours), 50)], wall)
+    assert times.newest == begin + timedelta(hours=29)
+    times.read("pot", [Minute(begin + timedelta(days=60), 5)], wall, sparse=True)
+    assert times.newest == begin + timedelta(hours=29)
+    times.read("pot", [Minute(wall - timedelta(minutes=1), 5)], wall, sparse=True)
+    assert times.newest == wall - timedelta(minutes=1)

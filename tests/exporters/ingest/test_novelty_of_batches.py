@@ -5,12 +5,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dnsvigil.config.collector import Config, Detectors
+from dnsvigil.detectors.runner import GROUP
 from dnsvigil.engines.duckdb import Steps, queries
 from dnsvigil.ingest import novelty as watch
 from dnsvigil.ingest import seen, watcher
@@ -468,7 +470,7 @@ def test_lists_that_are_not_there_are_told(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_without_detectors_nothing_is_noted(tmp_path: Path) -> None:
-    config = Config(detectors=Detectors(disabled=["malware", "tunnel"]))
+    config = Config(detectors=Detectors(disabled=[*entry_points(group=GROUP).names]))
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
         taking.take(asked("x.b-rare.com"))
         assert store.rows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'novel'") == [(0,)]

@@ -130,20 +130,20 @@ class DomainLists:
         if not len(hashes):
             return {}
         whole = list(names)
-        tails = [(name, tail) for name in whole for tail in _tails(name)]
-        asked = np.fromiter((hash(tail.encode()) for _, tail in tails), np.int64, len(tails))
+        pairs = [(name, tail) for name in whole for tail in tails(name)]
+        asked = np.fromiter((hash(tail.encode()) for _, tail in pairs), np.int64, len(pairs))
         first = np.searchsorted(hashes, asked)
         hit = np.flatnonzero(hashes[np.minimum(first, len(hashes) - 1)] == asked)
         last = np.searchsorted(hashes, asked[hit], side="right")
         found: dict[str, Listed] = {}
         for place, end in zip(hit.tolist(), last.tolist(), strict=True):
-            name, tail = tails[place]
+            name, tail = pairs[place]
             if name not in found:
                 found[name] = Listed(tail, tuple(sorted(lists[owner] for owner in owners[first[place] : end].tolist())))
         return found
 
 
-def _tails(name: str) -> Iterator[str]:
+def tails(name: str) -> Iterator[str]:
     """Yield the name, and the names of two labels and more that it lies in, longest first."""
     start = 0
     while (dot := name.find(".", start)) > 0:

@@ -14,10 +14,10 @@ from dnsvigil.sources import folders
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
 from dnsvigil.sources.folders import OLD_SECONDS, Listing, Listings, is_settled, stamp_of
+from dnsvigil.sources.logs import LOG_OF
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.head import Head
 from dnsvigil.sources.zeek.log_names import is_day, is_live, is_wanted
-from dnsvigil.sources.zeek.log_types import BY_PATH
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.pending import Pending, log_type_under
 from dnsvigil.sources.zeek.recognition import first_log_type
@@ -154,7 +154,7 @@ class Follower:
         if path not in self._followed and (live or not cursor.offset):
             self._followed.add(path)
             log.info("reading %s, a %s log of sensor %s", path, "current" if live else "rotated", cursor.sensor)
-        log_type = log_type_under(head, cursor, self._options) or BY_PATH[log_path(path, head)]
+        log_type = log_type_under(head, cursor, self._options) or LOG_OF[log_path(path, head)]
         return Pending(path, log_type, cursor, status.st_size, settled, stamp)
 
     def _refuse(self, path: Path, error: OSError) -> None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+from dnsvigil.sources.logs import log_type_of
 from dnsvigil.sources.zeek.field_names import stock_names
-from dnsvigil.sources.zeek.log_types import LogType, log_type_of
+from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 
 

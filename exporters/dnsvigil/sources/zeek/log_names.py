@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from dnsvigil.sources.zeek.log_types import BY_PATH
+from dnsvigil.sources.logs import LOG_OF
 from dnsvigil.system.files import path_text
 
-_LOG: Final = re.compile(rf"({'|'.join(BY_PATH)})([.-]|__).*")
-_LIVE: Final = re.compile(rf"({'|'.join(BY_PATH)})\.(log|json)")
+_LOG: Final = re.compile(rf"({'|'.join(LOG_OF)})([.-]|__).*")
+_LIVE: Final = re.compile(rf"({'|'.join(LOG_OF)})\.(log|json)")
 _ENDING: Final = re.compile(r"(__)?(\.(log|json))?(\.(gz|xz|zst))?$")
 _COMPRESSED: Final = re.compile(r"\.(gz|xz|zst)$")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")

@@ -10,7 +10,9 @@ from dnsvigil.sources.zeek.mnemonics import CLASSES, CODES, TYPES
 LIMITS: Final = {"BIGINT": 2**63 - 1, "UINTEGER": 2**32 - 1, "DOUBLE": 10**9}
 """The largest good value of a number, by type."""
 
-_ADDRESS: Final = "[0-9a-fA-F:.]{2,45}"
+ADDRESS: Final = "[0-9a-fA-F:.]{2,45}"
+"""The regular expression of what may be an address."""
+
 _WORD: Final = "[0-9A-Za-z_-]{1,32}"
 
 
@@ -61,7 +63,8 @@ class LogType:
         return all(name in fields for name in self.required) and any(name in fields for name in self.identifying)
 
 
-def _bad_time(column: str, unset: str = "false") -> str:
+def bad_time(column: str, unset: str = "false") -> str:
+    """Return the condition that a time cannot be right; ``unset`` is the verdict on NULL."""
     good = f"{column} BETWEEN TIMESTAMP '1990-01-01' AND now()::TIMESTAMP + INTERVAL 1 HOUR"
     return f"NOT coalesce({good}, {unset})"
 
@@ -108,8 +111,8 @@ DNS: Final = LogType(
     checked=("ts", "client", "server", "qname", "qtype", "rcode", "rtt_seconds"),
     raw=("qtype", "rcode", "rtt_seconds"),
     reasons=rf"""
-        WHEN {_bad_time("ts")} THEN 'timestamp'
-        WHEN NOT regexp_full_match(concat(client, ' ', server), '{_ADDRESS} {_ADDRESS}') THEN 'address'
+        WHEN {bad_time("ts")} THEN 'timestamp'
+        WHEN NOT regexp_full_match(concat(client, ' ', server), '{ADDRESS} {ADDRESS}') THEN 'address'
         WHEN (qtype IS NULL AND raw_qtype IS NOT NULL) OR (rcode IS NULL AND raw_rcode IS NOT NULL) THEN 'number'
         WHEN raw_rtt_seconds IS NOT NULL AND NOT coalesce(rtt_seconds BETWEEN 0 AND 86400, false) THEN 'rtt'
         WHEN {_bad_name("qname")} THEN 'name'
@@ -144,9 +147,9 @@ def _package_log(
 
     early = ["time_first > time_last"] if "time_first" in record else []
     reasons = (
-        any_of([_bad_time(column, unset(column)) for column in times] + early, "timestamp")
+        any_of([bad_time(column, unset(column)) for column in times] + early, "timestamp")
         + any_of(
-            [f"NOT coalesce(regexp_full_match({name}, '{_ADDRESS}'), {unset(name)})" for name in addresses], "address"
+            [f"NOT coalesce(regexp_full_match({name}, '{ADDRESS}'), {unset(name)})" for name in addresses], "address"
         )
         + any_of(
             [f"NOT coalesce({name} BETWEEN 0 AND {most}, {unset(name)})" for name, most in numbers.items()], "number"
@@ -222,10 +225,3 @@ CAPTURES: Final = _package_log(
 LOG_TYPES: Final = (DNS, PDNS, OPEN_RESOLVERS, POISONINGS, CAPTURES)
 
 BY_PATH: Final = {log_type.path: log_type for log_type in LOG_TYPES}
-
-
-def log_type_of(path: str, fields: Collection[str]) -> LogType | None:
-    """Return the log with this path or, where that is empty, with these fields; None for a log that is not read."""
-    if path:
-        return BY_PATH.get(path)
-    return next((log_type for log_type in LOG_TYPES if log_type.matches(fields)), None)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from dnsvigil.sources.logs import log_type_of
 from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import sections
-from dnsvigil.sources.zeek.log_types import LogType, log_type_of
+from dnsvigil.sources.zeek.log_types import LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.times import relative_seconds
 from dnsvigil.sources.zeek.unwrap import is_wrapped, records_in

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from dnsvigil.sources.logs import LOG_OF, log_type_of
 from dnsvigil.sources.zeek.field_names import in_stock_names
-from dnsvigil.sources.zeek.log_types import BY_PATH, log_type_of
 
 # Where Filebeat, Logstash, Fluentd, Vector, Promtail, journald, Splunk, Elasticsearch, Docker and Kafka put it.
 _CONTENT: Final = (
     *("message", "log", "event.original", "event", "original", "MESSAGE", "msg", "line", "_raw", "raw", "body"),
-    *("_source", "result", "json", "zeek", "record", "data", "payload", "value", *BY_PATH),
+    *("_source", "result", "json", "zeek", "record", "data", "payload", "value", *LOG_OF),
 )
 _MAX_DEPTH: Final = 5
 _PREFIX: Final = re.compile(
