@@ -32,20 +32,19 @@ _HOURS = """
     FROM domains, unnest(range(least(much, 48))) AS hours(hour)
 """
 _TUPLES = """
-    CREATE TABLE tuples AS SELECT rrname, rrtype, rdata, 30 AS ttl_min, [60, 300, 3600, 86400][n % 4 + 1] AS ttl_max,
-        much AS count, 1_772_000_000 + n % 600_000 AS time_first, 1_772_000_000 + 600_000 AS time_last
+    CREATE TABLE tuples AS SELECT nkey, rrtype, rkey, [60, 300, 3600, 86400][n % 4 + 1]::UINTEGER AS ttl_max,
+        (1_772_000_000 + n % 600_000)::UINTEGER AS time_first, 1_772_600_000::UINTEGER AS time_last
     FROM (
-        SELECT n, much, 'www.' || domain AS rrname, 'A' AS rrtype,
-            format('198.{}.{}.{}', hash(n, place) % 100, hash(n) % 256, (n + place) % 256) AS rdata
-        FROM domains, unnest(range(1 + n % 3)) AS places(place)
-        UNION ALL SELECT n, much, domain, 'AAAA', format('2001:db8:{:x}::{:x}', n % 65_536, n) FROM domains
-            WHERE n % 2 = 0
-        UNION ALL SELECT n, much, 'cdn.' || domain, 'CNAME', format('edge{}.cdn.example.net', n % 999) FROM domains
-            WHERE n % 5 = 0
-        UNION ALL SELECT n, much, domain, 'NS', format('ns{}.dns{}.example', place, n % 5_000)
-        FROM domains, unnest(range(2)) AS places(place)
-        UNION ALL SELECT n, much, format('edge{}.cdn.example.net', n), 'A', format('203.0.113.{}', n % 256)
-        FROM domains WHERE n < 999
+        SELECT n, array_to_string(list_reverse(string_split(domain, '.')), '.') AS owner, much FROM domains
+    ), LATERAL (
+        SELECT owner || '.www' AS nkey, 'A' AS rrtype,
+            printf('a198%03d%03d%03d', hash(n, place) % 100, hash(n) % 256, (n + place) % 256) AS rkey
+        FROM unnest(range(1 + n % 3)) AS places(place)
+        UNION ALL SELECT owner, 'AAAA', printf('b20010db8%04x%020x', n % 65_536, n) WHERE n % 2 = 0
+        UNION ALL SELECT owner || '.cdn', 'CNAME', printf('nnet.example.cdn.edge%d', n % 999) WHERE n % 5 = 0
+        UNION ALL SELECT owner, 'NS', printf('nexample.dns%d.ns%d', n % 5_000, place)
+        FROM unnest(range(2)) AS places(place)
+        UNION ALL SELECT printf('net.example.cdn.edge%d', n), 'A', printf('a203000113%03d', n % 256) WHERE n < 999
     )
 """
 

@@ -7,6 +7,7 @@ import duckdb
 from dnsvigil.engines.duckdb import Steps, lookup, queries
 from dnsvigil.records import SHORTEST_WORD
 from dnsvigil.sources.public_suffixes import ambiguous_suffixes, public_suffixes
+from dnsvigil.store.tuple_keys import data_of_key
 
 Places = Callable[[Sequence[str]], tuple[Sequence[int | None], Sequence[str | None]]]
 """Returns the AS numbers and the countries of addresses, None for those that are not known."""
@@ -17,8 +18,9 @@ def make_domain_features(
 ) -> None:
     """Fill the temporary table ``domain_features`` from the tables or views ``domain_hours`` and ``tuples``.
 
-    Its columns are ``domain``, ``first_seen`` and ``last_seen`` in seconds since the epoch, and those of
-    :data:`dnsvigil.records.DOMAIN_FEATURES`. ``words`` are those that are looked for in names.
+    The tuples are in the form of :data:`dnsvigil.records.TUPLE`, of which ``nkey``, ``rrtype``, ``rkey``, ``ttl_max``
+    and the times are enough. The columns made are ``domain``, ``first_seen`` and ``last_seen`` in seconds since the
+    epoch, and those of :data:`dnsvigil.records.DOMAIN_FEATURES`. ``words`` are those that are looked for in names.
     """
     suffixes, kinds = zip(*public_suffixes(), strict=True)
     lookup(connection, "suffixes", {"suffix": "VARCHAR", "kind": "VARCHAR"}, suffixes, kinds)
@@ -34,10 +36,10 @@ def make_domain_features(
 
 
 def _find_places(connection: duckdb.DuckDBPyConnection, places: Places | None) -> None:
-    addresses: list[str] = []
+    keys: list[str] = []
     if places:
         found = connection.execute("SELECT DISTINCT address FROM domain_addresses").fetchall()
-        addresses = [address for (address,) in found]
-    asns, countries = places(addresses) if places else ((), ())
+        keys = [key for (key,) in found]
+    asns, countries = places(list(map(data_of_key, keys))) if places else ((), ())
     types = {"address": "VARCHAR", "asn": "BIGINT", "country": "VARCHAR"}
-    lookup(connection, "address_places", types, addresses, asns, countries)
+    lookup(connection, "address_places", types, keys, asns, countries)

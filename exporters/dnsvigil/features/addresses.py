@@ -1,37 +1,36 @@
-"""The networks that addresses lie in, from their text, with the functions that every engine has."""
+"""Addresses: what their text looks like, and the networks that they lie in."""
 
 from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
-IPV4: Final = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
-IPV6: Final = r"^[0-9a-f:]*:[0-9a-f:.]*$"
+_OCTET: Final = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4: Final = rf"^({_OCTET}\.){{3}}{_OCTET}$"
+_IPV6: Final = r"^([0-9a-fA-F]{0,4}:){2,8}[0-9a-fA-F]{0,4}$"
 
 LEVELS: Final = {4: (8, 16, 24), 6: (32, 48, 64)}
 """The lengths of the prefixes of each family, the shortest first."""
 
+_DIGIT_BITS: Final = {4: 8 / 3, 6: 4}  # of a key: three decimal digits are an octet
 
-def networks(rows: ir.Table) -> ir.Table:
-    """Add the networks of ``rows.address``, of the ``family`` 4 or 6: ``network_0`` to ``network_2``, as of ``LEVELS``.
 
-    They are texts. Two addresses of one family have the same exactly where they are in the same network. IPv6 addresses
-    are in the form of RFC 5952.
+def is_ipv4(text: ir.StringValue) -> ir.BooleanValue:
+    """Return whether a text is an address of IPv4."""
+    return text.re_search(_IPV4)
+
+
+def is_ipv6(text: ir.StringValue) -> ir.BooleanValue:
+    """Return whether a text is an address of IPv6, without octets in decimal."""
+    groups = text.split(":").filter(lambda part: part != "").length()
+    halves = text.split("::").length()
+    known = ibis.cases((halves == 1, groups == 8), (halves == 2, groups < 8), else_=False)
+    return text.re_search(_IPV6) & ~text.contains(":::") & known
+
+
+def network(address: ir.StringValue, family: int, level: int) -> ir.StringValue:
+    """Return the network of an address, which is a key of :mod:`dnsvigil.store.tuple_keys`, at a level of ``LEVELS``.
+
+    Two addresses of one family have the same exactly where they are in the same network.
     """
-    columns = rows.columns
-    halves = rows.address.split("::")
-    t = rows.mutate(four=rows.address.split("."), front=halves[0].split(":"), behind=halves[1].fill_null("").split(":"))
-    # Beside what stands behind "::": the groups in front of it, and zeros between.
-    t = t.mutate(
-        headed=ibis.ifelse(t.front[0] == "", 0, t.front.length()),
-        begin=8 - ibis.ifelse(t.behind[0] == "", 0, t.behind.length()),
-    )
-    groups = [
-        ibis.cases((t.headed > place, t.front[place]), (t.begin <= place, t.behind[place - t.begin]), else_="0")
-        for place in range(4)
-    ]
-    t = t.mutate(six=ibis.array(groups))
-    texts = [
-        ibis.ifelse(t.family == 4, t.four[: level + 1].join("."), t.six[: level + 2].join(":")) for level in range(3)
-    ]
-    return t.select(*columns, **{f"network_{level}": text for level, text in enumerate(texts)})
+    return address.left(1 + round(LEVELS[family][level] / _DIGIT_BITS[family]))

@@ -15,12 +15,15 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.addresses import IPV4, IPV6, LEVELS, networks
+from dnsvigil.features.addresses import LEVELS, network
 from dnsvigil.features.domain_hours import domain_hours_table
-from dnsvigil.features.domains import registered_domains
+from dnsvigil.features.domains import registered_domains, reversed_labels
+from dnsvigil.features.functions import reversed_list
+from dnsvigil.features.passive_dns import tuples_table
 from dnsvigil.features.summaries import table_of
 from dnsvigil.records import DOMAIN_FEATURES, SHORTEST_WORD
 from dnsvigil.store.sketches import DOMAIN_HASHES, DOMAIN_SKETCH_SIZE
+from dnsvigil.store.tuple_keys import IPV4, IPV6, NAME
 
 CHAIN: Final = 4
 """So many CNAMEs are followed from a name in the domain to its addresses."""
@@ -31,13 +34,6 @@ TTL_BOUNDS: Final = (1, 10, 100, 300, 900)
 _OF_QUERIES: Final = ("queries", "subdomains")
 _OF_TUPLES: Final = ("ips", "name_servers", "ttls", "ttl_changes", "sharing_domains")
 """Counts that are 0, not NULL, where there is nothing of the domain but something of others."""
-
-
-def tuples_table(name: str = "tuples") -> ir.Table:
-    """Return a table of passive DNS tuples; times are in seconds since the epoch, UTC."""
-    texts = ("rrname", "rrtype", "rdata")
-    numbers = ("ttl_min", "ttl_max", "count", "time_first", "time_last")
-    return ibis.table({**dict.fromkeys(texts, "string"), **dict.fromkeys(numbers, "int64")}, name=name)
 
 
 # What is asked
@@ -157,41 +153,43 @@ def _estimate(last: ir.IntegerValue) -> ir.FloatingValue:
 
 
 def tuple_domains(tuples: ir.Table, ambiguous: ir.Table, suffixes: ir.Table) -> ir.Table:
-    """Return the registered ``domain`` of each ``rrname`` of the tuples.
+    """Return the registered ``domain`` of each ``nkey`` of the tuples.
 
     ``ambiguous.tail`` has the last two labels, and the last label, of names of which two labels are not the domain.
     """
-    t = tuples.select("rrname").distinct()
-    parts = t.rrname.split(".")
-    t = t.mutate(two=parts[-2:].join("."), top=parts[-1])
+    t = tuples.select("nkey").distinct()
+    parts = t.nkey.split(".")
+    t = t.mutate(two=reversed_list(parts[:2]).join("."), top=parts[0])
     two = ambiguous.select(two_tail="tail")
     top = ambiguous.select(top_tail="tail")
     t = t.left_join(two, t.two == two.two_tail)
     t = t.left_join(top, t.top == top.top_tail)
-    t = t.select("rrname", "two", whole=t.two_tail.notnull() | t.top_tail.notnull())
-    looked_up = registered_domains(t.filter(t.whole).select(key="rrname"), suffixes)
-    t = t.left_join(looked_up, t.rrname == looked_up.key)
-    return t.select("rrname", domain=t.domain.fill_null(t.two))
+    t = t.select("nkey", "two", whole=t.two_tail.notnull() | t.top_tail.notnull())
+    whole = t.filter(t.whole)
+    looked_up = registered_domains(whole.select(key=reversed_labels(whole.nkey)), suffixes)
+    t = t.left_join(looked_up.select("domain", nkey=reversed_labels(looked_up.key)), "nkey")
+    return t.select("nkey", domain=t.domain.fill_null(t.two))
 
 
 def aliases(names: ir.Table, tuples: ir.Table) -> ir.Table:
-    """Return each ``domain`` with the ``rrname`` that one more CNAME leads to, from ``names`` of both columns."""
-    cnames = tuples.filter(tuples.rrtype == "CNAME").select("rrname", target="rdata").distinct()
-    return names.inner_join(cnames, "rrname").select("domain", rrname="target").distinct()
+    """Return each ``domain`` with the ``nkey`` that one more CNAME leads to, from ``names`` of both columns."""
+    cnames = tuples.filter(tuples.rrtype == "CNAME")
+    cnames = cnames.select("nkey", target=cnames.rkey.substr(len(NAME))).distinct()
+    return names.inner_join(cnames, "nkey").select("domain", nkey="target").distinct()
 
 
 def domain_addresses(tuples: ir.Table, *names: ir.Table) -> ir.Table:
-    """Return each ``address`` of each ``domain`` once, with its ``family``, 4 or 6.
+    """Return each ``address`` of each ``domain`` once, as its key, with its ``family``, 4 or 6.
 
-    ``names`` have the domain of each ``rrname``, those that CNAMEs lead to among them. Data of A and AAAA that is no
+    ``names`` have the domain of each ``nkey``, those that CNAMEs lead to among them. Data of A and AAAA that is no
     address counts for nothing.
     """
-    four = (tuples.rrtype == "A") & tuples.rdata.re_search(IPV4)
-    six = (tuples.rrtype == "AAAA") & tuples.rdata.re_search(IPV6)
+    four = (tuples.rrtype == "A") & tuples.rkey.startswith(IPV4)
+    six = (tuples.rrtype == "AAAA") & tuples.rkey.startswith(IPV6)
     t = tuples.filter(four | six)
     family = ibis.ifelse(t.rrtype == "A", ibis.literal(4, "int8"), ibis.literal(6, "int8"))
-    hosts = t.select("rrname", address="rdata", family=family).distinct()
-    t = ibis.union(*(hosts.inner_join(each, "rrname").select("domain", "address", "family") for each in names))
+    hosts = t.select("nkey", address="rkey", family=family).distinct()
+    t = ibis.union(*(hosts.inner_join(each, "nkey").select("domain", "address", "family") for each in names))
     return t.distinct()
 
 
@@ -206,9 +204,9 @@ def ip_dispersion(addresses: ir.Table) -> ir.Table:
     sizes = addresses.group_by("domain", "family").agg(total=addresses.count())
     # Most domains have one address, and need none of this.
     several = sizes.filter(sizes.total > 1)
-    lying = networks(addresses.semi_join(several, ["domain", "family"]))
+    lying = addresses.semi_join(several, ["domain", "family"])
     levels = [
-        lying.select("domain", "family", level=ibis.literal(level, "int8"), network=lying[f"network_{level}"])
+        lying.select("domain", "family", level=ibis.literal(level, "int8"), network=_network(lying, level))
         for level in range(3)
     ]
     t = ibis.union(*levels)
@@ -232,6 +230,11 @@ def ip_dispersion(addresses: ir.Table) -> ir.Table:
     return t.select("domain", ip_dispersion=t.weighted / t.total)
 
 
+def _network(addresses: ir.Table, level: int) -> ir.StringValue:
+    four, six = (network(addresses.address, family, level) for family in (4, 6))
+    return ibis.ifelse(addresses.family == 4, four, six)
+
+
 def domain_networks(addresses: ir.Table, places: ir.Table) -> ir.Table:
     """Return how many ``ips`` each ``domain`` has, and their distinct ``asns`` and ``countries``, NULL for none known.
 
@@ -250,18 +253,18 @@ def domain_networks(addresses: ir.Table, places: ir.Table) -> ir.Table:
 
 
 def rrsets(tuples: ir.Table, names: ir.Table) -> ir.Table:
-    """Return each RRset (``rrname``, ``rrtype``) with its ``domain``, largest ``ttl``, and how many ``ttls`` it had.
+    """Return each RRset (``nkey``, ``rrtype``) with its ``domain``, largest ``ttl``, and how many ``ttls`` it had.
 
     An RRset has one TTL at a time (RFC 2181, section 5.2). Answers from a cache count theirs down, so the largest of a
     tuple is what comes nearest to the zone's. With it go the ``time_first`` and ``time_last``.
     """
-    t = tuples.group_by("rrname", "rrtype", "ttl_max").agg(
+    t = tuples.group_by("nkey", "rrtype", "ttl_max").agg(
         time_first=tuples.time_first.min(), time_last=tuples.time_last.max()
     )
-    t = t.group_by("rrname", "rrtype").agg(
+    t = t.group_by("nkey", "rrtype").agg(
         ttl=t.ttl_max.max(), ttls=t.ttl_max.count(), time_first=t.time_first.min(), time_last=t.time_last.max()
     )
-    return t.inner_join(names, "rrname").select("domain", "rrname", "rrtype", "ttl", "ttls", "time_first", "time_last")
+    return t.inner_join(names, "nkey").select("domain", "nkey", "rrtype", "ttl", "ttls", "time_first", "time_last")
 
 
 def domain_rrsets(rrsets: ir.Table) -> ir.Table:
@@ -296,7 +299,7 @@ def _ranges(ttl: ir.IntegerValue) -> list[ir.BooleanValue]:
 
 def domain_servers(tuples: ir.Table, names: ir.Table) -> ir.Table:
     """Return how many ``name_servers`` the NS records of each ``domain``, and of zones below it, name."""
-    t = tuples.filter(tuples.rrtype == "NS").inner_join(names, "rrname").select("domain", "rdata").distinct()
+    t = tuples.filter(tuples.rrtype == "NS").inner_join(names, "nkey").select("domain", "rkey").distinct()
     return t.group_by("domain").agg(name_servers=t.count())
 
 
@@ -399,7 +402,7 @@ def expressions() -> dict[str, ir.Table]:
     everybody = keep("all_clients", all_clients(client_hashes))
     subdomains = keep("domain_subdomains", set_sizes(set_hashes(hours, "names"), "subdomains"))
     names = keep("tuple_domains", tuple_domains(tuples, ambiguous, suffixes))
-    chain = [names.select("domain", "rrname")]
+    chain = [names.select("domain", "nkey")]
     for step in range(1, CHAIN + 1):
         chain.append(keep(f"aliases_{step}", aliases(chain[-1], tuples)))
     addresses = keep("domain_addresses", domain_addresses(tuples, *chain))

@@ -9,6 +9,8 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
+from dnsvigil.features.functions import reversed_list
+
 _MAX_LABELS: Final = 8  # no rule of the list is longer
 
 
@@ -41,6 +43,11 @@ def registered_domains(names: ir.Table, suffixes: ir.Table) -> ir.Table:
     )
     wanted = lengths.select("key", labels=ibis.least(ibis.coalesce(lengths.exception, lengths.rule) + 1, lengths.most))
     return tail.inner_join(wanted, ["key", "labels"]).select("key", domain=tail.tail)
+
+
+def reversed_labels(name: ir.StringValue) -> ir.StringValue:
+    """Return a name with its labels the other way round: its key in :mod:`dnsvigil.store.tuple_keys`, or back."""
+    return reversed_list(name.split(".")).join(".")
 
 
 def longest_zones(names: ir.Table, zones: ir.Table, most_labels: int | ir.IntegerValue) -> ir.Table:

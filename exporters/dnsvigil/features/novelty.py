@@ -10,6 +10,7 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
+from dnsvigil.features.addresses import is_ipv4, is_ipv6
 from dnsvigil.features.functions import is_watched, md5_number_lower, novelty_hash, text_hash, texts_of_least
 from dnsvigil.features.summaries import table_of
 from dnsvigil.records import CARRIED, FLOOD, LISTED, MAX_SAMPLES, NOVEL, NOVEL_COUNTS, NOVELTY_COLUMNS, SINGLE_LABEL
@@ -18,7 +19,6 @@ ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
 """Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
 
 _MAX_ADDRESSES: Final = 4
-_ADDRESS: Final = r"^([0-9.]{7,15}|[0-9a-f:]*:[0-9a-f:.]*)$"
 _NXDOMAIN: Final = 3
 _MAIL_POLICY: Final = (
     r"(?i)^TXT \d+ (v=(spf1|DKIM1|DKIM2|DMARC1|STSv1|TLSRPTv1|BIMI1)\b|(k=(rsa|ed25519); ?)?p=)"  # RFC 7208, 6376...
@@ -259,7 +259,7 @@ def _part(rows: ir.Table, **values: ir.Value) -> ir.Table:
 
 def _addresses(answers: ir.ArrayColumn) -> ir.ArrayValue:
     """Return the addresses of one of the records with answers."""
-    found = answers.arbitrary().filter(lambda answer: answer.re_search(_ADDRESS))
+    found = answers.arbitrary().filter(lambda answer: is_ipv4(answer) | is_ipv6(answer))
     return found[:_MAX_ADDRESSES]
 
 

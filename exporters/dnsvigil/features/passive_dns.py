@@ -10,7 +10,8 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.functions import reversed_list
+from dnsvigil.features.addresses import is_ipv4, is_ipv6
+from dnsvigil.features.domains import reversed_labels
 from dnsvigil.records import (
     ADDITIONAL,
     ANSWER,
@@ -41,9 +42,6 @@ _IBIS_TYPES: Final = {
     "UBIGINT": "uint64",
 }
 _SHORTEST_ZERO: Final = "::"
-_OCTET: Final = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_IPV4: Final = rf"^({_OCTET}\.){{3}}{_OCTET}$"
-_IPV6: Final = r"^([0-9a-fA-F]{0,4}:){2,8}[0-9a-fA-F]{0,4}$"
 _TEXT: Final = r"^TXT \d+ "
 _MAX_TTL: Final = 2**32 - 1
 _NXDOMAIN: Final = 3
@@ -193,7 +191,7 @@ def _encoded(t: ir.Table, bits: ir.Table) -> ir.Table:
     labels = ibis.ifelse(t.bailiwick == ".", 0, t.bailiwick.split(".").length())
     t = t.left_join(bits, "sensor")
     return t.select(
-        nkey=_reversed(t.rrname),
+        nkey=reversed_labels(t.rrname),
         rrtype=t.rrtype,
         rkey=_data_key(t.rrtype, t.rdata),
         bailiwick=ibis.ifelse(inside, labels, ibis.null("int64")).cast("uint8"),
@@ -207,20 +205,16 @@ def _encoded(t: ir.Table, bits: ir.Table) -> ir.Table:
     )
 
 
-def _reversed(name: ir.StringValue) -> ir.StringValue:
-    return reversed_list(name.split(".")).join(".")
-
-
 def _data_key(rrtype: ir.StringValue, rdata: ir.StringValue) -> ir.StringValue:
     """Return what :func:`dnsvigil.store.tuple_keys.key_of_data` does."""
     words = rdata.split(" ")
     before = words[: words.length() - 1].join(" ")
     return ibis.cases(
-        ((rrtype == "A") & rdata.re_search(_IPV4), ibis.literal(IPV4) + _padded(rdata, ".", 3)),
-        ((rrtype == "AAAA") & _is_ipv6(rdata), ibis.literal(IPV6) + _digits6(rdata)),
+        ((rrtype == "A") & is_ipv4(rdata), ibis.literal(IPV4) + _padded(rdata, ".", 3)),
+        ((rrtype == "AAAA") & is_ipv6(rdata), ibis.literal(IPV6) + _digits6(rdata)),
         (
             rrtype.isin(NAMED_TYPES),
-            ibis.literal(NAME) + _reversed(words[-1]) + ibis.ifelse(before == "", "", ibis.literal(" ") + before),
+            ibis.literal(NAME) + reversed_labels(words[-1]) + ibis.ifelse(before == "", "", ibis.literal(" ") + before),
         ),
         else_=ibis.literal(RAW) + rdata,
     )
@@ -228,13 +222,6 @@ def _data_key(rrtype: ir.StringValue, rdata: ir.StringValue) -> ir.StringValue:
 
 def _padded(text: ir.StringValue, separator: str, size: int) -> ir.StringValue:
     return text.split(separator).map(lambda part: part.lpad(size, "0")).join("")
-
-
-def _is_ipv6(text: ir.StringValue) -> ir.BooleanValue:
-    groups = text.split(":").filter(lambda part: part != "").length()
-    halves = text.split(_SHORTEST_ZERO).length()
-    known = ibis.cases((halves == 1, groups == 8), (halves == 2, groups < 8), else_=False)
-    return text.re_search(_IPV6) & ~text.contains(":::") & known
 
 
 def _digits6(address: ir.StringValue) -> ir.StringValue:
@@ -252,7 +239,7 @@ def _digits6(address: ir.StringValue) -> ir.StringValue:
 def _is_final(answer: ir.StringValue, asked: ir.StringValue) -> ir.BooleanValue:
     """Return whether data is of the type that was asked for, rather than the next name of a chain."""
     text = answer.re_search(_TEXT)
-    address = answer.re_search(_IPV4) | answer.contains(":")
+    address = is_ipv4(answer) | answer.contains(":")
     return ibis.cases(
         (asked.isin(_ADDRESS_TYPES), address),
         (asked == "TXT", text),
@@ -262,7 +249,7 @@ def _is_final(answer: ir.StringValue, asked: ir.StringValue) -> ir.BooleanValue:
 
 
 def _looks_final(answer: ir.StringValue) -> ir.BooleanValue:
-    return answer.re_search(_IPV4) | answer.contains(":") | answer.re_search(_TEXT)
+    return is_ipv4(answer) | answer.contains(":") | answer.re_search(_TEXT)
 
 
 def _rdata(t: ir.Table) -> ir.StringValue:

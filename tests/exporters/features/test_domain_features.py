@@ -23,6 +23,7 @@ from dnsvigil.engines.domain_features import make_domain_features
 from dnsvigil.engines.duckdb import Steps, lookup, macro
 from dnsvigil.features.addresses import LEVELS
 from dnsvigil.records import DOMAIN_FEATURES, DOMAIN_HOUR
+from dnsvigil.store.tuple_keys import key_of_data, key_of_name
 from exporters.features import domain_truth as truth
 from exporters.features.domain_truth import Places, Query, Tuple
 
@@ -35,7 +36,7 @@ Row = dict[str, Any]
 
 
 TRANSACTIONS = {"ts": "TIMESTAMP", "client": "VARCHAR", "qname": "VARCHAR", "rcode": "USMALLINT"}
-TUPLE = {name: "VARCHAR" if name in ("rrname", "rrtype", "rdata") else "BIGINT" for name in Tuple._fields}
+TUPLE = dict.fromkeys(("nkey", "rrtype", "rkey"), "VARCHAR") | dict.fromkeys(Tuple._fields[3:], "BIGINT")
 
 
 @cache
@@ -73,7 +74,8 @@ def fill(
         return str(value) if isinstance(value, datetime) else value
 
     make("domain_hours", DOMAIN_HOUR, [])
-    make("tuples", TUPLE, tuples)
+    keys = [(key_of_name(each.rrname), each.rrtype, key_of_data(each.rrtype, each.rdata)) for each in tuples]
+    make("tuples", TUPLE, [(*key, *each[3:]) for key, each in zip(keys, tuples, strict=True)])
     macro(connection, "is_failure(code)", f"code IN ({', '.join(map(str, truth.FAILURES))})")
     batches = Steps(connection, "domain_hours")
     for number in range(3):
@@ -124,7 +126,7 @@ def some_tuples(dice: random.Random) -> list[Tuple]:
         return Tuple(rrname, rrtype, rdata, ttl // 2, ttl, dice.randrange(1, 9), first, first + dice.randrange(9_000))
 
     found = [one("www.big-content.net", "A", f"198.51.{n % 7}.{n}") for n in range(100)]
-    found += [one("big-content.net", "AAAA", f"2001:db8:{n % 3:x}::{n + 1:x}") for n in range(20)]
+    found += [one("big-content.net", "AAAA", f"2001:db8:{n % 3 + 7:x}::{n + 1:x}") for n in range(20)]
     found += [one("big-content.net", "A", address) for address in ("192.0.2.1", "not an address", "2001:db8::9")]
     found += [one("big-content.net", "NS", f"ns{n}.example.com") for n in (1, 2)]
     found += [one("sub.big-content.net", "NS", "ns2.example.com")]
