@@ -326,6 +326,9 @@ DOMAIN_FEATURES: Final[dict[str, str]] = {
 }
 """The features of a domain, in order, with what each is; docs/features.md has the formulas."""
 
+NO_GROUP: Final = "none"
+"""What stands for the group of domains that are in none."""
+
 SHORTEST_WORD: Final = 4
 """Words of fewer letters are in names by chance, and are not looked for."""
 

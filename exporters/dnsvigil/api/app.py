@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
-from dnsvigil.api.interface import TOTAL, Answer, Backend, RequestError, Stream
+from dnsvigil.api.interface import TOTAL, Answer, Backend, RequestError, Stream, Tables
 from dnsvigil.api.parameters import refuse
 from dnsvigil.api.passive_dns.circl import circl_api
 from dnsvigil.api.passive_dns.dnsdb import dnsdb_api
@@ -43,6 +43,8 @@ def api(backend: Backend, config: Config, ready: Callable[[], bool] = lambda: Tr
             answer = route.answer(backend, config, _query() if route.method == "GET" else _body())
             if isinstance(answer, Stream):
                 return slots.stream(framed(answer.objects, answer.problems))
+            if isinstance(answer, Tables):
+                return slots.arrow(answer.tables)
             return response_of(answer)
 
         endpoint = f"{route.method} {route.path}"

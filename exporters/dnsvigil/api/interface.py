@@ -43,6 +43,10 @@ class TupleSource(Reader, Protocol):
     def tuples(self) -> "TupleReader":
         """What looks tuples up, from any thread."""
 
+    @property
+    def folder(self) -> Path:
+        """The state folder, that of the store."""
+
 
 class Writer(Protocol):
     """Changes the store; may be called from any thread."""
@@ -84,6 +88,13 @@ class Stream:
 
     objects: Objects
     problems: Sequence[str] = ()  # what was wrong with a part of the request, which was left out
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The answer to a request, as tables of Arrow that come one by one; all have the columns of the first."""
+
+    tables: Iterator["pa.Table"]
 
 
 class RequestError(Exception):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from dnsvigil.api import domains, findings, flows, hunt, set_aside, training, zones
-from dnsvigil.api.interface import Answer, Parameters, Stream
+from dnsvigil.api.interface import Answer, Parameters, Stream, Tables
 from dnsvigil.api.passive_dns import circl, cof, dnsdb
 from dnsvigil.config.collector import Config
 
@@ -19,7 +19,9 @@ class Route:
 
     method: Literal["GET", "POST"]
     path: str
-    answer: Callable[[Any, Config, Parameters], Answer | Stream]  # the first parameter: of the Backend what it needs
+    answer: Callable[
+        [Any, Config, Parameters], Answer | Stream | Tables
+    ]  # the first parameter: of the Backend what it needs
     access: Access = "authenticated"
 
 
@@ -29,6 +31,9 @@ ROUTES: Final[Sequence[Route]] = (
     Route("GET", "/api/flows/talkers", flows.talkers, "configured"),
     Route("GET", "/api/zones", zones.zones, "everyone"),
     Route("GET", "/api/domains", domains.domain, "configured"),
+    Route("GET", "/api/domains/hours", domains.hours),
+    Route("GET", "/api/domains/tuples", domains.tuples),
+    Route("GET", "/api/domains/known", domains.known, "configured"),
     Route("GET", "/api/findings", findings.findings, "configured"),
     Route("GET", "/api/training", training.names, "configured"),
     Route("GET", "/api/set-aside", set_aside.set_aside, "configured"),
@@ -40,7 +45,10 @@ ROUTES: Final[Sequence[Route]] = (
     Route("POST", "/api/findings/reopen", findings.reopen),
     Route("POST", "/api/flows/files", flows.submit_files),
 )
-"""``configured`` are those with addresses of clients, or names that clients asked for."""
+"""``configured`` are those with addresses of clients, or names that clients asked for.
+
+Hashes of clients, by which an address can be found out, and all of passive DNS at once need a proof of identity anyway.
+"""
 
 
 KEY_PATHS: Final = ("/api/pdns/", circl.PREFIX, dnsdb.PREFIX)

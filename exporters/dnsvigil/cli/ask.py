@@ -21,6 +21,8 @@ from dnsvigil.config.collector import Config
 from dnsvigil.system.files import reason_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dnsvigil.engines.tuples import TupleReader
     from dnsvigil.store.store import Store  # which few commands need, and takes long to import
 
@@ -77,6 +79,24 @@ def ask_stream(
     except NoCollectorError as nobody:
         with store_instead(nobody, state, read_only=read_only) as store:
             yield from _stream_from_store(store, config, path, given, content)
+
+
+def ask_tables(config: Config, state: Path, path: str) -> Iterator["pa.Table"]:
+    """Yield the tables of the answer to ``GET path``. Raises :class:`CommandError`."""
+    import pyarrow as pa
+
+    try:
+        with client.opened(config, state, path) as response:
+            if response.peek(1):  # without a table there is not even a schema
+                for batch in pa.ipc.open_stream(response):
+                    yield pa.Table.from_batches([batch])
+    except client.RefusedError as refused:
+        _content_of(refused.answer)
+    except pa.ArrowException as error:
+        raise CommandError(f"the answer is not what this dnsvigil understands ({error})") from error
+    except NoCollectorError as nobody:
+        with store_instead(nobody, state) as store:
+            yield from _answer(store, config, "GET", path, {}).tables
 
 
 def change(config: Config, state: Path, path: str, content: dict[str, Any]) -> Any:
@@ -155,7 +175,7 @@ def _stream_from_store(
 
 
 def _answer(store: "Store", config: Config, method: str, path: str, parameters: Mapping[str, Any]) -> Any:
-    """Return an ``Answer`` or a ``Stream``. Raises :class:`CommandError`."""
+    """Return an ``Answer``, a ``Stream`` or ``Tables``. Raises :class:`CommandError`."""
     from dnsvigil.api.interface import RequestError
     from dnsvigil.api.routes import ROUTES
     from dnsvigil.store.domains import DomainHours
@@ -187,6 +207,7 @@ class _StoreBackend:
         self._store = store
         self.read = store.read
         self.read_tables = store.read_tables
+        self.folder = store.path.parent
 
     @property
     def tuples(self) -> "TupleReader":

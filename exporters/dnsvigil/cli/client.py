@@ -69,12 +69,19 @@ def request(config: Config, state: Path, target: str, body: bytes | None = None)
 
 
 def stream(config: Config, state: Path, target: str, body: bytes | None = None) -> Iterator[bytes]:
-    """Yield the lines of the answer as they arrive. Raises as :func:`request`, and :class:`RefusedError`."""
+    """Yield the lines of the answer as they arrive. Raises as :func:`opened`."""
+    with opened(config, state, target, body) as response:
+        yield from response
+
+
+@contextlib.contextmanager
+def opened(config: Config, state: Path, target: str, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+    """Give the answer, to be read as it arrives. Raises as :func:`request`, and :class:`RefusedError`."""
     with _asked(config, state, target, body) as (response, deadline):
         if response.status == HTTPStatus.OK:
             deadline.stop()  # from here on, each wait has the limit
             try:
-                yield from response
+                yield response
             except (OSError, http.client.HTTPException) as error:
                 raise CommandError(f"the answer of {url_of(config)} breaks off: {why(error)}") from error
             return

@@ -1,6 +1,7 @@
 """``dnsvigil domains``: the features of domains."""
 
 import argparse
+import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,17 +10,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from dnsvigil.cli.ask import ask, shows_answer
+from dnsvigil.cli.ask import ask, ask_tables, shows_answer
+from dnsvigil.cli.domain_plot import check_plot, draw
 from dnsvigil.cli.errors import CommandError
 from dnsvigil.cli.output import Cell, show, show_json, show_records
+from dnsvigil.cli.ownership import require_owner
+from dnsvigil.cli.progress import progress
 from dnsvigil.config.collector import Archive, Config
 from dnsvigil.records import DOMAIN_FEATURES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
+
     from dnsvigil.learning.domains import DomainTable
+    from dnsvigil.learning.outcome import Outcome
+    from dnsvigil.store.domain_file import Facts
+
+log = logging.getLogger(__name__)
 
 _TEN: Final = (*list(DOMAIN_FEATURES)[:10],)
 _STATISTICS: Final = ("mean", "median", "p5", "p95", "min", "max")
+_OF_GROUP: Final = ("id", "name", "domains", "features")
 _DIGITS: Final = 4  # of a number that is shown
 
 
@@ -30,8 +43,10 @@ def show_domain(options: argparse.Namespace, config: Config) -> int:
     if options.json:
         show_json(found)
         return 0
-    features = found["features"]
-    print(f"{found['domain']}: seen from {features['first_seen']} to {features['last_seen']}")
+    features, group = found["features"], found["group"]
+    print(f"{found['domain']}: seen from {features['first_seen']} to {features['last_seen']}, as of {found['made']}")
+    of_group = f"one of {group['domains']:,} domains that are alike"
+    print(f"Its group: {group['name']}, {of_group}; from their centre its distance is {_short(found['distance'])}")
     print(f"Its features, and those of all {found['domains']:,} domains:")
     rows = [
         [name, _short(features[name]), *(_short(found["statistics"][name][each]) for each in _STATISTICS)]
@@ -49,7 +64,7 @@ def features(options: argparse.Namespace, config: Config) -> int:
     Raises ``CommandError``, ``StoreError`` and ``OSError``.
     """
     with ExitStack() as stack:
-        complete, table = _table_of(options.paths, config, stack)
+        complete, table = table_of_logs(options.paths, config, stack)
         records = map(_record, table.records())
         if options.json:
             show_records(records)
@@ -59,39 +74,81 @@ def features(options: argparse.Namespace, config: Config) -> int:
 
 
 def cluster(options: argparse.Namespace, config: Config) -> int:
-    """Print groups of the domains in logs that are alike. Return 1 unless all logs were read.
+    """Divide domains into groups and print them. Return 1 unless all logs were read.
 
-    Raises as :func:`features`.
+    Without logs they are all domains of the collector or the store, and the table of them is left where the collector
+    looks for it. Raises as :func:`features`.
     """
-    from dnsvigil.learning.clusters import cluster as divide
+    from dnsvigil.learning.outcome import outcome, save
+    from dnsvigil.store.domain_file import domain_file
 
-    with ExitStack() as stack:
-        complete, table = _table_of(options.paths, config, stack)
-        domains, rows = table.vectors()
-    found = divide(domains, rows, options.seed)
-    if options.json:
-        members = zip(domains, found.labels.tolist(), found.distances.tolist(), strict=True)
-        groups = [
-            {"name": each.name, "domains": each.domains, "features": dict(each.features)} for each in found.groups
-        ]
-        placed = [{"domain": name, "group": place, "distance": distance} for name, place, distance in members]
-        show_json({"silhouette": found.silhouette, "groups": groups, "domains": placed})
-        return 0 if complete else 1
-    if found.silhouette is not None:
-        print(f"{len(domains):,} domains in {len(found.groups)} groups, mean silhouette {found.silhouette:.2f}")
-    shown: list[list[Cell]] = [[each.name, each.domains, " ".join(each.members)] for each in found.groups]
-    odd = [", ".join(f"{name} {distance:.1f}" for name, distance in each.odd) for each in found.groups]
-    show(("group", "domains", "typical", "odd"), shown, [f"farthest from the centre: {each}" for each in odd])
+    if options.plot:
+        check_plot(options.plot)
+    now = datetime.now(UTC)
+    path = domain_file(options.state)
+    complete, known, former = True, {}, None
+    if not options.paths:
+        require_owner(options.state)
+        known = ask(config, options.state, "/api/domains/known")
+        former = _former(path)
+    with progress(("features", "groups")) as begin, ExitStack() as stack:
+        begin("features")
+        if options.paths:
+            complete, table = table_of_logs(options.paths, config, stack)
+        else:
+            table = _table_of_store(options.state, config, stack)
+        begin("groups")
+        found = outcome(table, known, former, now, options.seed)
+        if not options.paths:
+            save(path, table, found)
+    if options.plot:
+        draw(found, options.plot)
+    (_show_json if options.json else _show_groups)(found)
     return 0 if complete else 1
 
 
-def _table_of(paths: list[Path], config: Config, stack: ExitStack) -> "tuple[bool, DomainTable]":
+def _show_json(found: "Outcome") -> None:
+    labels, distances = found.clusters.labels.tolist(), found.clusters.distances.tolist()
+    groups = [{name: getattr(each, name) for name in _OF_GROUP} for each in found.facts.groups]
+    placed = [
+        {"domain": name, "group": found.facts.groups[label].id, "distance": distance}
+        for name, label, distance in zip(found.domains, labels, distances, strict=True)
+    ]
+    show_json({"silhouette": found.facts.silhouette, "groups": groups, "domains": placed})
+
+
+def _show_groups(found: "Outcome") -> None:
+    groups = found.facts.groups
+    if found.facts.silhouette is not None:
+        print(f"{len(found.domains):,} domains in {len(groups)} groups, mean silhouette {found.facts.silhouette:.2f}")
+    rows: list[list[Cell]] = []
+    notes = []
+    for place, group in enumerate(groups):
+        typical, odd = found.members(place)
+        rows.append([group.id, group.name, group.domains, " ".join(typical)])
+        notes.append("farthest from the centre: " + ", ".join(f"{name} {distance:.1f}" for name, distance in odd))
+    show(("id", "group", "domains", "typical"), rows, notes)
+
+
+def _former(path: Path) -> "Facts | None":
+    """Return what the table before has of its groups; None where there is none."""
+    from dnsvigil.store.domain_file import DomainFile, DomainFileError
+
+    try:
+        return DomainFile(path).facts
+    except FileNotFoundError:
+        return None
+    except DomainFileError as error:
+        log.warning("%s; all groups are new", error)
+        return None
+
+
+def table_of_logs(paths: list[Path], config: Config, stack: ExitStack) -> "tuple[bool, DomainTable]":
     """Return whether all was read, and the domains in logs with their features, for as long as the stack is open."""
     from dnsvigil.cli.ingest import ingest
     from dnsvigil.detectors.runner import GROUP
     from dnsvigil.engines.tuples import TupleReader
-    from dnsvigil.learning.domains import domain_table
-    from dnsvigil.sources.networks import NetworkTableError
+    from dnsvigil.store.domains import read_hours
     from dnsvigil.store.store import Store
 
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="dnsvigil-features-")))
@@ -99,11 +156,25 @@ def _table_of(paths: list[Path], config: Config, stack: ExitStack) -> "tuple[boo
     config = replace(config, detectors=replace(config.detectors, disabled=detectors), archive=Archive())
     complete = ingest(paths, config, folder)
     store = stack.enter_context(Store(folder))
+    tuples = TupleReader(lambda: store).encoded("names")
+    return complete, _table(read_hours(store.read_tables), tuples, config, stack)
+
+
+def _table_of_store(state: Path, config: Config, stack: ExitStack) -> "DomainTable":
+    hours, tuples = (ask_tables(config, state, f"/api/domains/{name}") for name in ("hours", "tuples"))
+    return _table(hours, tuples, config, stack)
+
+
+def _table(
+    hours: "Iterable[pa.Table]", tuples: "Iterable[pa.Table]", config: Config, stack: ExitStack
+) -> "DomainTable":
+    from dnsvigil.learning.domains import domain_table
+    from dnsvigil.sources.networks import NetworkTableError
+
     try:
-        table = stack.enter_context(domain_table(store, TupleReader(lambda: store), config.domains.networks))
+        return stack.enter_context(domain_table(hours, tuples, config.domains.networks))
     except NetworkTableError as error:
         raise CommandError(f"domains.networks: {error}") from error
-    return complete, table
 
 
 def _record(row: dict[str, Any]) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     features.add_argument("--json", action="store_true", help="print a list of records, with all features")
     features.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
     features.set_defaults(command="domains.features")
-    cluster = more.add_parser("cluster", help="print groups of domains in logs that are alike, and those that are odd")
+    cluster = more.add_parser("cluster", help="divide domains into groups that are alike, and print the odd ones")
     cluster.add_argument("--json", action="store_true", help="print the groups, and the group of each domain")
     cluster.add_argument(
         "--seed",
@@ -238,7 +238,15 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="N",
         help="the same seed gives the same groups (default: 0)",
     )
-    cluster.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
+    cluster.add_argument("--plot", type=Path, metavar="FILE", help="draw the groups into this PNG file")
+    cluster.add_argument(
+        "paths",
+        type=Path,
+        nargs="*",
+        metavar="PATH",
+        help="log file, or folder of such files (default: all domains of the collector, whose table is made anew)",
+    )
+    _add_client_options(cluster)
     cluster.set_defaults(command="domains.cluster")
 
 

@@ -4,17 +4,14 @@ import argparse
 import errno
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
-
-from tqdm import tqdm
 
 from dnsvigil.cli.ask import ask, shows_answer
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.model_figures import TITLES, enough_names, families_in
 from dnsvigil.cli.ownership import require_owner
+from dnsvigil.cli.progress import progress
 from dnsvigil.config.collector import Config
 from dnsvigil.learning import training
 from dnsvigil.learning.default import trained_model
@@ -38,8 +35,8 @@ def train(options: argparse.Namespace, config: Config) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(output.parent, os.W_OK):  # better now than after a minute of training
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(output.parent))
-    with _progress() as progress, enough_names():
-        model = training.train(lessons, options.seed, progress)
+    with progress(STEPS) as begin, enough_names():
+        model = training.train(lessons, options.seed, begin)
     model.save(output)
     for part, figures in model.facts["figures"].items():
         if part in TITLES:
@@ -70,16 +67,3 @@ def _names(content: Any, key: str) -> list[str]:
     if not (isinstance(names, list) and all(isinstance(name, str) and name.encode() for name in names)):
         raise ValueError(f"{key}: expected a list of names")
     return names
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    # None: shown on a terminal only.
-    with tqdm(total=len(STEPS), disable=None, dynamic_ncols=True) as bar:
-
-        def begin(step: str) -> None:
-            bar.update(STEPS.index(step) - bar.n)
-            bar.set_description(step)
-
-        yield begin
-        bar.update(len(STEPS) - bar.n)

@@ -100,6 +100,11 @@ class Daemon:
         """What looks tuples of passive DNS up, from any thread."""
         return self._tuples
 
+    @property
+    def folder(self) -> Path:
+        """The state folder."""
+        return self._state
+
     def read_tables(self, *queries: tuple[str, Sequence[Any]]) -> list["pa.Table"]:
         """Return the Arrow tables of queries, from any thread. Raises :class:`StoreError`."""
         return self._store.read_tables(*queries)

@@ -19,6 +19,7 @@ from dnsvigil.system.sql import literal
 
 SUBJECTS: Final = (
     "domain_features",
+    "domain_groups",
     "domain_hours",
     "flows",
     "infections",

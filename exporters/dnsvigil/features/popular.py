@@ -27,6 +27,14 @@ _FOUND: Final = """
     WHERE state <> 'dismissed'
 """
 _LISTED: Final = "SELECT DISTINCT entry FROM listed"
+_OPEN: Final = """
+    SELECT unnest((TRY_CAST(evidence AS JSON) ->> '$.domains[*]')::VARCHAR[]) FROM findings WHERE state = 'open'
+    UNION SELECT subject FROM findings WHERE state = 'open' AND subject_type = 'domain' ORDER BY ALL
+"""
+_BY_LIST: Final = """
+    SELECT list, list(DISTINCT entry ORDER BY entry) FROM (SELECT unnest(lists) AS list, entry FROM listed)
+    GROUP BY list ORDER BY list
+"""
 
 Read = Callable[..., list[Any]]
 
@@ -47,6 +55,18 @@ def own_popular_domains(read: Read, tuples: TupleReader) -> list[str]:
     if "listed" in tables:
         bad.update(_registered(name for (name,) in read(_LISTED)))
     return [domain for domain in dict.fromkeys(_registered(names)) if domain not in bad][:KEPT]
+
+
+def known_domains(read: Read) -> dict[str, list[str]]:
+    """Return the domains of open findings, as ``suspicious``, and the names on each of the operator's lists.
+
+    Of the lists it is what clients asked for. ``read`` is as for :func:`own_popular_domains`.
+    """
+    tables = {name for (name,) in read("SELECT table_name FROM duckdb_tables()")}
+    found = {"suspicious": [name for (name,) in read(_OPEN)]} if "findings" in tables else {}
+    for name, entries in read(_BY_LIST) if "listed" in tables else ():
+        found[name] = [*entries, *found.get(name, [])]
+    return found
 
 
 def _long_seen(tuples: TupleReader) -> list[str]:

@@ -17,6 +17,7 @@ from dnsvigil.ingest.archive import ArchivedTuplesPart, ArchivePart
 from dnsvigil.ingest.capture import CapturePart
 from dnsvigil.ingest.detection import DetectionPart
 from dnsvigil.ingest.dns import DnsPart
+from dnsvigil.ingest.domain_groups import DomainGroupsPart
 from dnsvigil.ingest.domains import DomainsPart
 from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.findings import FindingsPart
@@ -100,6 +101,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         DnsPart(store, config),
         TrafficClassesPart(store, config),
         DomainsPart(store, config),
+        DomainGroupsPart(store),
         AnswersPart(store, passive_dns.tuples),
         passive_dns,
         OpenResolversPart(store),

@@ -5,13 +5,19 @@ hour gets one row for each domain after it is over, part by part. Until then its
 has all.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dnsvigil.records import DOMAIN_HOUR
 from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.sketches import DOMAIN_SKETCH_SIZE
 from dnsvigil.store.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    ReadTables = Callable[[tuple[str, Sequence[Any]]], Sequence[pa.Table]]
 
 ROW_BYTES: Final = 1_000
 """The store's size for each row that it may have. On disk, a row has a tenth of that at most."""
@@ -19,6 +25,7 @@ ROW_BYTES: Final = 1_000
 DROPPED: Final = CounterTable("domain_hours_dropped", ("reason",), ("rows",))
 
 _SPARE: Final = 0.1  # of the rows that there may be, made free when they are used up
+_READ_AT_ONCE: Final = 50_000  # rows: with full sketches, 50 MB
 _MERGED_AT_ONCE: Final = 100_000  # rows: DuckDB keeps all of an aggregate with lists in memory
 _COLUMNS: Final = ", ".join(f"{name} {kind}" for name, kind in DOMAIN_HOUR.items())
 _SKETCH: Final = f"nullif(list_sort(list_distinct(flatten(list({{0}}))))[:{DOMAIN_SKETCH_SIZE}], []) AS {{0}}"
@@ -118,3 +125,15 @@ class DomainHours:
     def _count(self, table: str) -> int:
         ((rows,),) = self._store.rows(f"SELECT count(*) FROM {table}")
         return int(rows)
+
+
+def read_hours(read_tables: "ReadTables") -> Iterator["pa.Table"]:
+    """Yield all summaries, in tables of bounded size of which each has all rows of its domains in an hour.
+
+    ``read_tables`` is as :meth:`dnsvigil.store.store.Store.read_tables`, and raises what that does.
+    """
+    (counts,) = read_tables(("SELECT hour, count(*) AS rows FROM domain_hours GROUP BY hour ORDER BY hour", ()))
+    for hour, rows in zip(counts["hour"].to_pylist(), counts["rows"].to_pylist(), strict=True):
+        parts = rows // _READ_AT_ONCE + 1
+        for number in range(parts):
+            yield from read_tables((f"FROM domain_hours WHERE hour = ? AND hash(domain) % {parts} = {number}", [hour]))

@@ -1,13 +1,16 @@
 """``dnsvigil domains`` and ``/api/domains``: the features that plain Python finds, and never numbers for nothing."""
 
+import gzip
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dnsvigil.cli.ask import change
 from dnsvigil.cli.main import main
+from dnsvigil.config.collector import load_config
 from dnsvigil.records import DOMAIN_FEATURES
 from dnsvigil.sources.words import common_words
 from exporters.features import domain_truth as truth
@@ -93,34 +96,146 @@ def test_what_cannot_be_read_is_reported(tmp_path, capsys, caplog):
     assert "asn.csv: no table of networks" in err
 
 
-def test_show_asks_the_collector_or_reads_the_store(tmp_path, capsys):
-    config, state = write_config(tmp_path), tmp_path / "state"
-    call = ["-c", str(config), "--state", str(state), "domains", "show"]
-    assert main([*call, "shop.com"]) == 1
-    assert not state.exists()
-    assert main([*call[:4], "ingest", str(some_log(tmp_path))]) == 0
+def ingested(folder: Path, *logs: Path) -> list[str]:
+    """The begin of commands on a store with some logs."""
+    call = ["-c", str(write_config(folder)), "--state", str(folder / "state")]
+    assert main([*call, "ingest", *map(str, logs)]) == 0
+    return call
+
+
+def test_a_domain_is_shown_as_the_table_has_it_without_a_collector_and_with_one(tmp_path, capsys):
+    call = ingested(tmp_path, some_log(tmp_path))
+    show = [*call, "domains", "show"]
     capsys.readouterr()
-    assert main([*call, "--json", "SHOP.com."]) == 0
+    assert main([*show, "shop.com"]) == 1
+    assert "no table of domains was made yet; run dnsvigil domains cluster" in capsys.readouterr().err
+    assert main([*call, "domains", "cluster"]) == 0
+    assert "shop.com" in capsys.readouterr().out
+    assert main([*show, "--json", "SHOP.com."]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["domain"], found["domains"], found["features"]["ips"]) == ("shop.com", 3, 2)
     assert found["statistics"]["ips"] == {"mean": 4 / 3, "median": 2, "p5": 0.2, "p95": 2, "min": 0, "max": 2}
     assert {each["domain"] for each in found["nearest"]} == {"cdn.com", "nowhere.org"}
     assert found["nearest"][0]["domain"] == "cdn.com"
-    assert main([*call, "shop.com"]) == 0
+    assert abs(datetime.fromisoformat(found["made"]) - datetime.now(UTC)) < timedelta(minutes=5)
+    assert (found["group"]["name"], found["group"]["domains"]) == ("ordinary", 3)
+    assert found["distance"] > 0
+    assert main([*show, "shop.com"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in DOMAIN_FEATURES)
-    with collecting(config, state) as collector:
-        call += ["--url", collector.url]
-        eventually(lambda: main([*call, "--json", "shop.com"]) == 0 or capsys.readouterr() is None)
+    assert all(name in text for name in (*DOMAIN_FEATURES, found["made"], "ordinary"))
+    with collecting(Path(call[1]), Path(call[3])) as collector:
+        show += ["--url", collector.url]
+        eventually(lambda: main([*show, "--json", "shop.com"]) == 0 or capsys.readouterr() is None)
         assert json.loads(capsys.readouterr().out) == found
-        assert main([*call, "example.net"]) == 1
-        assert "no query for example.net" in capsys.readouterr().err
+        assert main([*show, "example.net"]) == 1
+        assert f"example.net is not in the table of {found['made']}" in capsys.readouterr().err
+
+
+def test_a_running_collector_has_the_same_domains_and_takes_the_table(tmp_path, capsys):
+    call = ingested(tmp_path, LOG)
+    capsys.readouterr()
+    assert main([*call, "domains", "cluster", "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert {each["domain"] for each in alone["domains"]} > {"shop.example", "wpad"}
+    path = Path(call[3]) / "domains.parquet"
+    path.unlink()
+    with collecting(Path(call[1]), Path(call[3])) as collector:
+        cluster = [*call, "domains", "cluster", "--json", "--url", collector.url]
+        eventually(lambda: main(cluster) == 0 or capsys.readouterr() is None)
+        assert json.loads(capsys.readouterr().out) == alone
+        assert path.exists()
+        assert main([*call, "domains", "show", "--url", collector.url, "wpad"]) == 0
+
+
+def test_groups_keep_their_ids_from_table_to_table(tmp_path, capsys):
+    lines = gzip.decompress(LOG.read_bytes()).splitlines(keepends=True)
+    halves = []
+    for half in range(2):
+        path = tmp_path / f"dns.{half}.log"
+        path.write_bytes(b"".join(lines[half::2]))
+        halves.append(path)
+    call = ingested(tmp_path, halves[0])
+    found = []
+    for more in ([], [], [halves[1]]):
+        for log in more:
+            assert main([*call, "ingest", str(log)]) == 0
+        capsys.readouterr()
+        assert main([*call, "domains", "cluster", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+    groups = [{each["domain"]: each["group"] for each in table["domains"]} for table in found]
+    names = [{each["id"]: each["name"] for each in table["groups"]} for table in found]
+    assert len(names[0]) > 2
+    assert names[2] == names[0]
+    assert sum(groups[2][domain] == group for domain, group in groups[0].items()) >= 0.9 * len(groups[0])
+
+
+def test_a_table_that_cannot_be_read_is_never_a_domain_that_is_not_known(tmp_path, capsys, caplog):
+    call = ingested(tmp_path, some_log(tmp_path))
+    assert main([*call, "domains", "cluster"]) == 0
+    path = Path(call[3]) / "domains.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    for name in ("shop.com", "example.net"):
+        capsys.readouterr()
+        assert main([*call, "domains", "show", name]) == 1
+        assert "domains.parquet: it is no table of domains" in capsys.readouterr().err
+    with collecting(Path(call[1]), Path(call[3])) as collector:
+        eventually(lambda: 'set_aside_items{kind="domains"} 1' in collector.get("/metrics"))
+        assert main([*call, "domains", "show", "--url", collector.url, "example.net"]) == 1
+        assert "domains.parquet: it is no table of domains" in capsys.readouterr().err
+    assert main([*call, "domains", "cluster"]) == 0
+    assert "all groups are new" in caplog.text
+    assert main([*call, "domains", "show", "shop.com"]) == 0
+
+
+def test_known_domains_name_their_group(tmp_path, capsys):
+    call = ingested(tmp_path, LOG)
+    finding = {"detector": "test", "subject_type": "domain", "score": 1, "severity": "critical", "evidence": {}}
+    for domain in ("dark.example", "lame.example"):
+        change(load_config(Path(call[1])), Path(call[3]), "/api/findings", finding | {"subject": domain})
+    capsys.readouterr()
+    assert main([*call, "domains", "cluster", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = {each["id"]: each["name"] for each in found["groups"]}
+    groups = {each["domain"]: names[each["group"]] for each in found["domains"]}
+    assert groups["dark.example"] == groups["lame.example"] == "suspicious"
+    assert groups["198.in-addr.arpa"] == "reverse"
+
+
+def test_without_a_store_nothing_is_made(tmp_path, capsys):
+    call = ["-c", str(write_config(tmp_path)), "--state", str(tmp_path / "state"), "domains"]
+    assert main([*call, "cluster"]) == 1
+    assert main([*call, "show", "shop.com"]) == 1
+    assert not (tmp_path / "state").exists()
+
+
+def test_groups_are_drawn(tmp_path, capsys):
+    matplotlib = pytest.importorskip("matplotlib")
+    assert matplotlib
+    call = ["-c", str(write_config(tmp_path)), "domains", "cluster"]
+    assert main([*call, "--plot", str(tmp_path / "groups.png"), str(LOG)]) == 0
+    assert (tmp_path / "groups.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert main([*call, "--plot", str(tmp_path / "groups.pdf"), str(LOG)]) == 2
+    assert main([*call, "--plot", str(tmp_path / "no" / "groups.png"), str(LOG)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "expected a name that ends in .png" in err
+    assert "there is no folder" in err
+
+
+def test_without_matplotlib_what_to_install_is_reported_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dnsvigil.cli.domain_plot.find_spec", lambda name: None)
+    call = ["-c", str(write_config(tmp_path)), "domains", "cluster", "--plot", str(tmp_path / "groups.png"), str(LOG)]
+    assert main(call) == 1
+    assert "pip install 'dnsvigil[plot]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["'; DROP TABLE domain_hours; --", "<script>", "x" * 1024, "\x1b[31m"])
 def test_a_hostile_name_is_only_unknown(tmp_path, capsys, name):
-    config, state = write_config(tmp_path), tmp_path / "state"
-    call = ["-c", str(config), "--state", str(state)]
-    assert main([*call, "ingest", str(some_log(tmp_path))]) == 0
+    call = ingested(tmp_path, some_log(tmp_path))
+    assert main([*call, "domains", "cluster"]) == 0
     assert main([*call, "domains", "show", name]) == 1
-    assert "\x1b" not in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "is not in the table of" in err
+    assert "\x1b" not in err

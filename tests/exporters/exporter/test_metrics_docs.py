@@ -16,6 +16,7 @@ from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
 from exporters.detector_packages import lay_out
+from exporters.domain_tables import write_table
 from exporters.flowfiles import SLOT, dialogues, write_flows, write_past
 from exporters.running import collecting_here, eventually, get, ingested, line, sample, samples, write_config
 from exporters.zeeklogs import package_header, package_line
@@ -92,6 +93,7 @@ def test_the_page_and_the_metrics_say_the_same(tmp_path: Path, monkeypatch: pyte
     begin = time.time() // SLOT * SLOT - SLOT
     write_flows(tmp_path / "flows", begin, dialogues(100))
     remember(tmp_path / "state", begin)
+    write_table(tmp_path / "state", {"a.example": 1}, {1: "ordinary"})
     sources = {"zeek": [{"path": str(log.parent)}], "netflow": [{"path": str(tmp_path / "flows")}]}
     sources["honeypots"] = [{"path": str(honeypot.parent)}]
     detectors, archive = {"lists": str(tmp_path / "lists")}, {"path": str(tmp_path / "archive"), "transactions": True}

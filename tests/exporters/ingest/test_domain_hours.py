@@ -16,16 +16,11 @@ import pytest
 from dnsvigil.config.collector import Config, Zones
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.ingest import domains
-from dnsvigil.ingest.intake import Intake
-from dnsvigil.records import Cursor
-from dnsvigil.sources.zeek.lines import count_lines, split
-from dnsvigil.sources.zeek.log_types import DNS
-from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store import domains as stored
 from dnsvigil.store.store import Store
 from exporters.features.domain_truth import hash_of
-from exporters.running import metrics_text, sample, samples
-from exporters.zeeklogs import HEADER, START, tsv
+from exporters.ingest.taking import Taking
+from exporters.zeeklogs import START, tsv
 
 HOUR = 3600
 BEGIN = START // HOUR * HOUR
@@ -37,36 +32,8 @@ DOMAINS = {
 }
 
 
-class Taking:
-    """An intake on a store of its own, into which queries go."""
-
-    def __init__(self, store: Store, config: Config) -> None:
-        self.store = store
-        self._config = config
-        self._intake = Intake(store, config)
-
-    def close(self) -> None:
-        self._intake.close()
-
-    def restart(self) -> None:
-        self._intake.close()
-        self._intake = Intake(self.store, self._config)
-
-    def take(self, *lines: bytes) -> None:
-        """Take lines as one batch."""
-        body = b"".join(lines)
-        chunks, _, skipped = split(HEADER + body, None, DNS)
-        cursor = Cursor("1", "zeek", 0, "", 0, b"", "")
-        self._intake.ingest([Batch(chunks, count_lines(body), skipped, cursor, 0, DNS)])
-
-    def flush(self) -> None:
-        self._intake.flush()
-
-    def rows(self, table: str = "domain_hours") -> list[tuple[Any, ...]]:
-        return self.store.rows(f"FROM {table} ORDER BY ALL")
-
-    def value(self, name: str, **labels: str) -> float:
-        return samples(metrics_text(self._intake.snapshot(), self._config))[sample(name, **labels)]
+def rows_of(taking: Taking, table: str = "domain_hours") -> list[tuple[Any, ...]]:
+    return taking.store.rows(f"FROM {table} ORDER BY ALL")
 
 
 @pytest.fixture
@@ -126,12 +93,12 @@ def test_batches_add_up_in_any_order_and_after_restarts(taking, monkeypatch, mer
     asked = some_queries(dice, 600, hours=5)
     batches = [asked[start : start + 40] for start in range(0, 600, 40)]
     for number, batch in enumerate(batches):
-        taking.take(*(query(*each) for each in batch))
+        taking.take("dns", *(query(*each) for each in batch))
         if number % 4 == 3:
             taking.restart()
-    taking.flush()
+    taking.intake.flush()
     merged: defaultdict[tuple[Any, Any], list[tuple[Any, ...]]] = defaultdict(list)
-    for row in taking.rows():
+    for row in rows_of(taking):
         merged[row[0], row[1]].append(row)
     assert [united(rows) for _, rows in sorted(merged.items())] == expected(asked)
 
@@ -151,19 +118,19 @@ def united(rows: list[tuple[Any, ...]]) -> tuple[Any, ...]:
 def test_an_hour_has_one_row_of_a_domain_once_it_is_over(taking):
     asked = sorted(some_queries(random.Random(7), 400, hours=2))
     for start in range(0, 400, 40):
-        taking.take(*(query(*each) for each in asked[start : start + 40]))
-    assert len(taking.rows("domain_hours_new")) > len(DOMAINS)
-    taking.take(query(2 * HOUR + 301))
-    rows = [row for row in taking.rows("domain_hours_merged") if row[1] < when(2 * HOUR)]
+        taking.take("dns", *(query(*each) for each in asked[start : start + 40]))
+    assert len(rows_of(taking, "domain_hours_new")) > len(DOMAINS)
+    taking.take("dns", query(2 * HOUR + 301))
+    rows = [row for row in rows_of(taking, "domain_hours_merged") if row[1] < when(2 * HOUR)]
     assert rows == expected(asked)
-    assert taking.value("dnsvigil_domain_summaries") == len(taking.rows()) == len(rows) + 1
+    assert taking.value("dnsvigil_domain_summaries") == len(rows_of(taking)) == len(rows) + 1
 
 
 def test_a_query_without_outcome_is_not_known_and_failures_are_those_of_the_configuration(tmp_path):
     config = Config(zones=Zones(failures=["NXDOMAIN"]))
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
-        taking.take(query(1, rcode=3), query(2, rcode=2), query(3, rcode=None), query(4))
-        ((_, _, *counts, _, _, _, _),) = taking.rows()
+        taking.take("dns", query(1, rcode=3), query(2, rcode=2), query(3, rcode=None), query(4))
+        ((_, _, *counts, _, _, _, _),) = rows_of(taking)
         assert counts == [4, 4, 1, 1]
 
 
@@ -171,10 +138,10 @@ def test_old_hours_are_dropped_and_counted(tmp_path):
     config = Config()
     config = replace(config, store=replace(config.store, retention=Duration(2 * HOUR)))
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
-        taking.take(query(0), query(1, "x"))
+        taking.take("dns", query(0), query(1, "x"))
         for hour in range(1, 4):
-            taking.take(query(hour * HOUR))
-        assert [row[1] for row in taking.rows()] == [when(hour * HOUR) for hour in (1, 2, 3)]
+            taking.take("dns", query(hour * HOUR))
+        assert [row[1] for row in rows_of(taking)] == [when(hour * HOUR) for hour in (1, 2, 3)]
         assert taking.value("dnsvigil_domain_summaries_dropped_total", reason="age") == 2
 
 
@@ -184,9 +151,9 @@ def test_of_too_many_rows_those_with_the_fewest_queries_are_dropped_the_oldest_f
     config = replace(config, store=replace(config.store, max_size=Size(10**8)))
     with Store(tmp_path) as store, closing(Taking(store, config)) as taking:
         for hour in range(6):
-            taking.take(query(hour * HOUR), query(hour * HOUR + 1), query(hour * HOUR + 2, "x"))
-        taking.take(query(6 * HOUR))
-        found = [(row[0], (row[1] - when(0)) // timedelta(hours=1)) for row in taking.rows()]
+            taking.take("dns", query(hour * HOUR), query(hour * HOUR + 1), query(hour * HOUR + 2, "x"))
+        taking.take("dns", query(6 * HOUR))
+        found = [(row[0], (row[1] - when(0)) // timedelta(hours=1)) for row in rows_of(taking)]
         assert sorted(found) == sorted(
             [*(("example.com", hour) for hour in range(7)), *(("x", hour) for hour in (3, 4, 5))]
         )

@@ -1,12 +1,13 @@
 """Responses that are sent as they are found, one JSON object a line, in memory that does not grow with them."""
 
 import errno
+import io
 import json
 import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Response, request
 
@@ -17,9 +18,13 @@ from dnsvigil.engines.tuples import LookupTimeoutError
 from dnsvigil.httpd.request import STREAMED
 from dnsvigil.store.store import StoreError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 log = logging.getLogger(__name__)
 
 NDJSON: Final = "application/x-ndjson"
+ARROW: Final = "application/vnd.apache.arrow.stream"
 
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))  # json.dumps would make one for each line
 _PIECE: Final = 64 << 10  # bytes
@@ -40,11 +45,18 @@ class Slots:
 
     def stream(self, objects: Objects) -> Response:
         """Return a response that is sent as objects are found. Raises :class:`BusyError`."""
+        return self._response(_pieces(objects), NDJSON)
+
+    def arrow(self, tables: Iterator["pa.Table"]) -> Response:
+        """Return a response of tables as Arrow's IPC streams have them. Raises as :meth:`stream`."""
+        return self._response(_messages(tables), ARROW)
+
+    def _response(self, pieces: Iterator[bytes], content_type: str) -> Response:
         if not self._free.acquire(timeout=_PATIENCE):
             raise BusyError(f"{_AT_ONCE} look-ups are under way; ask again in a few seconds")
         request.environ[STREAMED] = True
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        response = Response(_pieces(objects), headers=headers, content_type=NDJSON)
+        response = Response(pieces, headers=headers, content_type=content_type)
         response.call_on_close(self._free.release)
         return response
 
@@ -60,7 +72,7 @@ def whole(objects: Objects) -> Objects:
 
 
 def _cut_off(reason: str) -> OSError:
-    log.info("a look-up in passive DNS was cut off: %s", reason)
+    log.info("an answer was cut off: %s", reason)
     return ConnectionAbortedError(errno.ECONNABORTED, reason)
 
 
@@ -77,6 +89,26 @@ def _pieces(objects: Iterable[Mapping[str, Any] | None]) -> Iterator[bytes]:
             sent = time.monotonic()
     if piece:
         yield bytes(piece)
+
+
+def _messages(tables: Iterator["pa.Table"]) -> Iterator[bytes]:
+    """Yield the messages of each table. Raises ``OSError``, which ends the connection, where the store fails."""
+    import pyarrow as pa
+
+    sink = io.BytesIO()
+    writer = None
+    try:
+        for table in tables:
+            writer = writer or pa.ipc.new_stream(sink, table.schema)
+            writer.write_table(table)
+            yield sink.getvalue()
+            sink.seek(0)
+            sink.truncate()
+        if writer:
+            writer.close()
+        yield sink.getvalue()
+    except StoreError as error:
+        raise _cut_off(failure(error)) from error
 
 
 def _line(content: Mapping[str, Any]) -> bytes:
