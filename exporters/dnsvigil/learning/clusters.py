@@ -50,8 +50,11 @@ class _Division:
     score: float  # how good it is
 
 
-def cluster(table: NDArray[np.float32], seed: int = 0) -> Clusters:
-    """Divide domains into groups; the same seed and rows give the same groups."""
+def cluster(table: NDArray[np.float32], seed: int = 0, former: int = 0) -> Clusters:
+    """Divide domains into groups; the same seed and rows give the same groups.
+
+    ``former`` is how many groups there were before; so many there are again if that is nearly as good as the best.
+    """
     allow_pandas()
     from sklearn.exceptions import ConvergenceWarning
 
@@ -61,7 +64,7 @@ def cluster(table: NDArray[np.float32], seed: int = 0) -> Clusters:
     labels, silhouette = np.zeros(len(rows), np.int64), None
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct domains than groups
-        if found := _best(sample, seed):
+        if found := _best(sample, seed, former):
             silhouette = found.silhouette
             labels = _means(len(found.centres), seed, init=found.centres, n_init=1).fit_predict(projected)
     sizes = np.bincount(labels)
@@ -73,13 +76,13 @@ def cluster(table: NDArray[np.float32], seed: int = 0) -> Clusters:
     return Clusters(labels, centres, np.sqrt(((rows - centres[labels]) ** 2).sum(axis=1)), silhouette)
 
 
-def _best(sample: NDArray[np.float64], seed: int) -> _Division | None:
+def _best(sample: NDArray[np.float64], seed: int, former: int) -> _Division | None:
     """Return the division to take, None where there is none."""
     distinct = len(np.unique(sample, axis=0))
     most = min(MAX_GROUPS, distinct - 1, len(sample) // 2)
     tried = [found for count in range(2, most + 1) if (found := _division(sample, count, seed))]
     good = [found for found in tried if found.score >= _NEARLY * max(each.score for each in tried)]
-    return good[-1] if good else None
+    return next((each for each in good if len(each.centres) == former), good[-1] if good else None)
 
 
 def _division(sample: NDArray[np.float64], count: int, seed: int) -> _Division | None:

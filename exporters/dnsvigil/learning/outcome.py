@@ -52,9 +52,9 @@ def outcome(
     domains, values = table.values()
     scaling = Scaling.of(values)
     rows = scaling.rows(values)
-    found = cluster(rows, seed)
     if former and list(former.features) != list(DOMAIN_FEATURES):
         former = None
+    found = cluster(rows, seed, len(former.groups) if former else 0)
     before = Scaling.of_facts(former) if former else scaling
     moved = centres_of(cut(before.rows(values)), found.labels)
     groups, next_id = describe(found, kinds_of(table.connection, domains, known), former, moved)

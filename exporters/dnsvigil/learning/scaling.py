@@ -27,6 +27,8 @@ _COUNTS: Final = (
 )
 """The features of which the logarithm is compared: their values span orders of magnitude."""
 
+_ROUNDING: Final = 1e-6  # of the mean: what equal numbers may differ by
+
 _OF_COUNTS: Final = np.array([name in _COUNTS for name in DOMAIN_FEATURES])
 
 
@@ -48,7 +50,8 @@ class Scaling:
             column = _comparable(values, place)
             known = column[~np.isnan(column)]
             if len(known):
-                means[place], spreads[place] = known.mean(), known.std()
+                means[place], spread = known.mean(), known.std()
+                spreads[place] = spread if spread > _ROUNDING * abs(means[place]) else 0.0
         return cls(means, spreads)
 
     @classmethod

@@ -149,14 +149,12 @@ def test_a_running_collector_has_the_same_domains_and_takes_the_table(tmp_path, 
 
 def test_groups_keep_their_ids_from_table_to_table(tmp_path, capsys):
     lines = gzip.decompress(LOG.read_bytes()).splitlines(keepends=True)
-    halves = []
-    for half in range(2):
-        path = tmp_path / f"dns.{half}.log"
-        path.write_bytes(b"".join(lines[half::2]))
-        halves.append(path)
-    call = ingested(tmp_path, halves[0])
+    most, rest = tmp_path / "dns.most.log", tmp_path / "dns.rest.log"
+    most.write_bytes(b"".join(line for number, line in enumerate(lines) if number % 5))
+    rest.write_bytes(b"".join(lines[::5]))
+    call = ingested(tmp_path, most)
     found = []
-    for more in ([], [], [halves[1]]):
+    for more in ([], [], [rest]):
         for log in more:
             assert main([*call, "ingest", str(log)]) == 0
         capsys.readouterr()
@@ -165,8 +163,8 @@ def test_groups_keep_their_ids_from_table_to_table(tmp_path, capsys):
     assert found[0] == found[1]
     groups = [{each["domain"]: each["group"] for each in table["domains"]} for table in found]
     names = [{each["id"]: each["name"] for each in table["groups"]} for table in found]
-    assert len(names[0]) > 2
-    assert names[2] == names[0]
+    assert len(names[2]) > 3
+    assert names[2].items() <= names[0].items()  # two of them may have become one
     assert sum(groups[2][domain] == group for domain, group in groups[0].items()) >= 0.9 * len(groups[0])
 
 

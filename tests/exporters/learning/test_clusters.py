@@ -48,6 +48,8 @@ def test_of_numbers_that_are_nearly_as_good_the_largest_is_taken():
     table, _ = rows_of((0, 60, 60))
     table[:30, FEATURES.index("ips")] += 2.5
     assert np.bincount(cluster(table).labels).tolist() == [60, 30, 30]
+    assert np.bincount(cluster(table, former=2).labels).tolist() == [60, 60]  # so many as before
+    assert np.bincount(cluster(table, former=9).labels).tolist() == [60, 30, 30]  # which would be far worse
 
 
 def test_the_oddest_domain_is_the_farthest_from_its_centre():

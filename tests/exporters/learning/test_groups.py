@@ -24,9 +24,10 @@ def domains_like(counts: dict[str, int], seed: int = 1) -> tuple[Values, NDArray
     kinds = np.repeat(list(counts), list(counts.values()))
     values = np.ones((len(kinds), len(FEATURES)), np.float32)
     for kind, name in (("many", "ips"), ("failing", "failed_share"), ("deep", "subdomains")):
-        column = values[:, FEATURES.index(name)]
-        column += np.abs(dice.normal(0, 0.3, len(kinds)))
-        column[kinds == kind] += 9
+        if kind in counts:
+            column = values[:, FEATURES.index(name)]
+            column += np.abs(dice.normal(0, 0.3, len(kinds)))
+            column[kinds == kind] += 9
     return values, kinds
 
 
