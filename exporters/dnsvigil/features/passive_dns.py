@@ -41,6 +41,13 @@ _IBIS_TYPES: Final = {
     "BIGINT": "int64",
     "UBIGINT": "uint64",
 }
+ARCHIVED: Final = {
+    **dict.fromkeys(("rrname", "rrtype", "rdata", "bailiwick"), "string"),
+    **dict.fromkeys(("time_first", "time_last"), "timestamp"),
+    **dict.fromkeys(("count", "ttl_min", "ttl_max", "seen_in"), "int64"),
+}
+"""The columns of tuples in the archive, and their types."""
+
 _SHORTEST_ZERO: Final = "::"
 _TEXT: Final = r"^TXT \d+ "
 _MAX_TTL: Final = 2**32 - 1
@@ -166,6 +173,20 @@ def answered(records: ir.Table, bits: ir.Table) -> ir.Table:
     return _encoded(t.mutate(bailiwick=ibis.null("string")), bits)
 
 
+def archived(rows: ir.Table, bits: ir.Table) -> ir.Table:
+    """Return the tuples of rows of the archive, each once, without negative ones; none has a sensor."""
+    t = rows.filter(rows.rrtype.notin(NEGATIVE_TYPES))
+    t = t.group_by("rrname", "rrtype", "rdata", "bailiwick").agg(
+        time_first=t.time_first.min(),
+        time_last=t.time_last.max(),
+        count=ibis.least(t["count"].sum(), LARGEST),
+        ttl_min=t.ttl_min.min(),
+        ttl_max=t.ttl_max.max(),
+        seen_in=t.seen_in.bit_or().cast("uint8"),
+    )
+    return _encoded(t.mutate(sensor=ibis.literal("")), bits)
+
+
 def expressions() -> dict[str, ir.Table]:
     """Return what makes each table."""
     transactions = _table(TRANSACTION, ANSWER_COLUMNS, "transactions")
@@ -178,6 +199,7 @@ def expressions() -> dict[str, ir.Table]:
         "logged": logged(rows, bits),
         "answers": found,
         "answered": answered(ibis.table(found.schema(), name="answers"), bits),
+        "archived": archived(ibis.table(ARCHIVED, name="archived_tuples"), bits),
     }
 
 

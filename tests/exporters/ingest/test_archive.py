@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,20 @@ def test_the_oldest_days_are_dropped_and_counted(tmp_path: Path) -> None:
             days = read(archiving.root, "transactions", "SELECT DISTINCT day FROM archived ORDER BY ALL")
             assert days == [("2023-11-18",), ("2023-11-19",)]
             assert archiving.value("dnsvigil_archive_dropped_total", table="transactions", reason="size") == 4
+
+
+def test_what_is_dropped_during_a_merge_does_not_come_back(archiving: Archiving) -> None:
+    for hour in range(2, 6):
+        archiving.take("dns", tsv(ts=at(hour * HOUR), query=f"h{hour}.example"))
+    part = archiving.part
+    assert part._merger.start(date(2023, 11, 20))
+    part._merger.wait()
+    with archiving.store.transaction():
+        part._archive.remove(part._archive.files())
+    archiving.pass_to(6 * HOUR)
+    archiving.pass_to(6 * HOUR + 1)
+    assert part._merger.take() is None
+    assert files(archiving.root / "domain_hours") == []
 
 
 def test_a_file_that_cannot_be_read_is_set_aside_and_the_others_are_merged(archiving: Archiving) -> None:

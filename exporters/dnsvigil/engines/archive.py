@@ -1,0 +1,70 @@
+"""Reads what an archive has of domains, as the store has it."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from dnsvigil.engines.duckdb import Steps, lookup
+from dnsvigil.records import DOMAIN_HOUR, TUPLE
+from dnsvigil.store.archive_file import SCHEMAS, ArchiveFileError, read
+from dnsvigil.store.tuple_file import SCHEMA
+
+TABLES: Final = ("domain_hours", "tuples")
+"""The tables that are read here."""
+
+_MEMORY: Final = "512MB"
+_ROWS: Final = 65_536  # of a table that is given
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a folder has files of an archive."""
+    return any(next(path.glob(f"{table}/day=*/sensor=*"), None) for table in TABLES)
+
+
+class ArchiveReader:
+    """Reads archives. ``unreadable`` has the files that were left out, each with the reason."""
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = list(roots)
+        self.unreadable: dict[Path, str] = {}
+
+    def hours(self) -> Iterator[pa.Table]:
+        """Yield the summaries of domains, with the columns of ``DOMAIN_HOUR``; those of a domain and hour add up."""
+        schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in SCHEMAS["domain_hours"]])
+        for table in self._read("domain_hours"):
+            yield table.select([*DOMAIN_HOUR]).cast(schema)
+
+    def tuples(self) -> Iterator[pa.Table]:
+        """Yield the tuples of passive DNS, each once, with the columns of ``TUPLE``."""
+        with (
+            TemporaryDirectory(prefix="dnsvigil-archive-") as folder,
+            duckdb.connect(Path(folder) / "tuples.duckdb") as connection,
+        ):
+            connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
+            schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in SCHEMAS["tuples"]])
+            connection.register("piece", schema.empty_table())
+            connection.execute("CREATE TABLE archived_tuples AS FROM piece")
+            for table in self._read("tuples"):
+                connection.register("piece", table.select(schema.names).cast(schema))
+                connection.execute("INSERT INTO archived_tuples BY NAME FROM piece")
+            connection.unregister("piece")
+            lookup(connection, "sensor_bits", {"sensor": "VARCHAR", "bit": "UBIGINT"}, [], [])
+            Steps(connection, "passive_dns").run("archived")
+            for batch in connection.execute(f"SELECT {', '.join(TUPLE)} FROM archived").to_arrow_reader(_ROWS):
+                yield pa.Table.from_batches([batch]).cast(SCHEMA)
+
+    def _read(self, name: str) -> Iterator[pa.Table]:
+        for root in self._roots:
+            for path in sorted(root.glob(f"{name}/day=*/sensor=*/*.parquet")):
+                try:
+                    yield from read([path])
+                except ArchiveFileError as error:
+                    self.unreadable[path] = error.reason
+
+
+def _without_zone(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) else kind
