@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dnsvigil.cli.ask import ask, ask_tables, shows_answer
 from dnsvigil.cli.domain_plot import check_plot, draw
-from dnsvigil.cli.errors import CommandError
+from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.output import Cell, show, show_json, show_records
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.cli.progress import progress
@@ -59,7 +59,7 @@ def show_domain(options: argparse.Namespace, config: Config) -> int:
 
 
 def features(options: argparse.Namespace, config: Config) -> int:
-    """Print the features of each domain in logs. Return 1 unless all of them were read.
+    """Print the features of each domain in logs, or in archives. Return 1 unless all of them were read.
 
     Raises ``CommandError``, ``StoreError`` and ``OSError``.
     """
@@ -144,13 +144,25 @@ def _former(path: Path) -> "Facts | None":
 
 
 def table_of_logs(paths: list[Path], config: Config, stack: ExitStack) -> "tuple[bool, DomainTable]":
-    """Return whether all was read, and the domains in logs with their features, for as long as the stack is open."""
+    """Return whether all was read, and the domains in logs with their features, for as long as the stack is open.
+
+    In place of logs there may be archives.
+    """
     from dnsvigil.cli.ingest import ingest
     from dnsvigil.detectors.runner import GROUP
+    from dnsvigil.engines.archive import ArchiveReader, is_archive
     from dnsvigil.engines.tuples import TupleReader
     from dnsvigil.store.domains import read_hours
     from dnsvigil.store.store import Store
 
+    if archives := [path for path in paths if is_archive(path)]:
+        if len(archives) < len(paths):
+            raise UsageError("give logs or archives, not both")
+        reader = ArchiveReader(archives)
+        table = _table(reader.hours(), reader.tuples(), config, stack)
+        for path, reason in reader.unreadable.items():
+            log.error("%s cannot be read: %s", path, reason)
+        return not reader.unreadable, table
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="dnsvigil-features-")))
     detectors = sorted({entry.name for entry in entry_points(group=GROUP)})
     config = replace(config, detectors=replace(config.detectors, disabled=detectors), archive=Archive())

@@ -231,9 +231,11 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     show.add_argument("--json", action="store_true", help="print the JSON of /api/domains")
     _add_client_options(show)
     show.set_defaults(command="domains.show_domain")
-    features = more.add_parser("features", help="print the features of each domain in logs")
+    features = more.add_parser("features", help="print the features of each domain in logs, or in an archive")
     features.add_argument("--json", action="store_true", help="print a list of records, with all features")
-    features.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
+    features.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="log file, folder of such files, or archive"
+    )
     features.set_defaults(command="domains.features")
     cluster = more.add_parser("cluster", help="divide domains into groups that are alike, and print the odd ones")
     cluster.add_argument("--json", action="store_true", help="print the groups, and the group of each domain")

@@ -237,3 +237,30 @@ def test_a_hostile_name_is_only_unknown(tmp_path, capsys, name):
     err = capsys.readouterr().err
     assert "is not in the table of" in err
     assert "\x1b" not in err
+
+
+def test_an_archive_has_the_features_of_its_logs(tmp_path, capsys, caplog):
+    config = write_config(tmp_path)
+    archive = tmp_path / "archive"
+    assert main(["-c", str(config), "archive", "--output", str(archive), str(LOG), str(some_log(tmp_path))]) == 0
+    capsys.readouterr()
+    features = ["-c", str(config), "domains", "features", "--json"]
+    assert main([*features, str(LOG), str(tmp_path / "dns.log")]) == 0
+    expected = rows_of(capsys.readouterr().out)
+    assert main([*features, str(archive)]) == 0
+    found = rows_of(capsys.readouterr().out)
+    assert found.keys() == expected.keys()
+    for domain, row in found.items():
+        for name, value in row.items():
+            same = (
+                pytest.approx(expected[domain][name], rel=1e-9) if isinstance(value, float) else expected[domain][name]
+            )
+            assert value == same, (domain, name)
+    assert len(found) > 10
+    assert main([*features, str(archive), str(LOG)]) == 2
+    assert capsys.readouterr().err == "dnsvigil: give logs or archives, not both\n"
+    damaged = next(archive.glob("tuples/*/*/*.parquet"))
+    damaged.write_bytes(b"PAR1")
+    assert main([*features, str(archive)]) == 1
+    assert f"{damaged} cannot be read" in caplog.text
+    assert rows_of(capsys.readouterr().out).keys() == expected.keys()
