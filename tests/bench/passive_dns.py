@@ -83,7 +83,7 @@ def measure(folder: Path, size: int) -> Iterator[str]:
         yield f"{merging / size * 1e6:.1f}"
         yield f"{sum(file.size for file in files) / kept:.1f} ({kept:,} in {len(files)} files)"
         reader = TupleReader(lambda: store)
-        names, addresses = sample(store)
+        names, addresses = sample(store, kept)
         cold(folder / FOLDER)
         first = latencies(reader, "names", names[:20])
         yield quantiles(latencies(reader, "names", names[:_ASKED]))
@@ -133,15 +133,15 @@ def children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def sample(store: Store) -> tuple[list[str], list[str]]:
-    """Return keys of names and of addresses that there are."""
+def sample(store: Store, kept: int) -> tuple[list[str], list[str]]:
+    """Return keys of names and of addresses that there are among so many tuples."""
     dice = random.Random(1)
     reader = TupleReader(lambda: store)
     found: list[tuple[str, str]] = []
     for table in reader.encoded("names"):
         rows = table.filter([kind == "A" for kind in table["rrtype"].to_pylist()])
         pairs = list(zip(rows["nkey"].to_pylist(), rows["rkey"].to_pylist(), strict=True))
-        found += dice.sample(pairs, len(pairs) // 20)
+        found += dice.sample(pairs, min(2 * _BULK * len(pairs) // kept, len(pairs)))
     chosen = dice.sample(found, min(_BULK, len(found)))
     return [name for name, _ in chosen], [data for _, data in chosen]
 
