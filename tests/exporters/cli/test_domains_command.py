@@ -37,9 +37,13 @@ def some_log(folder: Path) -> Path:
 
 def test_features_of_a_log_are_what_plain_python_makes_of_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(truth, "FAILURES", {None, 1, 2, 4, 5})
-    assert main(["-c", str(write_config(tmp_path)), "domains", "features", "--json", str(LOG)]) == 0
+    log = tmp_path / "dns.json.gz"
+    # Of answers to ANY, the log does not have the types.
+    lines = gzip.decompress(LOG.read_bytes()).splitlines(keepends=True)
+    log.write_bytes(gzip.compress(b"".join(line for line in lines if json.loads(line).get("qtype_name") != "*")))
+    assert main(["-c", str(write_config(tmp_path)), "domains", "features", "--json", str(log)]) == 0
     found = rows_of(capsys.readouterr().out)
-    asked, tuples = logged(LOG)
+    asked, tuples = logged(log)
     expected = truth.features(asked, tuples, domain_of, common_words())
     for row in found.values():
         row |= {name: int(datetime.fromisoformat(row[name]).timestamp()) for name in ("first_seen", "last_seen")}
