@@ -1,11 +1,12 @@
 """The features of each registered domain, from the summaries of its queries and from passive DNS.
 
-    domain_hours ─┬─ hour_counts ── asked_domains, domain_days, domain_activity ──┐
-                  └─ client_hashes, domain_clients, domain_subdomains ────────────┤
-    tuples ─┬─ tuple_domains ─┬─ rrsets ── domain_rrsets, domain_servers ─────────┼─ domain_features
-            └── aliases_N ────┴─ domain_addresses ── domain_dispersion, networks ─┤
-    feature_domains (of both) ── label_places ── domain_labels, domain_words ─────┘
+    domain_hours ── hours ─┬─ hour_counts ── asked_domains, domain_days, domain_activity ──┐
+                           └─ client_hashes, domain_clients, domain_subdomains ────────────┤
+    tuples ─┬─ tuple_names ── tuple_domains ─┬─ rrsets ── domain_rrsets, domain_servers ───┼─ domain_features
+            └── aliases_N ───────────────────┴─ domain_addresses ── dispersion, networks ──┤
+    feature_domains (of both) ── label_places ── domain_labels, domain_words ──────────────┘
 
+Between the first tables and the last, a ``domain`` is its number in ``feature_domains``: texts take twice the time.
 A table of a period is made of the summaries and tuples of that period, which may have several rows for a key: all add
 up. Formulas and their sources stand in docs/features.md, and at each function here.
 """
@@ -37,6 +38,12 @@ _OF_TUPLES: Final = ("ips", "name_servers", "ttls", "ttl_changes", "sharing_doma
 
 
 # What is asked
+
+
+def numbered_hours(hours: ir.Table, domains: ir.Table) -> ir.Table:
+    """Return the summaries with the number of each ``domain``."""
+    t = hours.rename(text="domain").inner_join(domains.select("domain", text="name"), "text")
+    return t.drop("text")
 
 
 def hour_counts(hours: ir.Table) -> ir.Table:
@@ -152,8 +159,8 @@ def _estimate(last: ir.IntegerValue) -> ir.FloatingValue:
 # What is answered
 
 
-def tuple_domains(tuples: ir.Table, ambiguous: ir.Table, suffixes: ir.Table) -> ir.Table:
-    """Return the registered ``domain`` of each ``nkey`` of the tuples.
+def tuple_names(tuples: ir.Table, ambiguous: ir.Table, suffixes: ir.Table) -> ir.Table:
+    """Return the ``name`` of the registered domain of each ``nkey`` of the tuples.
 
     ``ambiguous.tail`` has the last two labels, and the last label, of names of which two labels are not the domain.
     """
@@ -168,7 +175,12 @@ def tuple_domains(tuples: ir.Table, ambiguous: ir.Table, suffixes: ir.Table) -> 
     whole = t.filter(t.whole)
     looked_up = registered_domains(whole.select(key=reversed_labels(whole.nkey)), suffixes)
     t = t.left_join(looked_up.select("domain", nkey=reversed_labels(looked_up.key)), "nkey")
-    return t.select("nkey", domain=t.domain.fill_null(t.two))
+    return t.select("nkey", name=t.domain.fill_null(t.two))
+
+
+def tuple_domains(names: ir.Table, domains: ir.Table) -> ir.Table:
+    """Return the number of the ``domain`` of each ``nkey``."""
+    return names.inner_join(domains, "name").select("nkey", "domain")
 
 
 def aliases(names: ir.Table, tuples: ir.Table) -> ir.Table:
@@ -307,9 +319,9 @@ def domain_servers(tuples: ir.Table, names: ir.Table) -> ir.Table:
 
 
 def feature_domains(hours: ir.Table, names: ir.Table) -> ir.Table:
-    """Return each ``domain`` that was asked for or answered about, with its first ``label``."""
-    t = ibis.union(hours.select("domain"), names.select("domain")).distinct()
-    return t.mutate(label=t.domain.split(".")[0])
+    """Return the ``name`` of each domain that was asked for or answered about, with its number and first ``label``."""
+    t = ibis.union(hours.select(name="domain"), names.select("name")).distinct()
+    return t.mutate(domain=ibis.row_number(), label=t.name.split(".")[0])
 
 
 def label_places(domains: ir.Table) -> ir.Table:
@@ -358,7 +370,7 @@ def domain_features(
 
     DNS Magnitude is 10 ln(n) / ln(N), n the clients that asked for the domain and N all (Mayrhofer et al., 2020).
     """
-    t = domains.select("domain")
+    t = domains.select("domain", "name")
     for part in parts:
         t = t.left_join(part, "domain").drop("domain_right")
     t = t.cross_join(everybody.select(all_clients="clients"), asked, answered)
@@ -377,7 +389,7 @@ def domain_features(
     }
     zero = dict.fromkeys(_OF_QUERIES, t.has_hours) | dict.fromkeys(_OF_TUPLES, t.has_tuples)
     t = t.mutate(**derived, **{name: ibis.ifelse(t[name].isnull() & some, 0, t[name]) for name, some in zero.items()})
-    return t.select("domain", "first_seen", "last_seen", *DOMAIN_FEATURES)
+    return t.select("first_seen", "last_seen", *DOMAIN_FEATURES, domain="name").relocate("domain", before="first_seen")
 
 
 def expressions() -> dict[str, ir.Table]:
@@ -393,6 +405,9 @@ def expressions() -> dict[str, ir.Table]:
         made[name] = expression
         return table_of(made, name)
 
+    named = keep("tuple_names", tuple_names(tuples, ambiguous, suffixes))
+    domains = keep("feature_domains", feature_domains(hours, named))
+    hours = keep("hours", numbered_hours(hours, domains))
     counts = keep("hour_counts", hour_counts(hours))
     asked = keep("asked_domains", asked_domains(counts))
     days = keep("domain_days", domain_days(counts))
@@ -401,7 +416,7 @@ def expressions() -> dict[str, ir.Table]:
     clients = keep("domain_clients", set_sizes(client_hashes, "clients"))
     everybody = keep("all_clients", all_clients(client_hashes))
     subdomains = keep("domain_subdomains", set_sizes(set_hashes(hours, "names"), "subdomains"))
-    names = keep("tuple_domains", tuple_domains(tuples, ambiguous, suffixes))
+    names = keep("tuple_domains", tuple_domains(named, domains))
     chain = [names.select("domain", "nkey")]
     for step in range(1, CHAIN + 1):
         chain.append(keep(f"aliases_{step}", aliases(chain[-1], tuples)))
@@ -411,7 +426,6 @@ def expressions() -> dict[str, ir.Table]:
     sets = keep("rrsets", rrsets(tuples, names))
     ttls = keep("domain_rrsets", domain_rrsets(sets))
     servers = keep("domain_servers", domain_servers(tuples, names))
-    domains = keep("feature_domains", feature_domains(asked, names))
     labelled = keep("label_places", label_places(domains))
     entropy = keep("domain_labels", name_entropy(labelled))
     longest = keep("domain_words", longest_words(labelled, words))

@@ -25,16 +25,17 @@ _QUERIES: Final = {
     "reverse": "SELECT domain FROM domain_features WHERE domain IN ('in-addr.arpa', 'ip6.arpa')"
     " OR suffix(domain, '.in-addr.arpa') OR suffix(domain, '.ip6.arpa')",
     # An address in front of the list's name is answered from 127.0.0.0/8 (RFC 5782, section 2.1).
-    "DNS-based list": "SELECT domain FROM tuples JOIN tuple_domains USING (nkey)"
+    "DNS-based list": "SELECT name FROM tuples JOIN tuple_names USING (nkey)"
     r" WHERE rrtype = 'A' AND prefix(rkey, 'a127') AND regexp_matches(nkey, '(\.[0-9]{1,3}){4}$')",
     # Names that are asked for once (Chen et al., DSN 2014, "DNS Noise: Measuring the Pervasiveness of Disposable
     # Domains in Modern DNS Traffic").
     "disposable": "SELECT domain FROM domain_features WHERE subdomains >= 10 AND queries < 3 * subdomains",
-    "mail": "SELECT domain FROM tuples JOIN tuple_domains USING (nkey) WHERE rrtype = 'MX'",
+    "mail": "SELECT name FROM tuples JOIN tuple_names USING (nkey) WHERE rrtype = 'MX'",
     **{
-        kind: "SELECT domain FROM domain_addresses JOIN domain_features USING (domain) JOIN known_networks"
-        f" ON address >= low AND address < high WHERE kind = '{kind}'"
-        " GROUP BY domain HAVING count(DISTINCT address) >= any_value(ips) / 2"
+        kind: "SELECT name FROM domain_addresses"
+        " JOIN feature_domains USING (domain) JOIN domain_networks USING (domain)"
+        f" JOIN known_networks ON address >= low AND address < high WHERE kind = '{kind}'"
+        " GROUP BY name HAVING count(DISTINCT address) >= any_value(ips) / 2"
         for kind in _NETWORKS
     },
 }

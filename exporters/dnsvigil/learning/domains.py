@@ -20,7 +20,7 @@ from dnsvigil.store.domain_file import ROWS
 STATISTICS: Final = ("mean", "median", "p5", "p95", "min", "max")
 """What there is of each feature over all domains that have it."""
 
-_MEMORY: Final = "1GB"
+_MEMORY: Final = "512MB"
 _TUPLES: Final = ("nkey", "rrtype", "rkey", "ttl_max", "time_first", "time_last")
 
 
