@@ -200,7 +200,7 @@ def domain_addresses(tuples: ir.Table, *names: ir.Table) -> ir.Table:
     six = (tuples.rrtype == "AAAA") & tuples.rkey.startswith(IPV6)
     t = tuples.filter(four | six)
     family = ibis.ifelse(t.rrtype == "A", ibis.literal(4, "int8"), ibis.literal(6, "int8"))
-    hosts = t.select("nkey", address="rkey", family=family).distinct()
+    hosts = t.select("nkey", address="rkey", family=family)
     t = ibis.union(*(hosts.inner_join(each, "nkey").select("domain", "address", "family") for each in names))
     return t.distinct()
 
