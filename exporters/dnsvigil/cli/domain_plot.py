@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _INCHES: Final = (11.0, 7.0)
 _DPI: Final = 120
 _DRAWN: Final = 20_000  # domains; of more, every other or less
-_COLOURS: Final = "tab20"
+_COLOURS: Final = "tab20"  # pairs of one hue, dark and light
 
 
 def check_plot(path: Path) -> None:
@@ -41,7 +41,8 @@ def draw(found: "Outcome", path: Path) -> None:
     for place, group in enumerate(found.facts.groups):
         own = points[found.clusters.labels == place][::every]
         label = f"{group.name} ({group.domains:,})"
-        axes.scatter(own[:, 0], own[:, 1], s=12, color=colormaps[_COLOURS](place), alpha=0.7, linewidths=0, label=label)
+        colour = colormaps[_COLOURS](2 * place % 20 + place // 10)
+        axes.scatter(own[:, 0], own[:, 1], s=12, color=colour, alpha=0.7, linewidths=0, label=label)
     axes.set_xlabel("first principal component of the features")
     axes.set_ylabel("second principal component")
     axes.set_title(f"{len(found.domains):,} domains in {len(found.facts.groups)} groups")

@@ -37,7 +37,7 @@ class Clusters:
 
     labels: NDArray[np.int64]  # the place of each domain's group
     centres: NDArray[np.float64]  # a row for each group: the means of its rows
-    distances: NDArray[np.float64]  # of each domain from the centre of its group: how odd it is
+    distances: NDArray[np.float32]  # of each domain from the centre of its group: how odd it is
     silhouette: float | None  # the mean, from -1 to 1; None for a single group
 
 
@@ -45,7 +45,7 @@ class Clusters:
 class _Division:
     """A sample in so many groups."""
 
-    centres: NDArray[np.float64]
+    centres: NDArray[np.float32]
     silhouette: float
     score: float  # how good it is
 
@@ -73,10 +73,10 @@ def cluster(table: NDArray[np.float32], seed: int = 0, former: int = 0) -> Clust
     places[order] = np.arange(len(order))
     labels = places[labels]
     centres = centres_of(rows, labels)
-    return Clusters(labels, centres, np.sqrt(((rows - centres[labels]) ** 2).sum(axis=1)), silhouette)
+    return Clusters(labels, centres, np.linalg.norm(rows - centres.astype(np.float32)[labels], axis=1), silhouette)
 
 
-def _best(sample: NDArray[np.float64], seed: int, former: int) -> _Division | None:
+def _best(sample: NDArray[np.float32], seed: int, former: int) -> _Division | None:
     """Return the division to take, None where there is none."""
     distinct = len(np.unique(sample, axis=0))
     most = min(MAX_GROUPS, distinct - 1, len(sample) // 2)
@@ -85,7 +85,7 @@ def _best(sample: NDArray[np.float64], seed: int, former: int) -> _Division | No
     return next((each for each in good if len(each.centres) == former), good[-1] if good else None)
 
 
-def _division(sample: NDArray[np.float64], count: int, seed: int) -> _Division | None:
+def _division(sample: NDArray[np.float32], count: int, seed: int) -> _Division | None:
     """Divide a sample into so many groups; None where there are fewer, or a silhouette has no meaning."""
     from sklearn.metrics import adjusted_rand_score, silhouette_score
 
@@ -101,26 +101,26 @@ def _division(sample: NDArray[np.float64], count: int, seed: int) -> _Division |
     return _Division(whole.cluster_centers_, silhouette, silhouette * max(float(np.mean(stable)), 0.0))
 
 
-def cut(table: NDArray[np.float32]) -> NDArray[np.float64]:
+def cut(table: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows without what lies farther out than four standard deviations."""
-    return np.clip(table, -_CUT, _CUT).astype(np.float64)
+    return np.clip(table, -_CUT, _CUT)
 
 
-def centres_of(rows: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def centres_of(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the mean of the rows of each label."""
-    found = [rows[labels == label].mean(axis=0) for label in range(int(labels.max(initial=-1)) + 1)]
+    found = [rows[labels == label].mean(axis=0, dtype=np.float64) for label in range(int(labels.max(initial=-1)) + 1)]
     return np.array(found).reshape(len(found), rows.shape[1])
 
 
-def components(rows: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
+def components(rows: NDArray[np.float32], variance: float) -> NDArray[np.float32]:
     """Return the rows along the principal components that have this share of the variance."""
     if not len(rows):
         return rows
-    centred = rows - rows.mean(axis=0)
+    centred = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     variances, axes = np.linalg.eigh(centred.T @ centred)
     shares = np.cumsum(variances[::-1]) / max(variances.sum(), np.finfo(float).tiny)
     count = int(np.searchsorted(shares, variance)) + 1
-    found: NDArray[np.float64] = centred @ axes[:, ::-1][:, :count]
+    found: NDArray[np.float32] = centred @ axes[:, ::-1][:, :count]
     return found
 
 

@@ -113,7 +113,7 @@ def neighbourhoods(rows: NDArray[np.float32]) -> NDArray[np.intp]:
 
 def nearest(rows: NDArray[np.float32], place: int, most: int) -> list[tuple[int, float]]:
     """Return the places of the rows that are nearest to the one at a place, with their distances, the least first."""
-    distances = np.sqrt(((rows - rows[place]) ** 2).sum(axis=1))
+    distances = np.linalg.norm(rows - rows[place], axis=1)
     order = np.argsort(distances, kind="stable")[: most + 1].tolist()
     return [(each, float(distances[each])) for each in order if each != place][:most]
 

@@ -82,7 +82,7 @@ def save(path: Path, table: DomainTable, found: Outcome) -> None:
                 "domain": pa.array(found.domains, pa.string()),
                 "place": places,
                 "group": ids[found.clusters.labels] if len(ids) else ids,
-                "distance": found.clusters.distances.astype(np.float32),
+                "distance": found.clusters.distances,
             }
         )
     )

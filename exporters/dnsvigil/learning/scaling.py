@@ -69,5 +69,5 @@ class Scaling:
 
 
 def _comparable(values: NDArray[np.float32], place: int) -> NDArray[Any]:
-    column = values[:, place].astype(np.float64)
+    column = values[:, place].astype(np.float64)  # one at a time: all would be twice the table
     return np.log1p(column) if _OF_COUNTS[place] else column
