@@ -194,12 +194,13 @@ class ArchivePart(Part):
 
     def snapshot(self) -> ArchiveSnapshot:
         """Return how much there is."""
-        files, size = Counter[str](dict.fromkeys(self._tables, 0)), Counter[str](dict.fromkeys(self._tables, 0))
-        for file in self._archive.files():
-            files[file.table] += 1
-            size[file.table] += file.size
-        waiting = {name: self._waiting[name] for name in self._tables}
-        return ArchiveSnapshot(files, size, waiting, self._failures + self._merger.failures)
+        sizes = self._archive.sizes()
+        return ArchiveSnapshot(
+            {name: sizes.get(name, (0, 0))[0] for name in self._tables},
+            {name: sizes.get(name, (0, 0))[1] for name in self._tables},
+            {name: self._waiting[name] for name in self._tables},
+            self._failures + self._merger.failures,
+        )
 
     def _empty(self, name: str) -> None:
         """Write the rows of a table that wait, a file for each day and sensor."""

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from dnsvigil.detectors.retro_hunt import finding
@@ -14,6 +14,7 @@ from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.zeek.log_types import DNS, PDNS
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.hunted import FOUND, HUNTED, INCOMPLETE, NOT_FOUND, Hunted, hashes_of
+from dnsvigil.store.sensors import newest_event
 from dnsvigil.store.store import Store, StoreError
 
 SECONDS: Final = 0.1
@@ -42,6 +43,9 @@ class HuntPart(Part):
         self._hunted = Hunted(store)
         self._new = NewEntries(lists, self._hunted.hashes)
         self._wave = Wave()
+        self._version = lists.version
+        self._since = newest_event(store)
+        """The event time at which the lists became what they are: queries since are compared with them as they come."""
         self._hunt: Hunt | None = None
         self._waiting = 0
         self._seconds = 0.0
@@ -75,7 +79,7 @@ class HuntPart(Part):
     def _step(self, newest: datetime, seconds: float) -> bool:
         """Go on; return whether there was something to do."""
         if self._hunt is None:
-            self._begin()
+            self._begin(newest)
         if self._hunt is None:
             return False
         start = time.perf_counter()
@@ -87,7 +91,9 @@ class HuntPart(Part):
             self._seconds += time.perf_counter() - start
         return True
 
-    def _begin(self) -> None:
+    def _begin(self, newest: datetime) -> None:
+        if self._lists.version != self._version:
+            self._version, self._since = self._lists.version, newest
         self._new.look()
         if wave := self._new.take():
             self._wave, self._waiting = wave, wave.waiting
@@ -95,19 +101,21 @@ class HuntPart(Part):
             self._hunt = Hunt(TupleReader(lambda: self._store), [entry(name.decode()) for name in wave.names])
 
     def _finish(self, hunt: Hunt, newest: datetime) -> None:
-        listed = self._lists.match(hunt.hits)
+        since = self._since.replace(tzinfo=UTC).timestamp() if self._since else 0
+        hits = {text: hit for text, hit in hunt.hits.items() if hit.time_first <= since}
+        listed = self._lists.match(hits)
         found = [
-            finding(each, hunt.hits[each.text], listed[each.text].lists, newest)
+            finding(each, hits[each.text], listed[each.text].lists, newest)
             for each in hunt.indicators
             if each.text in listed and listed[each.text].entry == each.text
         ]
         for path, reason in hunt.unreadable.items():
             self._store.set_aside.put("passive_dns", path, reason)
-        missed = len(hunt.indicators) - len(hunt.hits)
+        missed = len(hunt.indicators) - len(hits)
         outcome = INCOMPLETE if hunt.unreadable else NOT_FOUND
         with self._store.transaction():
             self._findings.put_all(found)
             self._hunted.add(hashes_of(self._wave.names))
             self._hunted.forget(self._wave.gone)
-            HUNTED.add_rows(self._store, [(FOUND, len(hunt.hits)), (outcome, missed)])
+            HUNTED.add_rows(self._store, [(FOUND, len(hits)), (outcome, missed)])
         self._waiting -= len(hunt.indicators)

@@ -76,6 +76,11 @@ class Archive:
             )
         ]
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return how many files each table has, and their bytes."""
+        query = "SELECT tbl, count(*), sum(size)::BIGINT FROM archive_files WHERE root = ? AND NOT removed GROUP BY tbl"
+        return {table: (files, size) for table, files, size in self._store.rows(query, str(self.root))}
+
     def path(self, file: ArchiveFile) -> Path:
         """Return the path of a file."""
         return self._folder(file.table, file.day, file.sensor) / file.name

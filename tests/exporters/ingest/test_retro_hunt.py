@@ -131,6 +131,22 @@ def test_entries_of_a_first_list_are_hunted_once(hunting):
     assert hunting.counts() == (4, 1, 0)
 
 
+def test_what_is_asked_for_since_a_list_is_there_is_no_hit(tmp_path):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "bad.txt").write_text("evil.example\nold.example\n")
+    with Store(tmp_path / "state") as store, closing(Hunting(store, lists)) as hunting:
+        fill(hunting)
+        hunting.hunt()
+        assert hunting.findings == {}
+        assert hunting.counts() == (0, 2, 0)
+        hunting.write("worse.txt", "gone.example")
+        hunting.take(PDNS, row(60, rrname="late.example"))
+        hunting.write("worse.txt", "gone.example", "late.example")
+        hunting.hunt()
+        assert hunting.findings.keys() == {"gone.example", "late.example"}
+
+
 def test_a_hunt_goes_on_over_rounds_and_a_restart(hunting, monkeypatch):
     monkeypatch.setattr(hunt, "SECONDS", 0.0)
     monkeypatch.setattr(new_entries, "MAX_WAVE", 2)
@@ -195,6 +211,8 @@ def test_what_fails_unexpectedly_is_set_aside_and_the_rounds_go_on(hunting, monk
 def test_ingest_hunts_for_all_at_its_end(hunting, monkeypatch):
     monkeypatch.setattr(new_entries, "MAX_WAVE", 2)
     fill(hunting)
+    for _ in range(3):
+        hunting.round()
     hunting.write("bad.txt", "evil.example", "old.example", "gone.example")
     hunting.intake.flush()
     assert hunting.counts() == (3, 1, 0)
