@@ -217,7 +217,7 @@ DNS_FLOW: Final[dict[str, str]] = {
 
 NOVEL: Final[dict[str, str]] = {
     "hour": "TIMESTAMP",  # its begin
-    "client": "VARCHAR",
+    "client": "VARCHAR",  # address, or prefix of IPv6
     "domain": "VARCHAR",  # registered; "." for all names of one label
     "newly_observed": "BOOLEAN",  # few clients have asked for the domain, and none longer than a day ago
     "minutes": "UBIGINT",  # bit n is set when there was something in minute n of the hour
@@ -225,16 +225,19 @@ NOVEL: Final[dict[str, str]] = {
     "last_seen": "TIMESTAMP",
     "queries": "BIGINT",  # all, if the domain is newly observed, else those for new names
     "failures": "BIGINT",  # of these, answered NXDOMAIN
+    "missing": "BIGINT",  # of the failures, those of ORDINARY_TYPES
+    "resolved": "BIGINT",  # of the queries, those of ORDINARY_TYPES that are answered with records
     "names": "BIGINT",  # new: asked by nobody before; this client was the first. So all below
-    "failed_names": "BIGINT",  # answered NXDOMAIN
-    "answered_names": "BIGINT",  # answered with records
-    "text_names": "BIGINT",  # asked with a type whose answers can carry anything: not A, AAAA, PTR, HTTPS, DS...
+    "failed_names": "BIGINT",  # answered NXDOMAIN, and never with records
+    "answered_names": "BIGINT",  # answered with records; once more where the first answers of other types come later
+    "text_names": "BIGINT",  # asked with other types than ORDINARY_TYPES, then or later; not those with mail policy
     "design_names": "BIGINT",  # whose answers are those of look-ups that are long by design: in 127/8, or mail policy
     "labels": "BIGINT",  # labels below the domain that no name in it had before
     "label_bytes": "BIGINT",  # octets of those
     "answer_bytes": "BIGINT",  # octets of answers below that domain that nobody got before, in presentation form
     "samples": "VARCHAR[]",  # some of the new names, whatever their order
     "addresses": "VARCHAR[]",  # some of those in the answers, if the domain is newly observed
+    "sources": "VARCHAR[]",  # some of the addresses that asked, if the client is a prefix
 }
 """Columns of a novel traffic row: what a client asked for in an hour that is new, or in a domain that is.
 
@@ -247,11 +250,20 @@ NOVEL_COUNTS: Final = tuple(name for name, kind in NOVEL.items() if kind == "BIG
 CARRIED: Final = ("labels", "label_bytes", "answer_bytes")
 """Those that come from the labels and answers of new names."""
 
+ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
+"""Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""
+
 FLOOD: Final = "*"
-"""The domain that stands for all domains of a client that queries more new names than are kept."""
+"""The domain that stands for what a client queries beyond what is kept of it."""
 
 SINGLE_LABEL: Final = "."
 """The domain of names of one label."""
+
+LOCAL_DOMAINS: Final = (
+    "alt", "home.arpa", "internal", "invalid", "local", "localhost", "onion", "service.arpa", "test",
+)  # fmt: skip
+"""Domains that are never delegated to servers outside: of multicast DNS (RFC 6762), of special use (RFC 6761, 7686,
+8375, 9476, 9665), and for private use."""
 
 MIN_BURST: Final = 4
 """How many failing domains in a row make a client suspicious."""
@@ -271,6 +283,7 @@ LISTED: Final[dict[str, str]] = {
     "failures": "BIGINT",
     "samples": "VARCHAR[]",
     "addresses": "VARCHAR[]",  # some of those in the answers
+    "sources": "VARCHAR[]",  # as in NOVEL
 }
 """Columns of a listed traffic row: what a client asked for in an hour that the operator's lists have. Rows add up."""
 
@@ -385,6 +398,11 @@ def failure_reason(rcode: str) -> str:
 
 OTHER: Final = "other"
 """The label of everything that has no label of its own."""
+
+
+def is_local(name: str) -> bool:
+    """Return whether a name is in one of ``LOCAL_DOMAINS``."""
+    return any(name == domain or name.endswith(f".{domain}") for domain in LOCAL_DOMAINS)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from dnsvigil.config.collector import Config
+from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.sources.decompressed import DecompressedFile
@@ -79,6 +79,11 @@ class Watched:
             if (one.finding.detector, one.finding.subject_type) == (detector, subject_type):
                 times.setdefault(one.finding.subject, one.when)
         return times
+
+
+def subjects(clients: Iterable[str]) -> list[str]:
+    """Return what findings about clients with these addresses are about."""
+    return [Detectors().client_of(client) for client in clients]
 
 
 def of_parts(parts: Iterable[Transactions]) -> Steps:

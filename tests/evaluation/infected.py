@@ -30,7 +30,7 @@ from lab.lookalikes import EVERYDAY
 from lab.population import Population, addresses, popular_names
 from lab.transactions import Session, mixed
 
-from .detection import Watched, of_logs, of_parts, watch
+from .detection import Watched, of_logs, of_parts, subjects, watch
 
 DATA: Final = Path(__file__).parents[3] / "shared" / "data"
 START: Final = 1_700_092_800  # midnight
@@ -122,9 +122,10 @@ def infections(families: Sequence[Family | Listed], seed: int = SEED, clients: i
     first = watched.first("malware")
     delays: Delays = defaultdict(dict)
     for (family_name, habit), bot in bots.items():
-        found = first.get(bot.clients[0], float("inf"))
+        (subject,) = subjects(bot.clients)
+        found = first.get(subject, float("inf"))
         delays[family_name][habit] = (found - bot.transactions.ts[0] / 1e6) / 60
-    ill = {client for bot in bots.values() for client in bot.clients}
+    ill = {client for bot in bots.values() for client in subjects(bot.clients)}
     return dict(delays), len(set(first) - ill)
 
 

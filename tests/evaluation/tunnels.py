@@ -18,7 +18,7 @@ from lab import evasions, floods, lookalikes, sensor, tunnels
 from lab.population import Population, addresses, popular_names
 from lab.transactions import Session, Transactions, mixed
 
-from .detection import Watched, of_logs, of_parts, watch
+from .detection import Watched, of_logs, of_parts, subjects, watch
 
 START: Final = 1_718_000_000 // 86_400 * 86_400
 FIRST: Final = 100  # queries
@@ -55,7 +55,8 @@ def of(session: Session, watched: Watched) -> list[tuple[float, Finding]]:
     return [
         (one.when, one.finding)
         for one in watched.found
-        if one.finding.subject in session.clients or set(session.domains) & set(one.finding.evidence["domains"])
+        if one.finding.subject in subjects(session.clients)
+        or set(session.domains) & set(one.finding.evidence["domains"])
     ]
 
 

@@ -61,7 +61,7 @@ def popular_names() -> list[str]:
 
 
 def addresses(count: int) -> list[str]:
-    """Return that many clients' addresses, a quarter of them IPv6.
+    """Return that many clients' addresses, a quarter of them IPv6, each in a /64 of its own.
 
     Raises ValueError for none or more than 10.0.0.0/8 has.
     """
@@ -70,7 +70,7 @@ def addresses(count: int) -> list[str]:
     return [
         f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"
         if index % 4
-        else f"2001:db8:{index >> 16 | 0x1000:x}::{(index & 65535) + 1:x}"
+        else f"2001:db8:{index >> 16 | 0x1000:x}:{(index & 65535) + 1:x}::1"
         for index in range(count)
     ]
 

@@ -57,6 +57,12 @@ def submit(writer: Writer, config: Config, content: Parameters) -> Answer:
     finding = _finding(content)
     if finding.subject_type in ("server", "resolver"):
         finding = replace(finding, subject=config.servers.label_of(finding.subject))
+    if finding.subject_type == "client" and (client := config.detectors.client_of(finding.subject)) != finding.subject:
+        evidence = {"client_addresses": [finding.subject], **finding.evidence}
+        try:
+            finding = replace(finding, subject=client, evidence=evidence)
+        except ValueError as error:
+            refuse(str(error))
 
     def put(store: Store) -> Answer:
         kept = Findings(store)

@@ -15,6 +15,9 @@ from dnsvigil.records import FLOW_MEASURES, OTHER, RCODES, UNANSWERED
 
 DEFAULT_PATH = Path("/etc/dnsvigil/dnsvigil.yml")
 
+CLIENT_PREFIX = 64
+"""The bits of an IPv6 address that stand for a client, as each host chooses the others."""
+
 
 @dataclass(frozen=True)
 class ZeekSource:
@@ -223,12 +226,43 @@ class Detectors:
     lists: Path | None = None  # the folder with lists of domains
     thresholds: dict[str, float] = field(default_factory=dict)  # the lowest score of a finding, by detector
     top: int = 20  # how many scores have a series of their own
+    client_prefixes: dict[str, int] = field(default_factory=dict)  # length by network; all others have CLIENT_PREFIX
 
     def __post_init__(self) -> None:
         _check_top(self.top, "top")
         for threshold in self.thresholds.values():
             if not 0 < threshold <= 1:
                 raise Invalid("thresholds", f"expected scores above 0 and at most 1, found {threshold}")
+        for text, length in self.client_prefixes.items():
+            try:
+                network = ipaddress.IPv6Network(text)
+            except ValueError:
+                raise Invalid("client_prefixes", f"expected networks such as 2001:db8::/32, found {text!r}") from None
+            if not max(network.prefixlen, 16) <= length <= 128:
+                least = max(network.prefixlen, 16)
+                raise Invalid("client_prefixes", f"expected lengths from {least} to 128 in {text}, found {length}")
+
+    def client_of(self, client: str) -> str:
+        """Return what stands for a client: the prefix of an IPv6 address, which its host may change, or the address.
+
+        The prefix of a shorter prefix is itself. Link-local addresses stand for themselves, and so does any other text.
+        """
+        if ":" not in client:
+            return client
+        try:
+            network = ipaddress.IPv6Network(client, strict=False)
+        except ValueError:
+            return client
+        address = network.network_address
+        if address.is_link_local or address.is_loopback or address.is_unspecified or address.ipv4_mapped:
+            return client
+        length = next((length for within, length in self._prefixes if address in within), CLIENT_PREFIX)
+        return str(network.supernet(new_prefix=length)) if length < network.prefixlen else client
+
+    @cached_property
+    def _prefixes(self) -> list[tuple[ipaddress.IPv6Network, int]]:
+        found = [(ipaddress.IPv6Network(text), length) for text, length in self.client_prefixes.items()]
+        return sorted(found, key=lambda each: -each[0].prefixlen)
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,15 @@ def flooding(row: Row, domain: Row, names: Sequence[str]) -> int:
 
 def way_back(row: Row) -> bool:
     """Return whether answers may carry data."""
-    # Block lists answer, too, and mail policy is text; neither carries data.
+    # Block lists answer, too, and so does mail policy; neither carries data.
     answered = row["answered_names"] - row["design_names"]
     text = min(row["text_names"], answered)
     return bool(answered > 0 and (text > _TEXT_BACK * answered or row["answer_bytes"] >= _ANSWER_BACK * answered))
+
+
+def failed(row: Row) -> int:
+    """Return how many names do not exist; some failed at first, and were answered with text later."""
+    return int(min(row["failed_names"], max(row["names"] - row["answered_names"], 0)))
 
 
 def has_structure(names: Sequence[str]) -> bool:
@@ -164,6 +169,8 @@ def _anomaly(subject: tuple[str, str], floods: Iterable[Flood], scale: float, ho
         **sums,
         "samples": [name for flood in members for name in flood.samples[:_SHOWN]][:_SHOWN],
     }
+    if sources := [source for flood in members for source in flood.row["sources"] or ()]:
+        evidence["client_addresses"] = list(dict.fromkeys(sources))[:_SHOWN_DOMAINS]
     return Anomaly(
         *subject,
         weighed / (weighed + half),

@@ -27,7 +27,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
             "dnsvigil_novel_dropped",
             "Novel traffic dropped for lack of room.",
             ["reason"],
-            by_label({"domains": 0, "rows": 0} | dict(snapshot.rows(DROPPED))),
+            by_label({"domains": 0, "flood": 0, "rows": 0} | dict(snapshot.rows(DROPPED))),
         )
     if novelty.lists:
         yield from _lists(novelty.lists)

@@ -56,11 +56,6 @@ def is_ambiguous_top_level(label):  # type: ignore[no-untyped-def]
     """Return whether two labels are not enough to know the domain of a name in this top-level domain."""
 
 
-@ibis.udf.scalar.builtin(signature=(("string",), "boolean"))
-def is_watched(client):  # type: ignore[no-untyped-def]
-    """Return whether the detectors look at what a client asks for, rather than at how much that is."""
-
-
 @ibis.udf.scalar.builtin(signature=(("string", "string"), "uint64"))
 def novelty_hash(kind, text):  # type: ignore[no-untyped-def]
     """Return the 64 bits by which a store knows a text of a kind: the engine's hash, with what is the store's own."""

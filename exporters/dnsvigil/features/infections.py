@@ -6,7 +6,8 @@
                             ├─ habits ──── how many domains fail for each client in each hour
                             └─ meetings ── newly observed domains that resolve for clients for which others fail
     listed ─────────────────── hits ────── entries of the operator's lists, by client
-A domain *fails* when most of its queries are answered NXDOMAIN.
+A domain *fails* when more of its queries are answered NXDOMAIN than with records, and *resolves* when any is answered
+with records, but it does not fail. Answers of other kinds, or none, say neither; nor do failures of queries for text.
 """
 
 from typing import Final
@@ -37,7 +38,7 @@ def _newly_observed(recent: ir.Table) -> ir.Table:
 def bursts(recent: ir.Table) -> ir.Table:
     """Return clients with ``MIN_BURST`` failing domains within half an hour, and when their ``last`` query was."""
     t = _newly_observed(recent)
-    t = t.filter(2 * t.failures > t.queries)
+    t = t.filter(t.missing > t.resolved)
     t = t.group_by("client", "domain").agg(first=t.first_seen.min(), last=t.last_seen.max())
     slot = t.first.epoch_seconds() // _SLOT
     t = t.mutate(slot=ibis.array([slot, slot - 1])).unnest("slot")
@@ -53,20 +54,23 @@ def visits(recent: ir.Table, chosen: ir.Table) -> ir.Table:
     active = ibis.struct({"hour": t.hour, "minutes": t.minutes})
     t = t.group_by("client", "domain").agg(
         queries=t.queries.sum(),
-        failures=t.failures.sum(),
-        text=t.text_names.sum(),
+        missing=t.missing.sum(),
+        resolved=t.resolved.sum(),
+        answered=t.answered_names.sum(),
         first=t.first_seen.min(),
         last=t.last_seen.max(),
-        active=active.collect(where=t.failures == 0),
+        active=active.collect(where=t.missing <= t.resolved),
         sample=t.samples[0].max(),
         addresses=t.addresses.first(where=t.addresses.length() > 0),
+        sources=t.sources.first(where=t.sources.length() > 0),
     )
-    t = t.mutate(fails=2 * t.failures > t.queries)
+    t = t.mutate(fails=t.missing > t.resolved)
+    t = t.filter(t.fails | (t.resolved + t.answered > 0))
     own = ibis.window(group_by=["client", "fails"], order_by=[ibis.desc("last"), "domain"])
     whole = ibis.window(group_by=["client", "fails"])
     t = t.mutate(place=ibis.row_number().over(own), total=t.count().over(whole))
     return t.filter(t.place < MAX_DOMAINS).select(
-        "client", "domain", "queries", "failures", "text", "first", "last", "active", "total", "sample", "addresses"
+        "client", "domain", "queries", "fails", "first", "last", "active", "total", "sample", "addresses", "sources"
     )
 
 
@@ -79,7 +83,7 @@ def askers(recent: ir.Table, chosen: ir.Table) -> ir.Table:
 def habits(recent: ir.Table) -> ir.Table:
     """Return for each ``client`` the numbers of failing domains by hour, ascending, from two on."""
     t = _newly_observed(recent)
-    t = t.filter(2 * t.failures > t.queries)
+    t = t.filter(t.missing > t.resolved)
     t = t.group_by("client", "hour").agg(domains=t.count())
     t = t.filter(t.domains > 1)
     return t.group_by("client").agg(hours=t.domains.collect().sort())
@@ -92,7 +96,8 @@ def meetings(recent: ir.Table) -> ir.Table:
     of a log-likelihood ratio: how much more frequent such clients are among the domain's than among all.
     """
     t = _newly_observed(recent)
-    t = t.mutate(fails=2 * t.failures > t.queries)
+    t = t.mutate(fails=t.missing > t.resolved)
+    t = t.filter(t.fails | (t.resolved + t.answered_names > 0))
     failing = t.filter(t.fails).group_by("client").agg(failing=t.domain.nunique())
     failing = failing.filter(failing.failing >= 2).select("client", failing=ibis.literal(True))
     everyone = t.select("client").distinct().left_join(failing, "client")
@@ -138,6 +143,7 @@ def hits(recent: ir.Table) -> ir.Table:
         last=recent.last_seen.max(),
         samples=recent.samples.first(),
         addresses=recent.addresses.first(where=recent.addresses.length() > 0),
+        sources=recent.sources.first(where=recent.sources.length() > 0),
     )
     t = t.mutate(clients=t.count().over(ibis.window(group_by="entry")))
     return t.order_by("clients", ibis.desc("queries"), "client", "entry").limit(MAX_CLIENTS)

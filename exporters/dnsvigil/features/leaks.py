@@ -29,17 +29,19 @@ def carriers(recent: ir.Table) -> ir.Table:
     much = (recent.label_bytes >= _MIN_ROW) | ((recent.text_names > 0) & (recent.answer_bytes >= _MIN_ANSWERS))
     t = recent.filter(recent.domain.notin([FLOOD, SINGLE_LABEL]) & much)
     t = t.group_by("domain").agg(**{name: t[name].sum() for name in NOVEL_COUNTS})
-    text = t.text_names / t.names.nullif(0).cast("float64")
-    return t.mutate(carried=(t.label_bytes + t.answer_bytes * text.fill_null(0.0)).cast("float64"))
+    # Names that were new before these hours may be asked for text in them.
+    text = t.text_names / ibis.greatest(t.names, t.text_names, 1).cast("float64")
+    return t.mutate(carried=(t.label_bytes + t.answer_bytes * text).cast("float64"))
 
 
 def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     """Return the sums of each ``client`` in each of ``domains.domain``, of the ``MAX_CLIENTS`` that carry most.
 
     Beside the sums: ``clients``, how many queried new names in the domain; ``active``, how many minutes had queries;
-    ``newly_observed`` as in records.NOVEL; ``first_seen``, ``last_seen``; ``samples`` of every hour.
+    ``newly_observed`` as in records.NOVEL; ``first_seen``, ``last_seen``; ``samples`` of every hour;
+    ``sources`` of one.
     """
-    t = recent.filter(recent.names > 0).semi_join(domains, "domain")
+    t = recent.filter((recent.names > 0) | (recent.text_names > 0)).semi_join(domains, "domain")
     # The clients first, of which there may be many: without columns that take much memory.
     pairs = t.group_by("client", "domain").agg(weight=(t.label_bytes + t.answer_bytes).sum().cast("int64"))
     most = pairs.group_by("domain").agg(
@@ -53,6 +55,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
         first_seen=t.first_seen.min(),
         last_seen=t.last_seen.max(),
         samples=t.samples.collect().flatten(),
+        sources=t.sources.first(where=t.sources.length() > 0),
     )
     return hourly.group_by("client", "domain", "clients").agg(
         **{name: hourly[name].sum() for name in NOVEL_COUNTS},
@@ -61,6 +64,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
         first_seen=hourly.first_seen.min(),
         last_seen=hourly.last_seen.max(),
         samples=hourly.samples.collect().flatten(),
+        sources=hourly.sources.first(where=hourly.sources.length() > 0),
     )
 
 

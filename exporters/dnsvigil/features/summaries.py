@@ -17,13 +17,20 @@ from dnsvigil.features.domains import longest_zones, registered_domains
 from dnsvigil.features.functions import (
     failure_of,
     is_ambiguous_top_level,
-    is_watched,
     max_zone_labels,
     md5_number_lower,
     smallest,
 )
 from dnsvigil.features.servers import local_names, servers
-from dnsvigil.records import LATENCY_BOUNDS, OTHER, SUMMARY_COLUMNS, TRANSACTION, UNANSWERED, UNKNOWN
+from dnsvigil.records import (
+    LATENCY_BOUNDS,
+    ORDINARY_TYPES,
+    OTHER,
+    SUMMARY_COLUMNS,
+    TRANSACTION,
+    UNANSWERED,
+    UNKNOWN,
+)
 from dnsvigil.store.sketches import SKETCH_SIZE
 
 _IBIS_TYPES: Final = {
@@ -40,20 +47,23 @@ def transactions_table(name: str = "transactions") -> ir.Table:
 
 
 def qnames(transactions: ir.Table, ambiguous: ir.Table) -> ir.Table:
-    """Count the ``records`` of each ``qname``; ``watched`` are those of clients that detectors watch.
+    """Count the ``records`` of each ``qname``; ``watched`` are those whose client is known.
 
-    The ``first`` of those is a time. ``key`` is the name's last two labels where these are its domain, else (``whole``)
-    the whole name. ``ambiguous.tail`` lists the last two labels of names where they may not be.
+    The ``first`` of those is a time. ``text`` is whether a type was asked for whose answers can carry anything. ``key``
+    is the name's last two labels where these are its domain, else (``whole``) the whole name. ``ambiguous.tail`` lists
+    the last two labels of names where they may not be.
     """
     t = transactions.filter(transactions.qname.notnull())
-    t = t.select("qname", watched=ibis.ifelse(is_watched(t.client), t.ts, None))
-    t = t.group_by("qname").agg(records=t.count(), watched=t.watched.count(), first=t.watched.min())
+    t = t.select("qname", watched=ibis.ifelse(t.client.notnull(), t.ts, None), text=t.qtype.notin(ORDINARY_TYPES))
+    t = t.group_by("qname").agg(
+        records=t.count(), watched=t.watched.count(), first=t.watched.min(), text=t.text.any().fill_null(False)
+    )
     parts = t.qname.split(".")
     t = t.mutate(two=parts[-2:].join("."), top=parts[-1])
     t = t.left_join(ambiguous, t.two == ambiguous.tail)
     whole = t.tail.notnull() | is_ambiguous_top_level(t.top)
-    t = t.select("qname", "records", "watched", "first", "two", whole=whole)
-    return t.select("qname", "records", "watched", "first", "whole", key=ibis.ifelse(t.whole, t.qname, t.two))
+    t = t.select("qname", "records", "watched", "first", "text", "two", whole=whole)
+    return t.select("qname", "records", "watched", "first", "text", "whole", key=ibis.ifelse(t.whole, t.qname, t.two))
 
 
 def names(qnames: ir.Table, suffixes: ir.Table, zones: ir.Table | None) -> ir.Table:
@@ -61,7 +71,7 @@ def names(qnames: ir.Table, suffixes: ir.Table, zones: ir.Table | None) -> ir.Ta
     # The names are distinct, so each of the few that are looked up is so once.
     looked_up = registered_domains(qnames.filter(qnames.whole).select("key"), suffixes)
     t = qnames.left_join(looked_up.rename(looked_up="domain"), "key")
-    columns = [t.qname, t.records, t.watched, t["first"], t.looked_up.fill_null(t.key).name("domain")]
+    columns = [t.qname, t.records, t.watched, t["first"], t.text, t.looked_up.fill_null(t.key).name("domain")]
     if zones is None:
         return t.select(*columns, zone=ibis.null("string"))
     inside = longest_zones(qnames.select("key").distinct(), zones, max_zone_labels())

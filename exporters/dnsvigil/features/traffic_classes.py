@@ -10,20 +10,21 @@ succeed. They sorted the trees of names by hand; the rules here follow from the 
 - canonical: all others.
 """
 
+import re
 from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.summaries import table_of, transactions_table
-from dnsvigil.records import CANONICAL, OTHER, OVERLOADED, UNWANTED
+from dnsvigil.records import CANONICAL, LOCAL_DOMAINS, OTHER, OVERLOADED, UNWANTED
 
 _PRIVATE_REVERSE: Final = (
     r"(^|\.)(10|127|0|254\.169|168\.192|(1[6-9]|2\d|3[01])\.172|2\.0\.192|100\.51\.198|113\.0\.203|255\.255\.255\.255"
     r"|(6[4-9]|[789]\d|1[01]\d|12[0-7])\.100)\.in-addr\.arpa$"
     r"|(^|\.)(8\.b\.d\.0\.1\.0\.0\.2|d\.f|[89ab]\.e\.f|[01](\.0){31})\.ip6\.arpa$"
 )
-_LOCAL: Final = r"(^|\.)(home\.arpa|localhost|invalid|test|onion|local)$"
+_LOCAL: Final = rf"(^|\.)({'|'.join(map(re.escape, LOCAL_DOMAINS))})$"
 _REVERSE: Final = r"\.(in-addr|ip6)\.arpa$"
 _LISTED_ADDRESS: Final = r"^(\d{1,3}\.){4}[^.]+\.|^([0-9a-f]\.){32}[^.]+\."
 _HASH: Final = r"^([0-9a-f]{32,}|[a-z2-7]{52,})\."

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from dnsvigil.config.collector import Config
 from dnsvigil.ingest.part import Part
+from dnsvigil.store.client_names import take_client_names
 from dnsvigil.store.findings import COUNTERS, SHOWN, Finding, Findings, count_open, findings_in
 from dnsvigil.store.store import Store
 
@@ -22,9 +24,11 @@ class FindingsPart(Part):
 
     counters = COUNTERS
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         Findings(store)
+        with store.transaction():
+            take_client_names(store, config.detectors.client_prefixes, config.detectors.client_of)
 
     def snapshot(self) -> FindingsSnapshot:
         """Return what is open now."""

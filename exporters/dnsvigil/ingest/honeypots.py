@@ -67,6 +67,7 @@ class HoneypotsPart(Part):
         self._tables = HoneypotTables(store)
         self._tuples = TupleReader(lambda: store)
         self._networks = [ip_network(network) for network in config.flows.networks]
+        self._client_of = config.detectors.client_of
         self._zones = [zone.name for zone in config.zones.configured]
         self._new = False  # whether entries wait for their neighbours
         self.names = HoneypotNames()
@@ -141,10 +142,10 @@ class HoneypotsPart(Part):
         return "own_zone" if own else ""
 
     def _own(self, client: str) -> str:
-        """Return an attacker's address if it lies in the operator's networks."""
+        """Return what stands for an attacker as a client if it lies in the operator's networks."""
         address = address_of(client)
         if address and any(address in network for network in self._networks):
-            return str(address)
+            return self._client_of(str(address))
         return ""
 
     def _look_around(self, newest: datetime) -> None:

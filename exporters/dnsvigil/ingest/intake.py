@@ -109,7 +109,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         CapturePart(store),
         *honeypots.log_parts(),
         honeypots,
-        FindingsPart(store),
+        FindingsPart(store, config),
     ]
     if config.archive.path:
         archive = ArchivePart(store, config)

@@ -16,15 +16,16 @@ from dnsvigil.sources.blocklists.joined import JoinedLists
 from dnsvigil.sources.blocklists.list_file import ListFile
 from dnsvigil.sources.honeypots.entries import HoneypotNames
 from dnsvigil.sources.zeek.log_types import DNS
-from dnsvigil.store.novelty import DROPPED, KEPT_FOR, NovelTables
+from dnsvigil.store.novelty import DROPPED, KEPT_FOR, Crowded, NovelTables
 from dnsvigil.store.store import Store
 from dnsvigil.system.sql import literal
 
-MAX_DOMAINS: Final = 5_000
-"""How many newly observed domains of a client are kept in an hour; queries beyond are only counted."""
+MAX_DOMAINS: Final = 2_500
+"""How many domains of a client that fail, and how many others, are kept in an hour, before it must ask for several
+names below one more."""
 
-MAX_NAMES: Final = 50_000
-"""So many new names of a client are known in an hour."""
+MAX_NAMES: Final = 25_000
+"""From so many new names of a client in an hour on, the domains with most of them are only counted."""
 
 _LATE: Final = timedelta(minutes=5)  # after its end, an hour may have more
 _MERGE_ROWS: Final = 200_000  # that came since rows were merged, if those were not more
@@ -60,6 +61,7 @@ class NoveltyPart(Part):
                 Novelty(self._tables.capacity, self._tables.seen()),
                 newly_observed_domains(store.connection, newly_observed["hash"], newly_observed["first_seen"]),
                 JoinedLists(*([self.lists] if self.lists else []), honeypot_names),
+                config.detectors.client_of,
             )
         self.touched: set[datetime] = set()
         """The hours in which the last round had something novel or listed."""
@@ -67,7 +69,7 @@ class NoveltyPart(Part):
         late = "SELECT DISTINCT hour FROM novel WHERE hour >= (SELECT max(hour) - INTERVAL 1 HOUR FROM novel)"
         self._open_hours = {hour for (hour,) in store.rows(late)}
         self._unmerged = self._merged = 0
-        self._busy: list[str] = []
+        self._crowded = Crowded()
         self._rows = self._tables.count()
 
     def close(self) -> None:
@@ -87,6 +89,7 @@ class NoveltyPart(Part):
         self._tables.add_newly_observed(*watcher.new_domains)
         self._tables.drop_newly_observed(watcher.popular)
         self._drop("domains", watcher.refused)
+        self._drop("flood", watcher.flooded)
         rows = Counter[datetime]()
         for table in watcher.filled:
             rows.update(dict(self._store.rows(f"SELECT hour, count(*) FROM {table} GROUP BY hour")))
@@ -103,10 +106,11 @@ class NoveltyPart(Part):
             closed = self._open_hours
         if closed:
             self._merge(closed)
-        busy = self._tables.busiest(newest.replace(minute=0, second=0, microsecond=0), MAX_DOMAINS, MAX_NAMES)
-        if busy != self._busy:
-            self._watcher.set_busy(busy)
-            self._busy = busy
+        hour = newest.replace(minute=0, second=0, microsecond=0)
+        crowded = self._tables.crowded(hour, MAX_DOMAINS, MAX_NAMES)
+        if crowded != self._crowded:
+            self._watcher.set_crowded(crowded)
+            self._crowded = crowded
 
     def forget(self, newest: datetime) -> None:
         """Drop what is too old, or too much."""

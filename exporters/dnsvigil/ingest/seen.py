@@ -21,6 +21,12 @@ POPULAR_BITS: Final = 40
 1990, "A linear-time probabilistic counting algorithm for database applications") by -64 ln(24/64), some 63."""
 
 
+ROOM_FROM: Final = 8
+"""A client that asks for too many domains has room for one more when it has asked for so many names below it."""
+
+_PLACES: Final = 2**20
+
+
 class Seen:
     """A set of hashes, in eight bytes each.
 
@@ -92,6 +98,30 @@ class Novelty:
             self.generation += 1
         self._newer.add(hashes)
         self._added.append((self.generation, hashes))
+
+
+class Crowd:
+    """The domains of clients that ask for too many: which of them are asked for so much that they have room.
+
+    Names are counted in ``2 ** 20`` places by the hash of client and domain, in four bytes each. Two that share a place
+    have room too early, and never too late.
+    """
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(0, np.uint32)
+
+    def begin(self) -> None:
+        """Forget what was counted."""
+        self._counts = np.zeros(0, np.uint32)
+
+    def without_room(self, hashes: Hashes, names: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Count the names of domains; return which domains have had fewer than ``ROOM_FROM``."""
+        if not len(self._counts):
+            self._counts = np.zeros(_PLACES, np.uint32)
+        places = hashes % np.uint64(_PLACES)
+        np.add.at(self._counts, places, names.astype(np.uint32))
+        few: NDArray[np.bool_] = self._counts[places] < ROOM_FROM
+        return few
 
 
 class NewlyObserved:

@@ -54,7 +54,6 @@ class Summarizer:
         macro(connection, "max_zone_labels()", str(most))
         reasons = {literal(rcode): literal(failure_reason(rcode)) for rcode in failures}
         macro(connection, "failure_of(rcode)", cases("rcode", reasons))
-        watch_all_but(connection, [])
         define_local_protocols(connection, ports)
         define_broadcast(connection, "is_broadcast", broadcast)
 
@@ -86,8 +85,3 @@ class Summarizer:
             self._connection, "shown", {"kind": "VARCHAR", "key": "VARCHAR", "label": "VARCHAR"}, kinds, keys, labels
         )
         self._steps.run("tally", *(f"sum_{name}" for name in SUMMARIES))
-
-
-def watch_all_but(connection: duckdb.DuckDBPyConnection, clients: Iterable[str]) -> None:
-    """Have the table ``names`` say, from the next batch on, which names are asked for by other clients than these."""
-    macro(connection, "is_watched(client)", f"client IS NOT NULL AND NOT {is_in('client', clients)}")

@@ -1,30 +1,36 @@
 """Watches batches for what is novel or listed: runs the expressions of :mod:`dnsvigil.features.novelty`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from itertools import product
 from typing import Any, Final
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.engines.duckdb import Steps, queries
+from dnsvigil.engines.duckdb import Steps, lookup, queries
 from dnsvigil.engines.established import Hashes, established, within
-from dnsvigil.ingest.seen import NewlyObserved, Novelty, Seen, Times
-from dnsvigil.ingest.summaries import watch_all_but
+from dnsvigil.ingest.seen import Crowd, NewlyObserved, Novelty, Seen, Times
 from dnsvigil.records import CARRIED, LISTED, NOVEL
 from dnsvigil.sources.blocklists.joined import NameLists
+from dnsvigil.store.novelty import Crowded
 
 _SPAN: Final = 100_000  # novel names whose records are looked at together, which bounds what that takes of memory
 _MAX_UNLISTED: Final = 4_000_000  # names, in eight bytes each
+_MAX_PREFIXES: Final = 100_000  # of addresses, that are remembered
 _NOTHING: Final[Hashes] = np.zeros(0, np.uint64)
 _TABLES: Final = {"sum_novel": NOVEL, "sum_listed": LISTED}
+_PREFIXES: Final = {"address": "VARCHAR", "prefix": "VARCHAR"}
+_FLOODING: Final = {"client": "VARCHAR", "domain": "VARCHAR"}
 
 
 class Watcher:
     """Finds what is novel in the batches that :class:`dnsvigil.ingest.summaries.Summarizer` summarizes.
 
     It needs the tables that the summarizer leaves on the same connection. Names are looked up in ``lists``.
+    ``client_of`` returns the prefix that stands for the client with an address, or the address.
     """
 
     def __init__(
@@ -33,6 +39,7 @@ class Watcher:
         novelty: Novelty,
         newly_observed: NewlyObserved,
         lists: NameLists,
+        client_of: Callable[[str], str],
     ) -> None:
         self._connection = connection
         self._steps = Steps(connection, "novelty")
@@ -44,7 +51,13 @@ class Watcher:
         self.filled = {*_TABLES}
         """Which of the tables ``sum_novel`` and ``sum_listed`` may have rows."""
         self._begin()
-        self.set_busy([])
+        self._client_of = lru_cache(_MAX_PREFIXES)(client_of)
+        self._crowd = Crowd()
+        self._prefixed = self._flooding = False  # whether these tables have rows
+        self._fill_lookup("client_prefixes", _PREFIXES, [])
+        self._fill_lookup("flooding", _FLOODING, [])
+        connection.execute("CREATE OR REPLACE TEMP TABLE flooded (qname VARCHAR, queries BIGINT)")
+        self.set_crowded(Crowded())
 
     def _begin(self) -> None:
         for table in self.filled:
@@ -58,6 +71,8 @@ class Watcher:
         """The domains that are no longer newly observed after the batch."""
         self.refused = 0
         """The domains that were new, and had no room."""
+        self.flooded = 0
+        """The queries of clients that ask for too much, which are sums alone."""
 
     def drain(self) -> list[tuple[int, Hashes]]:
         """Return what became known since the last call, each with its generation."""
@@ -69,24 +84,27 @@ class Watcher:
         Names that are known cost a look-up: without a new one, or one in a newly observed domain, nothing else runs.
         """
         self._begin()
+        self._name_clients()
+        self._flood()
         self._steps.view("asked")
-        hashes, domains, first = self._columns("asked", "hash", "domain_hash", "first")
+        hashes, texts, domains, first = self._columns("asked", "hash", "text_hash", "domain_hash", "first")
         new, newly_observed = self._find_new(hashes, domains, first.astype("M8[us]").astype(np.int64))
-        found = np.flatnonzero(new | newly_observed)
+        new_text = texts > 0
+        new_text[new_text] = self._novelty.unseen(texts[new_text])
+        found = np.flatnonzero(new | new_text | newly_observed)
         # By domain, so that a domain's rows are summed at once.
         spans = -(-len(found) // _SPAN)
         for span in range(spans):
             own = found[domains[found] % spans == span]
-            self._connection.register(
-                "interesting", {"hash": hashes[own], "new": new[own], "newly_observed": newly_observed[own]}
-            )
+            columns = {"hash": hashes, "new": new, "new_text": new_text, "newly_observed": newly_observed}
+            self._connection.register("interesting", {name: column[own] for name, column in columns.items()})
             self._steps.run("noted")
             self._connection.register("carried", self._carried())
             self._fill("sum_novel")
         if spans:
             clients = self._connection.execute(queries("novelty")["domain_clients"]).fetchnumpy()
             self.popular = self._newly_observed.meet(clients["hash"], clients["bits"])
-        if self._busy:
+        if self._flooding:
             self._steps.append("floods", "sum_novel")
             self.filled.add("sum_novel")
         self._match()
@@ -96,13 +114,45 @@ class Watcher:
         self.filled.add(table)
 
     def forget(self, before: datetime) -> None:
-        """Drop the domains that were first asked for before a time."""
+        """Drop the domains that were first asked for before a time, and what was counted of crowds; by the hour."""
+        self._crowd.begin()
         self._newly_observed.forget(int(np.datetime64(before, "us").astype(np.int64)))
 
-    def set_busy(self, clients: Sequence[str]) -> None:
-        """Count the requests of these clients as sums alone, from the next batch on."""
-        self._busy = bool(clients)
-        watch_all_but(self._connection, clients)
+    def set_crowded(self, crowded: Crowded) -> None:
+        """Count what there is too much of as sums alone, from the next batch on; anything else ends."""
+        self._crowded = crowded
+        full = [*crowded.full, *product(crowded.spent, (False, True))]
+        self._fill_lookup("crowded", {"client": "VARCHAR", "fails": "BOOLEAN"}, full)
+        self._fill_lookup("heavy", _FLOODING, crowded.heavy)
+        busy = dict.fromkeys((client,) for client, _ in (*full, *crowded.heavy))
+        self._fill_lookup("busy", {"client": "VARCHAR"}, [*busy])
+        self._busy = bool(busy)
+
+    def _name_clients(self) -> None:
+        """Find the prefixes that stand for the batch's clients."""
+        query = "SELECT client FROM (SELECT DISTINCT client FROM transactions) WHERE contains(client, ':')"
+        clients = [client for (client,) in self._connection.execute(query).fetchall()]
+        named = [(client, prefix) for client in clients if (prefix := self._client_of(client)) != client]
+        if named or self._prefixed:
+            self._fill_lookup("client_prefixes", _PREFIXES, named)
+        self._prefixed = bool(named)
+
+    def _flood(self) -> None:
+        """Find in the batch what there is no room for."""
+        if not (self._busy or self._flooding):
+            return
+        self._steps.run("crowds", "crowd_domains")
+        clients, names, hashes = self._columns("crowd_domains", "client", "names", "hash")
+        lost = self._crowd.without_room(hashes, names) | np.isin(clients, self._crowded.spent)
+        self._connection.register("lost", {"hash": hashes[lost]})
+        self._steps.run("flooding", "flooded")
+        ((self.flooded,),) = self._connection.execute(
+            "SELECT coalesce(sum(queries), 0)::BIGINT FROM flooded"
+        ).fetchall()
+        self._flooding = self._busy
+
+    def _fill_lookup(self, table: str, types: Mapping[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
+        lookup(self._connection, table, types, *(zip(*rows, strict=True) if rows else [[] for _ in types]))
 
     def _find_new(self, hashes: Hashes, domains: Hashes, first: Times) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which names, by their hashes, are new, and which are in newly observed domains."""

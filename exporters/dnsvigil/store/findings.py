@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Final
 
 from dnsvigil.records import FINDING_STATES, OTHER, SEVERITIES, SUBJECT_TYPES
@@ -160,7 +161,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which findings to list; what is None matches all. ``since`` is UTC without a zone, and of ``last_seen``."""
+    """Which findings to list; what is None matches all. ``since`` is UTC without a zone, and of ``last_seen``.
+
+    An address of IPv6 as the ``subject`` matches the prefixes that it is in, too.
+    """
 
     state: str | None = "open"
     detector: str | None = None
@@ -172,8 +176,22 @@ class Wanted:
     def condition(self) -> tuple[str, list[Any]]:
         """Return the condition in SQL, and what is bound in it."""
         given = {name: value for name, value in vars(self).items() if value is not None}
-        terms = [f"{name} = ?" if name != "since" else "last_seen >= ?" for name in given]
+        terms = [_TERMS.get(name, f"{name} = ?") for name in given]
+        if self.subject is not None:
+            given["subject"] = _subjects(self.subject)
         return f"WHERE {' AND '.join(terms) or 'true'}", [*given.values()]
+
+
+_TERMS: Final = {"since": "last_seen >= ?", "subject": "list_contains(?, subject)"}
+
+
+def _subjects(text: str) -> list[str]:
+    """Return the subjects that a text stands for: for an address of IPv6 also each prefix."""
+    try:
+        address = IPv6Address(text)
+    except ValueError:
+        return [text]
+    return [text, str(address), *(str(IPv6Network((address, length), strict=False)) for length in range(129))]
 
 
 _Key = tuple[str, str, str]

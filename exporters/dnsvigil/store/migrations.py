@@ -6,7 +6,7 @@ The statements are frozen: they make the tables of the layout that they lead to,
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-VERSION: Final = "5"
+VERSION: Final = "6"
 """The layout of the stores that this version of dnsvigil makes."""
 
 
@@ -141,6 +141,22 @@ MIGRATIONS: Final[Mapping[str, Iterable[str]]] = {
         INSERT INTO passive_dns_merged FROM passive_dns_new;
         DROP TABLE passive_dns_new;
         ALTER TABLE passive_dns_merged RENAME TO passive_dns_former;
+        """,
+    ),
+    # What a domain is depended on all of its queries, and clients were addresses.
+    "5": (
+        """
+        CREATE TABLE IF NOT EXISTS novel (
+            hour TIMESTAMP, client VARCHAR, domain VARCHAR, newly_observed BOOLEAN, minutes UBIGINT,
+            first_seen TIMESTAMP, last_seen TIMESTAMP, queries BIGINT, failures BIGINT, names BIGINT,
+            failed_names BIGINT, answered_names BIGINT, text_names BIGINT, design_names BIGINT, labels BIGINT,
+            label_bytes BIGINT, answer_bytes BIGINT, samples VARCHAR[], addresses VARCHAR[]
+        );
+        ALTER TABLE novel ADD COLUMN missing BIGINT;
+        ALTER TABLE novel ADD COLUMN resolved BIGINT;
+        ALTER TABLE novel ADD COLUMN sources VARCHAR[];
+        UPDATE novel SET missing = if(text_names = 0, failures, 0), resolved = queries - failures;
+        ALTER TABLE IF EXISTS listed ADD COLUMN sources VARCHAR[];
         """,
     ),
 }

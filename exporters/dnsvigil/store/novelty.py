@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dnsvigil.records import LISTED, MAX_SAMPLES, NOVEL
+from dnsvigil.records import FLOOD, LISTED, MAX_SAMPLES, NOVEL
 from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.store import Store
 
@@ -27,6 +28,7 @@ DROPPED: Final = CounterTable("novel_dropped", ("reason",), ("dropped",))
 _TABLES: Final = {"novel": NOVEL, "listed": LISTED}
 _KEYS: Final = {"novel": ("hour", "client", "domain", "newly_observed"), "listed": ("hour", "client", "entry", "lists")}
 _MERGED_AT_ONCE: Final = 100_000  # rows
+_SPENT: Final = 8  # times the names from which on a client is crowded
 _BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
 
 _HASHES: Final = "SELECT hash(list(hash(repeat('name', size::INTEGER)) ORDER BY size)) FROM range(64) AS sizes(size)"
@@ -40,6 +42,15 @@ _SCHEMA: Final = "".join(
     "CREATE TABLE IF NOT EXISTS seen_names (generation BIGINT, hash UBIGINT);\n"
     "CREATE TABLE IF NOT EXISTS newly_observed_domains (hash UBIGINT, first_seen TIMESTAMP);\n"
 )
+
+
+@dataclass(frozen=True)
+class Crowded:
+    """The clients of which there is too much in an hour."""
+
+    full: Sequence[tuple[str, bool]] = ()  # that have too many domains that fail (true), or too many others
+    heavy: Sequence[tuple[str, str]] = ()  # with the domains that have most of their names
+    spent: Sequence[str] = ()  # that have too many names even so
 
 
 def recent_hours(table: str, since: str) -> str:
@@ -56,7 +67,7 @@ def _merged(table: str) -> str:
         "last_seen": "max(last_seen)",
         "addresses": "any_value(addresses)",
         # In whatever order: the first of all by name would be much alike.
-        "samples": f"list_distinct(flatten(list(samples)))[:{MAX_SAMPLES}]",
+        **{name: f"list_distinct(flatten(list({name})))[:{MAX_SAMPLES}]" for name in ("samples", "sources")},
     }
     columns = (
         name if name in _KEYS[table] else f"{ways.get(name, f'sum({name})::BIGINT')} AS {name}"
@@ -116,16 +127,31 @@ class NovelTables:
         if len(hashes):
             self._store.rows("DELETE FROM newly_observed_domains WHERE list_contains(?, hash)", hashes.tolist())
 
-    def busiest(self, hour: datetime, most_domains: int, most_names: int) -> list[str]:
-        """Return the clients that have more domains or names than these in an hour."""
-        many = "count({}) > $2 OR sum(names) > $3"
+    def crowded(self, hour: datetime, most_domains: int, most_names: int) -> Crowded:
+        """Return the clients of which an hour has more domains or names than these."""
         # To count what is distinct takes four times as long as to count.
-        some = f"SELECT client FROM novel WHERE hour = $1 GROUP BY client HAVING {many.format('*')}"
-        query = (
-            f"SELECT client FROM novel SEMI JOIN ({some}) USING (client) WHERE hour = $1"
-            f" GROUP BY client HAVING {many.format('DISTINCT domain')} ORDER BY client"
+        busy = "SELECT client FROM novel WHERE hour = $1 GROUP BY client HAVING count(*) > $2 OR sum(names) > $3"
+        domains = f"""
+            SELECT client, domain, sum(names)::BIGINT AS names, sum(missing) > sum(resolved) AS fails
+            FROM novel SEMI JOIN ({busy}) USING (client) WHERE hour = $1 AND domain <> '{FLOOD}' GROUP BY ALL
+        """
+        execute = self._store.connection.execute
+        execute(f"CREATE OR REPLACE TEMP TABLE busy_domains AS {domains}", [hour, most_domains, most_names])
+        full = "SELECT client, fails FROM busy_domains GROUP BY ALL HAVING count(*) > ? ORDER BY ALL"
+        # The lightest domains stay, as far as they have half of the names together.
+        lighter = "sum(names) OVER (PARTITION BY client ORDER BY names, domain)"
+        heavy = f"""
+            SELECT client, domain FROM busy_domains
+            QUALIFY sum(names) OVER (PARTITION BY client) > $1 AND {lighter} > $1 // 2 ORDER BY ALL
+        """
+        spent = "SELECT client FROM busy_domains GROUP BY client HAVING sum(names) > ? ORDER BY client"
+        found = Crowded(
+            self._store.rows(full, most_domains),
+            self._store.rows(heavy, most_names),
+            [client for (client,) in self._store.rows(spent, _SPENT * most_names)],
         )
-        return [client for (client,) in self._store.rows(query, hour, most_domains, most_names)]
+        execute("DROP TABLE temp.busy_domains")
+        return found
 
     def merge(self, hours: Iterable[datetime]) -> int:
         """Make one row of those that batches left of the same, hour by hour; return how many rows are left in them."""
@@ -145,10 +171,10 @@ class NovelTables:
             for part in range(parts):
                 # DuckDB keeps all of an aggregate with lists in memory.
                 own = f"({rows} AND hash({keys}) % {parts} = {part})"
-                execute(f"INSERT INTO merged {_merged(table).format(rows=own)}", [hour])
+                execute(f"INSERT INTO merged BY NAME {_merged(table).format(rows=own)}", [hour])
             same = " AND ".join(f"{table}.{key} = several.{key}" for key in _KEYS[table])
             execute(f"DELETE FROM {table} USING several WHERE {table}.hour = ? AND {same}", [hour])
-            execute(f"INSERT INTO {table} FROM merged")
+            execute(f"INSERT INTO {table} BY NAME FROM merged")
             execute("DROP TABLE temp.merged")
         ((left,),) = self._store.rows(f"SELECT count(*) FROM {table} WHERE hour = ?", hour)
         return int(left)

@@ -461,6 +461,23 @@ def test_the_address_of_a_server_with_a_name_stands_for_the_name(behind):
     assert found == {("resolver", "cache1"), ("client", "192.0.2.53")}
 
 
+def test_a_client_of_ipv6_is_found_by_each_address_of_its_prefix_and_stays_dismissed(server):
+    client = FINDING | {"subject_type": "client", "subject": "2001:db8::7", "severity": "critical"}
+    ((status, answer), domain) = ask(server, "/api/findings", client), "2001:db8::7"
+    assert status == 201
+    ask(server, "/api/findings", client | {"subject_type": "domain", "subject": domain})
+    for address in ("2001:db8::7", "2001:DB8::0:9", "2001:db8::/64"):
+        (found,) = ask(server, "/api/findings", subject=address, subject_type="client")[1]
+        assert (found["id"], found["subject"]) == (answer["id"], "2001:db8::/64")
+        assert found["evidence"] == {"client_addresses": ["2001:db8::7"], **FINDING["evidence"]}
+    assert ask(server, "/api/findings", subject="2001:db8:0:1::7")[1] == []
+    assert [each["subject_type"] for each in ask(server, "/api/findings", subject=domain)[1]] == ["client", "domain"]
+    assert ask(server, "/api/findings/dismiss", {"id": answer["id"], "why": "ours"})[0] == 200
+    assert ask(server, "/api/findings", client | {"subject": "2001:db8::9"}) == (200, {"id": None})
+    too_much = client | {"subject": "2001:db8:9::9", "evidence": {"text": "x" * 16370}}
+    assert ask(server, "/api/findings", too_much)[0] == 400
+
+
 def test_verdicts_are_of_the_newest_slot_or_of_one(server, flows):
     status, newest = ask(server, "/api/flows/verdicts")
     assert (status, newest["slot"], newest["complete"]) == (200, "2026-03-01T12:00:00Z", True)

@@ -324,6 +324,37 @@ def test_every_key(tmp_path: Path) -> None:
     assert (config.store.retention, config.store.max_size) == (9 * 86400, 2 * 2**30)
 
 
+def test_a_client_of_ipv6_is_the_prefix_that_its_network_has(tmp_path: Path) -> None:
+    path = tmp_path / "dnsvigil.yml"
+    path.write_text("detectors: {client_prefixes: {2001:db8::/32: 56, 2001:db8:ff::/48: 48}}\n")
+    client_of = load_config(path).detectors.client_of
+    for client, name in {
+        "192.0.2.1": "192.0.2.1",
+        "2001:db9:1:203:4::5": "2001:db9:1:203::/64",
+        "fd00::1:2:3:4": "fd00::/64",
+        "2001:db8:1:203:4::5": "2001:db8:1:200::/56",
+        "2001:db8:1:203::/64": "2001:db8:1:200::/56",
+        "2001:db8:ff:203::5": "2001:db8:ff::/48",
+        "2001:db9::/48": "2001:db9::/48",
+        "fe80::1": "fe80::1",
+        "::1": "::1",
+        "::ffff:192.0.2.1": "::ffff:192.0.2.1",
+        "fe80::1%eth0": "fe80::1%eth0",
+        "no:address": "no:address",
+    }.items():
+        assert client_of(client) == name
+
+
+@pytest.mark.parametrize(
+    "given", ["192.0.2.0/24: 24", "2001:db8::1/32: 56", "2001:db8::/32: 31", "2001:db8::/32: 129", "none: 64"]
+)
+def test_prefixes_of_clients_that_cannot_be(tmp_path: Path, given: str) -> None:
+    path = tmp_path / "dnsvigil.yml"
+    path.write_text(f"detectors:\n  client_prefixes: {{{given}}}\n")
+    with pytest.raises(ConfigError, match=r":2: detectors\.client_prefixes: expected (networks|lengths)"):
+        load_config(path)
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("5m", 300), ("12h", 43200), ("30d", 2592000), ("1h30m", 5400), ("2w", 1209600)]
 )

@@ -29,10 +29,10 @@ from dnsvigil.store.novelty import DROPPED
 from dnsvigil.store.store import Store
 from exporters.zeeklogs import HEADER, START, tsv
 
-CLIENT, OTHER = "198.51.100.7", "2001:db8::7"
+CLIENT, OTHER = "198.51.100.7", "203.0.113.9"
 HOUR = 3600
 FIRST_HOUR = START // HOUR * HOUR
-CODES = {"NOERROR": "0", "NXDOMAIN": "3"}
+CODES = {"NOERROR": "0", "SERVFAIL": "2", "NXDOMAIN": "3", "REFUSED": "5"}
 
 
 class Taking:
@@ -287,13 +287,13 @@ def test_a_batch_of_nothing_but_new_names_needs_little_memory(tmp_path: Path, co
         asked(
             f"{'x' * 50}{number}.b{number}-rare.com",
             number / 100,
-            f"2001:db8::{number % clients:x}",
+            f"2001:db8:0:{number % clients:x}::1",
             answers=text,
             qtype="16",
         )
         for number in range(names)
     )
-    with Store(tmp_path, max_memory="100MB") as store, closing(Taking(store, config)) as taking:
+    with Store(tmp_path, max_memory="110MB") as store, closing(Taking(store, config)) as taking:
         taking.take(*lines)
         taking.flush()
         what = "sum(queries)::BIGINT, sum(names)::BIGINT, sum(labels)::BIGINT, sum(answer_bytes)::BIGINT"
@@ -373,18 +373,119 @@ def test_a_batch_without_anything_new_runs_no_further_query(taking: Taking, monk
     assert taking.rows("client, queries") == [(CLIENT, 1)]
 
 
-def test_a_client_that_asks_for_too_much_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MAX_DOMAINS", 100)
-    taking.take(*(asked(f"x.b{n}-flood.com", n / 10) for n in range(150)))
+def test_a_name_that_is_asked_for_text_later_counts_as_text(taking: Taking) -> None:
+    """In one batch, in another, and after a start; the answers to text count, whatever else was answered before."""
+    sums = "sum(names)::INT, sum(text_names)::INT, sum(answered_names)::INT, sum(answer_bytes)::INT"
+    taking.take(asked("x.b-rare.com", 1, answers="127.0.0.1"), asked("x.b-rare.com", 2, answers="TXT 2 ab", qtype="16"))
+    assert taking.rows(sums) == [(1, 1, 1, 8)]
+    taking.take(asked("y.b-rare.com", 3, rcode="NXDOMAIN"))
+    taking.restart()
+    taking.take(asked("y.b-rare.com", 4, answers="TXT 2 cd", qtype="16"))
+    assert taking.rows(sums) == [(2, 2, 2, 16)]
+    taking.take(asked("y.b-rare.com", 5, answers="TXT 2 ef", qtype="16"), asked("y.b-rare.com", 6))
+    assert taking.rows(sums) == [(2, 2, 2, 16)]  # known by now
+
+
+def test_text_that_comes_later_below_a_domain_that_is_not_newly_observed_counts(taking: Taking) -> None:
+    taking.take(asked("x7.google.com", 1))
+    taking.take(asked("x7.google.com", 2), asked("x7.google.com", 3, OTHER, answers="TXT 2 ab", qtype="16"))
+    rows = taking.rows("client, names, text_names, answered_names, labels, answer_bytes")
+    assert rows == [(CLIENT, 1, 0, 0, 1, 0), (OTHER, 0, 1, 1, 0, 8)] or rows[0] == (CLIENT, 0, 1, 1, 0, 8)
+
+
+@pytest.mark.parametrize("batches", [1, 5])
+def test_what_decides_about_a_domain_are_failures_against_answers(taking: Taking, batches: int) -> None:
+    """Queries for mail, and those that nothing answers, say neither."""
+    lines = [
+        asked("b-rare.com", 1, qtype="15", rcode="NXDOMAIN"),
+        asked("b-rare.com", 2, rcode="REFUSED"),
+        asked("b-rare.com", 3, rcode="SERVFAIL"),
+        asked("b-rare.com", 4, rcode="NXDOMAIN"),
+        asked("c-rare.com", 5, answers="192.0.2.1"),
+    ]
+    for first in range(0, 5, 5 // batches):
+        taking.take(*lines[first : first + 5 // batches])
+    sums = "domain, sum(queries)::INT, sum(failures)::INT, sum(missing)::INT, sum(resolved)::INT"
+    assert taking.rows(sums) == [("b-rare.com", 4, 2, 1, 0), ("c-rare.com", 1, 0, 0, 1)]
+
+
+def test_a_name_that_was_answered_once_has_not_failed(taking: Taking) -> None:
+    taking.take(asked("x.b-rare.com", 1, rcode="NXDOMAIN"), asked("x.b-rare.com", 2, answers="TXT 2 ab", qtype="16"))
+    assert taking.rows("names, failed_names, answered_names, failures") == [(1, 0, 1, 1)]
+
+
+def test_clients_of_ipv6_are_prefixes_and_their_addresses_are_kept(tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "bad.txt").write_text("bad-domain.com\n")
+    config = Config(detectors=Detectors(lists=lists, client_prefixes={"2001:db8:8000::/33": 56}))
+    clients = ["2001:db8::1", "2001:db8::2", "2001:db8:8000:1::1", "2001:db8:8000:2::1", "fe80::1", "fe80::2"]
+    with Store(tmp_path / "state") as store, closing(Taking(store, config)) as taking:
+        for second, client in enumerate(clients):
+            taking.take(asked(f"x{second}.b-rare.com", second, client), asked("www.bad-domain.com", second, client))
+        taking.flush()
+        names = {"2001:db8::/64": clients[:2], "2001:db8:8000::/56": clients[2:4], "fe80::1": None, "fe80::2": None}
+        for table in ("novel", "listed"):
+            rows = store.rows(
+                f"SELECT client, list_sort(list_distinct(flatten(list(sources)))) FROM {table} GROUP BY 1"
+            )
+            assert {client: sources or None for client, sources in rows} == names
+
+
+def test_addresses_of_one_prefix_do_not_make_a_domain_popular(taking: Taking) -> None:
+    for ten in range(0, 200, 10):
+        taking.take(*(asked("www.b-new.com", each, f"2001:db8::{each:x}") for each in range(ten, ten + 10)))
+    assert taking.rows("sum(queries)::INT") == [(200,)]
+
+
+def test_a_flood_below_one_domain_leaves_the_clients_other_domains(
+    taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MAX_NAMES", 100)
+    client = "2001:db8::1"
+    taking.take(*(asked(f"x{n}.b-list.com", n / 10, client, answers="127.0.0.2") for n in range(150)))
     before = taking.store.rows("SELECT count(*) FROM seen_names")
-    taking.take(*(asked(f"x.d{n}-flood.com", 62 + n / 10, rcode="NXDOMAIN") for n in range(500)))
-    assert taking.rows("domain, queries, failures, names")[0] == ("*", 500, 500, 500)
-    assert taking.store.rows("SELECT count(*) FROM seen_names") == before
-    taking.take(asked("x.e-other.com", 120, OTHER))
-    assert taking.rows("domain, client")[-1] == ("e-other.com", OTHER)
-    taking.take(asked("x.f-flood.com", HOUR + 1))  # what it was does not hold for the next hour
-    taking.take(asked("x.g-flood.com", HOUR + 62))
-    assert ("g-flood.com", CLIENT) in taking.rows("domain, client")
+    lines = [
+        asked(f"y{n}.b-list.com", 62 + n / 10, f"2001:db8::{n:x}", answers="127.0.0.2", qtype="1") for n in range(500)
+    ]
+    taking.take(*lines, asked("x.c-rare.com", 63, client), asked("y0.b-list.com", 64, OTHER))
+    assert taking.rows("domain, client, queries, names, sources")[0][:4] == ("*", "2001:db8::/64", 500, 500)
+    assert ("c-rare.com", "2001:db8::/64", 1, 1) in taking.rows("domain, client, queries, names")
+    assert ("b-list.com", OTHER, 1, 1) in taking.rows("domain, client, queries, names")
+    ((known,),) = taking.store.rows("SELECT count(*) FROM seen_names")
+    assert known == before[0][0] + 5  # two names with a label each, and a domain
+    assert dict(DROPPED.rows(taking.store.rows)) == {"flood": 500}
+
+
+@pytest.mark.parametrize("rcode", ["NOERROR", "NXDOMAIN"])
+def test_a_flood_of_domains_leaves_those_with_another_outcome_and_those_with_many_names(
+    taking: Taking, monkeypatch: pytest.MonkeyPatch, rcode: str
+) -> None:
+    monkeypatch.setattr(watch, "MAX_DOMAINS", 100)
+    answers = {"NOERROR": "192.0.2.1", "NXDOMAIN": "-"}
+    other = "NXDOMAIN" if rcode == "NOERROR" else "NOERROR"
+    taking.take(*(asked(f"b{n}-flood.com", n / 10, rcode=rcode, answers=answers[rcode]) for n in range(150)))
+    taking.take(
+        *(asked(f"d{n}-flood.com", 62 + n / 100, rcode=rcode, answers=answers[rcode]) for n in range(500)),
+        *(asked(f"e{n}-rare.com", 68 + n / 10, rcode=other, answers=answers[other]) for n in range(5)),
+        *(asked(f"x{n}.f-tunnel.com", 69 + n / 10, rcode=rcode, answers=answers[rcode]) for n in range(seen.ROOM_FROM)),
+    )
+    domains = {domain for (domain,) in taking.rows("domain")}
+    assert {"*", "f-tunnel.com", *(f"e{n}-rare.com" for n in range(5))} <= domains
+    assert not any(domain.startswith("d") for domain in domains)
+    assert taking.rows("domain, queries")[0] == ("*", 500)
+    taking.take(asked("x.g-flood.com", HOUR + 1, rcode=rcode))  # what it was does not hold for the next hour
+    taking.take(asked("x.h-flood.com", HOUR + 62, rcode=rcode))
+    assert ("h-flood.com", CLIENT) in taking.rows("domain, client")
+
+
+def test_a_client_that_exhausts_even_that_is_counted_only(taking: Taking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MAX_NAMES", 10)
+    taking.take(*(asked(f"x{n}.b{n % 9}-flood.com", n / 10) for n in range(90)))
+    taking.take(*(asked(f"y{n}.c-flood.com", 62 + n / 10) for n in range(50)), asked("x.d-other.com", 63, OTHER))
+    rows = taking.rows("domain, client, queries")
+    assert rows[0] == ("*", CLIENT, 50)
+    assert rows[-1] == ("d-other.com", OTHER, 1)
 
 
 def test_a_client_that_asks_for_the_same_again_and_again_is_not_busy(

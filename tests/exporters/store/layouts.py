@@ -100,7 +100,23 @@ CREATE VIEW passive_dns AS FROM passive_dns_merged UNION ALL FROM passive_dns_ne
 UPDATE meta SET value = '4' WHERE key = 'version';
 """
 
-LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4}
+_LAYOUT_5: Final = f"""
+{_LAYOUT_4}
+DROP VIEW passive_dns;
+DROP TABLE passive_dns_merged;
+DROP TABLE passive_dns_new;
+CREATE TABLE novel (
+    hour TIMESTAMP, client VARCHAR, domain VARCHAR, newly_observed BOOLEAN, minutes UBIGINT, first_seen TIMESTAMP,
+    last_seen TIMESTAMP, queries BIGINT, failures BIGINT, names BIGINT, failed_names BIGINT, answered_names BIGINT,
+    text_names BIGINT, design_names BIGINT, labels BIGINT, label_bytes BIGINT, answer_bytes BIGINT, samples VARCHAR[],
+    addresses VARCHAR[]
+);
+CREATE TABLE seen_names (generation BIGINT, hash UBIGINT);
+CREATE TABLE newly_observed_domains (hash UBIGINT, first_seen TIMESTAMP);
+UPDATE meta SET value = '5' WHERE key = 'version';
+"""
+
+LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4, 5: _LAYOUT_5}
 
 
 def make_store(folder: Path, layout: int, statements: str = "") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from dnsvigil.config.collector import Config, Servers
+from dnsvigil.config.collector import Config, Detectors, Servers
 from dnsvigil.exporter import dns, records
 from dnsvigil.ingest import former_passive_dns
 from dnsvigil.ingest.flows import FlowsPart
@@ -21,6 +21,7 @@ from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store import novelty, passive_dns
+from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.flow_files import FlowFiles
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
 from dnsvigil.store.sensors import newest_event
@@ -178,6 +179,38 @@ def test_what_is_new_is_learned_anew(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         tables = novelty.NovelTables(store, 10**9)
         assert (tables.count(), len(tables.newly_observed()["hash"]), tables.seen()) == (0, 0, {})
+
+
+def test_novel_traffic_goes_on_and_clients_of_ipv6_become_prefixes(tmp_path: Path) -> None:
+    hour = "TIMESTAMP '2026-01-31 12:00:00'"
+    make_store(
+        tmp_path,
+        5,
+        f"""
+        INSERT INTO novel BY NAME SELECT {hour} AS hour, unnest(['2001:db8::1', '2001:db8::2', '192.0.2.1']) AS client,
+            'a.example' AS domain, true AS newly_observed, 3 AS queries, 2 AS failures, 0 AS text_names;
+        INSERT INTO listed BY NAME SELECT {hour} AS hour, '2001:db8:1:7::1' AS client;
+        INSERT INTO findings BY NAME SELECT unnest([1, 2, 3]) AS id, 'malware' AS detector,
+            unnest(['client', 'client', 'server']) AS subject_type, 0.9 AS score, 'warning' AS severity,
+            unnest(['2001:db8::1', '192.0.2.1', '2001:db8::53']) AS subject, {hour} AS first_seen, {hour} AS last_seen,
+            1 AS count, '{{}}' AS evidence, 'open' AS state;
+        INSERT INTO dismissals VALUES ('malware', 'client', '2001:db8:1:7::1', 'warning', [], 'ours', {hour});
+        """,
+    )
+    for prefixes, own, customer in (
+        ({"2001:db8:1::/48": 56}, "2001:db8::/64", "2001:db8:1::/56"),
+        ({"2001:db8:1::/48": 56}, "2001:db8::/64", "2001:db8:1::/56"),
+        ({"::/0": 48}, "2001:db8::/48", "2001:db8:1::/48"),
+    ):
+        config = Config(detectors=Detectors(client_prefixes=prefixes))
+        with Store(tmp_path) as store, closing(Intake(store, config)):
+            clients = "SELECT client, sum(missing), sum(resolved) FROM novel GROUP BY client ORDER BY client"
+            assert store.rows(clients) == [("192.0.2.1", 2, 1), (own, 4, 2)]
+            assert store.rows("SELECT client FROM listed") == [(customer,)]
+            assert store.rows("SELECT subject FROM findings ORDER BY id") == [(own,), ("192.0.2.1",), ("2001:db8::53",)]
+            at, findings = datetime(2026, 1, 31, 13), Findings(store)
+            with store.transaction():
+                assert findings.put(Finding("malware", "client", customer, 0.9, "warning", at, at, {})) is None
 
 
 def test_submitted_files_are_still_to_be_read(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Tunnel(Detector):
         domains = {
             row["domain"]: row
             for row in self._leaks.carriers(read, since, now, least)
-            if row["names"] >= _MIN_NAMES and octets(row) * standing(row)[0] >= least
+            if max(row["names"], row["text_names"]) >= _MIN_NAMES and octets(row) * standing(row)[0] >= least
         }
         pairs, flooding, left = separate(self._leaks.carried(read, since, now, list(domains)), domains)
         found = [one for group in groups(pairs, domains, left, window) for one in group.anomalies()]

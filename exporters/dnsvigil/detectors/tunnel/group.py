@@ -31,8 +31,7 @@ _MAX_SHOWN: Final = 300  # characters of a name
 
 def octets(row: Row) -> float:
     """Return the octets carried by new labels, and by answers of types that can carry anything, which weigh more."""
-    # Text with a stated purpose, such as a key for mail, does not count.
-    open_text = max(row["text_names"] - row["design_names"], 0) / max(row["names"], 1)
+    open_text = row["text_names"] / max(row["names"], row["text_names"], 1)
     carried: float = (row["label_bytes"] + _DOWN * row["answer_bytes"] * open_text) * (1 + _TEXT * open_text)
     return carried
 
@@ -149,6 +148,8 @@ class Group:
             "newly_observed": any(pair.row["newly_observed"] for pair in pairs),
             "samples": [_shown(f"{name}.{pair.domain}") for pair, name in samples[:_SHOWN]],
         }
+        if sources := [source for pair in pairs for source in pair.row["sources"] or ()]:
+            evidence["client_addresses"] = list(dict.fromkeys(sources))[:_SHOWN_DOMAINS]
         if alike := resembles([name for _, name in samples]):
             evidence["resembles"] = alike
         if why := list(dict.fromkeys(reason for pair in pairs for reason in pair.why)):

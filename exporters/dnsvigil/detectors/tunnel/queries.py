@@ -15,6 +15,7 @@ _RECENT: Final = recent_hours("novel", since=">")
 _CHOSEN: Final = "chosen AS (SELECT unnest($3::VARCHAR[]) AS domain)"
 _CARRIED: Final = (
     "client", "domain", "clients", *NOVEL_COUNTS, "active", "newly_observed", "first_seen", "last_seen", "samples",
+    "sources",
 )  # fmt: skip
 _SUMS: Final = {*NOVEL_COUNTS, "active"}
 

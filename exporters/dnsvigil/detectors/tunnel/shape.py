@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from dnsvigil.detectors.floods import Row
+from dnsvigil.detectors.floods import Row, failed
 from dnsvigil.engines.established import is_established
 from dnsvigil.sources.public_suffixes import top_levels
 
@@ -42,7 +42,7 @@ def data_share(names: Sequence[str], domain: Row, *, probes: bool = True) -> tup
 
     Failing names may be probes of browsers only with ``probes``.
     """
-    failing = domain["failed_names"] >= _FAILING * domain["names"]
+    failing = failed(domain) >= _FAILING * max(domain["names"], 1)
     octets = carrying = 0.0
     why: Counter[str] = Counter()
     for name in names:

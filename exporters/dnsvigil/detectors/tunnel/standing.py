@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from dnsvigil.detectors.floods import Row
+from dnsvigil.detectors.floods import Row, failed
 from dnsvigil.engines.established import is_established
+from dnsvigil.records import is_local
 from dnsvigil.sources.warninglists import warning_list
 
 POPULAR: Final = 0.01
@@ -49,14 +50,17 @@ SERVICES: Final[Mapping[str, str]] = {
 def standing(domain: Row) -> tuple[float, list[str]]:
     """Return the share of the octets below a domain that may be data, by what the domain is, with the reasons."""
     name, names = domain["domain"], max(domain["names"], 1)
-    answered = names - domain["failed_names"]
+    failing = failed(domain)
+    answered = names - failing
     shares = {}
+    if is_local(name):
+        shares["names for local use, which no server outside answers"] = 0.0
     if not answered and name.rpartition(".")[2] not in _top_level():
         shares["names below a top-level domain that does not exist go nowhere"] = 0.0
     if name in SERVICES:
         shares[f"known for {SERVICES[name]}"] = _SERVICE
     design = domain["design_names"]
-    if design >= _MIN_DESIGNED * names and design + domain["failed_names"] >= _MIN_DESIGNED_OR_FAILED * names:
+    if design >= _MIN_DESIGNED * names and design + failing >= _MIN_DESIGNED_OR_FAILED * names:
         shares["answers of a block list, a reputation service or mail policy"] = _BY_DESIGN
     if name not in _dynamic():
         if name in _popular():
