@@ -207,7 +207,7 @@ class TestAttackers:
         take(taking, event("login.failed", client=f"::ffff:{ATTACKER}"))
         take(taking, event("login.failed", client="2001:DB8:0::7"))
         take(taking, event("login.failed", client="fe80::::1"))
-        assert found(taking, "honeypot").keys() == {ATTACKER, "2001:db8::7"}
+        assert found(taking, "honeypot").keys() == {ATTACKER, "2001:db8::/64"}
 
     def test_that_only_connect_are_findings_from_five_times_on(self, taking: Taking) -> None:
         take(taking, *(event("session.connect", number, session=str(number)) for number in range(4)))
