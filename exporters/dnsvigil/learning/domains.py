@@ -46,11 +46,14 @@ class DomainTable:
 
     def statistics(self) -> dict[str, dict[str, float | None]]:
         """Return ``STATISTICS`` of each feature."""
-        ways = "avg({0}), median({0}), quantile_cont({0}, 0.05), quantile_cont({0}, 0.95), min({0}), max({0})"
-        columns = ", ".join(ways.format(f"{name}::DOUBLE") for name in DOMAIN_FEATURES)
-        row = self.connection.execute(f"SELECT {columns} FROM domain_features").fetchone() or ()
-        values = iter(row)
-        return {name: {each: next(values) for each in STATISTICS} for name in DOMAIN_FEATURES}
+        found = {}
+        for name in DOMAIN_FEATURES:  # one by one: the engine has all values of a quantile in memory
+            query = (
+                f"SELECT avg(v), quantile_cont(v, [0.5, 0.05, 0.95]), min(v), max(v) FROM (SELECT {name}::DOUBLE AS v"
+            )
+            ((mean, quantiles, least, most),) = self.connection.execute(f"{query} FROM domain_features)").fetchall()
+            found[name] = dict(zip(STATISTICS, (mean, *(quantiles or [None] * 3), least, most), strict=True))
+        return found
 
     def placed(self, places: pa.Table) -> pa.RecordBatchReader:
         """Return all domains with what ``places`` has of each ``domain``, in the order of its column ``place``."""

@@ -95,7 +95,7 @@ def members(text: str) -> NDArray[np.bool_]:
         ("xxxx......", {"CDN": "xxx......."}, "CDN"),  # most of the group
         ("xxxx......", {"CDN": "xxx...xxxx"}, "low ttls"),  # of which there are as many elsewhere
         ("xxxxx.....", {"mail": "x........."}, "mail"),  # not most of the group, but all that there are
-        ("xxxx......", {"mail": "x......xxx"}, "low ttls"),  # neither
+        ("xxxx" + 26 * ".", {"mail": "x......xx" + 21 * "."}, "low ttls"),  # neither, though more than elsewhere
         ("xxxx......", {"popular": "xxxx.xxx..", "CDN": "xxx......."}, "CDN"),  # what distinguishes it most
         ("xxxx......", {"CDN": ".........."}, "low ttls"),
         ("xxxx......", {}, "low ttls"),

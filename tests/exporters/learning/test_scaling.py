@@ -28,7 +28,8 @@ def test_shares_are_scaled_as_they_are_and_counts_by_their_logarithm():
 
 
 def test_a_feature_that_is_the_same_everywhere_or_nowhere_is_0():
-    values = values_of(asns=[np.nan] * 4, ttl_mean=[1, 1, 1, np.nan])
+    values = np.tile(values_of(asns=[np.nan] * 4, ttl_mean=[1, 1, 1, np.nan]), (25, 1))
+    assert np.log1p(values[:, FEATURES.index("queries")].astype(float)).std() > 0  # by rounding
     assert not Scaling.of(values).rows(values).any()
 
 
