@@ -15,11 +15,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from dnsvigil.engines.hunt import Hunt, entry
 from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.ingest import passive_dns
 from dnsvigil.ingest.compaction import Compactor
+from dnsvigil.ingest.new_entries import MAX_WAVE
 from dnsvigil.store.passive_dns import FOLDER, PassiveDns
 from dnsvigil.store.store import Store
+from dnsvigil.store.tuple_keys import name_of_key
 
 SIZES: Final = (1_000_000, 10_000_000, 50_000_000)
 _DAYS: Final = 40  # over which the tuples come: a month is over, and some days
@@ -61,8 +64,8 @@ def main() -> None:
         "| tuples | taking, CPU s a million | merging, CPU s a million | bytes each | by name, p50, p99 | by address",
         end="",
     )
-    print(f" | cold, by name | {_BULK:,} names | peak memory |")
-    print("|---" * 9 + "|")
+    print(f" | cold, by name | {_BULK:,} names | hunt for {MAX_WAVE:,} entries, longest step | peak memory |")
+    print("|---" * 10 + "|")
     for size in SIZES:
         with tempfile.TemporaryDirectory(prefix="dnsvigil-bench-") as folder:
             needed, free = 3 * 40 * size / 1e9, shutil.disk_usage(folder).free / 1e9
@@ -92,6 +95,7 @@ def measure(folder: Path, size: int) -> Iterator[str]:
         begin = time.process_time()
         found = sum(chunk.num_rows for chunk in reader.with_keys("names", sorted(set(names))))
         yield f"{time.process_time() - begin:.1f} s ({found:,} rows)"
+        yield hunted(reader, names)
         yield f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000:,.0f} MB"
 
 
@@ -154,6 +158,20 @@ def latencies(reader: TupleReader, order: Any, keys: Sequence[str]) -> list[floa
         assert sum(chunk.num_rows for chunk in reader.chunks(order, key, f"{key}\0"))
         found.append(1000 * (time.perf_counter() - begin))
     return found
+
+
+def hunted(reader: TupleReader, keys: Sequence[str]) -> str:
+    """Return what a hunt for these names costs, with as many others as there may be at once."""
+    names = dict.fromkeys(map(name_of_key, keys))
+    names |= dict.fromkeys(f"n{number}.evil{number % 997}.com" for number in range(MAX_WAVE - len(names)))
+    hunt = Hunt(reader, [entry(name) for name in names])
+    longest, begin = 0.0, time.process_time()
+    while True:
+        started = time.process_time()
+        complete = hunt.step(0.0)
+        longest = max(longest, time.process_time() - started)
+        if complete:
+            return f"{time.process_time() - begin:.1f} s ({len(hunt.hits):,} hits), {1000 * longest:.0f} ms"
 
 
 def quantiles(values: Sequence[float]) -> str:
