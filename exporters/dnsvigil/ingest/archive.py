@@ -115,6 +115,7 @@ class ArchivePart(Part):
         self._merger = Merger(self._archive)
         counts = {name: store.rows(f"SELECT count(*) FROM archive_{name}")[0][0] for name in SCHEMAS}
         self._waiting = Counter[str](counts)
+        self._due: list[str] = []  # tables to write
         self._retry = 0.0  # monotonic
         self._failed = ""
         self._failures = 0
@@ -142,11 +143,15 @@ class ArchivePart(Part):
         self._waiting[name] += added
 
     def advance(self, before: datetime, newest: datetime) -> None:
-        """Move rows into files where an hour is over or there are many, and merge the files of days that are over."""
+        """Move rows into files where an hour is over or there are many, and merge the files of days that are over.
+
+        One table in a round: all at once would hold up the records.
+        """
         over = before > datetime.min and passes(before, newest, HOUR)
-        for name in self._tables:
-            if self._waiting[name] > (0 if over else MAX_WAITING):
-                self._empty(name)
+        due = [name for name in self._tables if self._waiting[name] > (0 if over else MAX_WAITING)]
+        self._due += [name for name in due if name not in self._due]
+        if self._due:
+            self._empty(self._due.pop(0))
         if done := self._merger.take():
             self._replace(done)
             self._merger.start(newest.date())

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,9 @@ _OF_TUPLES = """
 """
 
 
+START_TIME = datetime(2023, 11, 14, 22, 13, 20)
+
+
 def read(root: Path, table: str, query: str = "FROM archived ORDER BY ALL") -> list[tuple[Any, ...]]:
     """Return the rows of a query on a table of the archive, as DuckDB reads it."""
     with duckdb.connect() as connection:
@@ -77,6 +80,14 @@ class Archiving(Taking):
     def __init__(self, store: Store, root: Path, **bounds: Any) -> None:
         super().__init__(store, Config(archive=Bounds(**{"path": root, "transactions": True} | bounds)))
         self.root = root
+
+    def take(self, path: str, *lines: bytes, sensor: str = "zeek") -> None:
+        """Take lines, and have the rounds that follow write what is due."""
+        super().take(path, *lines, sensor=sensor)
+        while self.part._due:
+            with self.store.transaction():
+                self.part.advance(datetime.min, START_TIME)
+            self.part.evaluate(START_TIME)
 
     @property
     def part(self) -> ArchivePart:
@@ -179,6 +190,16 @@ def test_files_are_written_by_the_hour_and_merged_once_the_day_is_over(archiving
     days = Counter(path.parts[-3] for path in files(archiving.root / "transactions"))
     assert days == {f"day=2023-11-{day}": 1 for day in (14, 15, 16)}
     assert {path.suffix for path in files(archiving.root)} == {".parquet"}
+
+
+def test_a_round_writes_one_table(tmp_path: Path) -> None:
+    config = Config(archive=Bounds(path=tmp_path / "archive", transactions=True))
+    with Store(tmp_path / "state") as store, closing(Taking(store, config)) as taking:
+        written = []
+        for seconds in (0, HOUR, HOUR + 1, HOUR + 2, HOUR + 3):
+            taking.take("dns", tsv(ts=at(seconds), query="www.example"))
+            written.append(len(files(tmp_path / "archive")))
+        assert written == [0, 1, 2, 3, 3]
 
 
 def test_the_oldest_days_are_dropped_and_counted(tmp_path: Path) -> None:
