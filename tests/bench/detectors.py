@@ -23,6 +23,7 @@ from dnsvigil.sources.zeek.pending import pending_log
 from dnsvigil.sources.zeek.reader import read_batches
 from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.store import Store
+from evaluation.detection import all_but
 from lab import infected, lookalikes, tunnels
 from lab.population import Population, addresses, busyness, popular_names
 from lab.transactions import lines, mixed
@@ -95,7 +96,7 @@ def bench_share(folder: Path) -> None:
     log.write_bytes(header(START))
     with ExitStack() as stack:
         readings: list[Reading] = []
-        for disabled in (["malware", "tunnel"], []):
+        for disabled in (all_but(), []):
             store = stack.enter_context(Store(folder / f"state{len(readings)}"))
             intake = stack.enter_context(closing(Intake(store, Config(detectors=Detectors(disabled=disabled)))))
             readings.append(Reading(store, intake, Cursors(read_cursors(store))))

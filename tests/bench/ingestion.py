@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import duckdb
 
+from dnsvigil.detectors.runner import GROUP
 from lab.zeeklog import DNS_COLUMNS
 
-DISABLED: Final = "{disabled: [malware, tunnel]}"
+DISABLED: Final = f"{{disabled: [{', '.join(sorted(entry_points(group=GROUP).names))}]}}"
 WITHOUT_DETECTORS: Final = f"{{detectors: {DISABLED}}}"
 
 

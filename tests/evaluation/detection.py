@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from dnsvigil.config.collector import Config, Detectors
+from dnsvigil.detectors.runner import GROUP
 from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.sources.decompressed import DecompressedFile
@@ -84,6 +86,11 @@ class Watched:
 def subjects(clients: Iterable[str]) -> list[str]:
     """Return what findings about clients with these addresses are about."""
     return [Detectors().client_of(client) for client in clients]
+
+
+def all_but(*names: str) -> list[str]:
+    """Return the installed detectors that are not among these, to be disabled."""
+    return sorted(entry_points(group=GROUP).names - {*names})
 
 
 def of_parts(parts: Iterable[Transactions]) -> Steps:

@@ -18,7 +18,7 @@ from lab import evasions, floods, lookalikes, sensor, tunnels
 from lab.population import Population, addresses, popular_names
 from lab.transactions import Session, Transactions, mixed
 
-from .detection import Watched, of_logs, of_parts, subjects, watch
+from .detection import Watched, all_but, of_logs, of_parts, subjects, watch
 
 START: Final = 1_718_000_000 // 86_400 * 86_400
 FIRST: Final = 100  # queries
@@ -42,7 +42,7 @@ SIZES: Final = (1, 4, 20)  # clients
 SCORES: Final = (0.5, 0.7, 0.9)
 SHARED: Final = Path(__file__).parents[3] / "shared" / "data"
 
-CONFIG: Final = Config(detectors=Detectors(disabled=["malware"], top=1000))
+CONFIG: Final = Config(detectors=Detectors(disabled=all_but("tunnel"), top=1000))
 
 
 def parts(sessions: Iterable[Session]) -> Iterator[Transactions]:

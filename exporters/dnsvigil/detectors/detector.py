@@ -71,6 +71,10 @@ class Detector(ABC):
         """Return descriptions of what restricts the detector's work; nothing if all is well."""
         return ()
 
+    def limits(self) -> Sequence[str]:
+        """Return descriptions of what the detector works without, though it would find more with it."""
+        return ()
+
     def counts(self) -> Mapping[str, int]:
         """Return counters of work done since the start, such as ``names_scored``."""
         return {}

@@ -39,6 +39,7 @@ class DetectorHealth:
     model_time: datetime | None = None
     histogram: tuple[int, ...] = (0,) * (len(SCORE_BOUNDS) + 1)  # scores in each bucket
     score_sum: float = 0.0
+    limits: tuple[str, ...] = ()  # what it works without
 
     @property
     def healthy(self) -> bool:
@@ -104,9 +105,11 @@ class _Running:
     def health(self) -> DetectorHealth:
         """Return the detector's health. If the detector cannot report it, that is a problem."""
         problems, counts, model_time = [self._failed] if self._failed else [], {}, None
+        limits: Sequence[str] = ()
         if self.detector:
             try:
                 problems += self.detector.problems()
+                limits = self.detector.limits()
                 counts, model_time = dict(self.detector.counts()), self.detector.model_time()
             except Exception as error:
                 problems.append(f"{type(error).__name__}: {error}")
@@ -121,6 +124,7 @@ class _Running:
             model_time,
             tuple(self._histogram),
             self._score_sum,
+            tuple(limits),
         )
 
     def _fail(self, error: Exception, what: str) -> None:

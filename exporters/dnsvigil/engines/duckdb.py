@@ -22,6 +22,7 @@ SUBJECTS: Final = (
     "domain_groups",
     "domain_hours",
     "flows",
+    "flux",
     "infections",
     "leaks",
     "novelty",

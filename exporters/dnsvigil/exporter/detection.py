@@ -1,6 +1,6 @@
 """The metrics of detectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
@@ -48,13 +48,21 @@ def _health(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
         ["detector"],
         (([each.name], float(each.healthy)) for each in detectors),
     )
-    problems = [(each.name, problem) for each in detectors for problem in _problems(each)]
+    problems = [(each.name, problem) for each in detectors for problem in _some(each.problems)]
     if problems:
         yield gauge(
             "dnsvigil_detector_problem",
             "Always 1; the label describes a problem of the detector.",
             ["detector", "problem"],
             ((labels, 1) for labels in problems),
+        )
+    limits = [(each.name, limit) for each in detectors for limit in _some(each.limits)]
+    if limits:
+        yield gauge(
+            "dnsvigil_detector_limit",
+            "Always 1; the label describes what the detector works without.",
+            ["detector", "limit"],
+            ((labels, 1) for labels in limits),
         )
 
 
@@ -89,5 +97,5 @@ def _models(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
     )
 
 
-def _problems(detector: DetectorHealth) -> list[str]:
-    return list(dict.fromkeys(problem[:_MAX_PROBLEM] for problem in detector.problems))[:_MAX_PROBLEMS]
+def _some(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(text[:_MAX_PROBLEM] for text in texts))[:_MAX_PROBLEMS]

@@ -18,14 +18,14 @@ from dnsvigil.detectors.tunnel.detector import Tunnel
 from dnsvigil.detectors.tunnel.shape import resembles
 from dnsvigil.records import NOVEL
 from dnsvigil.store.findings import Finding
-from evaluation.detection import of_logs, of_parts, watch
+from evaluation.detection import all_but, of_logs, of_parts, watch
 from lab import evasions, floods, lookalikes, tunnels
 from lab.population import addresses, popular_names
 from lab.transactions import Session, Transactions
 
 START = 1_718_000_000 // 86_400 * 86_400
 NOW = datetime(2024, 6, 10, 12, 30)
-CONFIG = Config(detectors=Detectors(disabled=["malware"], top=1000))
+CONFIG = Config(detectors=Detectors(disabled=all_but("tunnel"), top=1000))
 HEX = "0123456789abcdef"
 
 Judge = Callable[..., list[Anomaly]]

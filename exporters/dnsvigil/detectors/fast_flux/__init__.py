@@ -1,0 +1,1 @@
+"""Names whose addresses change all the time, over hosts in many networks."""
