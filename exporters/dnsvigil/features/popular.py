@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dnsvigil.engines.tuples import TupleReader
+from dnsvigil.sources.honeypots.entries import LIST
 from dnsvigil.store.tuple_keys import name_of_key
+from dnsvigil.system.sql import literal
 
 KEPT: Final = 5000
 """How many domains there are at most."""
@@ -27,13 +29,14 @@ _FOUND: Final = """
     WHERE state <> 'dismissed'
 """
 _LISTED: Final = "SELECT DISTINCT entry FROM listed"
+_HONEYPOTS: Final = "SELECT entry FROM honeypot_entries WHERE NOT address AND neighbour_of IS NULL ORDER BY entry"
 _OPEN: Final = """
     SELECT unnest((TRY_CAST(evidence AS JSON) ->> '$.domains[*]')::VARCHAR[]) FROM findings WHERE state = 'open'
     UNION SELECT subject FROM findings WHERE state = 'open' AND subject_type = 'domain' ORDER BY ALL
 """
-_BY_LIST: Final = """
+_BY_LIST: Final = f"""
     SELECT list, list(DISTINCT entry ORDER BY entry) FROM (SELECT unnest(lists) AS list, entry FROM listed)
-    GROUP BY list ORDER BY list
+    WHERE NOT starts_with(list, {literal(LIST)}) GROUP BY list ORDER BY list
 """
 
 Read = Callable[..., list[Any]]
@@ -44,7 +47,8 @@ def own_popular_domains(read: Read, tuples: TupleReader) -> list[str]:
 
     They are zones that were among the heaviest on seven days, and domains with names that passive DNS has known for
     seven days and seen in the last two. No tables say how many clients asked, but what lasts is mostly wanted. Domains
-    of findings that were not dismissed, and those that lists of bad domains have, are left out. ``read`` is as
+    of findings that were not dismissed, those that lists of bad domains have, and those from which attackers of
+    honeypots fetch programs, are left out. ``read`` is as
     :meth:`dnsvigil.store.store.Store.rows`, and raises what that does.
     """
     tables = {name for (name,) in read("SELECT table_name FROM duckdb_tables()")}
@@ -54,17 +58,22 @@ def own_popular_domains(read: Read, tuples: TupleReader) -> list[str]:
     bad = {name for (name,) in read(_FOUND)} if "findings" in tables else set()
     if "listed" in tables:
         bad.update(_registered(name for (name,) in read(_LISTED)))
+    if "honeypot_entries" in tables:
+        bad.update(_registered(name for (name,) in read(_HONEYPOTS)))
     return [domain for domain in dict.fromkeys(_registered(names)) if domain not in bad][:KEPT]
 
 
 def known_domains(read: Read) -> dict[str, list[str]]:
-    """Return the domains of open findings, as ``suspicious``, and the names on each of the operator's lists.
+    """Return the domains of open findings, as ``suspicious``, and the names on each list, that of honeypots among them.
 
-    Of the lists it is what clients asked for. ``read`` is as for :func:`own_popular_domains`.
+    Of the operator's lists it is what clients asked for. ``read`` is as for :func:`own_popular_domains`.
     """
     tables = {name for (name,) in read("SELECT table_name FROM duckdb_tables()")}
     found = {"suspicious": [name for (name,) in read(_OPEN)]} if "findings" in tables else {}
-    for name, entries in read(_BY_LIST) if "listed" in tables else ():
+    lists = read(_BY_LIST) if "listed" in tables else []
+    if "honeypot_entries" in tables and (entries := [name for (name,) in read(_HONEYPOTS)]):
+        lists.append((LIST, entries))
+    for name, entries in lists:
         found[name] = [*entries, *found.get(name, [])]
     return found
 

@@ -12,6 +12,8 @@ import pytest
 
 from dnsvigil.config.collector import Config, Flows, HoneypotSource, Sources, Zone, Zones
 from dnsvigil.config.types import Network, ZoneName
+from dnsvigil.engines.tuples import TupleReader
+from dnsvigil.features.popular import known_domains, own_popular_domains
 from dnsvigil.ingest import honeypots
 from dnsvigil.records import Cursor
 from dnsvigil.sources.honeypots.logs import COWRIE, DIONAEA
@@ -238,6 +240,21 @@ class TestAttackers:
             metrics = taking.metrics
         said = [dict(labels)["problem"] for name, labels in metrics if name == "dnsvigil_detector_problem"]
         assert any("flows.networks" in problem for problem in said)
+
+
+def test_training_takes_the_list_as_bad_and_not_as_popular(taking: Taking) -> None:
+    names = ("evil-x.com", "good-x.com", "near-x.com")
+    for day in range(9):
+        tuples(taking, *((name, f"192.88.99.{number}") for number, name in enumerate(names)), seconds=day * 86400 + 10)
+    reader = TupleReader(lambda: taking.store)
+    assert own_popular_domains(taking.store.read, reader) == list(names)
+    tuples(taking, ("near-x.com", "192.88.99.0"), seconds=8 * 86400 + 20)
+    take(taking, typed("wget http://a.evil-x.com http://evil-x.com 192.88.99.7", 8 * 86400 + 30))
+    asked(taking, "near-x.com", seconds=8 * 86400 + 90)
+    assert entries(taking)["near-x.com"] == "neighbour evil-x.com"
+    assert sorted(own_popular_domains(taking.store.read, reader)) == ["good-x.com"]
+    assert known_domains(taking.store.read)["honeypot"] == ["a.evil-x.com", "evil-x.com"]
+    assert len(known_domains(taking.store.read)) == 2  # with those of findings
 
 
 def test_records_of_both_honeypots_in_one_round_count_once(taking: Taking) -> None:
