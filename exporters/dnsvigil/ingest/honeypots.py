@@ -13,7 +13,7 @@ from dnsvigil.config.collector import Config
 from dnsvigil.engines.established import is_established
 from dnsvigil.engines.neighbours import neighbours
 from dnsvigil.engines.tuples import LookupTimeoutError, TupleReader
-from dnsvigil.ingest.part import HOUR, Part, passes
+from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.sources.honeypots.cowrie import event_of
 from dnsvigil.sources.honeypots.dionaea import events_of_connection, events_of_incident
 from dnsvigil.sources.honeypots.entries import LIST, NEIGHBOURS, HoneypotNames
@@ -105,15 +105,20 @@ class HoneypotsPart(Part):
             self._show()
 
     def advance(self, before: datetime, newest: datetime) -> None:
-        """Look the neighbours up, of new entries at once and of all by the hour."""
-        if self._tables.entries and (self._new or passes(before, newest, HOUR)):
-            self._new = False
+        """Look the neighbours up by the hour, and by the minute while there are new entries."""
+        if passes(before, newest, MINUTE if self._new else HOUR):
             self._look_around(newest)
 
     def forget(self, newest: datetime) -> None:
         """Drop what is too old."""
         if self._tables.forget(newest):
             self._show()
+
+    def flush(self, newest: datetime | None) -> None:
+        """Look the neighbours of new entries up."""
+        if newest and self._new:
+            with self._store.transaction():
+                self._look_around(newest)
 
     def snapshot(self) -> HoneypotsSnapshot:
         """Return how many entries there are."""
@@ -149,6 +154,7 @@ class HoneypotsPart(Part):
         return ""
 
     def _look_around(self, newest: datetime) -> None:
+        self._new = False
         entries = [each for each in self._tables.entries.values() if each.source != NEIGHBOUR]
         names = [each.entry for each in entries if not each.address]
         addresses = [each.entry for each in entries if each.address]

