@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dnsvigil.collector import log_loop
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.config.collector import Config, load_config
+from dnsvigil.detectors.runner import GROUP
 from dnsvigil.exporter.snapshots import registry
 from dnsvigil.ingest.flows import FlowSnapshot
 from dnsvigil.ingest.intake import Snapshot
@@ -369,7 +371,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
     nothing_odd = {
         **{sample("dnsvigil_findings_dropped_total", state=state): 0 for state in STATES},
         **{sample("dnsvigil_outcome_unknown_total", server=server): 0 for server in servers},
-        **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in ("malware", "tunnel")},
+        **{sample("dnsvigil_findings_suppressed_total", detector=name): 0 for name in entry_points(group=GROUP).names},
         **{sample("dnsvigil_local_name_queries_total", kind=kind): 0 for kind in LOCAL_KINDS},
         **{sample("dnsvigil_set_aside_total", kind=kind): 0 for kind in KINDS_SET_ASIDE},
         **{sample("dnsvigil_novel_dropped_total", reason=reason): 0 for reason in ("domains", "rows")},

@@ -23,7 +23,7 @@ MAX_NAMES: Final = 100
 """So is one with more names, whatever their domains."""
 
 _SECONDS: Final = 5.0  # that a look-up may take
-_TYPES: Final = pa.array(["A", "AAAA"])
+_TYPES: Final = ("A", "AAAA")
 
 
 def neighbours(tuples: TupleReader, names: Iterable[str], addresses: Iterable[str], since: int) -> dict[str, str]:
@@ -49,9 +49,10 @@ def _pairs(tuples: TupleReader, order: Order, keys: Iterable[str], since: int, d
     """Return the other keys of each of these, up to one more than there may be of names."""
     own, other = ("nkey", "rkey") if order == "names" else ("rkey", "nkey")
     found: defaultdict[str, set[str]] = defaultdict(set)
+    types = pa.array(_TYPES)  # not before it is needed, as Arrow loads pandas for it
 
     def select(table: pa.Table) -> pa.Table:
-        return table.filter(pc.and_(pc.is_in(table["rrtype"], _TYPES), pc.greater_equal(table["time_last"], since)))
+        return table.filter(pc.and_(pc.is_in(table["rrtype"], types), pc.greater_equal(table["time_last"], since)))
 
     for table in tuples.with_keys(order, keys, deadline=deadline, select=select):
         for key, value in zip(table[own].to_pylist(), table[other].to_pylist(), strict=True):
