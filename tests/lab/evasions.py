@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dnsvigil.learning.generators import Family, Lexicon
 
-from .transactions import MICROSECONDS, NOERROR, NXDOMAIN, Asked, Session, Transactions, number_of
+from .transactions import MICROSECONDS, NO_ANSWERS, NOERROR, NXDOMAIN, Asked, Session, Transactions, number_of
 
 _SLICE = 100_000
 _LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789", np.uint8)
@@ -46,6 +47,46 @@ def dealt(
     return Session("malware", f"{family.name} dealt out", Transactions.of(asked), (master,))
 
 
+def moving(session: Session, prefix: str = "2001:db8:77:1") -> Session:
+    """Return the session of a client of IPv6 that takes another address of its /64 for each query."""
+    dice = random.Random(f"moving/{session.what}")
+    rows = session.transactions
+    parts = (":".join(f"{dice.randrange(1, 1 << 16):x}" for _ in range(4)) for _ in range(len(rows)))
+    return _with(session, replace(rows, client=np.array([f"{prefix}:{part}" for part in parts], object)))
+
+
+def mixed_case(session: Session) -> Session:
+    """Return the session with letters of either case in its names, as draft-vixie-dnsext-dns0x20 has it."""
+    dice = random.Random(f"case/{session.what}")
+    names = ["".join(dice.choice((each, each.upper())) for each in name) for name in session.transactions.qname]
+    return _with(session, replace(session.transactions, qname=np.array(names, object)))
+
+
+def of_type(session: Session, qtype: str) -> Session:
+    """Return the session with another type in all of its queries; addresses in answers stay."""
+    rows = session.transactions
+    return _with(session, replace(rows, qtype=np.full(len(rows), number_of(qtype))))
+
+
+def after_another(
+    session: Session, *, qtype: str = "A", rcode: int | None = None, answers: str = NO_ANSWERS, seconds: float = 0.3
+) -> Session:
+    """Return the session with another query for the same name so many seconds before each; ``rcode`` None: the same."""
+    rows = session.transactions
+    before = replace(
+        rows,
+        ts=rows.ts - int(seconds * MICROSECONDS),
+        qtype=np.full(len(rows), number_of(qtype)),
+        rcode=rows.rcode if rcode is None else np.full(len(rows), rcode),
+        answers=np.full(len(rows), answers, object),
+    )
+    return _with(session, Transactions.join([before, rows]))
+
+
+def _with(session: Session, rows: Transactions) -> Session:
+    return replace(session, transactions=rows)
+
+
 def rotating(
     client: str,
     *,
@@ -55,6 +96,7 @@ def rotating(
     per_second: float = 1000,
     below: str | None = None,
     rcode: int = NXDOMAIN,
+    answers: str = NO_ANSWERS,
 ) -> Iterator[Transactions]:
     """Yield one client's look-ups of so many names, none twice, that fill every table that grows with names.
 
@@ -72,7 +114,7 @@ def rotating(
             qname=np.array([f"{label}.{below or 'com'}" for label in labels.tolist()], object),
             qtype=np.full(count, number_of("A")),
             rcode=np.full(count, rcode),
-            answers=np.full(count, "-", object),
+            answers=np.full(count, answers, object),
             ttl=np.zeros(count, np.int64),
             rtt=np.zeros(count, np.int64),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,24 @@ class TestEvasions:
         names = [name.removesuffix(".known.com") for name in session.transactions.qname]
         assert len(set(names)) == len(names) > 50
         assert any("._domainkey" in name for name in names) and any(".in-addr.arpa" in name for name in names)
+
+    def test_a_client_that_moves_within_its_prefix(self) -> None:
+        session = evasions.disguised(["198.51.100.1"], "known.com", NAMES, seed=1, start=START, hours=1)
+        moving = evasions.moving(session)
+        assert len(moving.clients) == len(session.transactions)
+        assert {str(ip_network((client, 64), strict=False)) for client in moving.clients} == {"2001:db8:77:1::/64"}
+
+    def test_letters_types_and_queries_before(self) -> None:
+        session = evasions.disguised(["198.51.100.1"], "known.com", NAMES, seed=1, start=START, hours=1)
+        rows = session.transactions
+        cased = evasions.mixed_case(session).transactions.qname
+        assert [name.lower() for name in cased] == [*rows.qname] and any(name != name.lower() for name in cased)
+        assert set(evasions.of_type(session, "AAAA").transactions.qtype) == {28}
+        both = evasions.after_another(session, qtype="MX", rcode=UNANSWERED, seconds=0.25).transactions
+        before = both[both.qtype == 15]
+        assert [*before.qname] == [*rows.qname] and set(before.rcode) == {UNANSWERED}
+        assert set((rows.ts - before.ts).tolist()) == {MICROSECONDS // 4}
+        assert len(both) == 2 * len(rows)
 
 
 class TestPopulation:

@@ -213,6 +213,33 @@ class TestTellsApart:
         assert found.score > 0.5
         assert found.evidence["weighed_down"] == ["answers of a block list, a reputation service or mail policy"]
 
+    def test_answers_of_block_lists_do_not_hide_text_beside_them(self, evaluate: Judge) -> None:
+        asked = carrying(60, octets=4, design_names=60, answered_names=120, text_names=60, answer_bytes=60 * 200)
+        (found,) = evaluate([asked])
+        assert found.score > 0.5
+
+    def test_names_that_failed_at_first_and_carry_text_later_have_not_failed(self, evaluate: Judge) -> None:
+        letters = [f"{letter * 9}.leaky-x.com" for letter in "abcdefgh"]
+        counts = {"failed_names": 100, "answered_names": 100, "design_names": 4, "text_names": 40, "samples": letters}
+        rows = [carrying(100, octets=10, answer_bytes=100 * 200, **counts)]
+        (found,) = evaluate(rows)
+        assert found.score > 0.5 and "weighed_down" not in found.evidence
+
+    def test_text_that_is_asked_for_below_names_of_long_ago(self, evaluate: Judge) -> None:
+        (found,) = evaluate([carrying(0, text_names=60, answered_names=60, answer_bytes=60 * 200)])
+        assert found.score > 0.5
+
+    def test_a_client_that_is_a_prefix_has_its_addresses_in_the_evidence(self, evaluate: Judge) -> None:
+        addresses = ["2001:db8::1", "2001:db8::2"]
+        (found,) = evaluate([carrying(60, client="2001:db8::/64", sources=addresses)])
+        assert (found.subject, found.evidence["client_addresses"]) == ("2001:db8::/64", addresses)
+
+    @pytest.mark.parametrize("domain", ["printer.local", "x1.home.arpa", "office.internal", "ad.test"])
+    def test_names_for_local_use_are_no_tunnel(self, domain: str, evaluate: Judge) -> None:
+        rows = [carrying(2000, domain=domain, answered_names=2000, text_names=2000, answer_bytes=200_000)]
+        assert not evaluate(rows)
+        assert evaluate([carrying(2000, domain=f"{domain}.com")])
+
     @pytest.mark.parametrize(
         ("domain", "found"),
         [("spamhaus.org", False), ("google.com", False), ("ddns.net", True), ("2.ip6.arpa", True)],

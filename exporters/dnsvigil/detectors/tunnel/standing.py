@@ -60,7 +60,9 @@ def standing(domain: Row) -> tuple[float, list[str]]:
     if name in SERVICES:
         shares[f"known for {SERVICES[name]}"] = _SERVICE
     design = domain["design_names"]
-    if design >= _MIN_DESIGNED * names and design + failing >= _MIN_DESIGNED_OR_FAILED * names:
+    designed = design >= _MIN_DESIGNED * names and design + failing >= _MIN_DESIGNED_OR_FAILED * names
+    # Answers that are by design do not hide text that comes beside them.
+    if designed and 2 * domain["text_names"] <= names:
         shares["answers of a block list, a reputation service or mail policy"] = _BY_DESIGN
     if name not in _dynamic():
         if name in _popular():

@@ -1,0 +1,30 @@
+"""What hides a session cheaply does not: the rows of the evaluation's table that must stay found, among few clients."""
+
+import pytest
+
+from evaluation.evasions import EVASIONS, KINDS, evaluate
+
+SEEN = (
+    "another address of its /64 for each query",
+    "letters of either case",
+    "an MX query before each",
+    "a query that is refused before each",
+    "NOERROR without records before each",
+    "an A query that fails, two minutes before each",
+    "after 50,000 names below one domain, answered",
+    "after 10,000 domains that resolve",
+)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, dict[str, float | None]]:
+    return evaluate(SEEN, clients=4)[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SEEN)
+def test_is_found(name: str, kind: str, found: dict[str, dict[str, float | None]]) -> None:
+    if kind not in EVASIONS[name].of:
+        pytest.skip("there is no such session")
+    minutes = found[name][kind]
+    assert minutes is not None and minutes <= 30
