@@ -75,6 +75,13 @@ class Detector(ABC):
         """Return descriptions of what the detector works without, though it would find more with it."""
         return ()
 
+    def lacks(self, read: Read, now: datetime) -> Sequence[str]:
+        """Return what of its input is missing at ``now``, so that it cannot find all that it could.
+
+        Each is a label: a few words in lower case, always the same for the same cause. Asked after each evaluation.
+        """
+        return ()
+
     def counts(self) -> Mapping[str, int]:
         """Return counters of work done since the start, such as ``names_scored``."""
         return {}

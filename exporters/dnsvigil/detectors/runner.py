@@ -12,6 +12,7 @@ from typing import Final
 from dnsvigil.detectors.detector import THRESHOLD, Anomaly, Context, Detector
 from dnsvigil.store.findings import Finding
 from dnsvigil.store.store import Read
+from dnsvigil.system.sql import identifier
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class DetectorHealth:
     failures: int = 0  # runs that ended in an error
     seconds: float = 0.0  # of all runs
     evaluated: datetime | None = None  # event time of the last run that did not fail
+    inputs: Mapping[str, int] = field(default_factory=dict)  # rows of each table that it read then
+    lacks: tuple[str, ...] = ()  # what was missing in them
     counts: Mapping[str, int] = field(default_factory=dict)
     model_time: datetime | None = None
     histogram: tuple[int, ...] = (0,) * (len(SCORE_BOUNDS) + 1)  # scores in each bucket
@@ -57,6 +60,8 @@ class _Running:
         self._seconds = self._score_sum = 0.0
         self._histogram = [0] * (len(SCORE_BOUNDS) + 1)
         self._evaluated: datetime | None = None
+        self._inputs: dict[str, int] = {}
+        self._lacks: tuple[str, ...] = ()
         self._failed = ""
         self._thresholds = context.config.detectors.thresholds
         self._latest: Sequence[Anomaly] = ()
@@ -83,6 +88,9 @@ class _Running:
         try:
             # Making a finding checks it.
             found = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.evaluate(read, now)]
+            if not apart:
+                self._inputs = _rows(read, self.detector.reads)
+                self._lacks = tuple(dict.fromkeys(self.detector.lacks(read, now)))
         except Exception as error:
             self._failures += 1
             self._fail(error, "failed")
@@ -120,6 +128,8 @@ class _Running:
             self._failures,
             self._seconds,
             self._evaluated,
+            self._inputs,
+            self._lacks,
             counts,
             model_time,
             tuple(self._histogram),
@@ -166,6 +176,12 @@ def enabled(disabled: Iterable[str]) -> list[EntryPoint]:
     for name in set(disabled) - found.keys():
         log.warning("detectors.disabled: no detector %r is installed; installed: %s", name, ", ".join(sorted(found)))
     return [found[name] for name in sorted(found) if name not in disabled]
+
+
+def _rows(read: Read, tables: Iterable[str]) -> dict[str, int]:
+    """Return the number of rows of each table that is there."""
+    there = {table for (table,) in read("SELECT table_name FROM duckdb_tables()")}
+    return {table: int(read(f"SELECT count(*) FROM {identifier(table)}")[0][0]) for table in tables if table in there}
 
 
 def _finding(detector: str, anomaly: Anomaly) -> Finding:

@@ -21,6 +21,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         yield from _scores(detection)
         yield from _health(detection.detectors)
         yield from _runs(detection.detectors)
+        yield from _inputs(detection.detectors)
         yield from _models(detection.detectors)
 
 
@@ -80,6 +81,25 @@ def _runs(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
         ["detector"],
         (([each.name], unix_time(each.evaluated)) for each in detectors if each.evaluated),
     )
+
+
+def _inputs(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
+    rows = [([each.name, table], float(count)) for each in detectors for table, count in each.inputs.items()]
+    if rows:
+        yield gauge(
+            "dnsvigil_detector_input_rows",
+            "Rows of each table that the detector reads, at its last successful run.",
+            ["detector", "input"],
+            rows,
+        )
+    lacks = [([each.name, lack], 1.0) for each in detectors for lack in _some(each.lacks)]
+    if lacks:
+        yield gauge(
+            "dnsvigil_detector_lacking",
+            "Always 1; the label names input that the detector lacks, so that it cannot find all that it could.",
+            ["detector", "input"],
+            lacks,
+        )
 
 
 def _models(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:

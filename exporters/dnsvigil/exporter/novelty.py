@@ -37,13 +37,17 @@ def _lists(lists: Sequence[ListFile]) -> Iterator[Metric]:
     names: Counter[str] = Counter()
     skipped: Counter[tuple[str, str]] = Counter()
     readable: dict[str, bool] = {}
+    changed: dict[str, float] = {}
     for number, file in enumerate(lists):
         label = file.name if number < SHOWN_LISTS else OTHER
         names[label] += file.names
+        if file.changed is not None:
+            changed[label] = min(changed.get(label, file.changed), file.changed)
         readable[label] = readable.get(label, True) and not file.error
         for reason, count in file.skipped.items():
             skipped[label, reason] += count
     yield gauge("dnsvigil_list_up", "1 if the list could be read.", ["list"], by_label(readable))
+    yield gauge("dnsvigil_list_timestamp_seconds", "When the list was last changed.", ["list"], by_label(changed))
     yield gauge("dnsvigil_list_names", "Names of the list that are in use.", ["list"], by_label(names))
     yield gauge(
         "dnsvigil_list_skipped_lines",

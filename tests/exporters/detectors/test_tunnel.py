@@ -183,6 +183,24 @@ class TestFinds:
         assert evaluate([{"domain": "*", "queries": 950_000, "failures": 950_000, "names": 950_000}]) == []
 
 
+def test_answers_that_are_not_seen_are_lacking(tmp_path: Path) -> None:
+    detector = Tunnel(Context(tmp_path, Config()))
+    with duckdb.connect() as connection:
+        columns = "TIMESTAMP '2024-06-10 12:00:00' AS hour, 999 AS names, 0 AS failures, 0 AS answered_names"
+        connection.execute(f"CREATE TABLE novel AS SELECT {columns}")
+
+        def lacks() -> list[str]:
+            return [*detector.lacks(lambda query, *bound: connection.execute(query, list(bound)).fetchall(), NOW)]
+
+        assert lacks() == []  # too few to tell
+        connection.execute("UPDATE novel SET names = 1000")
+        assert lacks() == ["answers"]
+        connection.execute("UPDATE novel SET answered_names = 1")
+        assert lacks() == []
+        connection.execute("UPDATE novel SET hour = hour - INTERVAL 2 DAY")
+        assert lacks() == ["names"]
+
+
 class TestTellsApart:
     def test_look_ups_that_are_long_by_design(self) -> None:
         names = popular_names()

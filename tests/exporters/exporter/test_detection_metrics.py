@@ -60,7 +60,17 @@ EVERYTHING = snapshot(
     DetectionSnapshot(
         detectors=(
             DetectorHealth(
-                "malware", (), 10, 1, 0.5, NOON, {"names_scored": 7, "more": 1}, datetime(2026, 1, 1), HISTOGRAM, 30.5
+                "malware",
+                runs=10,
+                failures=1,
+                seconds=0.5,
+                evaluated=NOON,
+                inputs={"novel": 123, "listed": 0},
+                lacks=("failures",),
+                counts={"names_scored": 7, "more": 1},
+                model_time=datetime(2026, 1, 1),
+                histogram=HISTOGRAM,
+                score_sum=30.5,
             ),
             DetectorHealth("strange", ('no "model"\n', 'no "model"\n', "x" * 1000)),
         ),
@@ -69,7 +79,7 @@ EVERYTHING = snapshot(
     NoveltySnapshot(
         rows=123,
         lists=(
-            ListFile("a/hosts", (), 3, Counter(url=2, address=1)),
+            ListFile("a/hosts", (7, 1_700_000_000_500_000_000, 9), 3, Counter(url=2, address=1)),
             ListFile("b.txt", (), 5, error="Permission denied"),
         ),
     ),

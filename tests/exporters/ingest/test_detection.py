@@ -63,12 +63,27 @@ class Odd(Watching):
         yield Anomaly("nobody", CLIENT, 7.0, "dreadful", now, now, {})
 
 
+class Lacking(Watching):
+    reads = ("novel", "listed", "no such table; --")
+
+    def lacks(self, read: Read, now: datetime) -> list[str]:
+        return ["answers", "answers"] if read("SELECT 1 FROM novel HAVING sum(answered_names) = 0") else []
+
+
 class Silent(Watching):
     def problems(self) -> list[str]:
         raise RuntimeError("lost")
 
 
-DETECTORS = {"watching": Watching, "hourly": Hourly, "unmade": Unmade, "raising": Raising, "odd": Odd, "silent": Silent}
+DETECTORS = {
+    "watching": Watching,
+    "hourly": Hourly,
+    "unmade": Unmade,
+    "raising": Raising,
+    "odd": Odd,
+    "silent": Silent,
+    "lacking": Lacking,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -216,6 +231,16 @@ def test_a_detector_that_fails_harms_no_other_and_says_so(
         "detector odd failed",
         "detector raising failed",
     ]
+
+
+@pytest.mark.parametrize("detectors", [["lacking"]])
+def test_a_detector_shows_on_how_much_it_ran_and_what_it_lacked(taking: Taking, detectors: list[str]) -> None:
+    assert taking.detection.detectors[0].inputs == {}
+    taking.take(*names(2, 0), asked("y.c-rare.com", 1))
+    (health,) = taking.detection.detectors
+    assert (health.inputs, health.lacks, health.healthy) == ({"novel": 2, "listed": 0}, ("answers",), True)
+    taking.take(asked("x.b-rare.com", 70, answers="192.0.2.1"))
+    assert taking.detection.detectors[0].lacks == ()
 
 
 def test_an_unknown_detector_that_is_disabled_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
-from dnsvigil.detectors import floods
+from dnsvigil.detectors import floods, inputs
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.detectors.tunnel.flooding import separate
 from dnsvigil.detectors.tunnel.group import MIN_SCORE, groups, octets
@@ -50,6 +50,10 @@ class Tunnel(Detector):
                     key = anomaly.detector, anomaly.subject_type, anomaly.subject
                     worst[key] = max(worst.get(key, anomaly), anomaly, key=lambda one: one.score)
         return sorted(worst.values(), key=lambda one: -one.score)[:_MAX_REPORTED]
+
+    def lacks(self, read: Read, now: datetime) -> Sequence[str]:
+        """Return whether answers are not seen in the logs."""
+        return inputs.lacks(read, now, answers=True)
 
     def _evaluate(self, read: Read, now: datetime, window: Window) -> list[Anomaly]:
         since = now - window.length

@@ -30,6 +30,11 @@ class ListFile:
     skipped: Counter[str] = field(default_factory=Counter)
     error: str = ""
 
+    @property
+    def changed(self) -> float | None:
+        """Return when the file was last changed, in seconds since 1970; None for one that is not there."""
+        return self.stamp[1] / 1e9 if self.stamp else None
+
 
 def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
     """Return the hashes of a list's names, ascending and each once, ``room`` at most, and count them in ``file``.
