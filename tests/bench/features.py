@@ -64,6 +64,7 @@ def measure(folder: Path, count: int) -> str:
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": MEMORY,
         "preserve_insertion_order": False,
+        "enable_progress_bar": False,
         "temp_directory": str(folder / "spill"),
     }
     with duckdb.connect(folder / "features.duckdb", config=config) as connection:
