@@ -64,10 +64,10 @@ def measure(folder: Path, count: int) -> str:
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": MEMORY,
         "preserve_insertion_order": False,
-        "enable_progress_bar": False,
         "temp_directory": str(folder / "spill"),
     }
     with duckdb.connect(folder / "features.duckdb", config=config) as connection:
+        connection.execute("SET enable_progress_bar = false")
         columns = ", ".join(f"{name} {kind}" for name, kind in DOMAIN_HOUR.items())
         connection.execute(f"CREATE TABLE domain_hours ({columns})")
         for statement in (_DOMAINS.replace("{count}", str(count)), _HOURS, _TUPLES, "DROP TABLE domains"):
