@@ -120,6 +120,7 @@ def config_of(tmp_path: Path) -> Path:
     zeek[-1]["archive"] = f"{tmp_path}/no-archive"
     client = {"ca_file": f"{tmp_path}/ca.pem", "token_file": f"{tmp_path}/token"}
     sources = {"zeek": zeek, "netflow": [{"path": f"{tmp_path}/flows"}]}
+    sources["honeypots"] = [{"path": f"{tmp_path}/pots", "archive": f"{tmp_path}/old"}]
     more = {"flows": {"nfdump": "/no/nfdump"}, "archive": {"path": f"{tmp_path}/a-file/below"}, "client": client}
     path.write_text(yaml.safe_dump({"sources": sources} | more))
     return path
@@ -143,6 +144,8 @@ def test_what_is_not_there_is_a_warning_with_its_line(tmp_path: Path, capsys: py
         "sources.zeek[3].path": f"{tmp_path}/*/current no folder matches",
         "sources.zeek[4].archive": f"{tmp_path}/no-archive does not exist",
         "sources.netflow[0].path": f"{tmp_path}/flows does not exist",
+        "sources.honeypots[0].path": f"{tmp_path}/pots does not exist",
+        "sources.honeypots[0].archive": f"{tmp_path}/old does not exist",
         "flows.nfdump": "flow files cannot be read: /no/nfdump is not the absolute path of an executable file."
         " Is it installed?",
         "archive.path": f"{tmp_path}/a-file is not a folder that can be written to: it is no folder",
