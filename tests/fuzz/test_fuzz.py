@@ -7,7 +7,7 @@ import pytest
 from fuzz.campaign import campaign
 from fuzz.doors import DOORS
 
-FEW = {"nfcapd": 25, "models": 20, "zeek-tsv": 40, "zeek-json": 40, "package-logs": 40}
+FEW = {"nfcapd": 25, "models": 20, "zeek-tsv": 40, "zeek-json": 40, "package-logs": 40, "honeypot-logs": 40}
 INPUTS = 300
 
 
