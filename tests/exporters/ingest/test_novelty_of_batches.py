@@ -452,6 +452,7 @@ def test_a_flood_below_one_domain_leaves_the_clients_other_domains(
     assert taking.rows("domain, client, queries, names, sources")[0][:4] == ("*", "2001:db8::/64", 500, 500)
     assert ("c-rare.com", "2001:db8::/64", 1, 1) in taking.rows("domain, client, queries, names")
     assert ("b-list.com", OTHER, 1, 1) in taking.rows("domain, client, queries, names")
+    assert ("b-list.com", "2001:db8::/64", 150) in taking.rows("domain, client, sum(queries)::INT")
     ((known,),) = taking.store.rows("SELECT count(*) FROM seen_names")
     assert known == before[0][0] + 5  # two names with a label each, and a domain
     assert dict(DROPPED.rows(taking.store.rows)) == {"flood": 500}
