@@ -1,7 +1,6 @@
 """A disk that is full for a while: the collector goes on serving, and in the end everything is counted once."""
 
 import random
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,19 +27,14 @@ from exporters.running import (
     totals,
     write_config,
 )
+from exporters.small_disk import mounted
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "dnsvigil-test", disk]
-    result = subprocess.run(mount, check=False, stderr=subprocess.PIPE, text=True)
-    if result.returncode:
-        pytest.skip(f"needs to mount a tmpfs: {result.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    with mounted(tmp_path / "disk", 64) as disk:
+        yield disk
 
 
 def fill(disk: Path) -> Path:

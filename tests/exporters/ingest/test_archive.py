@@ -31,11 +31,8 @@ from dnsvigil.store.set_aside import entries
 from dnsvigil.store.store import Store
 from exporters.ingest.taking import Taking
 from exporters.ingest.test_passive_dns import DAY, HOUR, PDNS, row
-from exporters.ingest.test_passive_dns_faults import small_disk
 from exporters.tuples import all_tuples
 from exporters.zeeklogs import HEADER, START, Taker, package_header, tsv
-
-__all__ = ["small_disk"]
 
 SAMPLES = Path(__file__).parents[2] / "lab" / "samples"
 _KILLS = 30

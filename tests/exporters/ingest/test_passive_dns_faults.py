@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -28,19 +27,6 @@ from dnsvigil.ingest import passive_dns
 passive_dns._MAX_WAITING = 100
 sys.exit(main(["--log-level", "error", "--state", sys.argv[1], "ingest", sys.argv[2]]))
 """
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "dnsvigil-test", disk]
-    result = subprocess.run(mount, check=False, stderr=subprocess.PIPE, text=True)
-    if result.returncode:
-        pytest.skip(f"needs to mount a tmpfs: {result.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def write_logs(folder: Path, hours: int) -> None:
