@@ -89,7 +89,8 @@ class _Running:
             # Making a finding checks it.
             found = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.evaluate(read, now)]
             if not apart:
-                self._inputs = _rows(read, self.detector.reads)
+                # Other packages' detectors may have none: nothing needed it before.
+                self._inputs = _rows(read, getattr(self.detector, "reads", ()))
                 self._lacks = tuple(dict.fromkeys(self.detector.lacks(read, now)))
         except Exception as error:
             self._failures += 1

@@ -30,6 +30,7 @@ from dnsvigil.detectors.detector import Anomaly, Detector
 
 class Fussy(Detector):
     name = "fussy"
+    reads = ("novel",)
 
     def __init__(self, context):
         pass
@@ -39,6 +40,9 @@ class Fussy(Detector):
 
     def problems(self):
         return ["nothing is ever right"]
+
+    def lacks(self, read, now):
+        return ["everything"]
 """
 _ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|(.*?)\| (.+) \|$", re.MULTILINE)
 
