@@ -111,7 +111,7 @@ class _Block:
     def __init__(self, streams: Sequence[Stream], seconds: int, seed: int, clients: int, json: bool) -> None:
         dice = random.Random(seed)
         addresses = [
-            f"198.51.{100 + index // 250}.{index % 250 + 1}" if index % 4 else f"2001:db8:c::{index + 1:x}"
+            f"198.51.{100 + index // 250}.{index % 250 + 1}" if index % 4 else f"2001:db8:c:{index + 1:x}::1"
             for index in range(clients)
         ]
         lines: list[list[tuple[int, bytes]]] = [[] for _ in range(seconds)]
