@@ -189,7 +189,7 @@ def test_the_token_is_as_good_as_a_password_and_nothing_else_is(tmp_path):
             assert request(daemon.server, path, Authorization="Bearer x")[0] == 401
 
 
-HASHED = ("/api/domains/hours", "/api/domains/tuples")  # of which an attacker could compute whom the hashes mean
+HASHED = ("/api/domains/hours", "/api/domains/tuples")  # hashes of client addresses, which can be reversed
 
 
 def test_the_configuration_can_open_what_holds_clients_but_never_writing(tmp_path):
