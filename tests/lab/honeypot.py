@@ -1,7 +1,7 @@
 """Cowrie on loopback, attacked over telnet: ``attacked(folder)`` returns the log that it wrote.
 
 Cowrie is no dependency of dnsvigil. ``pip install cowrie`` in an environment of its own puts its program where ``PATH``
-finds it. Cowrie connects to no address of a loopback or documentation network, so the downloads of this session fail.
+finds it. Cowrie connects to no address of a loopback or documentation network, so the attacker's downloads fail.
 """
 
 from __future__ import annotations

@@ -65,14 +65,18 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    ingest = commands.add_parser("ingest", help="read log and flow files into the store, then exit")
-    ingest.add_argument(
+def _add_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--start",
         type=_time,
         metavar="TIME",
         help="when captures with relative times began: local time, or ISO 8601 with a zone",
     )
+
+
+def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    ingest = commands.add_parser("ingest", help="read log and flow files into the store, then exit")
+    _add_start(ingest)
     ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder of such files")
     ingest.set_defaults(command="ingest.command")
 
@@ -83,12 +87,7 @@ def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
         "--output", type=Path, metavar="DIR", help="where to write (default: archive.path in the configuration)"
     )
     archive.add_argument("--transactions", action="store_true", help="write every query as well, which is much")
-    archive.add_argument(
-        "--start",
-        type=_time,
-        metavar="TIME",
-        help="when captures with relative times began: local time, or ISO 8601 with a zone",
-    )
+    _add_start(archive)
     archive.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
     archive.set_defaults(command="archive.archive")
 

@@ -49,22 +49,25 @@ def _health(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
         ["detector"],
         (([each.name], float(each.healthy)) for each in detectors),
     )
-    problems = [(each.name, problem) for each in detectors for problem in _some(each.problems)]
-    if problems:
-        yield gauge(
-            "dnsvigil_detector_problem",
-            "Always 1; the label describes a problem of the detector.",
-            ["detector", "problem"],
-            ((labels, 1) for labels in problems),
-        )
-    limits = [(each.name, limit) for each in detectors for limit in _some(each.limits)]
-    if limits:
-        yield gauge(
-            "dnsvigil_detector_limit",
-            "Always 1; the label describes what the detector works without.",
-            ["detector", "limit"],
-            ((labels, 1) for labels in limits),
-        )
+    yield from _labelled(
+        "dnsvigil_detector_problem",
+        "Always 1; the label describes a problem of the detector.",
+        "problem",
+        ((each.name, each.problems) for each in detectors),
+    )
+    yield from _labelled(
+        "dnsvigil_detector_limit",
+        "Always 1; the label describes what the detector works without.",
+        "limit",
+        ((each.name, each.limits) for each in detectors),
+    )
+
+
+def _labelled(name: str, text: str, label: str, found: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Metric]:
+    """Yield a gauge that is 1 for each text of a detector, none where there is no text."""
+    rows = [([detector, each], 1.0) for detector, texts in found for each in _some(texts)]
+    if rows:
+        yield gauge(name, text, ["detector", label], rows)
 
 
 def _runs(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
@@ -92,14 +95,12 @@ def _inputs(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
             ["detector", "input"],
             rows,
         )
-    lacks = [([each.name, lack], 1.0) for each in detectors for lack in _some(each.lacks)]
-    if lacks:
-        yield gauge(
-            "dnsvigil_detector_lacking",
-            "Always 1; the label names input that the detector lacks, so that it cannot find all that it could.",
-            ["detector", "input"],
-            lacks,
-        )
+    yield from _labelled(
+        "dnsvigil_detector_lacking",
+        "Always 1; the label names input that the detector lacks, so that it cannot find all that it could.",
+        "input",
+        ((each.name, each.lacks) for each in detectors),
+    )
 
 
 def _models(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:

@@ -120,7 +120,7 @@ class ArchivePart(Part):
         self._failed = ""
         self._failures = 0
         if not store.read_only:
-            self._settle()
+            self._flush_files()
 
     def close(self) -> None:
         """End what is under way."""
@@ -160,7 +160,7 @@ class ArchivePart(Part):
 
     def evaluate(self, newest: datetime) -> None:
         """Give the files that count since the transaction their names."""
-        self._settle()
+        self._flush_files()
 
     def forget(self, newest: datetime) -> None:
         """Drop the days that are too old, and the oldest where there is too much."""
@@ -187,7 +187,7 @@ class ArchivePart(Part):
         with self._store.transaction():
             for name in self._tables:
                 self._empty(name)
-        self._settle()
+        self._flush_files()
         while self._merger.start(newest.date()):
             self._merger.wait()
             done = self._merger.take()
@@ -195,7 +195,7 @@ class ArchivePart(Part):
                 break  # the disk is full
             with self._store.transaction():
                 self._replace(done)
-            self._settle()
+            self._flush_files()
 
     def snapshot(self) -> ArchiveSnapshot:
         """Return how much there is."""
@@ -253,9 +253,9 @@ class ArchivePart(Part):
         else:  # some were dropped meanwhile
             done.output.unlink(missing_ok=True)
 
-    def _settle(self) -> None:
+    def _flush_files(self) -> None:
         try:
-            self._archive.settle()
+            self._archive.flush()
         except OSError as error:
             self._fail(error)
         else:

@@ -52,7 +52,7 @@ class ArchiveFile:
 class Archive:
     """The archive below ``root``, as far as one store writes it. Callers that change it must have begun a transaction.
 
-    :meth:`settle` makes true on the disk what earlier transactions have decided.
+    :meth:`flush` makes true on the disk what earlier transactions have decided.
     """
 
     def __init__(self, store: Store, root: Path) -> None:
@@ -62,7 +62,7 @@ class Archive:
         store.create(_SCHEMA)
         with store.transaction():
             self._writer = store.meta("archive_writer", uuid.uuid4().hex[:12])
-        self._unsettled = {*root.glob(f"*/*/*/{self._writer}-*{_NEW}")}  # files that may have to be renamed
+        self._pending = {*root.glob(f"*/*/*/{self._writer}-*{_NEW}")}  # files that may have to be renamed
         self._leaving = True  # whether there may be files to remove
 
     def files(self) -> list[ArchiveFile]:
@@ -92,14 +92,14 @@ class Archive:
     def write(self, table: str, day: date, sensor: str, parts: Iterable[pa.Table]) -> int:
         """Write rows into a file of their own, and have it count; return how many they were. Raises ``OSError``."""
         path = self.new_path(table, day, sensor)
-        self._unsettled.add(path)
+        self._pending.add(path)
         written = write(path, table, parts)
         self.put(table, day, sensor, path, written)
         return written.rows
 
     def put(self, table: str, day: date, sensor: str, path: Path, written: Written) -> None:
         """Have a new file count."""
-        self._unsettled.add(path)
+        self._pending.add(path)
         name = path.name.removesuffix(_NEW)
         self._store.rows(
             "INSERT INTO archive_files VALUES (?, ?, ?, ?, ?, ?, ?, false)",
@@ -118,7 +118,7 @@ class Archive:
         with suppress(OSError):
             self.path(file).rename(self.path(file).with_name(f"{file.name}.unreadable"))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Remove the files that count no more, then give those that count their names. Raises ``OSError``.
 
         So a reader at that instant misses rows rather than having them twice. This is for outside of a transaction.
@@ -130,16 +130,16 @@ class Archive:
             with self._store.transaction():
                 self._store.rows("DELETE FROM archive_files WHERE root = ? AND removed", str(self.root))
             self._leaving = False
-        if self._unsettled:
+        if self._pending:
             listed = {file.name for file in self.files()}
-            for path in sorted(self._unsettled):
+            for path in sorted(self._pending):
                 if not path.exists():
                     continue
                 if path.name.removesuffix(_NEW) in listed:
                     path.rename(path.with_name(path.name.removesuffix(_NEW)))
                 else:
                     path.unlink()
-            self._unsettled.clear()
+            self._pending.clear()
 
     def _folder(self, table: str, day: date, sensor: str) -> Path:
         return self.root / table / f"day={day:%Y-%m-%d}" / f"sensor={partition_value(sensor)}"

@@ -2,7 +2,6 @@
 
 import gzip
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -31,11 +30,11 @@ from dnsvigil.store.set_aside import entries
 from dnsvigil.store.store import Store
 from exporters.ingest.taking import Taking
 from exporters.ingest.test_passive_dns import DAY, HOUR, PDNS, row
+from exporters.kills import killed_until_done
 from exporters.tuples import all_tuples
 from exporters.zeeklogs import HEADER, START, Taker, package_header, tsv
 
 SAMPLES = Path(__file__).parents[2] / "lab" / "samples"
-_KILLS = 30
 _CONVERT = """
 import sys
 from dnsvigil.cli.main import main
@@ -256,7 +255,7 @@ def test_what_a_commit_has_listed_is_renamed_and_what_it_replaced_removed_after_
     for hour in range(3):
         archiving.take("dns", tsv(ts=at(-DAY + hour * HOUR), query=f"h{hour}.example"))
     names = read(archiving.root, "transactions", "SELECT qname FROM archived ORDER BY ALL")
-    monkeypatch.setattr(Archive, "settle", lambda _: None)  # killed before it
+    monkeypatch.setattr(Archive, "flush", lambda _: None)  # killed before it
     archiving.intake.flush()
     orphan = (
         archiving.root / "tuples" / "day=2023-11-14" / "sensor=x" / f"{archiving.part._archive._writer}-1.parquet.new"
@@ -291,16 +290,7 @@ def test_killed_at_thirty_instants_the_archive_is_that_of_an_undisturbed_run(tmp
     begin = time.monotonic()
     subprocess.run([*command, tmp_path / "undisturbed", logs], check=True)
     whole = time.monotonic() - begin
-    kills = 0
-    while True:
-        process = subprocess.Popen([*command, tmp_path / "killed", logs])
-        with suppress(subprocess.TimeoutExpired):
-            if kills == _KILLS or process.wait(dice.uniform(0.2, 0.5) * whole) == 0:
-                assert process.wait() == 0
-                break
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        kills += 1
+    kills = killed_until_done([*command, tmp_path / "killed", logs], whole, dice)
     assert kills >= 3
     hours = "SELECT domain, hour, sum(queries), sum(failed), min(first_seen), max(last_seen) FROM archived GROUP BY ALL"
     queries = {

@@ -1,7 +1,6 @@
 """Passive DNS that is killed or has no space left at any instant: nothing is lost, and nothing counts twice."""
 
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,10 +15,10 @@ from dnsvigil.store.passive_dns import FOLDER
 from dnsvigil.store.store import Store
 from exporters.ingest.taking import Taking
 from exporters.ingest.test_passive_dns import HOUR, PDNS, levels, row
+from exporters.kills import killed_until_done
 from exporters.tuples import all_tuples
 from exporters.zeeklogs import package_header
 
-_KILLS = 30
 _INGEST = """
 import sys
 from dnsvigil.cli.main import main
@@ -54,16 +53,7 @@ def test_killed_at_thirty_instants_the_tuples_are_those_of_an_undisturbed_store(
     subprocess.run([*command, tmp_path / "undisturbed", logs], check=True)
     whole = time.monotonic() - begin
     dice = random.Random(5)
-    kills = 0
-    while True:
-        process = subprocess.Popen([*command, tmp_path / "state", logs])
-        with suppress(subprocess.TimeoutExpired):
-            if kills == _KILLS or process.wait(dice.uniform(0.2, 0.5) * whole) == 0:
-                assert process.wait() == 0
-                break
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        kills += 1
+    kills = killed_until_done([*command, tmp_path / "state", logs], whole, dice)
     assert kills >= 5
     with Store(tmp_path / "state") as store, Store(tmp_path / "undisturbed") as undisturbed:
         found = all_tuples(store)
