@@ -114,7 +114,7 @@ def read(paths: Sequence[Path]) -> Iterator[pa.Table]:
     """Yield the rows of files, a row group at a time. Raises :class:`ArchiveFileError`."""
     for path in paths:
         try:
-            with pq.ParquetFile(path, memory_map=True) as file:
+            with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group, use_threads=False)
         except (OSError, pa.ArrowException) as error:

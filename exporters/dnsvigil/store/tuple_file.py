@@ -152,8 +152,9 @@ class TupleFile:
         self.path = path
         self._key = SORTED_BY[order][0]
         try:
-            self._memory = pa.memory_map(str(path))
-            self._metadata = pq.read_metadata(self._memory)
+            # Not mapped into memory: a file that is cut off while it is open would kill the process (SIGBUS).
+            self._bytes = pa.OSFile(str(path))
+            self._metadata = pq.read_metadata(self._bytes)
             groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
             place = SCHEMA.get_field_index(self._key)
             columns = [group.column(place) for group in groups]
@@ -183,7 +184,7 @@ class TupleFile:
         """Yield the tuples that have one of the keys, which are ascending, as :meth:`tables` does."""
         for number, (start, end) in enumerate(zip(self._starts, self._ends, strict=True)):
             inside = keys[bisect_left(keys, start) : bisect_right(keys, end)]
-            held = [key for key in inside if self._may_hold(number, key)]
+            held = self._may_hold(number, inside)
             if held:
                 table = self._read(number)
                 yield table.filter(pc.is_in(table[self._key], pa.array(held)))
@@ -208,22 +209,31 @@ class TupleFile:
 
     def _read(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         try:
-            file = pq.ParquetFile(self._memory, metadata=self._metadata)
+            file = pq.ParquetFile(self._bytes, metadata=self._metadata)
             return file.read_row_group(number, columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise TupleFileError(self.path, error) from error
 
-    def _may_hold(self, number: int, key: str) -> bool:
-        """Return whether the Bloom filter of a row group has a key."""
+    def _may_hold(self, number: int, keys: Sequence[str]) -> list[str]:
+        """Return the keys that the Bloom filter of a row group has."""
         offset, length = self._filters[number]
-        if not length:
-            return True
-        header = self._memory.read_at(6, offset)
-        size = _zigzag(header[1:])  # the first field of the header, whose other bytes are of no use here
-        hashed = xxhash.xxh64_intdigest(key.encode())
-        block = (hashed >> 32) * (size // _BLOCK) >> 32
-        words = struct.unpack("<8I", self._memory.read_at(_BLOCK, offset + length - size + block * _BLOCK))
-        return all(word >> ((hashed * salt & 0xFFFFFFFF) >> 27) & 1 for word, salt in zip(words, _SALTS, strict=True))
+        if not length or not keys:
+            return [*keys]
+        try:
+            header = self._bytes.read_at(6, offset)
+            # Its first field is the size; the other bytes are of no use here.
+            size = min(_zigzag(header[1:]), length)
+            blocks = self._bytes.read_at(size, offset + length - size)
+            return [key for key in keys if _filter_has(blocks, key)]
+        except (OSError, struct.error) as error:
+            raise TupleFileError(self.path, error) from error
+
+
+def _filter_has(blocks: bytes, key: str) -> bool:
+    hashed = xxhash.xxh64_intdigest(key.encode())
+    block = (hashed >> 32) * (len(blocks) // _BLOCK) >> 32
+    words = struct.unpack_from("<8I", blocks, block * _BLOCK)
+    return all(word >> ((hashed * salt & 0xFFFFFFFF) >> 27) & 1 for word, salt in zip(words, _SALTS, strict=True))
 
 
 def rows_inside(keys: Sequence[str], ranges: Sequence[Range]) -> pa.Array:
