@@ -8,7 +8,8 @@ from dnsvigil.store.findings import dismissed_domains
 
 
 def names(reader: TupleSource, _: Config, asked: Parameters) -> Answer:
-    """Return the popular domains, and the domains of dismissed findings."""
+    """Return the popular domains, how many were left out as suspected, and the domains of dismissed findings."""
     only(asked)
-    popular = own_popular_domains(reader.read, reader.tuples)
-    return Answer({"popular": popular, "dismissed": dismissed_domains(reader.read)})
+    own = own_popular_domains(reader.read, reader.tuples)
+    dismissed = dismissed_domains(reader.read)
+    return Answer({"popular": own.popular, "suspected": own.suspected, "dismissed": dismissed})

@@ -20,6 +20,8 @@ from dnsvigil.learning.training import STEPS, Lessons
 from dnsvigil.system.files import read_file
 
 _MAX_NAMES: Final = 64 << 20  # bytes
+_MAX_SUSPECTED: Final = 0.05  # of the popular domains
+_FEW_SUSPECTED: Final = 20  # domains that any network may have
 
 
 def train(options: argparse.Namespace, config: Config) -> int:
@@ -53,13 +55,32 @@ def _own_names(options: argparse.Namespace, config: Config) -> Lessons:
     if options.names:
         try:
             content = json.loads(read_file(options.names, _MAX_NAMES).decode())
-            return Lessons(popular=_names(content, "popular"), dismissed=_names(content, "dismissed"))
+            return _lessons(content)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f"{options.names}: not what /api/training answers: {error}") from error
     try:
-        return Lessons(**ask(config, options.state, "/api/training"))
+        return _lessons(ask(config, options.state, "/api/training"))
+    except _SuspectedError:
+        raise
     except CommandError as error:
         raise type(error)(f"{error}; what /api/training answered can be given with --names") from error
+
+
+def _lessons(content: Any) -> Lessons:
+    """Return what an answer of /api/training has. Raises ``ValueError`` and such, and :class:`_SuspectedError`."""
+    popular, suspected = _names(content, "popular"), int(content.get("suspected", 0))
+    total = len(popular) + suspected
+    if suspected > max(_FEW_SUSPECTED, _MAX_SUSPECTED * total):
+        raise _SuspectedError(
+            f"not trained: {suspected:,} of the {total:,} domains that clients have queried for a week are in findings"
+            f" or on lists, more than {_MAX_SUSPECTED:.0%}: what is left may not be normal either. Dismiss the findings"
+            " that are harmless, remove the causes of the others, and train once they are gone"
+        )
+    return Lessons(popular=popular, dismissed=_names(content, "dismissed"))
+
+
+class _SuspectedError(CommandError):
+    """Too much of the training data is suspected."""
 
 
 def _names(content: Any, key: str) -> list[str]:

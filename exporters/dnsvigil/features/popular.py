@@ -1,6 +1,7 @@
 """The domains that the operator's own clients have queried for a long time, as benign training data."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from heapq import nsmallest
 from typing import Any, Final
@@ -42,8 +43,16 @@ _BY_LIST: Final = f"""
 Read = Callable[..., list[Any]]
 
 
-def own_popular_domains(read: Read, tuples: TupleReader) -> list[str]:
-    """Return registered domains, those with most queries first, ``KEPT`` at most.
+@dataclass(frozen=True)
+class OwnDomains:
+    """Registered domains that the operator's clients have queried for long."""
+
+    popular: Sequence[str]  # those with most queries first, ``KEPT`` at most
+    suspected: int  # how many were left out, beside these, for what is known against them
+
+
+def own_popular_domains(read: Read, tuples: TupleReader) -> OwnDomains:
+    """Return the operator's own popular domains.
 
     They are zones that were among the heaviest on seven days, and domains with names that passive DNS has known for
     seven days and seen in the last two. No tables say how many clients asked, but what lasts is mostly wanted. Domains
@@ -60,7 +69,16 @@ def own_popular_domains(read: Read, tuples: TupleReader) -> list[str]:
         bad.update(_registered(name for (name,) in read(_LISTED)))
     if "honeypot_entries" in tables:
         bad.update(_registered(name for (name,) in read(_HONEYPOTS)))
-    return [domain for domain in dict.fromkeys(_registered(names)) if domain not in bad][:KEPT]
+    popular: list[str] = []
+    suspected = 0
+    for domain in dict.fromkeys(_registered(names)):
+        if domain in bad:
+            suspected += 1
+        elif len(popular) < KEPT:
+            popular.append(domain)
+        else:
+            break
+    return OwnDomains(popular, suspected)
 
 
 def known_domains(read: Read) -> dict[str, list[str]]:

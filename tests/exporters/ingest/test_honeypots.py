@@ -269,12 +269,12 @@ def test_training_takes_the_list_as_bad_and_not_as_popular(taking: Taking) -> No
     for day in range(9):
         tuples(taking, *((name, f"192.88.99.{number}") for number, name in enumerate(names)), seconds=day * 86400 + 10)
     reader = TupleReader(lambda: taking.store)
-    assert own_popular_domains(taking.store.read, reader) == list(names)
+    assert own_popular_domains(taking.store.read, reader).popular == list(names)
     tuples(taking, ("near-x.com", "192.88.99.0"), seconds=8 * 86400 + 20)
     take(taking, typed("wget http://a.evil-x.com http://evil-x.com 192.88.99.7", 8 * 86400 + 30))
     assert entries(taking)["near-x.com"] == "neighbour evil-x.com"
     asked(taking, "near-x.com", seconds=8 * 86400 + 90)
-    assert sorted(own_popular_domains(taking.store.read, reader)) == ["good-x.com"]
+    assert sorted(own_popular_domains(taking.store.read, reader).popular) == ["good-x.com"]
     assert known_domains(taking.store.read)["honeypot"] == ["a.evil-x.com", "evil-x.com"]
     assert len(known_domains(taking.store.read)) == 2  # with those of findings
 

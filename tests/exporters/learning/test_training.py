@@ -136,7 +136,7 @@ class TestTrain:
         monkeypatch.setattr(training, "train", lambda lessons, seed, _: train(lessons, seed, told.append))
         names = tmp_path / "names.json"
         with Store(trained) as store:
-            popular = own_popular_domains(store.read, TupleReader(lambda: store))
+            popular = own_popular_domains(store.read, TupleReader(lambda: store)).popular
         names.write_text(json.dumps({"popular": popular, "dismissed": DISMISSED}))
         command = ["train", "--output", tmp_path / "model", "--names", names, "--lists", trained / "lists"]
         status, output, errors = run("--state", tmp_path / "none", *command)
@@ -155,6 +155,20 @@ class TestTrain:
         (tmp_path / "names").write_text(content)
         status, _, errors = run("--state", tmp_path, "train", "--names", tmp_path / "names")
         assert status == 2 and "not what /api/training answers" in errors
+
+    @pytest.mark.parametrize(("popular", "suspected", "refused"), [(380, 21, True), (420, 21, False), (5, 20, False)])
+    @pytest.mark.usefixtures("small")
+    def test_refuses_what_is_not_normal(
+        self, tmp_path: Path, run: Run, popular: int, suspected: int, refused: bool
+    ) -> None:
+        names = {"popular": [f"name{number}.example" for number in range(popular)], "dismissed": []}
+        (tmp_path / "names").write_text(json.dumps(names | {"suspected": suspected}))
+        command = ["train", "--names", tmp_path / "names", "--output", tmp_path / "model"]
+        status, output, errors = run("--state", tmp_path, *command)
+        assert status == refused
+        assert (tmp_path / "model").exists() != refused
+        if refused:
+            assert f"{suspected} of the {popular + suspected} domains" in errors and not output
 
     def test_refuses_a_folder_without_lists(self, tmp_path: Path, run: Run) -> None:
         for folder in (tmp_path, tmp_path / "none"):
@@ -181,7 +195,7 @@ class TestPopular:
             PassiveDns(store)
             Findings(store)
             put(store)
-            return own_popular_domains(store.read, TupleReader(lambda: store))
+            return own_popular_domains(store.read, TupleReader(lambda: store)).popular
 
     def test_is_what_lasts(self, tmp_path: Path) -> None:
         def put(store: Store) -> None:
@@ -217,12 +231,14 @@ class TestPopular:
                 findings.dismiss(number, "ours", NOON)
 
         assert self.ask(tmp_path, put) == ["b.example", "d.example"]
+        with Store(tmp_path) as store:
+            assert own_popular_domains(store.read, TupleReader(lambda: store)).suspected == 2
 
     def test_of_an_empty_store_there_are_none_and_never_too_many(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with Store(tmp_path / "empty") as store:
-            assert own_popular_domains(store.read, TupleReader(lambda: store)) == []
+            assert own_popular_domains(store.read, TupleReader(lambda: store)).popular == []
         monkeypatch.setattr("dnsvigil.features.popular.KEPT", 3)
         found = self.ask(tmp_path, lambda store: put_tuples(store, POPULAR, NOON - 8 * DAY, NOON))
         assert found == sorted(POPULAR)[:3]
