@@ -141,6 +141,8 @@ POISONING: Final[dict[str, str]] = {
     "sources": "BIGINT",  # distinct addresses of the deviating answers
     "sample_names": "VARCHAR[]",
     "sample_servers": "VARCHAR[]",
+    "odd_fragments": "BIGINT",  # of first_fragments, those that overlap, contradict each other or are tiny
+    "sample_records": "VARCHAR[]",  # owner, type and data of some records in suspicious answers
 }
 """Columns of a poisoning row: the signs that a sensor saw at a resolver, for a zone, in an interval."""
 

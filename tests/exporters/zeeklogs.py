@@ -213,6 +213,8 @@ _PACKAGE_COLUMNS = {
         "sources": "3",
         "sample_names": "(empty)",
         "sample_servers": "192.0.2.1,2001:db8::1",
+        "odd_fragments": "0",
+        "sample_records": "(empty)",
     },
     "dnsvigil_capture": {
         "ts": f"{START}.500000",
@@ -251,7 +253,7 @@ def package_line(path: str, /, **values: str) -> bytes:
 
 def package_json(path: str, /, **values: Any) -> bytes:
     """Return the same in JSON; None leaves a field out."""
-    lists = ("section", "sample_names", "sample_servers")
+    lists = ("section", "sample_names", "sample_servers", "sample_records")
     record: dict[str, Any] = {}
     for name, text in _PACKAGE_COLUMNS[path].items():
         if name in lists:

@@ -25,11 +25,11 @@ event zeek_init()
 class Capture:
     """tcpdump at work on one of the sides."""
 
-    def __init__(self, net: Namespaces, side: str, folder: Path) -> None:
-        """Start it and wait until it captures. Raises LabError where it does not."""
+    def __init__(self, net: Namespaces, side: str, folder: Path, what: str = "port 53") -> None:
+        """Start it and wait until it captures packets that match ``what``. Raises LabError where it does not."""
         self.file = folder / f"{side}.pcap"
         command = ["tcpdump", "-i", side, "-n", "-Z", "root", "-B", "16384", "-s", "0", "-w", str(self.file)]
-        command += ["port", "53"]
+        command += [what]
         self._process = net.start("wire", command, folder / f"{side}.tcpdump.log")
         deadline = time.monotonic() + START_SECONDS
         while "listening on" not in self._process.tail():

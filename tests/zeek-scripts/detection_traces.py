@@ -197,6 +197,26 @@ def predictable() -> Iterator[Frame]:
     yield START + 5, Flow("203.0.113.204", 40000, SERVER).query(query("stub.example").to_wire())
 
 
+def forwarders() -> Iterator[Frame]:
+    """A resolver that forwards; one that forwards to another one inside; a stub; and one that serves outside alone."""
+    inside, outside = "203.0.113.205", "198.51.100.53"
+    for number, (asker, host, upstream) in enumerate(
+        (
+            ("203.0.113.99", inside, outside),
+            ("203.0.113.99", "203.0.113.206", inside),
+            (None, "203.0.113.207", outside),
+            ("192.0.2.9", "203.0.113.208", outside),
+        )
+    ):
+        for again in range(2):
+            asked = query(f"h{again}.example.com", number=again)
+            answer = response(asked, [f"h{again}.example.com. 60 A 192.0.2.1"])
+            when = START + number + again / 2
+            if asker:
+                yield from exchange(when, Flow(asker, 40000 + again, host), asked, answer)
+            yield from exchange(when + 0.2, Flow(host, 41000 + again, upstream), asked, answer)
+
+
 def open_host() -> Iterator[Frame]:
     """A resolver open to all, asked by two; what it refuses; a stub inside; and a forwarder seen at work."""
     host, closed, forwarder = "203.0.113.10", "203.0.113.11", "203.0.113.12"
@@ -256,6 +276,7 @@ TRACES = {
     "poisoning": signals,
     "guessing": guessing,
     "predictable": predictable,
+    "forwarders": forwarders,
     "open-host": open_host,
     "relay": relay,
 }

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import random
 import shutil
 import socket
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from lab import fourresolvers, guessing, sensor
 from lab.namespaces import why_not
+from lab.pcaps import packets, thinned, unpacked
 
 SCRIPTS = ("poisoning", "open-resolver.zeek")
 MAX_ATTACKS = 8
@@ -62,15 +59,6 @@ def total(rows: list[sensor.Row], signal: str) -> int:
     return sum(row[signal] for row in rows)
 
 
-def packets(pcap: Path) -> Iterator[tuple[float, bytes]]:
-    """Yield the times and frames of a capture in pcap's classic form."""
-    with pcap.open("rb") as stream:
-        order = "<" if stream.read(24)[:4] == b"\xd4\xc3\xb2\xa1" else ">"
-        while len(head := stream.read(16)) == 16:
-            seconds, micros, length, _ = struct.unpack(f"{order}4I", head)
-            yield seconds + micros / 1e6, stream.read(length)
-
-
 def right_guesses(pcap: Path) -> int:
     """Return how many answers, forged ones all, have the id and the name of a question."""
     ends = [socket.inet_aton(address) for address in (guessing.RESOLVER, guessing.AUTHORITY)]
@@ -84,29 +72,6 @@ def right_guesses(pcap: Path) -> int:
         elif [target, source] == ends and frame[22] == FORGED_HOPS:
             found += key in asked
     return found
-
-
-def thinned(pcap: Path, into: Path, lost: float) -> Path:
-    """Write a capture as a tap that loses this share of the packets would have taken it."""
-    dice = random.Random(1)
-    with pcap.open("rb") as stream, into.open("wb") as out:
-        out.write(stream.read(24))
-        while len(head := stream.read(16)) == 16:
-            frame = stream.read(struct.unpack("<4I", head)[2])
-            if dice.random() >= lost:
-                out.write(head + frame)
-    return into
-
-
-def unpacked(packed: Path, folder: Path) -> Path:
-    """Return a capture without its compression."""
-    if packed.suffix not in (".xz", ".gz"):
-        return packed
-    opener = lzma.open if packed.suffix == ".xz" else gzip.open
-    pcap = folder / packed.stem
-    with opener(packed) as stream, pcap.open("wb") as out:
-        shutil.copyfileobj(stream, out)
-    return pcap
 
 
 class TestGuessing:

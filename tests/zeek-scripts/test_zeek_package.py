@@ -28,8 +28,9 @@ COLUMNS = {
     "dnsvigil_open_resolver": "ts node host kind answered_from askers queries responses query_bytes response_bytes"
     " sample_names time_first time_last",
     "dnsvigil_poisoning": "ts node resolver zone time_first time_last queries responses wrong_id wrong_port"
-    " conflicting_answers unsolicited out_of_bailiwick nxdomain_storm forged_ns first_fragments icmp_unreachable"
-    " ttl_jumps ip_ttl_jumps port_entropy id_entropy sources sample_names sample_servers",
+    " conflicting_answers unsolicited out_of_bailiwick nxdomain_storm forged_ns first_fragments odd_fragments"
+    " icmp_unreachable ttl_jumps ip_ttl_jumps port_entropy id_entropy sources sample_names sample_servers"
+    " sample_records",
     "dnsvigil_capture": "ts node interval packets packets_dropped link_packets bytes dns_queries dns_responses"
     " unmatched_queries unmatched_responses malformed dropped_pdns dropped_open_resolver dropped_poisoning",
 }

@@ -37,6 +37,8 @@ type Answer: record {
 	ttl_jump: bool &default=F;
 	conflict: bool &default=F;
 	storm: count &default=0;
+	# Some of its records, if it is suspicious.
+	records: vector of string &default=vector();
 };
 
 type Hops: record {
@@ -51,6 +53,15 @@ type Served: record {
 
 # No path fragments a DNS message of this size, which every host must accept in one piece.
 const fragment_bytes = 512;
+
+# The types whose records an attacker forges, and how many records and names a row has as samples.
+const kept_types: table[count] of string = {
+	[1] = "A",
+	[2] = "NS",
+	[5] = "CNAME",
+	[28] = "AAAA"
+};
+const max_samples_of_row = 5;
 
 # By server, and by server and zone.
 global hops: table[addr] of Hops &create_expire=1hr;
@@ -211,6 +222,16 @@ function is_glue(owner: string): bool
 	return F;
 	}
 
+# Keeps a record of an answer that may be forged. Of a right one, only the record itself can show that.
+function keep_record(ans: dns_answer, reply: string)
+	{
+	if ( |answer$records| < max_samples_of_row
+	    && ( answer$verdict != "right" || answer$fragment || answer$out_of_bailiwick || answer$question$answers > 0 )
+	    && ans$qtype in kept_types )
+		answer$records += fmt("%s %s %s", to_lower(ans$query), kept_types[ans$qtype],
+		    to_lower(reply));
+	}
+
 hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 	{
 	if ( ! reading )
@@ -262,4 +283,12 @@ hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
 	    && ! answer$out_of_bailiwick
 	    && ! is_glue(owner) )
 		answer$out_of_bailiwick = T;
+	}
+
+# After the hook above, which finds what is out of bailiwick.
+hook DNS::do_reply(c: connection, msg: dns_msg, ans: dns_answer, reply: string)
+    &priority=-5
+	{
+	if ( reading )
+		keep_record(ans, reply);
 	}

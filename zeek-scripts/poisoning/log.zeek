@@ -59,6 +59,8 @@ export {
 		forged_ns: count &log &default=0;
 		## Answers in fragments, and fragments that contradict each other.
 		first_fragments: count &log &default=0;
+		## Of these, fragments that overlap, contradict each other or are tiny.
+		odd_fragments: count &log &default=0;
 		## "Port unreachable" from the resolver.
 		icmp_unreachable: count &log &default=0;
 		## Answers whose TTL is more than twice the highest TTL that this server sent before for the zone.
@@ -75,6 +77,9 @@ export {
 		sample_names: vector of string &log &default=vector();
 		## Some of the source addresses of the answers.
 		sample_servers: vector of addr &log &default=vector();
+		## Some of the records in answers that are wrong, in fragments, second to another or out of
+		## bailiwick, as owner, type and data: what an attacker wants the resolver to believe.
+		sample_records: vector of string &log &default=vector();
 	};
 
 	## The addresses from which the resolvers query other servers. If none is given, local hosts

@@ -64,6 +64,9 @@ global questions_missing = double_to_time(0.0);
 
 global learned: set[addr] &create_expire=1day;
 
+# Local hosts that resolve for other local hosts.
+global serving: set[addr] &create_expire=1day;
+
 # The registered domain, by rule of thumb; the root's for a single label.
 function zone_of(name: string): string
 	{
@@ -117,10 +120,11 @@ function upstream(id: conn_id, msg: dns_msg): bool
 	if ( id$orig_h in learned )
 		return is_dns_over_udp(id);
 
-	if ( msg$RD
-	    || msg$QR
-	    || ! Site::is_local_addr(id$orig_h)
-	    || ! is_dns_over_udp(id) )
+	if ( msg$QR || ! Site::is_local_addr(id$orig_h) || ! is_dns_over_udp(id) )
+		return F;
+
+	# A stub asks with RD, too, but it does not resolve for others.
+	if ( msg$RD && ( id$orig_h !in serving || Site::is_local_addr(id$resp_h) ) )
 		return F;
 
 	if ( |learned| >= max_resolvers )
@@ -131,6 +135,19 @@ function upstream(id: conn_id, msg: dns_msg): bool
 
 	add learned[id$orig_h];
 	return T;
+	}
+
+event dns_query_reply(c: connection, msg: dns_msg, query: string, qtype: count,
+    qclass: count)
+	{
+	if ( |resolvers| == 0
+	    && msg$RA
+	    && msg$RD
+	    && c$id$resp_h !in serving
+	    && |serving| < max_resolvers
+	    && Site::is_local_addr(c$id$resp_h)
+	    && Site::is_local_addr(c$id$orig_h) )
+		add serving[c$id$resp_h];
 	}
 
 # Bits of collision entropy (Renyi's of order 2), -log2 of the chance that two samples are equal. That chance is

@@ -95,7 +95,7 @@ function add_samples(info: Info)
 	{
 	local known = F;
 
-	if ( |info$sample_names| < 5 )
+	if ( |info$sample_names| < max_samples_of_row )
 		{
 		for ( _, name in info$sample_names )
 			known = known || name == answer$name;
@@ -104,7 +104,18 @@ function add_samples(info: Info)
 			info$sample_names += answer$name;
 		}
 
-	if ( |info$sample_servers| == 5 )
+	for ( _, text in answer$records )
+		{
+		known = F;
+
+		for ( _, kept in info$sample_records )
+			known = known || kept == text;
+
+		if ( ! known && |info$sample_records| < max_samples_of_row )
+			info$sample_records += text;
+		}
+
+	if ( |info$sample_servers| == max_samples_of_row )
 		return;
 
 	known = F;
@@ -278,6 +289,7 @@ event flow_weird(name: string, src: addr, dst: addr, addl: string,
 
 	local state = resolver_state(dst);
 	++state$info$first_fragments;
+	++state$info$odd_fragments;
 	weigh(state, sure);
 	}
 

@@ -13,6 +13,7 @@ from dnsvigil.detectors.runner import DetectorHealth, Runner, Score
 from dnsvigil.ingest.honeypots import HoneypotsPart
 from dnsvigil.ingest.novelty import NoveltyPart
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
+from dnsvigil.ingest.poisoning import PoisoningPart
 from dnsvigil.records import utc_now
 from dnsvigil.sources.honeypots.logs import HONEYPOT_LOGS
 from dnsvigil.store.findings import Findings
@@ -36,7 +37,7 @@ class DetectionSnapshot:
 class DetectionPart(Part):
     """Detectors over one store."""
 
-    logs = (*NoveltyPart.logs, *HONEYPOT_LOGS)
+    logs = (*NoveltyPart.logs, *HONEYPOT_LOGS, *PoisoningPart.logs)
     columns = NoveltyPart.columns
 
     def __init__(
@@ -45,13 +46,13 @@ class DetectionPart(Part):
         config: Config,
         detectors: Sequence[EntryPoint],
         novelty: NoveltyPart,
-        honeypots: HoneypotsPart,
+        *others: HoneypotsPart | PoisoningPart,
     ) -> None:
         self._store = store
         self._config = config
         self._detectors = detectors
         self._novelty = novelty
-        self._honeypots = honeypots
+        self._inputs = (novelty, *others)
         self._findings = Findings(store)
         store.create(_SCORES)
         with store.transaction():
@@ -67,8 +68,9 @@ class DetectionPart(Part):
 
     def add(self) -> None:
         """Take note of the hours in which there is more to evaluate."""
-        self._touched = self._novelty.touched | self._honeypots.touched
-        self._novelty.touched, self._honeypots.touched = set(), set()
+        self._touched = set().union(*(each.touched for each in self._inputs))
+        for each in self._inputs:
+            each.touched = set()
         self._unevaluated = self._unevaluated or bool(self._touched)
 
     def evaluate(self, newest: datetime) -> None:

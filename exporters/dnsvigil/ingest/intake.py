@@ -97,6 +97,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
     """Return all that a collector has."""
     passive_dns = PassiveDnsPart(store, config)
     honeypots = HoneypotsPart(store, config)
+    poisoning = PoisoningPart(store)
     found: list[Part] = [
         DnsPart(store, config),
         TrafficClassesPart(store, config),
@@ -105,7 +106,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         AnswersPart(store, passive_dns.tuples),
         passive_dns,
         OpenResolversPart(store),
-        PoisoningPart(store),
+        poisoning,
         CapturePart(store),
         *honeypots.log_parts(),
         honeypots,
@@ -116,7 +117,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         found += [archive, ArchivedTuplesPart(archive)]
     if detectors := enabled(config.detectors.disabled):
         novelty = NoveltyPart(store, config, honeypots.names)
-        found += [novelty, DetectionPart(store, config, detectors, novelty, honeypots)]
+        found += [novelty, DetectionPart(store, config, detectors, novelty, honeypots, poisoning)]
         if novelty.lists is not None:
             found.append(HuntPart(store, novelty.lists))
     return found

@@ -13,6 +13,9 @@ _TABLES: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capt
 SCHEMA: Final = "".join(
     f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
     for table, columns in _TABLES.items()
+) + "".join(
+    f"ALTER TABLE poisoning ADD COLUMN IF NOT EXISTS {name} {POISONING[name]};\n"
+    for name in ("odd_fragments", "sample_records")
 )
 
 

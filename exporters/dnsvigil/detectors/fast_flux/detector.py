@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Final
 
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.detectors.fast_flux.growth import Growth, growth
-from dnsvigil.detectors.fast_flux.places import NO_TABLE, Places, is_global
 from dnsvigil.detectors.fast_flux.queries import Host, Tuples
+from dnsvigil.detectors.places import NO_TABLE, Places, is_global
 from dnsvigil.engines.established import are_established
 from dnsvigil.sources.public_suffixes import registered_domain
 from dnsvigil.store.findings import QUIET

@@ -1,17 +1,13 @@
-"""Reads the tables of :mod:`dnsvigil.features.flux` from passive DNS: the store's table, and the files beside it."""
+"""Reads the tables of :mod:`dnsvigil.features.flux` from passive DNS."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import duckdb
-
+from dnsvigil.detectors.passive_dns import Tuples as PassiveDns
 from dnsvigil.engines.duckdb import queries
-from dnsvigil.records import TUPLE
-from dnsvigil.store.passive_dns import FOLDER, NEW
 from dnsvigil.store.store import Read
-from dnsvigil.store.tuple_file import path_of
 
 MAX_NAMES: Final = 20_000
 """So many scattered names are looked at, those in most networks first."""
@@ -19,8 +15,7 @@ MAX_NAMES: Final = 20_000
 MAX_HOSTS: Final = 200_000
 """So many addresses of chosen names are read at most, the newest first."""
 
-_EPOCH: Final = datetime(1970, 1, 1)
-_COLUMNS: Final = ", ".join(TUPLE)
+_CHOSEN: Final = ", chosen AS (SELECT unnest($3::VARCHAR[]) AS nkey)"
 
 
 class Host(NamedTuple):
@@ -33,25 +28,28 @@ class Host(NamedTuple):
 
 
 class Tuples:
-    """Passive DNS as a detector reads it, whose queries run where no file can be replaced meanwhile."""
+    """What this detector asks of passive DNS."""
 
     def __init__(self, state: Path) -> None:
-        self._folder = state / FOLDER
+        self._tuples = PassiveDns(state)
         self._queries = queries("flux")
-        self.unreadable = ""
+
+    @property
+    def unreadable(self) -> str:
         """Why files were left out of the last query; empty where none was."""
+        return self._tuples.unreadable
 
     def scattered(self, read: Read, since: datetime, now: datetime) -> list[str]:
         """Return the keys of names that had addresses in several networks."""
         query = f"SELECT nkey FROM ({self._queries['scattered']}) ORDER BY networks DESC, nkey LIMIT {MAX_NAMES}"
-        return [key for (key,) in self._rows(read, since, now, "", query)]
+        return [key for (key,) in self._tuples.recent(read, since, now, f" {query}")]
 
     def hosts(self, read: Read, since: datetime, now: datetime, names: Sequence[str]) -> dict[str, list[Host]]:
         """Return the addresses of names by their key, the first that was seen first."""
         query = f"SELECT nkey, rkey, first, last, ttl FROM ({self._queries['hosts']})"
         query = f"FROM ({query} ORDER BY last DESC, nkey, rkey LIMIT {MAX_HOSTS}) ORDER BY nkey, first, rkey"
         found: dict[str, list[Host]] = {}
-        for key, *host in self._rows(read, since, now, _CHOSEN, query, list(names)) if names else ():
+        for key, *host in self._chosen(read, since, now, query, names):
             found.setdefault(key, []).append(Host(*host))
         return found
 
@@ -59,40 +57,9 @@ class Tuples:
         """Return the keys of the name servers of domains, by the domain's key."""
         query = f"SELECT nkey, rkey[2:] FROM ({self._queries['name_servers']})"
         found: dict[str, set[str]] = {}
-        for key, server in self._rows(read, since, now, _CHOSEN, query, list(names)) if names else ():
+        for key, server in self._chosen(read, since, now, query, names):
             found.setdefault(key, set()).add(server)
         return found
 
-    def _rows(self, read: Read, since: datetime, now: datetime, more: str, query: str, *bound: list[str]) -> list[Any]:
-        span = [int((time - _EPOCH).total_seconds()) for time in (since, now)]
-        stems = read(
-            "SELECT stem FROM passive_dns_files WHERE time_last >= $1 AND time_first <= $2 ORDER BY stem", *span
-        )
-        files = [str(path_of(self._folder / stem, "names")) for (stem,) in stems]
-        self.unreadable = ""
-        try:
-            return read(f"WITH {_recent(files)}{more} {query}", *span, *bound)
-        except duckdb.Error as error:
-            readable = [file for file in files if _is_readable(read, file)]
-            if readable == files:
-                raise
-            self.unreadable = f"files of passive DNS cannot be read, and are left out: {error}"
-            return read(f"WITH {_recent(readable)}{more} {query}", *span, *bound)
-
-
-_CHOSEN: Final = ", chosen AS (SELECT unnest($3::VARCHAR[]) AS nkey)"
-
-
-def _recent(files: Sequence[str]) -> str:
-    """Return the definition of the common table of the tuples between two times, with those in files."""
-    tables = [NEW, *([f"read_parquet({list(files)})"] if files else ())]
-    parts = (f"SELECT {_COLUMNS} FROM {table} WHERE time_last >= $1 AND time_first <= $2" for table in tables)
-    return f"recent AS NOT MATERIALIZED ({' UNION ALL '.join(parts)})"
-
-
-def _is_readable(read: Read, file: str) -> bool:
-    try:
-        read(f"SELECT max(nkey), max(rkey), max(time_last) FROM read_parquet({[file]})")
-    except duckdb.Error:
-        return False
-    return True
+    def _chosen(self, read: Read, since: datetime, now: datetime, query: str, names: Sequence[str]) -> list[Any]:
+        return self._tuples.recent(read, since, now, f"{_CHOSEN} {query}", list(names)) if names else []

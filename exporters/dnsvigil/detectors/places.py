@@ -19,13 +19,14 @@ _PREFIX: Final = {True: 7, False: 9}  # characters of a key, of IPv4 or not: a l
 
 
 class Places:
-    """The autonomous system or network of each address key."""
+    """The autonomous system or network, and the country, of each address key."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         """Take the operator's tables, which are read once there is an address."""
         self._paths = paths
         self._networks: Networks | None = None
         self._known: dict[str, str] = {}
+        self._countries: dict[str, str | None] = {}
         self.none = not paths
         """Whether there is no table at all."""
         self.problem = ""
@@ -37,15 +38,22 @@ class Places:
             self._read()
         new = [key for key in wanted if key not in self._known]
         self._known = {key: place for key, place in self._known.items() if key in wanted}
+        self._countries = {key: self._countries[key] for key in self._known}
         asns: Sequence[int | None] = [None] * len(new)
+        countries: Sequence[str | None] = [None] * len(new)
         if self._networks and new:
-            asns, _ = self._networks.places([data_of_key(key) for key in new])
-        for key, asn in zip(new, asns, strict=True):
-            self._known[key] = key[: _PREFIX[key.startswith(IPV4)]] if asn is None else f"AS{asn}"
+            asns, countries = self._networks.places([data_of_key(key) for key in new])
+        for key, asn, country in zip(new, asns, countries, strict=True):
+            self._known[key] = network_of(key) if asn is None else f"AS{asn}"
+            self._countries[key] = country
 
     def of(self, key: str) -> str:
         """Return ``AS`` and a number, or else the begin of the key that is the network's."""
         return self._known[key]
+
+    def country(self, key: str) -> str | None:
+        """Return the code of the country, None where no table has it."""
+        return self._countries[key]
 
     @property
     def unit(self) -> str:
@@ -58,6 +66,11 @@ class Places:
         except (OSError, NetworkTableError) as error:
             self.problem = f"domains.networks: {error}; until a restart, networks count in the place of AS numbers"
             self._paths = ()
+
+
+def network_of(key: str) -> str:
+    """Return the begin of an address key that is its network's: /16, of IPv6 /32."""
+    return key[: _PREFIX[key.startswith(IPV4)]]
 
 
 def is_global(key: str) -> bool:

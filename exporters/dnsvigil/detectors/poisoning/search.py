@@ -1,0 +1,98 @@
+"""Searches passive DNS: for what wrong answers hold, and for names whose answers left their past."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from dnsvigil.detectors.passive_dns import Tuples, seconds
+from dnsvigil.detectors.places import Places
+from dnsvigil.detectors.poisoning.history import Change, change, change_of_servers
+from dnsvigil.detectors.poisoning.past import Past, changed, pasts, range_of_name, ranges_of_zone
+from dnsvigil.detectors.poisoning.windows import Row
+from dnsvigil.sources.public_suffixes import registered_domain
+from dnsvigil.store.store import Read
+from dnsvigil.store.tuple_keys import key_of_data, key_of_name, name_of_key
+
+_LATELY: Final = timedelta(hours=3)
+_FEW: Final = 4  # wrong answers
+_SLACK: Final = 5  # seconds that the clocks of sensors may be apart
+
+
+class Search:
+    """The searches of one store."""
+
+    def __init__(self, tuples: Tuples, places: Places) -> None:
+        self.tuples = tuples
+        self._places = places
+        self.unreadable = ""
+        """Why files were left out; empty where none was."""
+
+    def attacked(self, read: Read, rows: Sequence[Row]) -> list[Change]:
+        """Return the changes since the first of a zone's rows, the worst first."""
+        zone = key_of_name(rows[0].zone or ".")
+        forged = forged_data(rows)
+        ranges = [*ranges_of_zone(zone), *(range_of_name(key) for key in forged)]
+        return self._changes(read, ranges, seconds(rows[0].time_first) - _SLACK, forged, ())
+
+    def changed(self, read: Read, now: datetime, shared: Collection[str]) -> dict[str, list[Change]]:
+        """Return the changes of three hours in names with few data, by registered domain, the worst first."""
+        names = changed(self.tuples, read, now)
+        zones = {key_of_name(domain) for name in names if (domain := registered_domain(name_of_key(name)))}
+        ranges = [range_of_name(key) for key in {*names, *zones}]
+        found: defaultdict[str, list[Change]] = defaultdict(list)
+        for each in self._changes(read, ranges, seconds(now - _LATELY), {}, shared) if names else ():
+            found[registered_domain(name_of_key(each.key)) or name_of_key(each.key)].append(each)
+        return dict(found)
+
+    def _changes(
+        self,
+        read: Read,
+        ranges: Iterable[tuple[str, str]],
+        since: int,
+        forged: Mapping[str, Collection[str]],
+        shared: Collection[str],
+    ) -> list[Change]:
+        found = pasts(self.tuples, read, ranges)
+        servers = self._servers(read, found)
+        self.unreadable = self.tuples.unreadable
+        everything = [had.rkey for past in (*found.values(), *servers.values()) for had in past.addresses]
+        self._places.learn(everything)
+        changes = []
+        for key, past in found.items():
+            for each in (
+                change(key, past, since, self._places, forged=forged.get(key, ()), shared=shared),
+                change_of_servers(key, past, since, self._places, servers),
+            ):
+                if each:
+                    changes.append(each)
+        return sorted(changes, key=lambda each: (-each.sum, each.key))
+
+    def _servers(self, read: Read, found: Mapping[str, Past]) -> dict[str, Past]:
+        """Return the pasts of the name servers, and of their domains."""
+        names = {had.rkey[1:] for past in found.values() for had in past.servers}
+        names |= {name.rpartition(".")[0] for name in names if name.count(".") > 1}
+        return pasts(self.tuples, read, [range_of_name(name) for name in names]) if names else {}
+
+
+def forged_data(rows: Sequence[Row]) -> dict[str, set[str]]:
+    """Return the data that a zone's wrong answers hold, by the key of the owner: keys as passive DNS has them.
+
+    A second answer may be the true one, and so may be a wrong one on a tap that loses packets. So rows with second
+    answers do not count, and nothing is taken for forged where few answers are wrong.
+    """
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    alone = [
+        row for row in rows if not row.signs["conflicting_answers"] and (row.wrong or row.signs["out_of_bailiwick"])
+    ]
+    wrong = sum(row.wrong for row in alone)
+    outside = any(row.signs["out_of_bailiwick"] for row in alone)
+    if not outside and wrong <= max(sum(row.responses for row in alone) - wrong, _FEW):
+        return {}
+    for row in alone:
+        for text in row.records or () if row.wrong or row.signs["out_of_bailiwick"] else ():
+            owner, _, rest = text.partition(" ")
+            rrtype, _, rdata = rest.partition(" ")
+            if rrtype in ("A", "AAAA") and rdata:
+                found[key_of_name(owner)].add(key_of_data(rrtype, rdata))
+    return dict(found)
