@@ -26,7 +26,7 @@ export {
 	global log_policy: Log::PolicyHook;
 
 	## One row: one open host in one interval. Counts cover this row alone and add up over rows, except for
-	## *askers*.
+	## *askers* and *returning_askers*.
 	type Info: record {
 		## When the row was written.
 		ts: time &log;
@@ -40,6 +40,8 @@ export {
 		answered_from: addr &log &optional;
 		## Distinct outside clients that received an answer: an estimate, within 5 % with 95 % confidence.
 		askers: count &log &default=0;
+		## Of these, the clients that received an answer in the host's previous row, too: an estimate.
+		returning_askers: count &log &default=0;
 		## Recursive queries from outside.
 		queries: count &log &default=0;
 		## Responses to these queries with any response code, except for authoritative ones.
@@ -119,6 +121,29 @@ function new_askers(): opaque of cardinality
 	return hll_cardinality_init(0.05, 0.95);
 	}
 
+# The askers of the previous row of each host.
+global previous_askers: table[addr] of opaque of cardinality &create_expire=1hr;
+
+# Compares a row's askers with those of the previous row, and keeps them for the next one.
+function returning(host: addr, askers: opaque of cardinality): count
+	{
+	local both = 0.0;
+
+	if ( host in previous_askers )
+		{
+		local either = hll_cardinality_copy(previous_askers[host]);
+		hll_cardinality_merge_into(either, askers);
+		both = hll_cardinality_estimate(previous_askers[host]);
+		both += hll_cardinality_estimate(askers);
+		both -= hll_cardinality_estimate(either);
+		}
+
+	if ( host in previous_askers || |previous_askers| < max_hosts )
+		previous_askers[host] = askers;
+
+	return both > 0.5 ? double_to_count(both) : 0;
+	}
+
 function write_row(h: Host)
 	{
 	local info = h$info;
@@ -128,6 +153,11 @@ function write_row(h: Host)
 
 	info$ts = network_time();
 	info$askers = double_to_count(hll_cardinality_estimate(h$askers));
+	info$returning_askers = returning(info$host, h$askers);
+
+	if ( info$returning_askers > info$askers )
+		info$returning_askers = info$askers;
+
 	Log::write(LOG, info);
 	h$info = new_info(info$host);
 	h$info$kind = info$kind;

@@ -100,6 +100,7 @@ OPEN_RESOLVER: Final[dict[str, str]] = {
     "kind": "VARCHAR",  # one of OPEN_KINDS
     "answered_from": "VARCHAR",  # the address that answered for a forwarder
     "askers": "BIGINT",  # distinct in this row
+    "returning_askers": "BIGINT",  # of these, those that were in the row before as well
     "queries": "BIGINT",
     "responses": "BIGINT",
     "query_bytes": "BIGINT",
@@ -109,6 +110,29 @@ OPEN_RESOLVER: Final[dict[str, str]] = {
     "time_last": "TIMESTAMP",
 }
 """Columns of an open resolver row: what a sensor saw of a host that answers strangers in an interval."""
+
+SCANNED_HOST: Final[dict[str, str]] = {
+    "host": "VARCHAR",
+    "protocol": "VARCHAR",
+    "port": "USMALLINT",
+    "first_seen": "TIMESTAMP",
+    "last_seen": "TIMESTAMP",
+    "severity": "VARCHAR",  # in the scan's words, as all below
+    "hostname": "VARCHAR",
+    "tag": "VARCHAR",
+    "dns_version": "VARCHAR",
+    "asn": "BIGINT",
+    "geo": "VARCHAR",
+    "region": "VARCHAR",
+    "city": "VARCHAR",
+    "min_amplification": "DOUBLE",
+    "p0f_genre": "VARCHAR",
+    "p0f_detail": "VARCHAR",
+    "naics": "BIGINT",
+    "hostname_source": "VARCHAR",
+    "sector": "VARCHAR",
+}
+"""Columns of a scanned host: an open resolver that somebody's scans found, as the newest report has it."""
 
 SIGNALS: Final = (
     "wrong_id",

@@ -180,6 +180,7 @@ _PACKAGE_COLUMNS = {
         "kind": "recursive",
         "answered_from": "-",
         "askers": "4",
+        "returning_askers": "1",
         "queries": "9",
         "responses": "8",
         "query_bytes": "300",

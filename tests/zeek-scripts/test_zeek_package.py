@@ -25,8 +25,8 @@ ZEEK = shutil.which("zeek")
 COLUMNS = {
     "dns": "query_bytes response_bytes answer_types edns_udp_size do ede",
     "dnsvigil_pdns": "ts node rrname rrtype rdata section bailiwick ttl_min ttl_max count time_first time_last",
-    "dnsvigil_open_resolver": "ts node host kind answered_from askers queries responses query_bytes response_bytes"
-    " sample_names time_first time_last",
+    "dnsvigil_open_resolver": "ts node host kind answered_from askers returning_askers queries responses query_bytes"
+    " response_bytes sample_names time_first time_last",
     "dnsvigil_poisoning": "ts node resolver zone time_first time_last queries responses wrong_id wrong_port"
     " conflicting_answers unsolicited out_of_bailiwick nxdomain_storm forged_ns first_fragments odd_fragments"
     " icmp_unreachable ttl_jumps ip_ttl_jumps port_entropy id_entropy sources sample_names sample_servers"

@@ -137,6 +137,17 @@ def reopen_finding(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
+def export_findings(options: argparse.Namespace, config: Config) -> int:
+    """Write findings in a form of others. Raises ``CommandError``."""
+    if options.misp:
+        from dnsvigil.cli import misp_feed
+
+        return misp_feed.export_findings(options, config)
+    from dnsvigil.cli import shadowserver_report
+
+    return shadowserver_report.export_findings(options, config)
+
+
 def _named(found: dict[str, Any]) -> str:
     subject = f"{found['subject_type']} {found['subject']}"
     return f"finding {found['id']} of {found['detector']} about {printable(subject)}"

@@ -18,12 +18,15 @@ from dnsvigil.config.collector import Config
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Ingested, Intake, Parts, all_parts, describe_skipped
 from dnsvigil.ingest.isolation import ingest_apart
+from dnsvigil.ingest.part import HOUR, passes
 from dnsvigil.ingest.rounds import Read, read, rounds
-from dnsvigil.records import Cursor
+from dnsvigil.ingest.scans import Scans
+from dnsvigil.records import Cursor, utc_now
 from dnsvigil.sources.netflow.flow_file import given_files, in_order, is_flow_file
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.read_ahead import read_ahead
+from dnsvigil.sources.shadowserver.report import is_report
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.given import describe_file, given_logs, in_order_of_time
 from dnsvigil.sources.zeek.options import LogOptions
@@ -48,6 +51,8 @@ class _Total:
     skipped: int = 0
     flows: int = 0
     flows_skipped: Counter[str] = field(default_factory=Counter)  # by reason
+    rows: int = 0  # of reports
+    rows_skipped: int = 0
     known: list[Path] = field(default_factory=list)  # read by an earlier call
 
 
@@ -69,34 +74,45 @@ def ingest(
     options = LogOptions(config.sources.field_names, start)
     logs: list[Path] = []
     flows: list[Path] = []
+    reports: list[Path] = []
     unread: list[Path] = []
     for path in paths:
         try:
             flow_files = dict.fromkeys(() if parts else _flow_files(given_files(path)))
-            given = {file: what for file, what in given_logs(path, options) if file not in flow_files}
+            report_files = dict.fromkeys(() if parts else _reports(given_files(path)))
+            others = flow_files | report_files
+            given = {file: what for file, what in given_logs(path, options) if file not in others}
         except OSError as error:
             _report(path, error)
             unread.append(path)
             continue
         found = [file for file, what in given.items() if not what]
         flows += flow_files
+        reports += report_files
         logs += found
-        if not (found or flow_files):
+        if not (found or others):
             unread.append(path)
         if path.is_dir():
-            _report_others(path, {file: what for file, what in given.items() if what}, bool(found or flow_files))
+            _report_others(path, {file: what for file, what in given.items() if what}, bool(found or others))
     flows = in_order(dict.fromkeys(flows))
     total = _Total()
     with Store(state) as store:
-        if logs or not flows:
+        if logs or not (flows or reports):
             with closing(_LogIngestion(store, config, options, total, parts or all_parts)) as ingestion:
                 ingestion.read(logs)
                 unread += ingestion.unread
         if flows:
             unread += _read_flows(store, config, flows, total)
-    said = [f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"] if logs or not flows else []
+        if reports:
+            unread += _read_reports(store, config, reports, total)
+    said = (
+        [f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"]
+        if logs or not (flows or reports)
+        else []
+    )
     said += [f"{counted(total.flows, 'flow')} read"] if flows else []
     said += [describe_skipped(total.flows_skipped, "flow")] if total.flows_skipped else []
+    said += [f"{counted(total.rows, 'row')} of reports read, {total.rows_skipped:,} skipped"] if reports else []
     said += [f"{total.known[0].name} was already read"] if len(total.known) == 1 else []
     said += [f"{len(total.known):,} files were already read"] if len(total.known) > 1 else []
     print(printable("; ".join(said)), file=sys.stderr)
@@ -251,14 +267,18 @@ def _size(path: Path) -> int:
 
 def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Total) -> Iterator[Path]:
     """Read flow files, count their flows, and yield those that could not be read."""
-    with ExitStack() as stack:
+    with closing(Intake(store, config)) as intake, ExitStack() as stack:
         part = stack.enter_context(closing(FlowsPart(store, config)))
+        before = part.newest
         for path in files:
             try:
                 file = pending_file(path)
                 with _progress(path.name, file.stamp[0]) as bar:
                     found = part.ingest(replace(file, settled=True))
                     bar.update(file.stamp[0])
+                if part.newest and passes(before or datetime.min, part.newest, HOUR):
+                    before = part.newest
+                    intake.evaluate_flows(part.newest)
                 total.flows += found.flows
                 total.flows_skipped += Counter(found.skipped)
                 if found.known:
@@ -283,6 +303,8 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Tot
                 part = stack.enter_context(closing(FlowsPart(store, config)))
                 yield path
         part.flush()
+        if part.newest:
+            intake.evaluate_flows(part.newest)
         if part.forgotten:
             log.warning(
                 "flows from before %s are counted, but are not kept: `store.retention` ends there", part.forgotten
@@ -315,6 +337,35 @@ def _flow_files(files: Iterable[Path]) -> Iterator[Path]:
                 yield file
         except OSError:
             continue  # the reader of logs says so
+
+
+def _reports(files: Iterable[Path]) -> Iterator[Path]:
+    for file in files:
+        try:
+            if is_report(file):
+                yield file
+        except OSError:
+            continue  # the reader of logs says so
+
+
+def _read_reports(store: Store, config: Config, files: Iterable[Path], total: _Total) -> Iterator[Path]:
+    """Read reports of scans, count their rows, and yield those that could not be read."""
+    scans = Scans(store, config)
+    for path in files:
+        try:
+            found = scans.ingest(path)
+        except OSError as error:
+            _report(path, error)
+            yield path
+            continue
+        total.rows += found.rows
+        total.rows_skipped += found.skipped
+        if found.known:
+            total.known.append(path)
+        if found.problem:
+            yield path
+    with closing(Intake(store, config)) as intake:
+        intake.evaluate_flows(utc_now())
 
 
 def _report(path: Path, error: OSError) -> None:

@@ -142,12 +142,17 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     dismiss.add_argument("--why", required=True, metavar="TEXT", help="the reason, which is stored with the dismissal")
     _add_client_options(dismiss)
     dismiss.set_defaults(command="findings.dismiss_finding")
-    export = more.add_parser("export", help="write the findings as a feed of MISP")
-    export.add_argument(
-        "--misp", type=Path, required=True, metavar="DIR", help="folder of the feed, which is made if it is not there"
+    export = more.add_parser("export", help="write the findings as a feed of MISP, or open resolvers as a report")
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument("--misp", type=Path, metavar="DIR", help="folder of the feed, which is made if it is not there")
+    form.add_argument(
+        "--shadowserver",
+        type=Path,
+        metavar="FILE",
+        help="CSV file of the open resolvers, in the columns of Shadowserver's reports",
     )
     _add_client_options(export)
-    export.set_defaults(command="misp_feed.export_findings")
+    export.set_defaults(command="findings.export_findings")
     reopen = more.add_parser("reopen", help="undo a dismissal, so that similar findings are made again")
     reopen.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
     _add_client_options(reopen)

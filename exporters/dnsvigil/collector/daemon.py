@@ -20,6 +20,8 @@ from dnsvigil.config.collector import Config
 from dnsvigil.config.live import LiveConfig
 from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.httpd.server import Server
+from dnsvigil.ingest.scans import Scans
+from dnsvigil.records import utc_now
 from dnsvigil.sources.availability import Availability, Place
 from dnsvigil.sources.netflow.follower import resolve_submitted
 from dnsvigil.store.store import Store, StoreError
@@ -220,7 +222,15 @@ class Daemon:
             def publish() -> None:
                 site.pages.publish(logs.snapshot(), flows.snapshot())
 
-            flows = FlowLoop(self._store, config, publish=publish, metrics=self._metrics, suspects=self._suspects)
+            flows = FlowLoop(
+                self._store,
+                config,
+                publish=publish,
+                evaluate=logs.evaluate_flows,
+                metrics=self._metrics,
+                suspects=self._suspects,
+            )
+            scans = Scans(self._store, config)
             stack.enter_context(closing(flows))
             self._flows = flows
             publish()
@@ -232,6 +242,9 @@ class Daemon:
                 self._look_at_folders()
                 anything = logs.step()
                 changed = self._queue.work(self._store)
+                if scans.step():
+                    logs.evaluate_flows(utc_now())
+                    changed = True
                 anything = flows.step(changed) or anything
                 if anything:
                     self._wait = _FIRST_WAIT

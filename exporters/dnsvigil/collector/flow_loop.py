@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +37,12 @@ class FlowLoop:
         config: Config,
         *,
         publish: Callable[[], None],
+        evaluate: Callable[[datetime], object],
         metrics: ProcessMetrics,
         suspects: Suspects,
     ) -> None:
-        """Raises :class:`StoreError`."""
+        """``evaluate`` has detectors look at flows, up to a time. Raises :class:`StoreError`."""
+        self._evaluate = evaluate
         self._set_aside = store.set_aside
         self._publish = publish
         self._metrics = metrics
@@ -88,6 +91,8 @@ class FlowLoop:
         elif self._unevaluated:
             self._unevaluated = False
             self._unpublished = self._flows.flush() or self._unpublished
+            if newest := self._flows.newest:
+                self._evaluate(newest)
         if self._unpublished and (len(due) <= 1 or time.monotonic() - self._published > _PUBLISH_SECONDS):
             self._publish()
             self._published, self._unpublished = time.monotonic(), False

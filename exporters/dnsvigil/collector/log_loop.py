@@ -5,6 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NoReturn
 
 from dnsvigil.collector.process_metrics import ProcessMetrics
@@ -92,6 +93,13 @@ class LogLoop:
     def snapshot(self) -> Snapshot:
         """Return what the store holds now."""
         return self._intake.snapshot()
+
+    def evaluate_flows(self, newest: datetime) -> bool:
+        """Have flows and scans evaluated where no log gives the time; return whether they were.
+
+        Raises :class:`StoreError`.
+        """
+        return self._intake.evaluate_flows(newest)
 
     def rest(self) -> float:
         """Return the seconds until :meth:`step` has something to do."""

@@ -55,6 +55,7 @@ class Sources:
     zeek: list[ZeekSource] = field(default_factory=list)
     netflow: list[NetflowSource] = field(default_factory=list)
     honeypots: list[HoneypotSource] = field(default_factory=list)
+    shadowserver: Path | None = None  # the folder with reports of open DNS resolvers
     field_names: dict[str, str] = field(default_factory=dict)  # of Zeek's logs: Zeek's own name to the log's
 
     @property

@@ -3,7 +3,7 @@
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
@@ -71,6 +71,11 @@ class _Running:
         except Exception as error:  # another package's code may raise anything
             self._fail(error, "cannot be used")
 
+    @property
+    def tables(self) -> set[str]:
+        """The tables that the detector reads; other packages' detectors may name none."""
+        return set(getattr(self.detector, "reads", ()))
+
     def is_due(self, now: datetime) -> bool:
         """Return whether another span of the detector's ``every`` has begun."""
         if self.detector is None or self._last is None:
@@ -89,8 +94,7 @@ class _Running:
             # Making a finding checks it.
             found = [(anomaly, _finding(self.name, anomaly)) for anomaly in self.detector.evaluate(read, now)]
             if not apart:
-                # Other packages' detectors may have none: nothing needed it before.
-                self._inputs = _rows(read, getattr(self.detector, "reads", ()))
+                self._inputs = _rows(read, sorted(self.tables))
                 self._lacks = tuple(dict.fromkeys(self.detector.lacks(read, now)))
         except Exception as error:
             self._failures += 1
@@ -153,12 +157,23 @@ class Runner:
         self._top = context.config.detectors.top
         self._running = [_Running(entry, context) for entry in detectors]
 
-    def evaluate(self, read: Read, now: datetime, *, last: bool = False, apart: bool = False) -> list[Finding]:
+    def evaluate(
+        self,
+        read: Read,
+        now: datetime,
+        *,
+        last: bool = False,
+        apart: bool = False,
+        reading: Collection[str] | None = None,
+    ) -> list[Finding]:
         """Return the findings of the detectors that are due at ``now``, the event time.
 
-        All run if it is the ``last`` time, or if ``now`` is ``apart`` from event time.
+        All run if it is the ``last`` time, or if ``now`` is ``apart`` from event time. With ``reading``, only those run
+        that read one of these tables.
         """
         due = [each for each in self._running if last or apart or each.is_due(now)]
+        if reading is not None:
+            due = [each for each in due if not each.tables.isdisjoint(reading)]
         return [found for each in due for found in each.evaluate(read, now, apart)]
 
     def scores(self) -> list[Score]:

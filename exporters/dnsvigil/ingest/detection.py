@@ -1,7 +1,7 @@
 """The part of detection: lets the detectors evaluate what is novel or listed, as event time moves on."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import EntryPoint
@@ -12,6 +12,7 @@ from dnsvigil.detectors.detector import Context
 from dnsvigil.detectors.runner import DetectorHealth, Runner, Score
 from dnsvigil.ingest.honeypots import HoneypotsPart
 from dnsvigil.ingest.novelty import NoveltyPart
+from dnsvigil.ingest.open_resolvers import OpenResolversPart
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.poisoning import PoisoningPart
 from dnsvigil.records import utc_now
@@ -20,6 +21,7 @@ from dnsvigil.store.findings import Findings
 from dnsvigil.store.store import Store, StoreError
 
 _APART_SECONDS: Final = 60.0
+_BESIDE_LOGS: Final = ("dns_flows", "slot_hosts", "scanned_hosts")  # tables that no log fills
 
 _SCORES: Final = """
 CREATE TABLE IF NOT EXISTS anomaly_scores (detector VARCHAR, subject_type VARCHAR, subject VARCHAR, score DOUBLE)
@@ -37,7 +39,7 @@ class DetectionSnapshot:
 class DetectionPart(Part):
     """Detectors over one store."""
 
-    logs = (*NoveltyPart.logs, *HONEYPOT_LOGS, *PoisoningPart.logs)
+    logs = (*NoveltyPart.logs, *HONEYPOT_LOGS, *PoisoningPart.logs, *OpenResolversPart.logs)
     columns = NoveltyPart.columns
 
     def __init__(
@@ -46,8 +48,9 @@ class DetectionPart(Part):
         config: Config,
         detectors: Sequence[EntryPoint],
         novelty: NoveltyPart,
-        *others: HoneypotsPart | PoisoningPart,
+        *others: HoneypotsPart | OpenResolversPart | PoisoningPart,
     ) -> None:
+        """``others`` are the parts beside ``novelty`` that take note of the hours of their records."""
         self._store = store
         self._config = config
         self._detectors = detectors
@@ -86,6 +89,16 @@ class DetectionPart(Part):
         except Exception as error:
             self._store.set_aside.put("detector", "findings and scores", error)
 
+    def evaluate_flows(self, newest: datetime) -> None:
+        """Let the detectors evaluate that read flows or scans, as :meth:`evaluate`."""
+        try:
+            if passes(self._evaluated, newest, MINUTE):
+                self._evaluate_at(newest, reading=_BESIDE_LOGS)
+        except StoreError:
+            raise
+        except Exception as error:
+            self._store.set_aside.put("detector", "findings and scores", error)
+
     def flush(self, newest: datetime | None) -> None:
         """Evaluate what has not been evaluated yet."""
         if newest is None:
@@ -116,12 +129,14 @@ class DetectionPart(Part):
         self._apart.clear()
         self._evaluated_apart = time.monotonic()
 
-    def _evaluate_at(self, now: datetime, *, last: bool = False, apart: bool = False) -> None:
+    def _evaluate_at(
+        self, now: datetime, *, last: bool = False, apart: bool = False, reading: Collection[str] | None = None
+    ) -> None:
         if self._runner is None:
             # Not before there is something to evaluate: loading what detectors need takes a second.
             self._runner = Runner(self._detectors, Context(self._store.path.parent, self._config))
         self._store.use_one_thread(True)  # what a detector adds up needs as much memory for each of them
-        found = self._runner.evaluate(self._read, now, last=last, apart=apart)
+        found = self._runner.evaluate(self._read, now, last=last, apart=apart, reading=reading)
         self._scores = self._runner.scores()
         with self._store.transaction():
             self._findings.put_all(found)

@@ -134,6 +134,11 @@ class FlowsPart:
         self._newest = self._time.newest
         self.forgotten: datetime | None = None  # sums of slots before were dropped as time went on
 
+    @property
+    def newest(self) -> datetime | None:
+        """When the newest slot ends; None without flows."""
+        return self._newest + _SLOT if self._newest else None
+
     def close(self) -> None:
         """Free what it holds beside the store."""
         if "_reader" in self.__dict__:

@@ -98,6 +98,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
     passive_dns = PassiveDnsPart(store, config)
     honeypots = HoneypotsPart(store, config)
     poisoning = PoisoningPart(store)
+    open_resolvers = OpenResolversPart(store)
     found: list[Part] = [
         DnsPart(store, config),
         TrafficClassesPart(store, config),
@@ -105,7 +106,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         DomainGroupsPart(store),
         AnswersPart(store, passive_dns.tuples),
         passive_dns,
-        OpenResolversPart(store),
+        open_resolvers,
         poisoning,
         CapturePart(store),
         *honeypots.log_parts(),
@@ -117,7 +118,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         found += [archive, ArchivedTuplesPart(archive)]
     if detectors := enabled(config.detectors.disabled):
         novelty = NoveltyPart(store, config, honeypots.names)
-        found += [novelty, DetectionPart(store, config, detectors, novelty, honeypots, poisoning)]
+        found += [novelty, DetectionPart(store, config, detectors, novelty, honeypots, open_resolvers, poisoning)]
         if novelty.lists is not None:
             found.append(HuntPart(store, novelty.lists))
     return found
@@ -158,6 +159,17 @@ class Intake:
             for part in parts:
                 part.evaluate(self._newest)
         return found
+
+    def evaluate_flows(self, newest: datetime) -> bool:
+        """Have flows and scans evaluated at ``newest``, if no record of a log gives the time; return whether they were.
+
+        Raises :class:`dnsvigil.store.store.StoreError`.
+        """
+        if self._newest:
+            return False
+        for part in self._parts:
+            part.evaluate_flows(newest)
+        return True
 
     def put(self, batches: Sequence[Batch]) -> list[Ingested]:
         """Do what :meth:`ingest` does, but do not ask the detectors."""

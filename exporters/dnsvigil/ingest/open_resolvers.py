@@ -29,12 +29,16 @@ class OpenResolversPart(Part):
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.touched: set[datetime] = set()
+        """The hours that detectors have to look at."""
         newest = newest_event(store)
         self._hosts = count_open_resolvers(store, newest - WINDOW) if newest else {}
 
     def add(self) -> None:
         """Append the rows."""
         add_records(self._store, "open_resolvers", OPEN_RESOLVERS.view)
+        hours = self._store.rows(f"SELECT DISTINCT date_trunc('hour', ts) FROM {OPEN_RESOLVERS.view}")
+        self.touched |= {hour for (hour,) in hours}
 
     def advance(self, before: datetime, newest: datetime) -> None:
         """Count by the minute."""

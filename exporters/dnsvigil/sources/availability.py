@@ -21,7 +21,7 @@ LOGS: Final = tuple(f"{path}.log" for path in BY_PATH)
 class Place:
     """A folder, or a glob of several, that the configuration names."""
 
-    source: str  # the label: zeek, zeek_archive, netflow, honeypots or lists
+    source: str  # the label: zeek, zeek_archive, netflow, honeypots, shadowserver or lists
     path: Path
     key: str  # in the configuration
 
@@ -38,6 +38,8 @@ def places(config: Config) -> Iterator[Place]:
         yield Place("honeypots", honeypot.path, f"sources.honeypots[{number}].path")
         if honeypot.archive:
             yield Place("honeypots", honeypot.archive, f"sources.honeypots[{number}].archive")
+    if config.sources.shadowserver:
+        yield Place("shadowserver", config.sources.shadowserver, "sources.shadowserver")
     if config.detectors.lists:
         yield Place("lists", config.detectors.lists, "detectors.lists")
 

@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 _TABLES: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}  # with their columns
 
+_LATER: Final = {"open_resolvers": ("returning_askers",), "poisoning": ("odd_fragments", "sample_records")}
+"""Columns that tables of former versions lack."""
+
 SCHEMA: Final = "".join(
     f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())});\n"
     for table, columns in _TABLES.items()
 ) + "".join(
-    f"ALTER TABLE poisoning ADD COLUMN IF NOT EXISTS {name} {POISONING[name]};\n"
-    for name in ("odd_fragments", "sample_records")
+    f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {_TABLES[table][name]};\n"
+    for table, names in _LATER.items()
+    for name in names
 )
 
 

@@ -29,6 +29,7 @@ KINDS: Final = {
     "passive_dns": "a file of passive DNS",
     "archive": "a file of the archive",
     "list": "a list of domains",
+    "scan_report": "a report of scans",
     "domains": "the table of domains",
     "finding": "a finding in the store",
     "detector": "what a detector found",

@@ -121,6 +121,7 @@ def config_of(tmp_path: Path) -> Path:
     client = {"ca_file": f"{tmp_path}/ca.pem", "token_file": f"{tmp_path}/token"}
     sources = {"zeek": zeek, "netflow": [{"path": f"{tmp_path}/flows"}]}
     sources["honeypots"] = [{"path": f"{tmp_path}/pots", "archive": f"{tmp_path}/old"}]
+    sources["shadowserver"] = f"{tmp_path}/reports"
     more = {"flows": {"nfdump": "/no/nfdump"}, "archive": {"path": f"{tmp_path}/a-file/below"}, "client": client}
     path.write_text(yaml.safe_dump({"sources": sources} | more))
     return path
@@ -146,6 +147,7 @@ def test_what_is_not_there_is_a_warning_with_its_line(tmp_path: Path, capsys: py
         "sources.netflow[0].path": f"{tmp_path}/flows does not exist",
         "sources.honeypots[0].path": f"{tmp_path}/pots does not exist",
         "sources.honeypots[0].archive": f"{tmp_path}/old does not exist",
+        "sources.shadowserver": f"{tmp_path}/reports does not exist",
         "flows.nfdump": "flow files cannot be read: /no/nfdump is not the absolute path of an executable file."
         " Is it installed?",
         "archive.path": f"{tmp_path}/a-file is not a folder that can be written to: it is no folder",

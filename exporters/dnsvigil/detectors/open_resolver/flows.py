@@ -1,0 +1,118 @@
+"""Reads what flows show: the own hosts that answer the outside from port 53, and what they ask others."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+from dnsvigil.detectors.open_resolver.traffic import DAY, FLOWS, RECENT, SLOT, Counts, Seen
+from dnsvigil.store.store import Read
+from dnsvigil.store.tuple_keys import network_range
+from dnsvigil.system.sql import literal
+
+MAX_HOSTS: Final = 1000
+"""So many hosts are looked at: those with the most bytes in responses."""
+
+_TABLES: Final = ("slot_hosts", "dns_flows", "flow_files")
+_MIN_UNSOLICITED: Final = 10_000  # packets within RECENT that make a victim
+_MIN_REFLECTORS: Final = 10
+_COUNTS: Final = """count(*) {0}, coalesce(max(peers) {0}, 0), coalesce(sum(peers) {0}, 0)::BIGINT,
+    coalesce(sum(responses) {0}, 0)::BIGINT, coalesce(sum(query_bytes) {0}, 0)::BIGINT,
+    coalesce(sum(response_bytes) {0}, 0)::BIGINT"""
+# Several routers may see one packet: of each host, only the exporter counts that saw most.
+_HOSTS: Final = f"""
+    WITH slots AS (
+        SELECT exporter, host, slot, sum(coalesce(response_packets, response_flows)) AS responses,
+            sum(query_bytes) AS query_bytes, sum(response_bytes) AS response_bytes, sum(peers) AS peers
+        FROM slot_hosts WHERE slot >= $1 AND slot < $2 GROUP BY ALL
+    )
+    SELECT host, min(slot), max(slot), count(DISTINCT date_trunc('hour', slot)),
+        {_COUNTS.format("")}, {_COUNTS.format("FILTER (slot >= $3)")}
+    FROM slots GROUP BY exporter, host
+    QUALIFY row_number() OVER (PARTITION BY host ORDER BY sum(response_bytes) DESC NULLS LAST, exporter) = 1
+    ORDER BY sum(response_bytes) DESC NULLS LAST, host LIMIT {MAX_HOSTS}
+"""
+_ASKERS: Final = """
+    WITH askers AS (
+        SELECT server, client, bit_count(bit_or(1::UINTEGER << date_diff('hour', $1, ts)::INTEGER)) AS hours
+        FROM dns_flows WHERE ts >= $1 AND ts < $2 AND server_port = 53 AND response_flows > 0
+            AND server IN (SELECT unnest($3::VARCHAR[]))
+        GROUP BY server, client
+    )
+    SELECT server, count(*), count(*) FILTER (hours > 1) FROM askers WHERE NOT ({own}) GROUP BY server
+"""
+_ASKED: Final = """
+    SELECT client, coalesce(sum(query_packets), sum(query_flows), 0)::BIGINT, count(DISTINCT server),
+        coalesce(sum(greatest(response_packets - query_packets, 0)) FILTER (ts >= $4), 0)::BIGINT
+    FROM dns_flows WHERE ts >= $1 AND ts < $2 AND client IN (SELECT unnest($3::VARCHAR[]))
+    GROUP BY client, exporter QUALIFY row_number() OVER (PARTITION BY client ORDER BY count(*) DESC, exporter) = 1
+"""
+_VICTIMS: Final = f"""
+    SELECT client, min(ts), max(ts), sum(response_packets)::BIGINT, sum(response_bytes)::BIGINT FROM dns_flows
+    WHERE ts >= $1 AND ts < $2 AND response_packets > query_packets
+    GROUP BY client HAVING sum(response_packets - query_packets) >= {_MIN_UNSOLICITED}
+        AND count(DISTINCT server) >= {_MIN_REFLECTORS}
+    ORDER BY sum(response_packets) DESC, client LIMIT {MAX_HOSTS}
+"""
+
+
+class OwnFlows:
+    """The flows of one store; ``networks`` are the operator's own."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks = [ip_network(network) for network in networks]
+        self._askers = _ASKERS.replace("{own}", _is_own("client", self._networks))
+
+    def newest(self, read: Read, now: datetime) -> datetime | None:
+        """Return when the newest slot before ``now`` ends; None without flows."""
+        tables = {table for (table,) in read("SELECT table_name FROM duckdb_tables()")}
+        if not tables.issuperset(_TABLES):
+            return None
+        ((slot,),) = read("SELECT max(slot) FROM flow_files WHERE slot < $1", now)
+        return slot + SLOT if slot else None
+
+    def seen(self, read: Read, now: datetime) -> list[Seen]:
+        """Return the own hosts that answer the outside, or are hit by answers that they did not ask for."""
+        newest = self.newest(read, now)
+        if newest is None or not self._networks:
+            return []
+        since, recent = newest - DAY, newest - RECENT
+        answering = [self._seen(row) for row in read(_HOSTS, since, newest, recent)]
+        found = {each.host: each for each in answering}
+        for host, first, last, packets, size in read(_VICTIMS, recent, newest):
+            if host not in found and self._owns(host):
+                counts = Counts(3, 0, 0, packets, 0, size)
+                found[host] = Seen(host, FLOWS, first, last + SLOT, 1, counts, counts, 0, 0, 0.0)
+        hosts = list(found)
+        for host, askers, returning in read(self._askers, since, newest, hosts) if hosts else ():
+            found[host] = replace(found[host], askers=askers, returning=returning)
+        for host, queries, upstreams, unsolicited in read(_ASKED, since, newest, hosts, recent) if hosts else ():
+            share = min(queries / max(found[host].day.responses, 1), 1.0)
+            found[host] = replace(found[host], forwarder=share, upstreams=upstreams, unsolicited=unsolicited)
+        return list(found.values())
+
+    def _seen(self, row: Sequence[Any]) -> Seen:
+        host, first, last, hours, *rest = row
+        day, recent = Counts(*rest[:6]), Counts(*rest[6:])
+        return Seen(host, FLOWS, first, last + SLOT, hours, day, recent, day.askers, 0, 0.0, 0, 0)
+
+    def _owns(self, host: str) -> bool:
+        address = ip_address(host)
+        return any(address in network for network in self._networks)
+
+
+def _is_own(column: str, networks: Sequence[IPv4Network | IPv6Network]) -> str:
+    """Return the condition in SQL that the text of an address lies in one of the networks."""
+    key = _KEY.replace("{}", column)
+    ranges = (network_range(network) for network in networks)
+    return " OR ".join(f"({key} >= {literal(low)} AND {key} < {literal(high)})" for low, high in ranges) or "false"
+
+
+# As dnsvigil.store.tuple_keys has it. An address of IPv6 has its zeros filled in where its text has two colons.
+_GROUPS: Final = "list_filter(string_split(split_part({{}}, '::', {}), ':'), part -> part <> '')"
+_HEAD, _TAIL = _GROUPS.format(1), _GROUPS.format(2)
+_IPV6: Final = f"""array_to_string(list_transform(list_concat(list_concat({_HEAD},
+    list_transform(range(8 - len({_HEAD}) - len({_TAIL})), part -> '0')), {_TAIL}), part -> lpad(part, 4, '0')), '')"""
+_IPV4: Final = "array_to_string(list_transform(string_split({}, '.'), part -> lpad(part, 3, '0')), '')"
+_KEY: Final = f"CASE WHEN contains({{}}, ':') THEN 'b' || {_IPV6} ELSE 'a' || {_IPV4} END"

@@ -1,0 +1,1 @@
+"""Reports of Shadowserver: CSV files of hosts that its scans found open."""
