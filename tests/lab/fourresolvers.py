@@ -40,10 +40,10 @@ def make(folder: Path, *, names: int = 1500, per_second: int = 500) -> Path:
         net.host("client", {"net": [f"{CLIENT}/24"]})
         for program, address in RESOLVERS.items():
             net.host(program, {"net": [f"{address}/24"]})
-        _start_authority(net, folder)
+        start_authority(net, folder)
         wait_for_answer(net, "client", SERVERS[0], "example.com")
         for program, address in RESOLVERS.items():
-            _start(net, program, folder)
+            start(net, program, folder, address)
             wait_for_answer(net, "client", address, "example.com")
         capture = Capture(net, "net", folder)
         asking = [_ask(net, program, folder, names, per_second) for program in RESOLVERS]
@@ -69,7 +69,8 @@ def _ask(net: Namespaces, program: str, folder: Path, names: int, per_second: in
     return net.start("client", words, folder / f"{program}.dnsperf")
 
 
-def _start_authority(net: Namespaces, folder: Path) -> None:
+def start_authority(net: Namespaces, folder: Path, *more: str) -> None:
+    """Start the authoritative server on the host ``authority``, with ``more`` records of example.com."""
     own = folder / "nsd"
     own.mkdir()
     servers = [f"ns{index}" for index in range(len(SERVERS))]
@@ -80,7 +81,7 @@ def _start_authority(net: Namespaces, folder: Path) -> None:
     (own / "root").write_text("\n".join(["$ORIGIN .", soa, *told, *delegation, *glue]) + "\n")
     contents = [f"*.d{index} 300 A 192.0.2.{index}" for index in range(40)]
     contents += [f"*.d{index} 60 AAAA 2001:db8::{index}" for index in range(0, 40, 2)]
-    contents += ["@ 300 A 192.0.2.80", "nx 300 TXT here", "*.c 600 CNAME h1.d1"]
+    contents += ["@ 300 A 192.0.2.80", "nx 300 TXT here", "*.c 600 CNAME h1.d1", *more]
     (own / "zone").write_text("\n".join(["$ORIGIN example.com.", soa, *told, *glue, *contents]) + "\n")
     lines = ["server:", *(f"  ip-address: {address}" for address in SERVERS), "  server-count: 1", '  username: ""']
     lines += ['  chroot: ""', '  database: ""', '  pidfile: ""', f'  zonesdir: "{own}"', "  rrl-ratelimit: 0"]
@@ -91,13 +92,13 @@ def _start_authority(net: Namespaces, folder: Path) -> None:
     net.start("authority", ["nsd", "-d", "-c", str(own / "nsd.conf")], own / "nsd.log")
 
 
-def _start(net: Namespaces, program: str, folder: Path) -> None:
+def start(net: Namespaces, program: str, folder: Path, address: str) -> None:
+    """Start a resolver that is open to all, on the host of its name."""
     own = folder / program
     own.mkdir()
     hints = own / "hints"
     pairs = [(f"ns{index}.example.com.", address) for index, address in enumerate(SERVERS)]
     hints.write_text("".join(f". 86400 NS {name}\n{name} 86400 A {address}\n" for name, address in pairs))
-    address = RESOLVERS[program]
     config = own / "config"
     if program == "unbound":
         config.write_text(
