@@ -2,7 +2,8 @@
 
 Two networks with a router between them, where the sensor and the exporter of flows stand: 203.0.113.0/24 is outside,
 with clients, the authoritative servers of the root and example.com, and a public resolver; 198.51.100.0/24 is the
-operator's own. One of the open resolvers is abused for some seconds: one address asks it for a large answer again and again.
+operator's own. One of the open resolvers is abused for some seconds: one address asks it for a large answer again and
+again.
 """
 
 from __future__ import annotations

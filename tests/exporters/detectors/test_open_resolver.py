@@ -12,6 +12,7 @@ from dnsvigil.config.collector import Config, Detectors, Flows
 from dnsvigil.config.types import Network
 from dnsvigil.detectors.detector import Anomaly, Context
 from dnsvigil.detectors.open_resolver import detector as open_resolver
+from dnsvigil.detectors.open_resolver import flows as open_flows
 from dnsvigil.detectors.open_resolver.detector import NO_FLOWS, NO_NETWORKS, NO_SENSOR, OpenResolver
 from dnsvigil.detectors.open_resolver.flows import OwnFlows, _is_own
 from dnsvigil.detectors.open_resolver.harm import MOST_OF_FLOWS, harm_of, score_of
@@ -201,6 +202,17 @@ class TestFlows:
         now = take_flows(taking.store, tmp_path / "flows", slots)
         flows = evaluated(taking.store, now - BEGIN)[HOST].evidence["flows"]
         assert (flows["askers"], flows["returning_askers"]) == (15, 1)
+
+    def test_of_a_host_with_too_many_clients_those_of_one_slot_count(
+        self, taking: Taking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(open_flows, "MAX_ASKERS", 50)
+        now = take_flows(taking.store, tmp_path / "flows", self.slots(6))
+        found = evaluated(taking.store, now - BEGIN)
+        known = {host: each.evidence["flows"].get("returning_askers") for host, each in found.items()}
+        assert known == {HOST: 0, OTHER: 0, "198.51.100.55": None}
+        assert found["198.51.100.55"].evidence["flows"]["askers"] == 40
+        assert found["198.51.100.55"].score < 0.5
 
     def test_what_is_hit_by_answers_is_a_victim_and_no_finding(self, taking: Taking, tmp_path: Path) -> None:
         hit = [OneWay(f"203.0.113.{n}", 53, HOST, 4444, packets=2000, bytes=2_800_000) for n in range(50)]

@@ -1,6 +1,6 @@
 """Reads what flows show: the own hosts that answer the outside from port 53, and what they ask others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from dnsvigil.detectors.open_resolver.traffic import DAY, FLOWS, RECENT, SLOT, Counts, Seen
 from dnsvigil.store.store import Read
-from dnsvigil.store.tuple_keys import network_range
-from dnsvigil.system.sql import literal
 
 MAX_HOSTS: Final = 1000
 """So many hosts are looked at: those with the most bytes in responses."""
+
+MAX_ASKERS: Final = 2_000_000
+"""So many clients, counted in each slot, are told apart; of further hosts, those that return are not known."""
 
 _TABLES: Final = ("slot_hosts", "dns_flows", "flow_files")
 _MIN_UNSOLICITED: Final = 10_000  # packets within RECENT that make a victim
@@ -84,8 +85,8 @@ class OwnFlows:
             if host not in found and self._owns(host):
                 counts = Counts(3, 0, 0, packets, 0, size)
                 found[host] = Seen(host, FLOWS, first, last + SLOT, 1, counts, counts, 0, 0, 0.0)
-        hosts = list(found)
-        for host, askers, returning in read(self._askers, since, newest, hosts) if hosts else ():
+        hosts, few = list(found), _with_few_askers(found.values())
+        for host, askers, returning in read(self._askers, since, newest, few) if few else ():
             found[host] = replace(found[host], askers=askers, returning=returning)
         for host, queries, upstreams, unsolicited in read(_ASKED, since, newest, hosts, recent) if hosts else ():
             share = min(queries / max(found[host].day.responses, 1), 1.0)
@@ -95,24 +96,39 @@ class OwnFlows:
     def _seen(self, row: Sequence[Any]) -> Seen:
         host, first, last, hours, *rest = row
         day, recent = Counts(*rest[:6]), Counts(*rest[6:])
-        return Seen(host, FLOWS, first, last + SLOT, hours, day, recent, day.askers, 0, 0.0, 0, 0)
+        return Seen(host, FLOWS, first, last + SLOT, hours, day, recent, day.askers, None, 0.0, 0, 0)
 
     def _owns(self, host: str) -> bool:
         address = ip_address(host)
         return any(address in network for network in self._networks)
 
 
+def _with_few_askers(found: Iterable[Seen]) -> list[str]:
+    """Return the hosts whose clients can be told apart, those with the fewest first."""
+    hosts, left = [], MAX_ASKERS
+    for each in sorted(found, key=lambda each: each.day.asker_slots):
+        left -= each.day.asker_slots
+        if left < 0:
+            break
+        hosts.append(each.host)
+    return hosts
+
+
 def _is_own(column: str, networks: Sequence[IPv4Network | IPv6Network]) -> str:
-    """Return the condition in SQL that the text of an address lies in one of the networks."""
-    key = _KEY.replace("{}", column)
-    ranges = (network_range(network) for network in networks)
-    return " OR ".join(f"({key} >= {literal(low)} AND {key} < {literal(high)})" for low, high in ranges) or "false"
+    """Return the condition in SQL that the text of an address lies in one of the networks.
+
+    Numbers are compared of IPv4, which takes a fifth of the time that texts do; of IPv6 all digits, filled up.
+    """
+    numbers = [(int(each[0]), int(each[-1])) for each in networks if each.version == 4]
+    digits = [(f"{int(each[0]):032x}", f"{int(each[-1]):032x}") for each in networks if each.version == 6]
+    old, new = _NUMBER.format(column), _DIGITS.format(column)
+    among_old = " OR ".join(f"{old} BETWEEN {first} AND {last}" for first, last in numbers) or "false"
+    among_new = " OR ".join(f"{new} BETWEEN '{first}' AND '{last}'" for first, last in digits) or "false"
+    return f"CASE WHEN contains({column}, ':') THEN {among_new} ELSE {among_old} END"
 
 
-# As dnsvigil.store.tuple_keys has it. An address of IPv6 has its zeros filled in where its text has two colons.
-_GROUPS: Final = "list_filter(string_split(split_part({{}}, '::', {}), ':'), part -> part <> '')"
+_NUMBER: Final = " + ".join(f"split_part({{0}}, '.', {4 - byte})::UBIGINT * {256**byte}" for byte in range(4))
+_GROUPS: Final = "list_filter(string_split(split_part({{0}}, '::', {}), ':'), part -> part <> '')"
 _HEAD, _TAIL = _GROUPS.format(1), _GROUPS.format(2)
-_IPV6: Final = f"""array_to_string(list_transform(list_concat(list_concat({_HEAD},
+_DIGITS: Final = f"""array_to_string(list_transform(list_concat(list_concat({_HEAD},
     list_transform(range(8 - len({_HEAD}) - len({_TAIL})), part -> '0')), {_TAIL}), part -> lpad(part, 4, '0')), '')"""
-_IPV4: Final = "array_to_string(list_transform(string_split({}, '.'), part -> lpad(part, 3, '0')), '')"
-_KEY: Final = f"CASE WHEN contains({{}}, ':') THEN 'b' || {_IPV6} ELSE 'a' || {_IPV4} END"
