@@ -313,6 +313,23 @@ LISTED: Final[dict[str, str]] = {
 }
 """Columns of a listed traffic row: what a client asked for in an hour that the operator's lists have. Rows add up."""
 
+CLIENT_LOOKUP: Final[dict[str, str]] = {
+    "hour": "TIMESTAMP",  # its begin
+    "client": "VARCHAR",  # as in NOVEL
+    "kind": "VARCHAR",  # MAIL, REVERSE, OWN_LISTING or LISTING
+    "key": "VARCHAR",  # a mail domain, a reverse zone of 256 addresses, or a block list
+    "part": "USMALLINT",  # the address in its reverse zone; 0 for other kinds
+    "queries": "BIGINT",
+    "failures": "BIGINT",  # of these, answered NXDOMAIN
+    "first_seen": "TIMESTAMP",
+    "last_seen": "TIMESTAMP",
+}
+"""Columns of what a client asked for in an hour about mail and addresses. Rows with the same key add up."""
+
+MAIL, REVERSE, OWN_LISTING, LISTING = ("mail", "reverse", "own listing", "listing")
+"""The kinds of these look-ups: of mail servers (MX), of an address's name (PTR), and of the client's own or another
+address in a block list."""
+
 DOMAIN_HOUR: Final[dict[str, str]] = {
     "domain": "VARCHAR",  # registered
     "hour": "TIMESTAMP",  # its begin

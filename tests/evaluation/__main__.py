@@ -3,7 +3,19 @@
 import argparse
 import importlib
 
-PARTS = ("flows", "flux", "lab", "names", "infected", "tunnels", "groups", "evasions", "poisoning", "open_resolvers")
+PARTS = (
+    "abuse",
+    "flows",
+    "flux",
+    "lab",
+    "names",
+    "infected",
+    "tunnels",
+    "groups",
+    "evasions",
+    "poisoning",
+    "open_resolvers",
+)
 
 parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
 parser.add_argument("parts", nargs="*", metavar="NAME", help=f"of {', '.join(PARTS)} (default: all)")

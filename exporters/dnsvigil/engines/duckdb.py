@@ -18,6 +18,7 @@ from dnsvigil.engines import kept
 from dnsvigil.system.sql import literal
 
 SUBJECTS: Final = (
+    "client_lookups",
     "domain_features",
     "domain_groups",
     "domain_hours",

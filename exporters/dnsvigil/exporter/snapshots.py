@@ -11,6 +11,7 @@ from dnsvigil.exporter import (
     archive,
     build,
     capture,
+    client_lookups,
     detection,
     dns,
     domain_groups,
@@ -53,6 +54,7 @@ def registry(snapshot: Snapshot, flow_snapshot: FlowSnapshot, config: Config, re
         "findings": partial(findings.families, snapshot),
         "detection": partial(detection.families, snapshot),
         "novelty": partial(novelty.families, snapshot),
+        "client_lookups": partial(client_lookups.families, snapshot),
         "hunt": partial(hunt.families, snapshot),
         "flows": partial(flows.families, flow_snapshot),
     }

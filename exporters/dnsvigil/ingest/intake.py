@@ -15,6 +15,7 @@ from dnsvigil.detectors.runner import enabled
 from dnsvigil.ingest.answers import AnswersPart
 from dnsvigil.ingest.archive import ArchivedTuplesPart, ArchivePart
 from dnsvigil.ingest.capture import CapturePart
+from dnsvigil.ingest.client_lookups import ClientLookupsPart
 from dnsvigil.ingest.detection import DetectionPart
 from dnsvigil.ingest.dns import DnsPart
 from dnsvigil.ingest.domain_groups import DomainGroupsPart
@@ -118,7 +119,11 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         found += [archive, ArchivedTuplesPart(archive)]
     if detectors := enabled(config.detectors.disabled):
         novelty = NoveltyPart(store, config, honeypots.names)
-        found += [novelty, DetectionPart(store, config, detectors, novelty, honeypots, open_resolvers, poisoning)]
+        found += [
+            novelty,
+            DetectionPart(store, config, detectors, novelty, honeypots, open_resolvers, poisoning),
+            ClientLookupsPart(store),
+        ]
         if novelty.lists is not None:
             found.append(HuntPart(store, novelty.lists))
     return found

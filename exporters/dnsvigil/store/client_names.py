@@ -9,6 +9,8 @@ from dnsvigil.store.store import Store
 TABLES: Final[Mapping[str, tuple[str, str]]] = {
     "novel": ("client", "true"),
     "listed": ("client", "true"),
+    "client_lookups": ("client", "true"),
+    "client_lookup_days": ("client", "true"),
     "honeypot_sessions": ("client", "true"),
     "findings": ("subject", "subject_type = 'client'"),
     "dismissals": ("subject", "subject_type = 'client'"),

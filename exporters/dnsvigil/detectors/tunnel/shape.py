@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dnsvigil.detectors.floods import Row, failed
+from dnsvigil.detectors.sequences import pattern_of
 from dnsvigil.engines.established import is_established
 from dnsvigil.sources.public_suffixes import top_levels
 
@@ -20,6 +21,7 @@ _MENTION: Final = 0.01
 _HOST: Final = 16  # characters of a host's name before a popular domain
 _SUFFIX_LABELS: Final = 2  # behind it, as part of the search suffix
 _UUID: Final = 0.12
+_NUMBERED_NAMES: Final = 0.05
 _FAILING: Final = 0.98  # of a domain's names at least, for probes
 
 _UUIDS: Final = re.compile(r"(?:^|\.)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?:\.|$)")
@@ -42,6 +44,8 @@ def data_share(names: Sequence[str], domain: Row, *, probes: bool = True) -> tup
 
     Failing names may be probes of browsers only with ``probes``.
     """
+    if pattern_of(names, domain["names"]):
+        return _NUMBERED_NAMES, ["numbered names, as of a scanner"]
     failing = failed(domain) >= _FAILING * max(domain["names"], 1)
     octets = carrying = 0.0
     why: Counter[str] = Counter()

@@ -1,0 +1,1 @@
+"""Abuse by clients: spam and sweeps of reverse zones."""
