@@ -95,7 +95,7 @@ class LogLoop:
         return self._intake.snapshot()
 
     def evaluate_flows(self, newest: datetime) -> bool:
-        """Have flows and scans evaluated where no log gives the time; return whether they were.
+        """Have flows and scans evaluated where no log has come so far; return whether they were.
 
         Raises :class:`StoreError`.
         """

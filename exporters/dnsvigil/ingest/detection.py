@@ -92,8 +92,7 @@ class DetectionPart(Part):
     def evaluate_flows(self, newest: datetime) -> None:
         """Let the detectors evaluate that read flows or scans, as :meth:`evaluate`."""
         try:
-            if passes(self._evaluated, newest, MINUTE):
-                self._evaluate_at(newest, reading=_BESIDE_LOGS)
+            self._evaluate_at(newest, reading=_BESIDE_LOGS)
         except StoreError:
             raise
         except Exception as error:
@@ -135,15 +134,16 @@ class DetectionPart(Part):
         if self._runner is None:
             # Not before there is something to evaluate: loading what detectors need takes a second.
             self._runner = Runner(self._detectors, Context(self._store.path.parent, self._config))
+        of_logs = not apart and reading is None
         self._store.use_one_thread(True)  # what a detector adds up needs as much memory for each of them
         found = self._runner.evaluate(self._read, now, last=last, apart=apart, reading=reading)
         self._scores = self._runner.scores()
         with self._store.transaction():
             self._findings.put_all(found)
             self._put_scores()
-            if not apart:
+            if of_logs:
                 self._store.rows("UPDATE meta SET value = ? WHERE key = 'evaluated'", now.isoformat())
-        if not apart:
+        if of_logs:
             self._evaluated, self._unevaluated = now, False
         self._novelty.look_again()
 

@@ -166,11 +166,11 @@ class Intake:
         return found
 
     def evaluate_flows(self, newest: datetime) -> bool:
-        """Have flows and scans evaluated at ``newest``, if no record of a log gives the time; return whether they were.
+        """Have flows and scans evaluated at ``newest``, if no log has come so far; return whether they were.
 
         Raises :class:`dnsvigil.store.store.StoreError`.
         """
-        if self._newest:
+        if self._newest and newest <= self._newest:
             return False
         for part in self._parts:
             part.evaluate_flows(newest)

@@ -50,7 +50,7 @@ class Part:
         """Do what may fail without harm to the round, which is in the store by now."""
 
     def evaluate_flows(self, newest: datetime) -> None:
-        """Do what :meth:`evaluate` does of flows and scans, where no log of DNS gives the time."""
+        """Do what :meth:`evaluate` does of flows and scans, where logs have not come so far."""
 
     def flush(self, newest: datetime | None) -> None:
         """Do what would be due later, for when no more records come."""

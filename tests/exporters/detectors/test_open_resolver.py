@@ -93,7 +93,7 @@ class TestSensor:
     def test_a_forwarder_is_named_with_who_resolves_for_it(self, taking: Taking) -> None:
         taking.take(LOG, seen(300, kind="forwarder", answered_from="192.0.2.8", **IDLE))
         found = evaluated(taking.store, HOUR)[HOST].evidence
-        assert "which 192.0.2.8 resolves for it" in found["what"]
+        assert "and has 192.0.2.8 resolve them" in found["what"]
         assert found["looks_like"] == "customer forwarder" and found["sensor"]["resolved_by"] == "192.0.2.8"
 
     def test_who_comes_back_counts(self, taking: Taking) -> None:
@@ -101,7 +101,7 @@ class TestSensor:
         taking.take(LOG, *(seen(n * 300, OTHER, **IDLE) for n in (1, 2, 3)))
         found = evaluated(taking.store, HOUR)
         assert found[HOST].score > found[OTHER].score
-        assert "3 outside clients, 3 of them returning" in found[HOST].evidence["what"]
+        assert "3 outside clients (3 returning)" in found[HOST].evidence["what"]
 
     def test_a_host_stays_open_for_a_day_after_its_last_answer(self, taking: Taking) -> None:
         taking.take(LOG, seen(300, **IDLE))
@@ -226,9 +226,14 @@ class TestFlows:
             assert intake.evaluate_flows(now)
             assert {each.subject for each in findings_in(store.rows, "open")} == {HOST, OTHER}
 
-    def test_are_not_evaluated_beside_logs_whose_time_counts(self, taking: Taking, tmp_path: Path) -> None:
-        taking.take("dns", tsv())
-        assert not taking.intake.evaluate_flows(BEGIN)
+    def test_are_evaluated_with_the_logs_and_apart_where_these_are_behind(self, taking: Taking, tmp_path: Path) -> None:
+        now = take_flows(taking.store, tmp_path / "flows", self.slots())
+        taking.take("dns", tsv(ts=f"{EPOCH + 1800:.6f}"))
+        assert not taking.intake.evaluate_flows(BEGIN + HOUR / 2)
+        assert taking.intake.evaluate_flows(now)
+        assert {each.subject for each in findings_in(taking.store.rows, "open")} == {HOST, OTHER}
+        # What logs are evaluated at is another time.
+        assert taking.store.meta("evaluated", "") < now.isoformat()
 
     def test_and_a_sensor_together_are_one_finding_with_both(self, taking: Taking, tmp_path: Path) -> None:
         taking.take(LOG, seen(300, OTHER, **IDLE))

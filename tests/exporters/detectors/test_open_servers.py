@@ -21,7 +21,21 @@ from dnsvigil.store.store import Store
 from evaluation.detection import all_but
 from lab import flows, openservers, sensor
 from lab.namespaces import why_not
-from lab.openservers import ABUSED, DNSMASQ, INSIDE, OPEN, OWN_NAMED, OWN_NSD, PUBLIC, ROUTER, TRANSPARENT, UNBOUND
+from lab.openservers import (
+    ABUSED,
+    CLOSED_NAMED,
+    CLOSED_UNBOUND,
+    DNSMASQ,
+    INSIDE,
+    OPEN,
+    OWN_NAMED,
+    OWN_NSD,
+    PUBLIC,
+    ROUTER,
+    SHUT,
+    TRANSPARENT,
+    UNBOUND,
+)
 
 CONFIG = Config(
     detectors=Detectors(disabled=all_but("open_resolver"), top=1000), flows=Flows(networks=[Network(INSIDE)])
@@ -85,13 +99,14 @@ def test_the_abused_one_is_the_worst_by_far(by_sensor: dict[str, Finding]) -> No
 def test_flows_find_those_that_send_answers_and_the_abused_one_as_the_worst(by_flows: dict[str, Anomaly]) -> None:
     worst = max(by_flows.values(), key=lambda each: each.score)
     assert (worst.subject, worst.severity) == (ABUSED, "critical")
-    findings = {host for host, each in by_flows.items() if each.score >= 0.5}
-    assert findings >= {*OPEN} - {TRANSPARENT}
-
-
-def test_flows_cannot_know_transparent_forwarders_nor_name_servers_with_few_clients(
-    by_flows: dict[str, Anomaly],
-) -> None:
+    # The transparent forwarder sends no answer itself.
+    assert {host for host, each in by_flows.items() if each.score >= 0.5} == {*OPEN} - {TRANSPARENT}
     assert TRANSPARENT not in by_flows
-    findings = {host for host, each in by_flows.items() if each.score >= 0.5}
-    assert findings <= {*OPEN, OWN_NSD, OWN_NAMED}
+
+
+def test_flows_tell_name_servers_and_closed_resolvers_from_open_ones(by_flows: dict[str, Anomaly]) -> None:
+    kinds = {host: by_flows[host].evidence["looks_like"] for host in SHUT}
+    authoritative, closed = "authoritative server", "closed resolver"
+    assert kinds == {
+        OWN_NSD: authoritative, OWN_NAMED: authoritative, CLOSED_UNBOUND: closed, CLOSED_NAMED: closed,
+    }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.detectors.open_resolver.evidence import evidence_of
+from dnsvigil.detectors.open_resolver.flows import MAX_HOSTS as MAX_HOSTS_OF_FLOWS
 from dnsvigil.detectors.open_resolver.flows import OwnFlows
 from dnsvigil.detectors.open_resolver.host import Host, together, verdict_on
 from dnsvigil.detectors.open_resolver.kinds import References
@@ -37,6 +38,10 @@ NO_SENSOR: Final = (
     " forwarders stay unseen"
 )
 NO_FLOWS: Final = "there are no flows: hosts whose traffic passes no sensor stay unseen"
+TOO_MANY: Final = (
+    f"flows show {MAX_HOSTS_OF_FLOWS:,} own hosts or more that answer the outside: only those with the most bytes in"
+    " answers are looked at"
+)
 NO_NETWORKS: Final = "flows.networks in the configuration is empty: flows do not show which hosts are your own"
 
 
@@ -83,7 +88,12 @@ class OpenResolver(Detector):
 
     def _look_at_inputs(self, read: Read, now: datetime) -> None:
         sensor, flows = _newest(read, _SENSOR, now), self._flows.newest(read, now)
-        missing = {NO_SENSOR: not sensor, NO_FLOWS: not flows, NO_NETWORKS: bool(flows) and not self._networks}
+        missing = {
+            NO_SENSOR: not sensor,
+            NO_FLOWS: not flows,
+            NO_NETWORKS: bool(flows) and not self._networks,
+            TOO_MANY: self._flows.full,
+        }
         self._limits = [text for text, is_so in missing.items() if is_so]
 
     def _anomaly(self, host: Host, known: datetime | None, now: datetime) -> Anomaly:

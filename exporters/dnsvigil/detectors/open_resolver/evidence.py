@@ -74,7 +74,7 @@ def _for_whom(host: Host, verdict: Verdict) -> str:
     seen = host.sensor or host.seen[0]
     whom = f"of {_outside(seen)}"
     if host.sensor and host.sensor.answered_from:
-        return f"{whom}, which {host.sensor.answered_from} resolves for it"
+        return f"{whom} and has {host.sensor.answered_from} resolve them"
     if verdict.likeness and verdict.likeness.kind == PUBLIC:
         return f"{whom}, as a public resolver does"
     return whom
@@ -115,7 +115,7 @@ def _of_likeness(verdict: Verdict) -> dict[str, Any]:
 
 def _outside(seen: Seen) -> str:
     number = f"{seen.askers:,} outside client{'s' * (seen.askers != 1)}"
-    return f"{number}, {seen.returning:,} of them returning" if seen.returning else number
+    return f"{number} ({seen.returning:,} returning)" if seen.returning else number
 
 
 def _amount(counts: Counts) -> str:

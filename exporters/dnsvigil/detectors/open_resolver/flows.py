@@ -63,6 +63,8 @@ class OwnFlows:
 
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks = [ip_network(network) for network in networks]
+        self.full = False
+        """Whether the flows had more hosts than are looked at."""
         self._askers = _ASKERS.replace("{own}", _is_own("client", self._networks))
 
     def newest(self, read: Read, now: datetime) -> datetime | None:
@@ -80,6 +82,7 @@ class OwnFlows:
             return []
         since, recent = newest - DAY, newest - RECENT
         answering = [self._seen(row) for row in read(_HOSTS, since, newest, recent)]
+        self.full = len(answering) == MAX_HOSTS
         found = {each.host: each for each in answering}
         for host, first, last, packets, size in read(_VICTIMS, recent, newest):
             if host not in found and self._owns(host):
