@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,15 @@ from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.ingest.records import INGESTED, SKIPPED
+from dnsvigil.ingest.scans import Scans
 from dnsvigil.learning.default import default_model
 from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
+from dnsvigil.records import utc_now
 from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.netflow.follower import pending_file, resolve_submitted
 from dnsvigil.sources.netflow.process import NFDumpError
+from dnsvigil.sources.shadowserver.report import read_report
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.log_types import LOG_TYPES
 from dnsvigil.sources.zeek.pending import pending_log
@@ -47,6 +52,8 @@ from dnsvigil.store.passive_dns import PassiveDns
 from dnsvigil.store.store import Store
 from exporters.flowfiles import SLOT, dialogues, many, write_flows
 from exporters.running import line
+from exporters.shadowserver import report
+from exporters.shadowserver import row as scan_row
 from exporters.zeeklogs import package_header, package_json, package_line
 from fuzz.mutations import mutate
 from lab.zeeklog import header
@@ -249,6 +256,30 @@ class _Here:
         return self.submit(lambda _: None)
 
 
+class Reports(Door):
+    """A report of scans, and a good one beside it: rows are used or skipped, and what is in the store is hosts."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._good = report(folder, scan_row(utc_now(), "192.0.2.1"), scan_row("no time", "192.0.2.2"))
+        self.seeds = [self._good.read_bytes(), b"\xef\xbb\xbf" + self._good.read_bytes()]
+        self._store = Store(folder / "state")
+        self._scans = Scans(self._store, Config())
+
+    def take(self, data: bytes) -> None:
+        path = self.folder / "mutated.csv"
+        path.write_bytes(data)
+        found = read_report(path, utc_now() + timedelta(days=1))
+        assert found.rows or found.skipped or found.problem or data.count(b"\n") < 2, "nothing became of a report"
+        self._scans.ingest(path)
+        assert read_report(self._good, utc_now() + timedelta(days=1)).rows == 1
+        for (host,) in self._store.rows("SELECT host FROM scanned_hosts"):
+            ip_address(host)
+
+    def close(self) -> None:
+        self._store.close()
+
+
 class _Posts(Door):
     path: str
 
@@ -403,6 +434,7 @@ DOORS: dict[str, type[Door]] = {
     "package-logs": PackageLogs,
     "honeypot-logs": HoneypotLogs,
     "lists": Lists,
+    "reports": Reports,
     "findings": PostedFindings,
     "hand-over": HandedOver,
     "look-ups": Lookups,

@@ -6,7 +6,6 @@ from typing import Final
 from dnsvigil.detectors.open_resolver.traffic import DAY, RECENT, SENSOR, Counts, Seen
 from dnsvigil.store.store import Read
 
-_NAMES: Final = 5
 _MINUTE: Final = timedelta(minutes=1)  # event time stands at the minute of the newest record
 _COUNTS: Final = """count(DISTINCT time_bucket(INTERVAL 5 MINUTE, time_last)) {0}, coalesce(max(askers) {0}, 0),
     coalesce(sum(askers) {0}, 0)::BIGINT, coalesce(sum(responses) {0}, 0)::BIGINT,
@@ -15,7 +14,7 @@ _HOSTS: Final = f"""
     SELECT host, min(time_first), max(time_last), count(DISTINCT date_trunc('hour', time_last)),
         {_COUNTS.format("")}, {_COUNTS.format("FILTER (time_last >= $3)")},
         max(returning_askers), bool_or(kind = 'forwarder'), arg_max(answered_from, ts),
-        list_sort(list_distinct(flatten(list(sample_names))))[:{_NAMES}]
+        arg_max(sample_names, ts) FILTER (len(sample_names) > 0)
     FROM open_resolvers WHERE ts >= $1 AND ts < $2 AND time_first IS NOT NULL AND time_last IS NOT NULL
     GROUP BY host ORDER BY sum(response_bytes) DESC NULLS LAST, host LIMIT $4
 """

@@ -54,7 +54,7 @@ def scanned_host(row: Mapping[str, str], latest: datetime) -> dict[str, Any]:
     """
     seen = _time(row["timestamp"], latest)
     try:
-        host = str(ip_address(row["ip"].strip()))
+        host = str(ip_address(row["ip"].strip().partition("%")[0]))  # a zone of IPv6 may be any text
     except ValueError:
         raise BadRowError("address", f"{row['ip']!r} is not an IP address") from None
     texts = ("severity", "hostname", "tag", "dns_version", "geo", "region", "city", "p0f_genre", "p0f_detail")

@@ -104,5 +104,6 @@ def test_a_compressed_report_that_breaks_off_is_read_up_to_there(tmp_path: Path)
 
 
 def test_what_a_report_names_acts_on_no_terminal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    read_report(report(tmp_path, row(WHEN, "\x1b[31mred")), LATEST)
+    found = read_report(report(tmp_path, row(WHEN, "\x1b[31mred"), row(WHEN, "fe80::1%\x1b[31m")), LATEST)
     assert "\x1b" not in caplog.text
+    assert [*found.hosts] == [("fe80::1", "udp", 53)]
