@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from dnsvigil.sources.blocklists.addresses import length_of
+
 Record = Mapping[str, Any]
 """A finding as the API gives it."""
 
@@ -135,7 +137,8 @@ def _inline(key: str, value: Any) -> str:
 def _malware(who: str, subject: str, evidence: Record) -> str:
     clients, listed = evidence.get("clients"), _listed(evidence)
     if isinstance(clients, int) and listed:
-        return f"{_count(clients, 'client')} asked for {subject}, which is on {listed}."
+        did = "were led to" if length_of(subject) else "asked for"
+        return f"{_count(clients, 'client')} {did} {subject}, which is on {listed}."
     if isinstance(clients, int):
         who = _count(clients, "client")
         return f"{who} behave as if the same malware ran on them: they ask for the same domains, such as {subject}."
@@ -145,7 +148,11 @@ def _malware(who: str, subject: str, evidence: Record) -> str:
         usual = f", where {number(evidence['expected'])} would be usual" if evidence.get("expected") is not None else ""
         parts.append(f"it asked for {_count(failing, 'domain')} that failed{within}{usual}")
     if listed:
-        parts.append(f"it asked for {_names([hit.get('entry') for hit in _records(evidence['listed'])])}, on {listed}")
+        entries = [str(hit.get("entry")) for hit in _records(evidence["listed"])]
+        names = [each for each in entries if not length_of(each)]
+        verbs = {"asked for": names, "was led to": [each for each in entries if each not in names]}
+        hits = " and ".join(f"it {verb} {_names(some)}" for verb, some in verbs.items() if some)
+        parts.append(f"{hits}, on {listed}")
     if "new_names" in evidence and "queries" in evidence:
         failed = f", of which {number(evidence['failures'])} failed" if "failures" in evidence else ""
         return f"{who} asked for more new names than are kept: {_count(evidence['queries'], 'query')}{failed}."

@@ -4,6 +4,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dnsvigil.engines.tuples import TupleReader, decoded
+from dnsvigil.sources.blocklists.addresses import length_of
 from dnsvigil.store.tuple_file import SORTED_BY, Order
-from dnsvigil.store.tuple_keys import NEGATIVE_TYPES, Range, key_of_name, united
+from dnsvigil.store.tuple_keys import NEGATIVE_TYPES, Range, key_of_name, network_range, united
 
 MAX_SAMPLES: Final = 10
 """How many records of a hit are kept."""
@@ -29,10 +31,12 @@ class Indicator:
     ranges: Sequence[Range]  # of keys
 
 
-def entry(name: str) -> Indicator:
-    """Return the indicator of a list's entry, which stands for all names below it."""
-    key = key_of_name(name)
-    return Indicator(name, "names", [(key, f"{key}\0"), (f"{key}.", f"{key}/")])  # the next character
+def entry(text: str) -> Indicator:
+    """Return the indicator of a list's entry: a name, which stands for all below it, an address or a network."""
+    if length_of(text):
+        return Indicator(text, "rdata", [network_range(ip_network(text))])
+    key = key_of_name(text)
+    return Indicator(text, "names", [(key, f"{key}\0"), (f"{key}.", f"{key}/")])  # the next character
 
 
 @dataclass

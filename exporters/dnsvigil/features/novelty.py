@@ -30,6 +30,7 @@ from dnsvigil.records import (
 )
 
 _MAX_ADDRESSES: Final = 4
+_LIKE_ADDRESS: Final = r"^[0-9.]+$|:"
 _NXDOMAIN: Final = 3
 _MAIL_POLICY: Final = (
     r"(?i)^TXT \d+ (v=(spf1|DKIM1|DKIM2|DMARC1|STSv1|TLSRPTv1|BIMI1)\b|(k=(rsa|ed25519); ?)?p=)"  # RFC 7208, 6376...
@@ -306,8 +307,25 @@ def _summed(*parts: ir.Table) -> ir.Table:
 
 
 def listed(transactions: ir.Table, hits: ir.Table, prefixes: ir.Table) -> ir.Table:
-    """Return listed traffic rows; ``hits`` has the ``qname``, ``entry`` and ``lists`` of names that are on lists."""
-    t = _named(transactions.inner_join(hits, "qname"), prefixes, "entry", "lists")
+    """Return listed traffic rows; ``hits`` has names on lists as ``text``, with their ``entry`` and ``lists``."""
+    return _listed(transactions.inner_join(hits, transactions.qname == hits.text), prefixes)
+
+
+def answered_addresses(transactions: ir.Table) -> ir.Table:
+    """Return each ``answer`` that is an address, or looks like one."""
+    t = transactions.select(answer=transactions.answers.unnest())
+    return t.filter(t.answer.re_search(_LIKE_ADDRESS)).distinct()
+
+
+def listed_answers(transactions: ir.Table, hits: ir.Table, prefixes: ir.Table) -> ir.Table:
+    """Return listed traffic rows for answers with addresses that are on lists; ``hits`` is as for :func:`listed`."""
+    t = transactions.mutate(answer=transactions.answers.unnest())
+    t = t.inner_join(hits, t.answer == hits.text).drop("answer", "text")
+    return _listed(t.distinct(), prefixes)  # an answer may have several addresses of one network
+
+
+def _listed(records: ir.Table, prefixes: ir.Table) -> ir.Table:
+    t = _named(records, prefixes, "entry", "lists")
     t = t.mutate(hour=t.ts.truncate("h"))
     return (
         t.group_by("hour", "client", "entry", "lists")
@@ -388,10 +406,12 @@ def expressions() -> dict[str, ir.Table]:
     made["parts"] = parts(table_of(made, "firsts"))
     carried = ibis.table({"hash": "uint64", **dict.fromkeys(CARRIED, "int64")}, name="carried")
     made["sum_novel"] = novel(table_of(made, "noted"), table_of(made, "firsts"), carried)
-    hits = ibis.table({"qname": "string", "entry": "string", "lists": "array<string>"}, name="hits")
+    hits = ibis.table({"text": "string", "entry": "string", "lists": "array<string>"}, name="hits")
     return made | {
         "floods": floods(table_of(made, "flooded")),
         "domain_clients": domain_clients(table_of(made, "sum_novel")),
         "known_domain_clients": domain_clients(novel_table()),
         "sum_listed": listed(transactions, hits, prefixes),
+        "answered_addresses": answered_addresses(transactions),
+        "listed_answers": listed_answers(transactions, hits, prefixes),
     }

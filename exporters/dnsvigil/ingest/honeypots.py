@@ -16,7 +16,7 @@ from dnsvigil.engines.tuples import LookupTimeoutError, TupleReader
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.sources.honeypots.cowrie import event_of
 from dnsvigil.sources.honeypots.dionaea import events_of_connection, events_of_incident
-from dnsvigil.sources.honeypots.entries import LIST, NEIGHBOURS, HoneypotNames
+from dnsvigil.sources.honeypots.entries import LIST, NEIGHBOURS, HoneypotHosts
 from dnsvigil.sources.honeypots.events import Event
 from dnsvigil.sources.honeypots.hosts import address_of
 from dnsvigil.sources.honeypots.logs import COWRIE, DIONAEA, DIONAEA_INCIDENTS, HONEYPOT_LOGS
@@ -70,7 +70,7 @@ class HoneypotsPart(Part):
         self._client_of = config.detectors.client_of
         self._zones = [zone.name for zone in config.zones.configured]
         self._new = False  # whether entries wait for their neighbours
-        self.names = HoneypotNames()
+        self.hosts = HoneypotHosts()
         self.touched: set[datetime] = set()
         self._show()
 
@@ -174,14 +174,14 @@ class HoneypotsPart(Part):
             self._show()
 
     def _show(self) -> None:
-        """Have the names of the list looked up from now on."""
-        self.names.replace(
+        """Have the hosts of the list looked up from now on."""
+        self.hosts.replace(
             {
                 each.entry: (f"{NEIGHBOURS} of {each.neighbour_of}",)
                 if each.neighbour_of
                 else tuple(f"{LIST} {sensor}" for sensor in each.sensors)
                 for each in self._tables.entries.values()
-                if not each.address
+                if not (each.address and each.neighbour_of)  # which may be that of a provider
             }
         )
 

@@ -118,7 +118,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
         archive = ArchivePart(store, config)
         found += [archive, ArchivedTuplesPart(archive)]
     if detectors := enabled(config.detectors.disabled):
-        novelty = NoveltyPart(store, config, honeypots.names)
+        novelty = NoveltyPart(store, config, honeypots.hosts)
         found += [
             novelty,
             DetectionPart(store, config, detectors, novelty, honeypots, open_resolvers, poisoning),

@@ -14,7 +14,7 @@ from dnsvigil.ingest.watcher import Watcher, newly_observed_domains
 from dnsvigil.records import NOVELTY_COLUMNS
 from dnsvigil.sources.blocklists.joined import JoinedLists
 from dnsvigil.sources.blocklists.list_file import ListFile
-from dnsvigil.sources.honeypots.entries import HoneypotNames
+from dnsvigil.sources.honeypots.entries import HoneypotHosts
 from dnsvigil.sources.zeek.log_types import DNS
 from dnsvigil.store.novelty import DROPPED, KEPT_FOR, Crowded, NovelTables
 from dnsvigil.store.store import Store
@@ -46,7 +46,7 @@ class NoveltyPart(Part):
     counters = (DROPPED,)
     columns = NOVELTY_COLUMNS
 
-    def __init__(self, store: Store, config: Config, honeypot_names: HoneypotNames) -> None:
+    def __init__(self, store: Store, config: Config, honeypot_hosts: HoneypotHosts) -> None:
         self._store = store
         self._tables = NovelTables(store, config.store.max_size)
         folder = config.detectors.lists
@@ -60,7 +60,7 @@ class NoveltyPart(Part):
                 store.connection,
                 Novelty(self._tables.capacity, self._tables.seen()),
                 newly_observed_domains(store.connection, newly_observed["hash"], newly_observed["first_seen"]),
-                JoinedLists(*([self.lists] if self.lists else []), honeypot_names),
+                JoinedLists(*([self.lists] if self.lists else []), honeypot_hosts),
                 config.detectors.client_of,
             )
         self.touched: set[datetime] = set()

@@ -193,27 +193,36 @@ class Watcher:
         return {"hash": names, **dict(zip(CARRIED, counts, strict=True))}
 
     def _match(self) -> None:
-        """Fill the table ``sum_listed``. Names on no list are not looked up again until the lists change."""
+        """Fill the table ``sum_listed``. What is on no list is not looked up again until the lists change."""
         lists = self._lists
         if not len(lists):
             return
         if lists.version != self._lists_version or len(self._unlisted) > _MAX_UNLISTED:
             self._lists_version, self._unlisted = lists.version, Seen(_NOTHING)
-        (hashes,) = self._columns("(SELECT novelty_hash('n', qname) AS hash FROM names)", "hash")
+        if self._look_up("names", "qname", "n"):
+            self._fill("sum_listed")
+        if lists.has_addresses:
+            self._steps.view("answered_addresses")
+            if self._look_up("answered_addresses", "answer", "a"):
+                self._steps.append("listed_answers", "sum_listed")
+                self.filled.add("sum_listed")
+
+    def _look_up(self, table: str, column: str, kind: str) -> bool:
+        """Fill the table ``hits`` with what is on a list of a column; return whether there is any."""
+        (hashes,) = self._columns(f"(SELECT novelty_hash('{kind}', {column}) AS hash FROM {table})", "hash")
         hashes.sort()
         self._connection.register("unmatched", {"hash": hashes[~self._unlisted.contains(hashes)]})
-        query = "SELECT qname, hash FROM names JOIN unmatched ON novelty_hash('n', qname) = hash"
+        query = f"SELECT {column}, hash FROM {table} JOIN unmatched ON novelty_hash('{kind}', {column}) = hash"
         unmatched = self._connection.execute(query).fetchnumpy()
-        names = unmatched["qname"].tolist()
-        found = lists.match(names)
-        self._unlisted.add(np.sort(unmatched["hash"][[name not in found for name in names]]))
-        if not found:
-            return
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE hits (qname VARCHAR, entry VARCHAR, lists VARCHAR[])")
-        self._connection.executemany(
-            "INSERT INTO hits VALUES (?, ?, ?)", [[name, hit.entry, list(hit.lists)] for name, hit in found.items()]
-        )
-        self._fill("sum_listed")
+        texts = unmatched[column].tolist()
+        found = self._lists.match(texts)
+        self._unlisted.add(np.sort(unmatched["hash"][[text not in found for text in texts]]))
+        if found:
+            self._connection.execute("CREATE OR REPLACE TEMP TABLE hits (text VARCHAR, entry VARCHAR, lists VARCHAR[])")
+            self._connection.executemany(
+                "INSERT INTO hits VALUES (?, ?, ?)", [[text, hit.entry, list(hit.lists)] for text, hit in found.items()]
+            )
+        return bool(found)
 
     def _columns(self, table: str, *names: str) -> list[NDArray[Any]]:
         found = self._connection.execute(f"SELECT {', '.join(names)} FROM {table}").fetchnumpy()

@@ -229,6 +229,16 @@ VERDICT = {"exporter": "edge", "protocol": "udp", "service": "dns", "measure": "
             "Client 192.0.2.8 behaves as if malware ran on it: it asked for x.example, on the list urlhaus.",
         ),
         (
+            record(
+                "malware",
+                "client",
+                "192.0.2.8",
+                listed=[{"entry": "x.example", "lists": ["a"]}, {"entry": "203.0.113.0/24", "lists": ["drop"]}],
+            ),
+            "Client 192.0.2.8 behaves as if malware ran on it: it asked for x.example and it was led to 203.0.113.0/24,"
+            " on the lists a, drop.",
+        ),
+        (
             record("malware", "domain", "x.example", clients=3, domains=["x.example"]),
             "3 clients behave as if the same malware ran on them: they ask for the same domains, such as x.example.",
         ),

@@ -542,6 +542,36 @@ def test_what_lists_have_is_noted(tmp_path: Path) -> None:
         assert (file.name, file.names, file.skipped.total()) == ("bad.txt", 2, 1)
 
 
+def test_answers_that_lead_to_what_lists_have_are_noted(tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "bad.txt").write_text("203.0.113.7\n198.51.100.0/24\n2001:db8:7::/48\n10.0.0.0/8\nbad-domain.com\n")
+    config = Config(detectors=Detectors(lists=lists))
+    with Store(tmp_path / "state") as store, closing(Taking(store, config)) as taking:
+        taking.take(
+            asked("a.one.example", 1, answers="alias.example,192.0.2.1,203.0.113.7"),
+            asked("b.two.example", 2, answers="203.0.113.8"),
+            asked("c.three.example", 3, OTHER, answers="198.51.100.1,198.51.100.2", qtype="1"),
+            asked("d.four.example", 4, OTHER, answers="2001:db8:7::1", qtype="28"),
+            asked("e.five.example", 5, OTHER, answers="10.0.0.1"),
+            asked("bad-domain.com", 6, OTHER, answers="198.51.100.9"),
+            asked("f.six.example", 7, OTHER, rcode="NXDOMAIN"),
+        )
+        taking.take(asked("b.two.example", 61, answers="203.0.113.7"))
+        rows = store.rows(
+            "SELECT client, entry, sum(queries)::INT, list_sort(flatten(list(samples))) FROM listed"
+            " GROUP BY client, entry ORDER BY ALL"
+        )
+        assert rows == sorted(
+            [
+                (CLIENT, "203.0.113.7", 2, ["a.one.example", "b.two.example"]),
+                (OTHER, "198.51.100.0/24", 2, ["bad-domain.com", "c.three.example"]),
+                (OTHER, "2001:db8:7::/48", 1, ["d.four.example"]),
+                (OTHER, "bad-domain.com", 1, ["bad-domain.com"]),
+            ]
+        )
+
+
 def test_a_name_is_looked_up_once_until_the_lists_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lists = tmp_path / "lists"
     lists.mkdir()

@@ -272,3 +272,15 @@ def test_many_samples_of_long_data_stay_within_the_evidence(tmp_path):
         assert running.step(10)
     finding = hunt.finding(entry("evil.example"), running.hits["evil.example"], ["l"] * 9, utc_now())
     assert len(finding.evidence["records"]) == engine.MAX_SAMPLES
+
+
+def test_addresses_and_networks_of_a_list_are_hunted(hunting):
+    fill(hunting)
+    hunting.write("bad.txt", "192.0.2.66", "192.0.2.68/31", "2001:db8::/32", "198.51.100.1")
+    hunting.hunt()
+    found = hunting.findings
+    assert found.keys() == {"192.0.2.66", "192.0.2.68/31", "2001:db8::/32"}
+    assert {each.subject_type for each in found.values()} == {"host"}
+    network = found["192.0.2.68/31"].evidence
+    assert (network["answers"], network["lists"]) == (8, ["bad.txt"])
+    assert hunting.counts() == (3, 2, 0)

@@ -1,8 +1,8 @@
-"""Lists of bad domains that the operator puts in a folder.
+"""Lists of bad domains, addresses and networks that the operator puts in a folder.
 
-A file is a list, known by its content: names one a line, hosts files and maltrail's trails; response policy zones
+A file is a list, known by its content: entries one a line, hosts files and maltrail's trails; response policy zones
 (RPZ); MISP's CSV export; under any compression that logs may have. An entry that cannot be used is counted by reason,
-and the others are used. In memory a name is 12 bytes, a hash of 64 bits and the number of its list.
+and the others are used. In memory an entry is 12 bytes, a hash of 64 bits and the number of its list.
 """
 
 import logging
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnsvigil.sources.aside import Aside
+from dnsvigil.sources.blocklists.addresses import Length, covering
 from dnsvigil.sources.blocklists.list_file import ListFile, read_hashes
 from dnsvigil.sources.folders import stamp_of
 from dnsvigil.system.files import NotAFileError, path_text
@@ -29,7 +30,10 @@ _UNFINISHED: Final = ("~", ".tmp", ".part", ".swp", ".new")
 
 @dataclass(frozen=True)
 class Listed:
-    """A name on a list: ``entry`` is the name or a domain that it lies in, ``lists`` are the lists with that entry."""
+    """A name or address on a list.
+
+    ``entry`` is that, or the domain or network that it lies in; ``lists`` are the lists with that entry.
+    """
 
     entry: str
     lists: tuple[str, ...]
@@ -49,8 +53,8 @@ class DomainLists:
         self._files: dict[Path, tuple[int, ListFile]] = {}  # with the number of the list among the entries
         self._next = 0
         # Replaced as one, so that a match sees either the old lists or the new ones: hashes in ascending order, the
-        # number of each one's list, and the names of the lists by number.
-        self._entries = (np.zeros(0, np.int64), np.zeros(0, np.int32), dict[int, str]())
+        # number of each one's list, the names of the lists by number, and the lengths of the prefixes that there are.
+        self._entries = (np.zeros(0, np.int64), np.zeros(0, np.int32), dict[int, str](), frozenset[Length]())
         self.version = 0
         """Another number once the entries are others."""
 
@@ -63,6 +67,11 @@ class DomainLists:
     def paths(self) -> list[Path]:
         """The files of the lists."""
         return [*self._files]
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether there are addresses or networks among the entries."""
+        return bool(self._entries[3])
 
     def __len__(self) -> int:
         return len(self._entries[0])
@@ -113,24 +122,25 @@ class DomainLists:
 
     def _replace(self, stale: list[int], found: dict[int, NDArray[np.int64]]) -> None:
         """Replace the entries of the lists with ``stale`` numbers by those that were found, by number."""
-        hashes, owners, _ = self._entries
+        hashes, owners, *_ = self._entries
         kept = ~np.isin(owners, stale)
         hashes = np.concatenate([hashes[kept], *found.values()])
         owners = np.concatenate([owners[kept], *(np.full(len(each), n, np.int32) for n, each in found.items())])
         order = np.argsort(hashes, kind="stable")
-        self._entries = (hashes[order], owners[order], {number: file.name for number, file in self._files.values()})
+        names = {number: file.name for number, file in self._files.values()}
+        lengths = frozenset[Length]().union(*(file.lengths for _, file in self._files.values()))
+        self._entries = (hashes[order], owners[order], names, lengths)
         self.version += 1
 
     def match(self, names: Iterable[str]) -> dict[str, Listed]:
-        """Return the names, of those in ``names`` as in the records, that are on a list or lie in a domain on one.
+        """Return the names and addresses, of those as in the records, that are on a list or lie in an entry of one.
 
         Where a name lies in several entries, the longest is returned.
         """
-        hashes, owners, lists = self._entries
+        hashes, owners, lists, lengths = self._entries
         if not len(hashes):
             return {}
-        whole = list(names)
-        pairs = [(name, tail) for name in whole for tail in tails(name)]
+        pairs = [(name, tail) for name in names for tail in (*covering(name, lengths), *tails(name))]
         asked = np.fromiter((hash(tail.encode()) for _, tail in pairs), np.int64, len(pairs))
         first = np.searchsorted(hashes, asked)
         hit = np.flatnonzero(hashes[np.minimum(first, len(hashes) - 1)] == asked)

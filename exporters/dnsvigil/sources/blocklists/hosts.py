@@ -34,7 +34,7 @@ class Hosts:
     def _other_line(self, line: bytes) -> Iterator[bytes]:
         if not line.strip() or line.lstrip().startswith(_COMMENTS):
             return
-        words = line.partition(b"#")[0].split()
+        words = line.replace(b";", b"#").partition(b"#")[0].split()
         if len(words) > 1 and is_address(words[0]):
             words = [word for word in words[1:] if not _LOCAL.fullmatch(word)]
         else:

@@ -13,11 +13,15 @@ class NameLists(Protocol):
     def version(self) -> int:
         """A greater number once the entries are others."""
 
+    @property
+    def has_addresses(self) -> bool:
+        """Whether there are addresses or networks among the entries."""
+
     def __len__(self) -> int:
         """Return the number of entries."""
 
     def match(self, names: Iterable[str]) -> dict[str, Listed]:
-        """Return the names that are on a list or lie in a domain on one, with the longest such entry."""
+        """Return the names and addresses that are on a list or lie in an entry of one, with the longest such entry."""
 
 
 class JoinedLists:
@@ -30,6 +34,11 @@ class JoinedLists:
     def version(self) -> int:
         """A greater number once the entries of any are others."""
         return sum(each.version for each in self._lists)
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether any has addresses or networks among its entries."""
+        return any(each.has_addresses for each in self._lists)
 
     def __len__(self) -> int:
         return sum(map(len, self._lists))

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dnsvigil.sources.blocklists.addresses import Length, length_of
 from dnsvigil.sources.blocklists.hosts import Hosts
 from dnsvigil.sources.blocklists.misp import MispExport, columns_of
 from dnsvigil.sources.blocklists.rpz import PolicyZone, is_policy_zone
@@ -18,6 +19,7 @@ from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
 _CHUNK: Final = 2**20  # bytes, uncompressed
 _MAX_LINE: Final = 2**16
 _AT_ONCE: Final = 2**18  # names
+_LETTERS: Final = ord("a")  # and what is above, in which most names end
 
 
 @dataclass
@@ -26,7 +28,8 @@ class ListFile:
 
     name: str  # its path below the folder
     stamp: tuple[int, ...]  # changes when the file does
-    names: int = 0
+    names: int = 0  # addresses and networks among them
+    lengths: set[Length] = field(default_factory=set)  # of the prefixes of these
     skipped: Counter[str] = field(default_factory=Counter)
     error: str = ""
 
@@ -43,7 +46,7 @@ def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
     """
     found = np.zeros(0, np.int64)
     with DecompressedFile(path) as content:
-        names = _names(_chunks(content, file.skipped), file.skipped)
+        names = _noting(_names(_chunks(content, file.skipped), file.skipped), file.lengths)
         parts = [found]
         waiting = 0
         while True:
@@ -65,6 +68,14 @@ def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
                 break
     file.names = len(found)
     return found
+
+
+def _noting(names: Iterator[bytes], lengths: set[Length]) -> Iterator[bytes]:
+    """Yield names, and note the lengths of the prefixes among them."""
+    for name in names:
+        if (name[-1] < _LETTERS or b":" in name) and (length := length_of(name.decode())):
+            lengths.add(length)
+        yield name
 
 
 def read_names(path: Path) -> Iterator[bytes]:

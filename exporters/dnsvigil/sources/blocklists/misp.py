@@ -7,7 +7,7 @@ from typing import Final
 
 from dnsvigil.sources.blocklists.names import clean
 
-_TYPES: Final = ("domain", "hostname", "domain|ip", "hostname|port")
+_TYPES: Final = ("domain", "hostname", "domain|ip", "hostname|port", "ip-dst", "ip-dst|port")
 
 
 def columns_of(line: bytes) -> list[str]:

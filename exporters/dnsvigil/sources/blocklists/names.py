@@ -1,10 +1,12 @@
-"""The domain names of lists, as bytes in lower case: what is one, and what an entry is that is none."""
+"""The entries of lists, as bytes in lower case: names, addresses and networks, and what is none of them."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Final
+
+from dnsvigil.sources.blocklists.addresses import entry_of, is_usable, network_of
 
 NAME: Final = rb"(?:[a-z0-9_][a-z0-9_-]{0,62}\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 """The regular expression of a name of two labels or more, without a final dot."""
@@ -14,7 +16,10 @@ _MAX_NAME: Final = 253
 
 
 def clean(word: bytes, skipped: Counter[str]) -> Iterator[bytes]:
-    """Yield the name that an entry is, without wildcard and final dot; else count the reason to skip it."""
+    """Yield the name that an entry is, without wildcard and final dot, or the address or network.
+
+    Else count the reason to skip it.
+    """
     name = word.removeprefix(b"*").removeprefix(b".").removesuffix(b".")
     if not name.isascii():
         try:
@@ -23,8 +28,11 @@ def clean(word: bytes, skipped: Counter[str]) -> Iterator[bytes]:
             name = b""
     if _WHOLE_NAME.fullmatch(name) and len(name) <= _MAX_NAME:
         yield name
-    elif is_address(word.partition(b"/")[0]) or is_address(word.partition(b":")[0]):
-        skipped["address"] += 1
+    elif network := network_of(word.decode(errors="replace")):
+        if is_usable(network):
+            yield entry_of(network).encode()
+        else:
+            skipped["address"] += 1
     elif b"/" in word:
         skipped["url"] += 1
     else:

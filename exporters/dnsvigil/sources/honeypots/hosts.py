@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from dnsvigil.sources.blocklists.addresses import length_of
 from dnsvigil.sources.blocklists.names import clean
 
 MAX_HOSTS: Final = 20
@@ -100,4 +101,5 @@ def _host(text: str) -> Iterator[str]:
         except OSError:
             return
     else:
-        yield from (name.decode() for name in clean(host.lower().encode(errors="replace"), Counter()))
+        names = (name.decode() for name in clean(host.lower().encode(errors="replace"), Counter()))
+        yield from (name for name in names if not length_of(name))  # a network is no host

@@ -113,15 +113,13 @@ class TestForms:
         found = lists(tmp_path, csv=MISP)
         names = ["bad.example", "www.other.example", "both.example"]
         assert hit(found, *names, "good.example", "other.example") == sorted(names)
-        assert (only(found).names, only(found).skipped) == (
-            3,
-            {"other_type": 1, "not_for_detection": 1, "not_a_row": 1},
-        )
+        assert (only(found).names, only(found).skipped) == (4, {"not_for_detection": 1, "not_a_row": 1})
 
     def test_maltrail(self, tmp_path: Path) -> None:
         found = lists(tmp_path, emotet=MALTRAIL)
-        assert hit(found, "bad.example", "other.example") == ["bad.example"]
-        assert (only(found).names, only(found).skipped) == (1, {"url": 2, "address": 2})
+        asked = ["bad.example", "other.example", "192.0.2.7", "192.0.2.8", "192.0.2.9"]
+        assert hit(found, *asked) == ["192.0.2.7", "192.0.2.8", "bad.example"]
+        assert (only(found).names, only(found).skipped) == (3, {"url": 2})
 
     @pytest.mark.parametrize("content", [PLAIN, HOSTS, POLICY, MISP, MALTRAIL])
     def test_with_the_ends_of_lines_that_windows_has(self, tmp_path: Path, content: str) -> None:
@@ -149,6 +147,38 @@ class TestMatch:
         found = lists(tmp_path, a="www.bad.example\n", b="bad.example\nwww.bad.example\n", c="bad.example\n")
         (listed,) = found.match(["x.www.bad.example"]).values()
         assert (listed.entry, listed.lists) == ("www.bad.example", ("a", "b"))
+
+    def test_addresses_and_networks(self, tmp_path: Path) -> None:
+        found = lists(
+            tmp_path, a="203.0.113.7\n2001:DB8::0:7\n198.51.100.0/25 ; SBL1\n2001:db8:1::/48\n", b="203.0.113.0/24\n"
+        )
+        expected = {
+            "203.0.113.7": ("203.0.113.7", ("a",)),
+            "203.0.113.8": ("203.0.113.0/24", ("b",)),
+            "198.51.100.127": ("198.51.100.0/25", ("a",)),
+            "2001:db8::7": ("2001:db8::7", ("a",)),
+            "2001:db8:1:2::3": ("2001:db8:1::/48", ("a",)),
+            "2001:db8:1::/48": ("2001:db8:1::/48", ("a",)),
+        }
+        others = [
+            "198.51.100.128",
+            "2001:db8::8",
+            "2001:db8:2::1",
+            "203.0.113",
+            "203.0.113.7.example",
+            "1.2.3.4.5",
+            ":",
+        ]
+        matched = found.match([*expected, *others])
+        assert {text: (each.entry, each.lists) for text, each in matched.items()} == expected
+        assert found.has_addresses and not lists(tmp_path, a="bad.example\n", b="").has_addresses
+
+    @pytest.mark.parametrize(
+        "entry", ["0.0.0.0/0", "128.0.0.0/1", "10.1.2.3", "192.168.0.0/16", "::/0", "fe80::1", "127.0.0.1"]
+    )
+    def test_local_and_very_large_networks_are_left_out(self, tmp_path: Path, entry: str) -> None:
+        found = lists(tmp_path, a=f"{entry}\n")
+        assert not found.has_addresses and only(found).skipped == {"address": 1}
 
     def test_no_list_no_match(self, tmp_path: Path) -> None:
         assert lists(tmp_path).match(["bad.example"]) == {}
