@@ -7,6 +7,7 @@ the package, the reader, the store, the detector, its findings; they need Zeek, 
 
 from __future__ import annotations
 
+import random
 import shutil
 import statistics
 import tempfile
@@ -22,12 +23,12 @@ from dnsvigil.ingest.detection import DetectionSnapshot
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.lines import count_lines, split
-from dnsvigil.sources.zeek.log_types import BY_PATH, POISONINGS
+from dnsvigil.sources.zeek.log_types import BY_PATH, DNS, PDNS, POISONINGS
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.findings import Finding, findings_in
 from dnsvigil.store.store import Store
-from exporters.zeeklogs import package_header, package_line
-from lab import fourresolvers, guessing, poisoners, poisonings, sensor
+from exporters.zeeklogs import HEADER, package_header, package_line, tsv
+from lab import fourresolvers, guessing, pasts, poisoners, poisonings, sensor
 from lab.namespaces import LabError, why_not
 from lab.pcaps import packets, thinned, unpacked
 
@@ -36,6 +37,7 @@ from .tunnels import SHARED, table
 
 CONFIG: Final = Config(detectors=Detectors(disabled=all_but("poisoning"), top=1000))
 SEEDS: Final = range(1001, 1021)
+RESOLVERS: Final = 10
 START: Final = 1_700_000_000.0
 SCRIPTS: Final = ("poisoning", "pdns.zeek", "capture.zeek", "dns-log.zeek")
 
@@ -52,8 +54,8 @@ class Seen:
     best: float  # the highest score, of a finding or not
 
 
-def watch(logs: Lines, seconds: float = 60) -> Seen:
-    """Let the collector read logs step by step, as they would be written."""
+def watch(logs: Lines, seconds: float = 60, since: float = 0.0) -> Seen:
+    """Let the collector read logs step by step, as they would be written; what is from before ``since`` at once."""
     times = [when for lines in logs.values() for when, _ in lines[1:]]
     first, best = None, 0.0
     with (
@@ -61,7 +63,7 @@ def watch(logs: Lines, seconds: float = 60) -> Seen:
         Store(Path(folder)) as store,
         closing(Intake(store, CONFIG)) as intake,
     ):
-        at = min(times, default=0.0) // seconds * seconds
+        at = max(min(times, default=0.0), since) // seconds * seconds
         places = dict.fromkeys(logs, 1)
         while at <= max(times, default=-1.0) + seconds:
             at += seconds
@@ -104,6 +106,8 @@ def of_rows(rows: Sequence[dict[str, str]]) -> Lines:
 def main() -> None:
     """Print the tables of docs/detectors/poisoning.md."""
     _drawn()
+    _days()
+    _pasts()
     if not shutil.which("zeek"):
         print("Captures: need zeek\n")
         return
@@ -114,23 +118,67 @@ def main() -> None:
 
 
 def _drawn() -> None:
-    print(f"Windows of signs, {len(SEEDS)} of each: found, signs until the alarm, and of what kind they are said to be")
-    print()
+    """Print what is found of drawn windows; each has a resolver of its own."""
+    print(
+        f"Windows of signs, {len(SEEDS)} of each: found, signs until the alarm, and of what kind they are said to be\n"
+    )
     rows = []
     for name in poisonings.KINDS:
-        seen = [watch(of_rows([*poisonings.rows(name, seed, START)])) for seed in SEEDS]
-        found = [each for each in seen if each.findings]
-        signs = [
-            finding.evidence["alarm_after_signs"]
-            for each in found
-            for finding in each.findings
-            if finding.evidence.get("alarm_after_signs")
-        ]
-        kinds = [finding.evidence["kind"] for each in found for finding in each.findings]
+        made = []
+        for number, seed in enumerate(SEEDS):
+            made += [row | {"resolver": f"192.0.2.{number}"} for row in poisonings.rows(name, seed, START)]
+        seen = watch(of_rows(sorted(made, key=lambda row: float(row["ts"]))))
+        found = {finding.evidence["resolver"] for finding in seen.findings}
+        signs = [each.evidence["alarm_after_signs"] for each in seen.findings if each.evidence.get("alarm_after_signs")]
+        kinds = [finding.evidence["kind"] for finding in seen.findings]
         right = f"{kinds.count(name)} of {len(kinds)}" if kinds else "-"
         said = f"{statistics.median(signs):g} ({max(signs)})" if signs else "-"
-        rows.append((name, f"{len(found)} of {len(seen)}", said, right, f"{max(each.best for each in seen):.2f}"))
+        rows.append((name, f"{len(found)} of {len(SEEDS)}", said, right, f"{seen.best:.2f}"))
     table(("kind", "found", "signs until the alarm: median (most)", "kind is right", "highest score"), rows)
+
+
+def _days() -> None:
+    """Print what is found in a day of ordinary resolvers."""
+    print(f"A day of {RESOLVERS} ordinary resolvers each, with odd answers every few seconds: findings\n")
+    rows = []
+    for lost in (0.0, 0.05, 0.2):
+        made = []
+        for number in range(RESOLVERS):
+            day = poisonings.day(random.Random(f"day {number} {lost}"), START, lost)
+            made += [row | {"resolver": f"192.0.2.{number}"} for row in day]
+        seen = watch(of_rows(sorted(made, key=lambda row: float(row["ts"]))), seconds=300)
+        per_day = f"{len(seen.findings) / RESOLVERS:g}" if seen.findings else f"0, below {3 / RESOLVERS:.2g}"
+        rows.append((f"{lost:.0%}", len(made), len(seen.findings), per_day, f"{seen.best:.2f}"))
+    table(("lost at the tap", "rows", "findings", "for each resolver and day (95 %)", "highest score"), rows)
+
+
+def _pasts() -> None:
+    """Print what is found of changes in passive DNS."""
+    print(f"Changes of names and zones with a past of five days, {len(SEEDS)} of each: found\n")
+    rows = []
+    for name, kind in pasts.KINDS.items():
+        records = [each for seed in SEEDS for each in kind(random.Random(f"{name} {seed}"), f"{seed}", START)]
+        logs = {
+            PDNS.path: [(0.0, package_header(PDNS.path)), *(_line(each) for each in records if each.rdata)],
+            DNS.path: [(0.0, HEADER), *(_missing(each) for each in records if not each.rdata)],
+        }
+        ordered = {path: [head, *sorted(rows, key=lambda row: row[0])] for path, (head, *rows) in logs.items()}
+        seen = watch(ordered, seconds=600, since=START - 3600)
+        subjects = {finding.subject for finding in seen.findings}
+        rows.append((name, f"{len(subjects)} of {len(SEEDS)}", f"{seen.best:.2f}"))
+    table(("change", "found", "highest score"), rows)
+
+
+def _missing(record: pasts.Seen) -> tuple[float, bytes]:
+    values = {"ts": f"{record.when:.6f}", "rcode": "3", "rcode_name": "NXDOMAIN", "answers": "-", "TTLs": "-"}
+    return record.when, tsv(query=record.name, qtype="1", qtype_name="A", **values)
+
+
+def _line(record: pasts.Seen) -> tuple[float, bytes]:
+    at = f"{record.when:.6f}"
+    values = {"ts": at, "time_first": at, "time_last": at, "bailiwick": "-", "count": str(record.answers)}
+    values |= {"rrname": record.name, "rrtype": record.rrtype, "rdata": record.rdata}
+    return record.when, package_line(PDNS.path, **values, ttl_min=str(record.ttl), ttl_max=str(record.ttl))
 
 
 def _captures(folder: Path) -> Iterator[tuple[object, ...]]:

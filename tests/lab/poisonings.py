@@ -150,6 +150,7 @@ def guessing(
         + ["ip_ttl_jumps"] * (dice.random() < 0.7)
     )
     rate = dice.choice([2_000, 20_000, 100_000])
+    too_late = dice.choice([0.0, 0.1, 0.5, 0.8])  # of guesses, those after the resolver has given up
     for number in range(forged):
         if number % 1000 == 0:
             when += 0.02
@@ -157,7 +158,7 @@ def guessing(
             if dice.random() < 0.3:
                 sensor.answer(when + 0.01, zone, "nxdomain_storm")
         when += 1 / rate
-        late = dice.random() < 0.1
+        late = number >= 20 and dice.random() < too_late
         wrong = "unsolicited" if late else "wrong_id" if fixed or dice.random() < 1 / 30_000 else "wrong_port"
         sensor.answer(when, zone, wrong, *signs, records=[f"ns.{zone} A 203.0.113.66"], forged=True)
 
@@ -231,7 +232,12 @@ def one_direction(sensor: Sensor, dice: random.Random, start: float) -> None:
 def ordinary(sensor: Sensor, dice: random.Random, start: float) -> None:
     """See what servers do: late and second answers, large ones in fragments, other TTLs, hosts of other zones."""
     background(sensor, dice, start)
-    for _ in range(dice.randrange(3, 40)):
+    odd(sensor, dice, start, dice.randrange(3, 40))
+
+
+def odd(sensor: Sensor, dice: random.Random, start: float, count: int) -> None:
+    """See so many odd answers within four minutes, each among ordinary ones for the same zone."""
+    for _ in range(count):
         when, zone = start + dice.uniform(0, 240), f"odd{dice.randrange(6)}.example"
         signs = [
             "out_of_bailiwick",
@@ -249,6 +255,19 @@ def ordinary(sensor: Sensor, dice: random.Random, start: float) -> None:
             sensor.answer(when + again + 0.02, zone, *([sign] if sign == "first_fragments" else []))
     for _ in range(dice.randrange(20)):
         sensor.other(start + dice.uniform(0, 240), "icmp_unreachable")
+
+
+def day(dice: random.Random, start: float, lost: float) -> list[dict[str, str]]:
+    """Return the rows of a day of one resolver that is not attacked, through a tap that loses this share.
+
+    Of the traffic only what may have signs is drawn: zones with odd answers, and queries that are asked again.
+    """
+    sensor = Sensor()
+    for slot in range(288):
+        odd(sensor, dice, start + 300 * slot, dice.randrange(3, 40))
+        if lost:
+            loss(sensor, dice, start + 300 * slot, lost=lost, minutes=0.25)
+    return sensor.finish()
 
 
 KINDS: dict[str, Kind] = {

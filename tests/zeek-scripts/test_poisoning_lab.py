@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import fourresolvers, guessing, sensor
+from lab import fourresolvers, guessing, poisoners, sensor
 from lab.namespaces import why_not
 from lab.pcaps import packets, thinned, unpacked
 
@@ -106,6 +106,28 @@ class TestGuessing:
         options = {"Site::local_nets": f"{{{guessing.RESOLVER}/32}}"}
         logs = sensor.run(attack.pcap, tmp_path / "zeek", options, *SCRIPTS)
         assert ("DNSVigil::Poisoning_Guessing", guessing.AUTHORITY) in logs.notices()
+
+
+class TestOtherAttacks:
+    @pytest.mark.parametrize(
+        ("attack", "sign", "records"),
+        [
+            ("random-ports", "wrong_port", "bank.example A 203.0.113.66"),
+            ("scan", "icmp_unreachable", ""),
+            ("injection", "conflicting_answers", ".evil A 192.0.2.2"),
+            ("landing", "wrong_id", ".evil A 203.0.113.66"),
+            ("fragments", "odd_fragments", ""),
+            ("bailiwick", "out_of_bailiwick", "ns1.bank.example A 203.0.113.66"),
+        ],
+    )
+    def test_has_its_sign_and_shows_what_was_forged(self, tmp_path: Path, attack: str, sign: str, records: str) -> None:
+        need(poisoners.TOOLS)
+        done = poisoners.make(tmp_path, attack)
+        rows = sensor.run(done.pcap, tmp_path / "zeek", poisoners.OPTIONS, *SCRIPTS).rows("dnsvigil_poisoning")
+        assert total(rows, sign) >= 10
+        assert not records or any(text.endswith(records) for row in rows for text in row["sample_records"])
+        quiet = [row for row in rows if row["ts"] < done.first and "zone" in row]
+        assert quiet == []
 
 
 class TestOrdinaryTraffic:

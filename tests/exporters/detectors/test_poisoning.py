@@ -27,6 +27,7 @@ DAY = 86_400
 POISONING, PDNS, CAPTURE = "dnsvigil_poisoning", "dnsvigil_pdns", "dnsvigil_capture"
 CONFIG = Config(detectors=Detectors(disabled=all_but("poisoning"), top=1000))
 RESOLVER = poisonings.RESOLVER
+SAMPLE = Path(poisonings.__file__).parent / "samples" / "zeek-package" / "dnsvigil_poisoning.log"
 HINTS = ("forged_ns", "ttl_jumps", "ip_ttl_jumps")
 
 
@@ -207,6 +208,19 @@ class TestOnTheWire:
         take(taking, [row | {"sample_records": "-", "odd_fragments": "-"} for row in made("guessing")])
         (found,) = reported(taking).values()
         assert "is not known" in found.evidence["what"]
+
+
+def test_the_log_of_a_real_attack_is_enough_within_twenty_packets(taking: Taking) -> None:
+    _, *lines = [line for line in SAMPLE.read_bytes().splitlines(keepends=True) if not line.startswith(b"#close")]
+    head = next(line for line in lines if line.startswith(b"#fields")).decode().rstrip().split("\t")[1:]
+    rows = [line for line in lines if not line.startswith(b"#")]
+    take(taking, [dict(zip(head, line.decode().rstrip("\n").split("\t"), strict=True)) for line in rows])
+    ((newest,),) = taking.store.rows("SELECT max(ts) FROM poisoning")
+    (found,) = detector(taking).evaluate(taking.store.rows, newest)
+    assert found.subject == "example.com at 203.0.113.10" and found.score > 0.9
+    assert found.evidence["alarm_after_signs"] == 10
+    assert found.evidence["kind"] == "guessing"
+    assert "ns.example.com A 203.0.113.66" in found.evidence["records"]
 
 
 class TestThePast:

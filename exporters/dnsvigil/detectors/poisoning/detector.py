@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, NamedTuple
 
-from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.detectors.detector import THRESHOLD, Anomaly, Context, Detector
 from dnsvigil.detectors.passive_dns import Tuples, seconds, time_of
 from dnsvigil.detectors.places import NO_TABLE, Places
 from dnsvigil.detectors.poisoning import evidence, windows
@@ -16,8 +16,8 @@ from dnsvigil.detectors.poisoning.injection import Injection, injections
 from dnsvigil.detectors.poisoning.neighbours import kind, vector
 from dnsvigil.detectors.poisoning.search import Search
 from dnsvigil.detectors.poisoning.sequential import ALARM, MAX_USUAL, USUAL_WRONG, Tests, whole_tests, zone_tests
-from dnsvigil.detectors.poisoning.spread import spread
-from dnsvigil.detectors.poisoning.windows import Key, Row
+from dnsvigil.detectors.poisoning.spread import nats, spread
+from dnsvigil.detectors.poisoning.windows import Key, Row, Spread
 from dnsvigil.store.findings import QUIET
 from dnsvigil.store.store import Read
 
@@ -28,6 +28,7 @@ MAX_FINDINGS: Final = 20
 """So many zones of a resolver have findings of their own, the worst; of more, the resolver has one for all others."""
 
 _MIN_SCORE: Final = 0.1
+_MAX_SEARCHED: Final = 200  # zones whose past is read, those with most signs
 _PASSIVE: Final = timedelta(minutes=5)  # between two searches in passive DNS
 
 
@@ -88,8 +89,10 @@ class Poisoning(Detector):
                 attacks[key[0], key[2]] = found
         entropies = _entropies(wholes)
         by_resolver: defaultdict[str, list[Anomaly]] = defaultdict(list)
+        worst = sorted((key for key in attacks if key[1]), key=lambda key: -attacks[key].tests.sum)[:_MAX_SEARCHED]
+        landed = dict(zip(worst, self._search.attacked(read, [attacks[key].rows for key in worst]), strict=True))
         for (resolver, zone), attack in attacks.items():
-            changes = self._search.attacked(read, attack.rows) if zone else []
+            changes = landed.get((resolver, zone), [])
             score = attack.tests.score
             if changes:
                 score = 1 - (1 - score) * (1 - changes[0].score)
@@ -101,16 +104,10 @@ class Poisoning(Detector):
             severity = "critical" if shown["landed"] else "warning"
             first, last = attack.rows[0].time_first, attack.rows[-1].time_last
             by_resolver[resolver].append(Anomaly(*subject, score, severity, first, last, shown))
-        for found_there in by_resolver.values():
-            found_there.sort(key=lambda each: (each.severity != "critical", -each.score))
-            yield from found_there[:MAX_FINDINGS]
         lost = max(losses.values(), default=0.0)
-        for resolver, hours in windows.spreads(read, now).items():
-            alarmed = [
-                each.score for each in by_resolver[resolver] if each.subject_type == "zone" and each.score >= 0.5
-            ]
-            if hours[-1].last > now - QUIET and (many := spread(hours, alarmed[MAX_FINDINGS:], lost)):
-                yield many
+        hours = {resolver: each for resolver, each in windows.spreads(read, now).items() if each[-1].last > now - QUIET}
+        for resolver in by_resolver.keys() | hours.keys():
+            yield from _of_resolver(by_resolver[resolver], hours.get(resolver, ()), lost)
 
     def _passive(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return what answers alone show."""
@@ -152,6 +149,18 @@ def _entropies(wholes: Mapping[Key, Sequence[Row]]) -> dict[str, tuple[float | N
         for row in rows
         if row.port_entropy is not None
     }
+
+
+def _of_resolver(found: Sequence[Anomaly], hours: Sequence[Spread], lost: float) -> Iterable[Anomaly]:
+    """Return the worst of what one resolver has, and one for all others."""
+    worst = sorted(found, key=lambda each: (each.severity != "critical", -each.score))
+    if hours and nats(hours, lost) >= ALARM:
+        # Answers that are raced in very many zones are one finding.
+        worst = [each for each in worst if each.severity == "critical" or each.evidence["kind"] != "injection"]
+    yield from worst[:MAX_FINDINGS]
+    left_over = [each.score for each in worst[MAX_FINDINGS:] if each.score >= THRESHOLD]
+    if hours and (many := spread(hours, left_over, lost)):
+        yield many
 
 
 def _injected(found: Injection) -> Anomaly:

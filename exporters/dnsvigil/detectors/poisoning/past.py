@@ -13,8 +13,8 @@ from dnsvigil.store.tuple_keys import Range, united
 MAX_NAMES: Final = 300
 """So many names that changed are looked at, those seen most first."""
 
-MAX_TUPLES: Final = 20_000
-"""So many tuples of a zone are looked at; the zones of a CDN or a tunnel have more, and no stable names."""
+MAX_TUPLES: Final = 100_000
+"""So many tuples are looked at; the zones of a CDN or a tunnel have many, and no stable names."""
 
 _ADDRESSES: Final = ("A", "AAAA")
 _DAY: Final = timedelta(hours=24)

@@ -1,7 +1,8 @@
 """Searches passive DNS: for what wrong answers hold, and for names whose answers left their past."""
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,7 +13,7 @@ from dnsvigil.detectors.poisoning.past import Past, changed, pasts, range_of_nam
 from dnsvigil.detectors.poisoning.windows import Row
 from dnsvigil.sources.public_suffixes import registered_domain
 from dnsvigil.store.store import Read
-from dnsvigil.store.tuple_keys import key_of_data, key_of_name, name_of_key
+from dnsvigil.store.tuple_keys import Range, key_of_data, key_of_name, name_of_key
 
 _LATELY: Final = timedelta(hours=3)
 _FEW: Final = 4  # wrong answers
@@ -28,44 +29,57 @@ class Search:
         self.unreadable = ""
         """Why files were left out; empty where none was."""
 
-    def attacked(self, read: Read, rows: Sequence[Row]) -> list[Change]:
-        """Return the changes since the first of a zone's rows, the worst first."""
-        zone = key_of_name(rows[0].zone or ".")
-        forged = forged_data(rows)
-        ranges = [*ranges_of_zone(zone), *(range_of_name(key) for key in forged)]
-        return self._changes(read, ranges, seconds(rows[0].time_first) - _SLACK, forged, ())
+    def attacked(self, read: Read, attacks: Sequence[Sequence[Row]]) -> list[list[Change]]:
+        """Return the changes since the first of each zone's rows, the worst first. All zones are read at once."""
+        forged = [forged_data(rows) for rows in attacks]
+        zones = [key_of_name(rows[0].zone or ".") for rows in attacks]
+        ranges = [each for zone in zones for each in ranges_of_zone(zone)]
+        ranges += [range_of_name(key) for data in forged for key in data]
+        found, servers = self._read(read, ranges)
+        names, changes = sorted(found), []
+        for rows, zone, data in zip(attacks, zones, forged, strict=True):
+            spans = [[bisect_left(names, end) for end in ends] for ends in ranges_of_zone(zone)]
+            inside = {key for low, high in spans for key in names[low:high]}
+            own = {key: found[key] for key in inside | (data.keys() & found.keys())}
+            changes.append(self._changes(own, servers, seconds(rows[0].time_first) - _SLACK, data, ()))
+        return changes
 
     def changed(self, read: Read, now: datetime, shared: Collection[str]) -> dict[str, list[Change]]:
         """Return the changes of three hours in names with few data, by registered domain, the worst first."""
         names = changed(self.tuples, read, now)
         zones = {key_of_name(domain) for name in names if (domain := registered_domain(name_of_key(name)))}
-        ranges = [range_of_name(key) for key in {*names, *zones}]
-        found: defaultdict[str, list[Change]] = defaultdict(list)
-        for each in self._changes(read, ranges, seconds(now - _LATELY), {}, shared) if names else ():
-            found[registered_domain(name_of_key(each.key)) or name_of_key(each.key)].append(each)
-        return dict(found)
+        found, servers = self._read(read, [range_of_name(key) for key in {*names, *zones}])
+        by_domain: defaultdict[str, list[Change]] = defaultdict(list)
+        for each in self._changes(found, servers, seconds(now - _LATELY), {}, shared):
+            name = name_of_key(each.key)
+            by_domain[registered_domain(name) or name].append(each)
+        return dict(by_domain)
+
+    def _read(self, read: Read, ranges: Sequence[Range]) -> tuple[dict[str, Past], dict[str, Past]]:
+        """Return the pasts of the names in ranges, and of their name servers; look up where the addresses lie."""
+        found = pasts(self.tuples, read, ranges) if ranges else {}
+        servers = self._servers(read, found)
+        self.unreadable = self.tuples.unreadable
+        self._places.learn(had.rkey for past in (*found.values(), *servers.values()) for had in past.addresses)
+        return found, servers
 
     def _changes(
         self,
-        read: Read,
-        ranges: Iterable[tuple[str, str]],
+        found: Mapping[str, Past],
+        servers: Mapping[str, Past],
         since: int,
         forged: Mapping[str, Collection[str]],
         shared: Collection[str],
     ) -> list[Change]:
-        found = pasts(self.tuples, read, ranges)
-        servers = self._servers(read, found)
-        self.unreadable = self.tuples.unreadable
-        everything = [had.rkey for past in (*found.values(), *servers.values()) for had in past.addresses]
-        self._places.learn(everything)
-        changes = []
-        for key, past in found.items():
+        changes = [
+            each
+            for key, past in found.items()
             for each in (
                 change(key, past, since, self._places, forged=forged.get(key, ()), shared=shared),
                 change_of_servers(key, past, since, self._places, servers),
-            ):
-                if each:
-                    changes.append(each)
+            )
+            if each
+        ]
         return sorted(changes, key=lambda each: (-each.sum, each.key))
 
     def _servers(self, read: Read, found: Mapping[str, Past]) -> dict[str, Past]:
@@ -87,7 +101,7 @@ def forged_data(rows: Sequence[Row]) -> dict[str, set[str]]:
     ]
     wrong = sum(row.wrong for row in alone)
     outside = any(row.signs["out_of_bailiwick"] for row in alone)
-    if not outside and wrong <= max(sum(row.responses for row in alone) - wrong, _FEW):
+    if not outside and wrong <= max(sum(row.matched for row in alone) - wrong, _FEW):
         return {}
     for row in alone:
         for text in row.records or () if row.wrong or row.signs["out_of_bailiwick"] else ():

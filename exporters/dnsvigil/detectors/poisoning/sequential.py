@@ -130,9 +130,9 @@ def zone_tests(rows: Iterable[Row], usual_wrong: float) -> Tests:
         for name in totals:
             totals[name] += row.signs[name]
         wrong = row.wrong
-        tests.guessing.add(row, _chosen(tests.guessing, wrong, row.responses, usual, HALF_WRONG), wrong)
+        tests.guessing.add(row, _chosen(tests.guessing, wrong, row.matched, usual, HALF_WRONG), wrong)
         others = row.signs["conflicting_answers"]
-        tests.second.add(row, _chosen(tests.second, others, row.responses, second, _SECOND), others)
+        tests.second.add(row, _chosen(tests.second, others, row.matched, second, _SECOND), others)
         tests.hints = min(sum(worth * _tenfolds(totals[name]) for name, worth in _HINTS.items()), _MAX_HINTS)
         tests.look(row)
     return tests

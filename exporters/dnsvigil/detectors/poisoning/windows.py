@@ -50,7 +50,8 @@ _SPREAD: Final = """
 # What a zone's rows of an hour are to the test without a loss: w is 0 beyond the alarm, a tenth if suspicious.
 _USUAL: Final = """
     WITH hours AS (
-        SELECT resolver, zone, greatest(sum(wrong_id + wrong_port) - 1, 0) AS wrong, sum(responses) AS answers
+        SELECT resolver, zone, greatest(sum(wrong_id + wrong_port) - 1, 0) AS wrong,
+            sum(responses - unsolicited) AS answers
         FROM poisoning WHERE zone IS NOT NULL AND ts > $1 AND ts <= $2
         GROUP BY resolver, zone, sensor, date_trunc('hour', ts)
     ), weighed AS (
@@ -104,6 +105,11 @@ class Row(NamedTuple):
     def wrong(self) -> int:
         """Return the answers with a wrong id or port."""
         return self.signs["wrong_id"] + self.signs["wrong_port"]
+
+    @property
+    def matched(self) -> int:
+        """Return the answers to what was asked, right and wrong."""
+        return max(self.responses - self.signs["unsolicited"], 0)
 
     @property
     def seconds(self) -> float:
