@@ -131,7 +131,8 @@ def _is_own(column: str, networks: Sequence[IPv4Network | IPv6Network]) -> str:
 
 
 _NUMBER: Final = " + ".join(f"split_part({{0}}, '.', {4 - byte})::UBIGINT * {256**byte}" for byte in range(4))
-_GROUPS: Final = "list_filter(string_split(split_part({{0}}, '::', {}), ':'), part -> part <> '')"
+_GROUPS: Final = "[part for part in string_split(split_part({{0}}, '::', {}), ':') if part <> '']"
 _HEAD, _TAIL = _GROUPS.format(1), _GROUPS.format(2)
-_DIGITS: Final = f"""array_to_string(list_transform(list_concat(list_concat({_HEAD},
-    list_transform(range(8 - len({_HEAD}) - len({_TAIL})), part -> '0')), {_TAIL}), part -> lpad(part, 4, '0')), '')"""
+_ZEROS: Final = f"list_resize([]::VARCHAR[], greatest(8 - len({_HEAD}) - len({_TAIL}), 0), '0')"
+_DIGITS: Final = f"""array_to_string(
+    [lpad(part, 4, '0') for part in list_concat(list_concat({_HEAD}, {_ZEROS}), {_TAIL})], '')"""
