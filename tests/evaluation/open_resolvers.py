@@ -9,7 +9,7 @@ from __future__ import annotations
 import lzma
 import shutil
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -120,10 +120,9 @@ def _false() -> None:
     false = sum(day.findings(host) for host in hosts)
     rate = 10_000 * false / len(hosts)
     print(f"Hosts that are not open, by flows: {false} false findings of {len(hosts)} hosts in a day: {rate:,.0f} of")
-    print("10,000 hosts and day. A sensor logs none of them.\n")
-    for host in hosts:
-        if day.findings(host):
-            print(f"  {host.kind}: {host.variant}, {max(each.score for each in day.anomalies(host)):.2f}")
+    print("10,000 hosts and day. A sensor logs none of them. Those found:\n")
+    found = Counter((host.kind, host.variant) for host in hosts if day.findings(host))
+    table(("host", f"found of {len(MORE_SEEDS)}"), [(f"{kind}: {variant}", n) for (kind, variant), n in found.items()])
 
 
 def _real() -> None:
