@@ -31,6 +31,7 @@ _LABELS: Final = {
     "resembles": "looks like the program",
     "seconds": "failing within",
     "slot": "slot of five minutes from",
+    "technique": "ATT&CK technique",
     "weighed_down": "counted less, being",
 }
 """Labels of keys of the evidence; the label of any other key is the key with spaces."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dnsvigil.detectors.detector import Anomaly
+from dnsvigil.detectors.techniques import SERVICE_EXHAUSTION
 from dnsvigil.records import NOVEL_COUNTS
 
 Row = dict[str, Any]
@@ -29,7 +30,6 @@ _ANSWER_BACK: Final = 4  # octets of new answers at least, for each answered nam
 _PER_CLIENT: Final = 0.004  # more of a flood is needed for each further client
 _LED: Final = 2 / 3  # of all names, which make the finding one client's own
 _CRITICAL: Final = 3_000  # names a minute
-_TECHNIQUE: Final = "T1499.002"  # Endpoint Denial of Service: Service Exhaustion Flood
 _SHOWN_CLIENTS: Final = 20
 _SHOWN_DOMAINS: Final = 10
 _SHOWN: Final = 6  # samples
@@ -162,7 +162,7 @@ def _anomaly(subject: tuple[str, str], floods: Iterable[Flood], scale: float, ho
         "what": f"{who} a flood of random names below {below}: {names:,} names, {answered:.0%} of them answered.",
         "domains": domains[:_SHOWN_DOMAINS],
         "clients": list(dict.fromkeys(flood.row["client"] for flood in members))[:_SHOWN_CLIENTS],
-        "technique": _TECHNIQUE,
+        "technique": SERVICE_EXHAUSTION,
         "clients_asking": clients,
         "hours": hours,
         "flood_names": names,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, NamedTuple
 
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.detectors.techniques import BRUTE_FORCE
 from dnsvigil.store.findings import QUIET
 from dnsvigil.store.store import Read
 from dnsvigil.system.terminal import counted
@@ -77,6 +78,7 @@ def _anomaly(attacker: _Attacker) -> Anomaly:
     evidence: dict[str, Any] = {
         "what": f"Client {attacker.client} {did}, in {counted(attacker.sessions, 'session')}.",
         "domains": [],
+        **({"technique": BRUTE_FORCE} if attacker.logins else {}),
         "honeypots": attacker.sensors[:_SHOWN],
         "sessions": attacker.sessions,
         "connections": attacker.connections,

@@ -14,6 +14,7 @@ from dnsvigil.config.types import Network
 from dnsvigil.detectors.abuse.detector import Abuse
 from dnsvigil.detectors.detector import Anomaly, Context
 from dnsvigil.detectors.sequences import pattern_of
+from dnsvigil.detectors.techniques import GATHER_DNS, REMOTE_SYSTEM_DISCOVERY
 from dnsvigil.store.client_lookups import MAX_KEYS
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
@@ -158,7 +159,7 @@ class TestSweep:
         outside = found(taking)["sweep", CLIENT]
         own = Config(detectors=CONFIG.detectors, flows=Flows(networks=[Network.parse("20.0.0.0/8")]))
         inside = found(taking, config=own)["sweep", CLIENT]
-        assert (outside.evidence["technique"], inside.evidence["technique"]) == ("T1590.002", "T1018")
+        assert (outside.evidence["technique"], inside.evidence["technique"]) == (GATHER_DNS, REMOTE_SYSTEM_DISCOVERY)
 
     def test_names_that_are_no_addresses_are_left_out(self, taking: Taking) -> None:
         past(taking.store, 3)

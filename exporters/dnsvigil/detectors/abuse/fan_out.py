@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.detectors.detector import Anomaly
+from dnsvigil.detectors.techniques import REFLECTION
 from dnsvigil.engines.established import are_established
 from dnsvigil.sources.public_suffixes import registered_domain
 from dnsvigil.store.findings import QUIET
@@ -23,7 +24,6 @@ FAN_OUT: Final = "fan_out"
 _MANY: Final = 30  # name servers of one name; zones in use have 13 at most, but for a few
 _HALF: Final = 100
 _CRITICAL: Final = 0.9
-_TECHNIQUE: Final = "T1498.002"  # Network Denial of Service: Reflection Amplification
 _MAX_NAMES: Final = 1000
 _MAX_SERVERS: Final = 200  # of a name, that are looked at
 _SHOWN: Final = 10
@@ -69,7 +69,7 @@ def _anomaly(domain: str, rows: list[Any], clients: list[str]) -> Anomaly:
         "samples": [data_of_key(key) for key in rows[0][2][:_SHOWN]],
         "clients_asking": len(clients),
         "clients": clients[:_SHOWN],
-        "technique": _TECHNIQUE,
+        "technique": REFLECTION,
     }
     first, last = (
         datetime.fromtimestamp(each, UTC).replace(tzinfo=None)

@@ -11,14 +11,13 @@ from dnsvigil.config.types import Network
 from dnsvigil.detectors.abuse.amounts import Amount, Hour, Usual
 from dnsvigil.detectors.abuse.spam import ALONE, TRADE, queries_of_others
 from dnsvigil.detectors.detector import Anomaly
+from dnsvigil.detectors.techniques import GATHER_DNS, REMOTE_SYSTEM_DISCOVERY
 from dnsvigil.records import REVERSE
 from dnsvigil.store.client_lookups import SWEEP
 
 _HALF: Final = 64  # successive addresses
 _MARGIN: Final = 3  # so many times what is usual is needed besides
 _CRITICAL: Final = 0.9
-_INSIDE: Final = "T1018"  # Remote System Discovery
-_OUTSIDE: Final = "T1590.002"  # Gather Victim Network Information: DNS
 
 
 class Sweeps:
@@ -56,7 +55,7 @@ class Sweeps:
             "queries": found.queries,
             "failures": found.failures,
             "days_known": days,
-            "technique": _INSIDE if inside else _OUTSIDE,
+            "technique": REMOTE_SYSTEM_DISCOVERY if inside else GATHER_DNS,
         }
 
     def _inside(self, zone: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from dnsvigil.detectors.abuse.spam import ALONE
 from dnsvigil.detectors.detector import Anomaly
 from dnsvigil.detectors.sequences import pattern_of
+from dnsvigil.detectors.techniques import GATHER_DNS
 from dnsvigil.engines.established import are_established
 from dnsvigil.records import FLOOD, SINGLE_LABEL
 from dnsvigil.store.client_lookups import SWEEP
@@ -16,7 +17,6 @@ _HALF: Final = 128
 _POPULAR: Final = 0.25  # of a name below one of the million most popular domains
 _MAX_WALKS: Final = 2000
 _SHOWN: Final = 6
-_TECHNIQUE: Final = "T1590.002"  # Gather Victim Network Information: DNS
 _WALKS: Final = f"""
     SELECT client, domain, sum(names)::BIGINT, sum(failed_names)::BIGINT, min(first_seen), max(last_seen),
         list_distinct(flatten(list(samples)))[:24]
@@ -45,7 +45,7 @@ def walks(read: Read, since: datetime, now: datetime, days: int) -> list[Anomaly
             "pattern": f"{pattern}.{domain}",
             "samples": samples[:_SHOWN],
             "days_known": days,
-            "technique": _TECHNIQUE,
+            "technique": GATHER_DNS,
         }
         found.append(Anomaly("client", client, score, "warning", first, last, evidence, SWEEP))
     return found

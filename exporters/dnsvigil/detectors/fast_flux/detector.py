@@ -14,6 +14,7 @@ from dnsvigil.detectors.detector import Anomaly, Context, Detector
 from dnsvigil.detectors.fast_flux.growth import Growth, growth
 from dnsvigil.detectors.fast_flux.queries import Host, Tuples
 from dnsvigil.detectors.places import NO_TABLE, Places, is_global
+from dnsvigil.detectors.techniques import FAST_FLUX
 from dnsvigil.engines.established import are_established
 from dnsvigil.sources.public_suffixes import registered_domain
 from dnsvigil.store.findings import QUIET
@@ -90,6 +91,7 @@ class FastFlux(Detector):
             "what": f"Name {name} moves over hosts: {best.addresses:,} addresses in {best.networks:,} {unit} within"
             f" {hours:.1f} hours, {best.new:,} of these {unit} after the beginning. {_MEANINGS[net.kind]}",
             "domains": [net.domain],
+            "technique": FAST_FLUX,
             "kind": net.kind,
             "names": [name_of_key(key) for key in net.names[:_SHOWN]],
             "name_servers": [name_of_key(key) for key in net.servers[:_SHOWN]],

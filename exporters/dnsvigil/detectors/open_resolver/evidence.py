@@ -6,10 +6,8 @@ from typing import Any, Final
 from dnsvigil.detectors.open_resolver.host import Host, Verdict
 from dnsvigil.detectors.open_resolver.kinds import PUBLIC
 from dnsvigil.detectors.open_resolver.traffic import RECENT, Counts, Seen
+from dnsvigil.detectors.techniques import REFLECTION
 from dnsvigil.system.terminal import counted
-
-TECHNIQUE: Final = "T1498.002 Network Denial of Service: Reflection Amplification"
-"""The technique of ATT&CK that an abused host serves."""
 
 _UNKNOWN_BY_FLOWS: Final = ["recursion (RA, AA)", "names and answers", "transparent forwarding", "who spoofs"]
 _SCANNED: Final = (
@@ -30,7 +28,7 @@ def evidence_of(host: Host, verdict: Verdict, state: str) -> dict[str, Any]:
         "harm": {name: round(value, 2) for name, value in vars(verdict.harm).items()},
     }
     if verdict.abused:
-        found["technique"] = TECHNIQUE
+        found["technique"] = REFLECTION
     if not host.sure:
         found["unknown_by_flows"] = _UNKNOWN_BY_FLOWS
     if host.scans:

@@ -9,14 +9,9 @@ from dnsvigil.detectors.poisoning.injection import Injection
 from dnsvigil.detectors.poisoning.neighbours import Kind
 from dnsvigil.detectors.poisoning.sequential import ALARM, Tests
 from dnsvigil.detectors.poisoning.windows import COUNTS, Row
+from dnsvigil.detectors.techniques import ADVERSARY_IN_THE_MIDDLE, COMPROMISED_DNS_SERVER
 from dnsvigil.store.tuple_keys import data_of_key, name_of_key
 from dnsvigil.system.terminal import counted
-
-TECHNIQUES: Final = {
-    "injection": "T1557 Adversary-in-the-Middle",
-    "takeover": "T1584.002 Compromise Infrastructure: DNS Server",
-}
-"""Those of MITRE ATT&CK that fit, by kind; forging an answer from off the path is in the middle as well."""
 
 _SHOWN: Final = 10
 
@@ -33,7 +28,7 @@ def of_zone(rows: Sequence[Row], tests: Tests, changes: Sequence[Change], kind: 
         "kind": kind.name,
         "kind_confidence": round(kind.confidence, 2),
         "neighbours": [f"{name} {distance:.2f}" for name, distance in kind.neighbours],
-        "technique": TECHNIQUES["injection"],
+        "technique": ADVERSARY_IN_THE_MIDDLE,
         "resolver": rows[0].resolver,
         "landed": any(change.landed for change in changes),
         "clients_got_it": any(change.landed and change.cached for change in changes),
@@ -60,7 +55,7 @@ def of_change(zone: str, changes: Sequence[Change]) -> dict[str, Any]:
         " from the caches of all resolvers.",
         "domains": [zone],
         "kind": "takeover",
-        "technique": TECHNIQUES["takeover"],
+        "technique": COMPROMISED_DNS_SERVER,
         "names": [name_of_key(change.key) for change in changes[:_SHOWN]],
         "clients_got_it": any(change.cached for change in changes),
         "answers": sum(change.answers for change in changes),
@@ -77,7 +72,7 @@ def of_injection(found: Injection) -> dict[str, Any]:
         " somebody may forge answers on the path. Compare with answers over another path, and flush these names.",
         "domains": list(found.domains[:_SHOWN]),
         "kind": "injection",
-        "technique": TECHNIQUES["injection"],
+        "technique": ADVERSARY_IN_THE_MIDDLE,
         "address": data_of_key(found.rkey),
         "names": names[:_SHOWN],
         "domains_affected": len(found.domains),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dnsvigil.detectors.detector import Anomaly
-from dnsvigil.detectors.poisoning.evidence import TECHNIQUES
 from dnsvigil.detectors.poisoning.sequential import ALARM, LEARNING, TIMES, poisson
 from dnsvigil.detectors.poisoning.windows import Spread
+from dnsvigil.detectors.techniques import ADVERSARY_IN_THE_MIDDLE
 
 _USUAL: Final = 3.0  # zones of a resolver in an hour in which answers to one query differ, at least
 _LOST: Final = 100.0  # more if all packets were lost
@@ -33,7 +33,7 @@ def spread(hours: Sequence[Spread], left_over: Sequence[float], loss: float) -> 
         "what": f"Resolver {last.resolver}: {said}.",
         "domains": last.zones,
         "kind": "injection" if total > 0 else "flood",
-        "technique": TECHNIQUES["injection"],
+        "technique": ADVERSARY_IN_THE_MIDDLE,
         "resolver": last.resolver,
         "zones_with_second_answers": last.second,
         "zones_with_wrong_answers": last.wrong,

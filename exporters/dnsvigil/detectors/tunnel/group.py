@@ -9,6 +9,7 @@ from typing import Any, Final
 from dnsvigil.detectors.detector import Anomaly
 from dnsvigil.detectors.disjoint_set import DisjointSet
 from dnsvigil.detectors.floods import Row
+from dnsvigil.detectors.techniques import EXFILTRATION, TUNNELING
 from dnsvigil.detectors.tunnel.shape import MAX_SAMPLES, PROBE, data_share, density, names_below, resembles
 from dnsvigil.detectors.tunnel.standing import standing
 from dnsvigil.detectors.tunnel.window import Window
@@ -150,8 +151,9 @@ class Group:
         }
         if sources := [source for pair in pairs for source in pair.row["sources"] or ()]:
             evidence["client_addresses"] = list(dict.fromkeys(sources))[:_SHOWN_DOMAINS]
+        evidence["technique"] = EXFILTRATION
         if alike := resembles([name for _, name in samples]):
-            evidence["resembles"] = alike
+            evidence |= {"resembles": alike, "technique": TUNNELING}
         if why := list(dict.fromkeys(reason for pair in pairs for reason in pair.why)):
             evidence["weighed_down"] = why
         return evidence
