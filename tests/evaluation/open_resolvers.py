@@ -26,7 +26,7 @@ from dnsvigil.ingest.intake import Intake
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.store.store import Store
 from lab import flows as lab_flows
-from lab.openhosts import VARIANTS, Host
+from lab.openhosts import SLOT, VARIANTS, Host
 
 from .open_hosts import CONFIG, TAUGHT, end, hosts_of, put_flows, put_rows
 from .tunnels import SHARED, table
@@ -34,6 +34,8 @@ from .tunnels import SHARED, table
 SEEDS: Final = range(100, 104)  # nothing was chosen on these, nor on the next
 MORE_SEEDS: Final = range(200, 220)
 HOURS: Final = 24
+ABUSE_HOURS: Final = 4  # of which the abuse takes the last two at most
+SLOT_TIME: Final = timedelta(seconds=SLOT)
 EVERY: Final = timedelta(hours=3)
 THRESHOLD: Final = 0.5
 
@@ -75,6 +77,7 @@ def main() -> None:
     days = {"sensor": Day(hosts, False, times), "flows": Day(hosts, True, times)}
     _found(hosts, days)
     _abused(days)
+    _delays()
     _false()
     _real()
 
@@ -110,6 +113,37 @@ def _abused(days: dict[str, Day]) -> None:
         first = sum(kind == ABUSED for _, kind in worst[:abused])
         print(f"By {name}, {first} of the {abused} worst of {len(worst)} findings are the {abused} abused hosts.")
     print()
+
+
+def _delays() -> None:
+    """Print how long after its begin an abuse is known as one; files of flows come when their five minutes are over."""
+    hosts = hosts_of([key for key in VARIANTS if key[0] == ABUSED], SEEDS, ABUSE_HOURS)
+    slots = len(hosts[0].slots)
+    begin = end(hosts) - slots * SLOT_TIME
+    times = [begin + number * SLOT_TIME for number in range(slots - 26, slots + 1)]
+    rows = []
+    for name, by_flows in ("sensor", False), ("flows", True):
+        day = Day(hosts, by_flows, times)
+        minutes = []
+        for host in hosts if by_flows else [host for host in hosts if host.recursive]:
+            known = next((now for now in times if _is_critical(day, host, now)), None)
+            if known:
+                minutes.append((known - begin - _abused_from(host) * SLOT_TIME) / timedelta(minutes=1))
+        number = len(hosts) if by_flows else sum(host.recursive for host in hosts)
+        middle = sorted(minutes)[len(minutes) // 2] if minutes else 0
+        rows.append((name, f"{len(minutes)} of {number}", f"{middle:.0f}", f"{max(minutes, default=0):.0f}"))
+    print("Abused hosts: how many are critical, and minutes after the abuse began\n")
+    table(("by", "critical", "median", "longest"), rows)
+
+
+def _is_critical(day: Day, host: Host, now: datetime) -> bool:
+    found = day.found[now].get(host.address)
+    return found is not None and found.severity == "critical" and found.score >= THRESHOLD
+
+
+def _abused_from(host: Host) -> int:
+    """Return the number of the slot in which the abuse begins: no other client asks so much."""
+    return next(number for number, slot in enumerate(host.slots) if any(each.queries > 50 for each in slot.exchanges))
 
 
 def _false() -> None:
