@@ -151,6 +151,13 @@ class TestPassiveDns:
         taking.take(PDNS, *lines[20:])
         assert evaluated(taking)["net-x.com"].score > before + 0.1
 
+    def test_without_addresses_it_says_so(self, taking: Taking) -> None:
+        taking.take("dns", tsv(ts=f"{EPOCH + 1:.6f}", query="other-x.com", answers="-"))
+        detector = FastFlux(Context(taking.store.path.parent, CONFIG))
+        assert detector.lacks(taking.store.rows, BEGIN + timedelta(hours=1)) == ["addresses"]
+        taking.take(PDNS, *spread("www.net-x.com", 4, second=2))
+        assert detector.lacks(taking.store.rows, BEGIN + timedelta(hours=1)) == []
+
     def test_a_file_that_cannot_be_read_is_a_problem_and_the_rest_is_read(self, taking: Taking) -> None:
         taking.take(PDNS, *spread("www.gone-x.com", 40, 1500))
         taking.take("dns", tsv(ts=f"{EPOCH + 3500:.6f}", query="other-x.com"))

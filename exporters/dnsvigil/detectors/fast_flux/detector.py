@@ -78,6 +78,10 @@ class FastFlux(Detector):
         """Return what cannot be read."""
         return [problem for problem in (self._places.problem, self._tuples.unreadable) if problem]
 
+    def lacks(self, read: Read, now: datetime) -> Sequence[str]:
+        """Return whether passive DNS has no addresses of the window."""
+        return [] if self._tuples.has_addresses(read, now - _WINDOW, now) else ["addresses"]
+
     def limits(self) -> Sequence[str]:
         """Return that AS numbers are not known where no table has them."""
         return [NO_TABLE] if self._places.none else []

@@ -39,6 +39,11 @@ class Tuples:
         """Why files were left out of the last query; empty where none was."""
         return self._tuples.unreadable
 
+    def has_addresses(self, read: Read, since: datetime, now: datetime) -> bool:
+        """Return whether any name had an address."""
+        query = " SELECT 1 FROM recent WHERE rrtype IN ('A', 'AAAA') LIMIT 1"
+        return bool(self._tuples.recent(read, since, now, query))
+
     def scattered(self, read: Read, since: datetime, now: datetime) -> list[str]:
         """Return the keys of names that had addresses in several networks."""
         query = f"SELECT nkey FROM ({self._queries['scattered']}) ORDER BY networks DESC, nkey LIMIT {MAX_NAMES}"
