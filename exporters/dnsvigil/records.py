@@ -330,6 +330,9 @@ MAIL, REVERSE, OWN_LISTING, LISTING = ("mail", "reverse", "own listing", "listin
 """The kinds of these look-ups: of mail servers (MX), of an address's name (PTR), and of the client's own or another
 address in a block list."""
 
+MIN_LOOKUPS: Final = 4
+"""Of a kind that a client asks for in an hour; less is not looked at."""
+
 DOMAIN_HOUR: Final[dict[str, str]] = {
     "domain": "VARCHAR",  # registered
     "hour": "TIMESTAMP",  # its begin

@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 
 from dnsvigil.features.functions import reversed_list, text_hash, texts_of_least
-from dnsvigil.records import CLIENT_LOOKUP, LISTING, MAIL, OWN_LISTING, REVERSE
+from dnsvigil.records import CLIENT_LOOKUP, LISTING, MAIL, MIN_LOOKUPS, OWN_LISTING, REVERSE
 
 SWEPT: Final = 8
 """So many successive addresses make a reverse zone of 256 a swept one."""
@@ -61,11 +61,15 @@ def sum_client_lookups(transactions: ir.Table, names: ir.Table, prefixes: ir.Tab
 def amounts(recent: ir.Table) -> ir.Table:
     """Return the ``amount`` of each ``kind`` that a ``client`` asks for in an ``hour``, with what goes with it.
 
-    The amount is the number of mail domains; of successive addresses in reverse zones that are swept: those that follow
-    one that is asked for as well; of block lists that have the client's own address; or of queries in the block list
-    with most. ``keys`` is the number of domains, zones or lists, ``samples`` some of them; then come ``queries``,
-    ``failures``, ``first_seen`` and ``last_seen``.
+    Less than ``MIN_LOOKUPS`` are left out, but for look-ups of the client itself. The amount is the number of mail
+    domains; of successive addresses in reverse zones that are swept: those that follow one that is asked for as well;
+    of block lists that have the client's own address; or of queries in the block list with most. ``keys`` is the number
+    of domains, zones or lists, ``samples`` some of them; then come ``queries``, ``failures``, ``first_seen`` and
+    ``last_seen``.
     """
+    # Most clients ask for next to nothing, and need no lists.
+    some = recent.group_by("hour", "client").agg(queries=recent.queries.sum())
+    recent = recent.semi_join(some.filter(some.queries >= MIN_LOOKUPS), ["hour", "client"])
     t = recent.group_by("hour", "client", "kind", "key").agg(
         parts=recent.part.cast("int64").collect(distinct=True),
         queries=recent.queries.sum().cast("int64"),
@@ -86,7 +90,8 @@ def amounts(recent: ir.Table) -> ir.Table:
         samples=texts_of_least(t.key, text_hash(t.key), _MAX_SAMPLES),
     )
     amount = ibis.cases((t.kind == REVERSE, t.successive), (t.kind == LISTING, t.most), else_=t.keys)
-    return t.mutate(amount=amount.cast("int64")).drop("successive", "most")
+    t = t.mutate(amount=amount.cast("int64")).drop("successive", "most")
+    return t.filter((t.amount >= MIN_LOOKUPS) | (t.kind == OWN_LISTING))
 
 
 def expressions() -> dict[str, ir.Table]:

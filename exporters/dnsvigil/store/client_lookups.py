@@ -22,7 +22,7 @@ MAX_ROWS: Final = 500_000
 
 DROPPED: Final = CounterTable("client_lookups_dropped", ("reason",), ("dropped",))
 
-_LEAST: Final = 4  # in an hour; less is nothing that could become usual
+_UNTRIMMED: Final = MAX_ROWS // 10  # rows
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS client_lookups ({", ".join(f"{name} {kind}" for name, kind in CLIENT_LOOKUP.items())});
 CREATE TABLE IF NOT EXISTS client_lookup_days (
@@ -38,7 +38,7 @@ _MERGED: Final = """
 _NUMBER: Final = "row_number() OVER (PARTITION BY hour, client, kind ORDER BY key, part)"
 _UNREPORTED: Final = f"""
     SELECT date_trunc('day', hour), client, kind, max(amount) FROM ({{amounts}}) AS found
-    WHERE amount >= {_LEAST} AND NOT EXISTS (
+    WHERE NOT EXISTS (
         FROM findings WHERE detector IN ('{SPAM}', '{SWEEP}') AND state <> 'dismissed' AND subject = found.client
             AND first_seen < hour + INTERVAL 1 HOUR AND last_seen >= hour
     ) GROUP BY ALL
@@ -78,9 +78,9 @@ class ClientLookupTables:
         ((rows,),) = self._store.rows("SELECT count(*) FROM client_lookups")
         return int(rows)
 
-    def trim(self, *, least: int = MAX_ROWS // 10) -> None:
-        """Make one row of those with the same key, and drop what is too much, once ``least`` rows have come."""
-        if self._added < max(least, 2 * self._trimmed):
+    def trim(self) -> None:
+        """Make one row of those with the same key, and drop what is too much, where the rows may be too many."""
+        if self._added < max(_UNTRIMMED, 2 * self._trimmed):
             return
         rows = self._store.rows
         rows(f"CREATE OR REPLACE TEMP TABLE merged AS {_MERGED}")

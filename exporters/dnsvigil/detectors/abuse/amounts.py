@@ -11,7 +11,6 @@ from dnsvigil.engines.duckdb import queries
 from dnsvigil.store.client_lookups import DAYS, network_of
 from dnsvigil.store.store import Read
 
-_LEAST: Final = 4  # of what a client must ask for in an hour
 _MAX_AMOUNTS: Final = 50_000  # that are read, the largest first
 _FULL_DAY: Final = 12  # hours of which records were read
 _MIN_PEERS: Final = 3
@@ -53,7 +52,7 @@ def hours(read: Read, since: datetime, now: datetime) -> list[Hour]:
     query = f"""
         WITH recent AS (FROM client_lookups WHERE hour > $1 AND hour < $2)
         SELECT {_COLUMNS} FROM ({queries("client_lookups")["amounts"]})
-        WHERE amount >= {_LEAST} ORDER BY amount DESC, client LIMIT {_MAX_AMOUNTS}
+        ORDER BY amount DESC, client LIMIT {_MAX_AMOUNTS}
     """
     found: defaultdict[tuple[datetime, str], dict[str, Amount]] = defaultdict(dict)
     for amount in (Amount(*row) for row in read(query, since, now)):
