@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -78,8 +78,8 @@ def ingest(
     unread: list[Path] = []
     for path in paths:
         try:
-            flow_files = dict.fromkeys(() if parts else _flow_files(given_files(path)))
-            report_files = dict.fromkeys(() if parts else _reports(given_files(path)))
+            flow_files = dict.fromkeys(() if parts else _recognized(given_files(path), is_flow_file))
+            report_files = dict.fromkeys(() if parts else _recognized(given_files(path), is_report))
             others = flow_files | report_files
             given = {file: what for file, what in given_logs(path, options) if file not in others}
         except OSError as error:
@@ -330,19 +330,10 @@ def _report_others(folder: Path, others: Mapping[Path, str], recognized: bool) -
         log.warning("%s: not read, as no log that is read is recognized: %s", folder, listed)
 
 
-def _flow_files(files: Iterable[Path]) -> Iterator[Path]:
+def _recognized(files: Iterable[Path], is_it: Callable[[Path], bool]) -> Iterator[Path]:
     for file in files:
         try:
-            if is_flow_file(file):
-                yield file
-        except OSError:
-            continue  # the reader of logs says so
-
-
-def _reports(files: Iterable[Path]) -> Iterator[Path]:
-    for file in files:
-        try:
-            if is_report(file):
+            if is_recognized(file):
                 yield file
         except OSError:
             continue  # the reader of logs says so
