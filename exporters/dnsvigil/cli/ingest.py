@@ -333,7 +333,7 @@ def _report_others(folder: Path, others: Mapping[Path, str], recognized: bool) -
 def _recognized(files: Iterable[Path], is_it: Callable[[Path], bool]) -> Iterator[Path]:
     for file in files:
         try:
-            if is_recognized(file):
+            if is_it(file):
                 yield file
         except OSError:
             continue  # the reader of logs says so
