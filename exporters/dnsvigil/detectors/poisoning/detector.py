@@ -115,11 +115,11 @@ class Poisoning(Detector):
         for found in suddenly:
             if found.score >= _MIN_SCORE and time_of(found.last) > now - QUIET:
                 yield _injected(found)
-        shared = {found.rkey for found in suddenly if found.score >= 0.3}
+        shared = {found.rkey for found in suddenly}
         for zone, changes in self._search.changed(read, now, shared).items():
-            best, last = changes[0], max((had.last for had in changes[0].new), default=0)
+            best, last = changes[0], max((had.last for had in (*changes[0].new, *changes[0].old)), default=0)
             if best.score >= _MIN_SCORE and time_of(last) > now - QUIET:
-                first = min(had.first for had in best.new)
+                first = min((had.first for had in best.new), default=last)
                 shown = evidence.of_change(zone, changes)
                 yield Anomaly("zone", zone, best.score, "warning", time_of(first), time_of(last), shown)
 

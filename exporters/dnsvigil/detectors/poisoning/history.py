@@ -25,7 +25,6 @@ WEIGHTS: Final = {
     "other name servers": 1.5,
     "name server moved": 1.5,
     "name server had lapsed": 3.5,
-    "shared with unrelated names": 3.0,
 }
 """What each sign adds, in nats."""
 
@@ -40,7 +39,6 @@ MEANINGS: Final = {
     "other name servers": "all name servers of the zone are others",
     "name server moved": "the zone's name server itself has another address",
     "name server had lapsed": "the domain of the name server did not exist for a while before",
-    "shared with unrelated names": "unrelated names suddenly have the same address",
 }
 
 _STABLE_SECONDS: Final = 2 * 86_400
@@ -88,13 +86,11 @@ class Change:
         return sum(had.answers for had in self.new)
 
 
-def change(
-    key: str, past: Past, since: int, places: Places, *, forged: Collection[str] = (), shared: Collection[str] = ()
-) -> Change | None:
+def change(key: str, past: Past, since: int, places: Places, forged: Collection[str] = ()) -> Change | None:
     """Return how the addresses of a name left its past from ``since`` on, in seconds; None where they did not.
 
-    ``forged`` are keys of data that wrong answers held for this name, ``shared`` those of addresses that many unrelated
-    names suddenly have. Only a stable name has a past: one with few addresses in one or two networks, for two days.
+    ``forged`` are keys of data that wrong answers held for this name. Only a stable name has a past: one with few
+    addresses in one or two networks, for two days.
     """
     old, new = _divided(past.addresses, since)
     landed = any(had.rkey in forged and (had.answered or had.cached) for had in new)
@@ -105,7 +101,6 @@ def change(
     signs += ["wrong answers differ"] if stable and not {had.rkey for had in old}.issuperset(forged) else []
     if old and new:
         signs += _places(old, new, places) + _times(old, new)
-    signs += ["shared with unrelated names"] if any(had.rkey in shared for had in new) else []
     return Change(key, "address", new, old, signs) if signs else None
 
 

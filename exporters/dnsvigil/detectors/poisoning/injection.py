@@ -92,7 +92,8 @@ def _injection(rkey: str, rows: Iterable[Any], places: Places) -> Injection | No
         domains[domain] = domains.get(domain, False) or goes_on
         homes |= own
         odd += goes_on and bool(ttl is not None and home_ttl and not 0.5 <= ttl / home_ttl <= 2)
-        first, last, answers = min(first, begin), max(last, end), answers + count
+        # It lasts as long as answers contradict each other.
+        first, last, answers = min(first, begin), max(last, end, home_last), answers + count
     if len(domains) < MIN_DOMAINS or len(homes) < MIN_DOMAINS:
         return None
     return Injection(rkey, names, list(domains), sum(domains.values()), len(homes), odd, first, last, answers)

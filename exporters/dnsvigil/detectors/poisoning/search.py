@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -41,18 +41,22 @@ class Search:
             spans = [[bisect_left(names, end) for end in ends] for ends in ranges_of_zone(zone)]
             inside = {key for low, high in spans for key in names[low:high]}
             own = {key: found[key] for key in inside | (data.keys() & found.keys())}
-            changes.append(self._changes(own, servers, seconds(rows[0].time_first) - _SLACK, data, ()))
+            changes.append(self._changes(own, servers, seconds(rows[0].time_first) - _SLACK, data))
         return changes
 
-    def changed(self, read: Read, now: datetime, shared: Collection[str]) -> dict[str, list[Change]]:
-        """Return the changes of three hours in names with few data, by registered domain, the worst first."""
+    def changed(self, read: Read, now: datetime, shared: Set[str]) -> dict[str, list[Change]]:
+        """Return the changes of three hours in names with few data, by registered domain, the worst first.
+
+        Those to a ``shared`` address, the key of one that unrelated names suddenly have, are left out.
+        """
         names = changed(self.tuples, read, now)
         zones = {key_of_name(domain) for name in names if (domain := registered_domain(name_of_key(name)))}
         found, servers = self._read(read, [range_of_name(key) for key in {*names, *zones}])
         by_domain: defaultdict[str, list[Change]] = defaultdict(list)
-        for each in self._changes(found, servers, seconds(now - _LATELY), {}, shared):
+        for each in self._changes(found, servers, seconds(now - _LATELY), {}):
             name = name_of_key(each.key)
-            by_domain[registered_domain(name) or name].append(each)
+            if shared.isdisjoint(had.rkey for had in each.new):
+                by_domain[registered_domain(name) or name].append(each)
         return dict(by_domain)
 
     def _read(self, read: Read, ranges: Sequence[Range]) -> tuple[dict[str, Past], dict[str, Past]]:
@@ -69,13 +73,12 @@ class Search:
         servers: Mapping[str, Past],
         since: int,
         forged: Mapping[str, Collection[str]],
-        shared: Collection[str],
     ) -> list[Change]:
         changes = [
             each
             for key, past in found.items()
             for each in (
-                change(key, past, since, self._places, forged=forged.get(key, ()), shared=shared),
+                change(key, past, since, self._places, forged.get(key, ())),
                 change_of_servers(key, past, since, self._places, servers),
             )
             if each
