@@ -9,7 +9,8 @@ from dnsvigil.detectors.poisoning.windows import Spread
 from dnsvigil.detectors.techniques import ADVERSARY_IN_THE_MIDDLE
 
 _USUAL: Final = 3.0  # zones of a resolver in an hour in which answers to one query differ, at least
-_LOST: Final = 100.0  # more if all packets were lost
+_ANSWERS: Final = 100_000  # for one zone more
+_LOST: Final = 100.0  # zones more if all packets were lost
 
 
 def spread(hours: Sequence[Spread], left_over: Sequence[float], loss: float) -> Anomaly | None:
@@ -44,13 +45,13 @@ def spread(hours: Sequence[Spread], left_over: Sequence[float], loss: float) -> 
 
 
 def nats(hours: Sequence[Spread], loss: float) -> float:
-    """Return the logarithm of the likelihood ratio of the zones with differing answers in the last hour.
+    """Return the logarithm of the likelihood ratio of the zones with differing answers in the last of some hours.
 
     What is usual is learnt from the hours before: slowly from suspicious ones, not at all from those beyond the alarm.
     """
-    floor = usual = _USUAL + _LOST * loss
-    for before in hours[:-1]:
-        change = poisson(before.second, 1, usual, TIMES)
+    usual = 0.0
+    for hour in hours:
+        change = poisson(hour.second, 1, max(usual, _USUAL + hour.answers / _ANSWERS + _LOST * loss), TIMES)
         weight = 0.0 if change >= ALARM else LEARNING / 10 if change > 0 else LEARNING
-        usual = max(usual + weight * (before.second - usual), floor)
-    return poisson(hours[-1].second, 1, usual, TIMES)
+        usual += weight * (hour.second - usual)
+    return change

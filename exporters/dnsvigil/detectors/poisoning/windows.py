@@ -44,8 +44,9 @@ _WHOLES: Final = f"""
 _SPREAD: Final = """
     SELECT resolver, date_trunc('hour', ts) AS hour, count(DISTINCT zone) FILTER (conflicting_answers > 0) AS second,
         count(DISTINCT zone) FILTER (wrong_id + wrong_port > 0) AS wrong,
-        min(coalesce(time_first, ts)), max(coalesce(time_last, ts)), list(DISTINCT zone)[:10]
-    FROM poisoning WHERE zone IS NOT NULL AND ts > $1 AND ts <= $2 GROUP BY ALL ORDER BY resolver, hour
+        min(coalesce(time_first, ts)), max(coalesce(time_last, ts)), list(DISTINCT zone)[:10],
+        coalesce(sum(responses) FILTER (zone IS NULL), 0)
+    FROM poisoning WHERE ts > $1 AND ts <= $2 GROUP BY ALL HAVING count(zone) > 0 ORDER BY resolver, hour
 """
 # What a zone's rows of an hour are to the test without a loss: w is 0 beyond the alarm, a tenth if suspicious.
 _USUAL: Final = """
@@ -141,6 +142,7 @@ class Spread(NamedTuple):
     first: datetime
     last: datetime
     zones: list[str]  # some
+    answers: int  # to the resolver, in all zones
 
 
 def spreads(read: Read, now: datetime) -> dict[str, list[Spread]]:
