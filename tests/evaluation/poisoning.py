@@ -232,8 +232,8 @@ def _resolvers(folder: Path) -> Iterator[tuple[object, ...]]:
 
 def _through(name: str, pcap: Path, folder: Path, options: Mapping[str, str], begin: float = 0.0) -> tuple[object, ...]:
     with tempfile.TemporaryDirectory(dir=folder) as made:
-        # The captures are short, and what a sensor usually loses is known from the intervals before an attack.
-        short = {"DNSVigilCapture::log_interval": "1sec"}
+        # Of an attack the capture is short, and what a sensor usually loses is known from the intervals before.
+        short = {"DNSVigilCapture::log_interval": "1sec"} if begin else {}
         logs = sensor.run(pcap, Path(made) / "zeek", {**options, **short}, *SCRIPTS, as_json=False)
         seen = watch(of_folder(logs.folder))
     with_alarm = [each.evidence for each in seen.findings if each.evidence.get("alarm_at")]

@@ -75,7 +75,8 @@ class Poisoning(Detector):
 
     def lacks(self, read: Read, now: datetime) -> Sequence[str]:
         """Return what the sensors do not show."""
-        return windows.lacks(read, now)
+        blind = any(loss > MAX_USUAL for loss in windows.losses(read, now).values())
+        return [*windows.lacks(read, now), *["packets lost at the tap"] * blind]
 
     def _on_the_wire(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         losses = windows.losses(read, now)
@@ -90,7 +91,8 @@ class Poisoning(Detector):
         entropies = _entropies(wholes)
         by_resolver: defaultdict[str, list[Anomaly]] = defaultdict(list)
         worst = sorted((key for key in attacks if key[1]), key=lambda key: -attacks[key].tests.sum)[:_MAX_SEARCHED]
-        landed = dict(zip(worst, self._search.attacked(read, [attacks[key].rows for key in worst]), strict=True))
+        searched = [(attacks[key].rows, attacks[key].tests.guessing.sum >= ALARM) for key in worst]
+        landed = dict(zip(worst, self._search.attacked(read, searched), strict=True))
         for (resolver, zone), attack in attacks.items():
             changes = landed.get((resolver, zone), [])
             score = attack.tests.score
@@ -127,6 +129,8 @@ class Poisoning(Detector):
 def _tested(key: Key, rows: Sequence[Row], losses: Mapping[str, float], usual: Mapping[str, float]) -> _Attack | None:
     """Return what the tests make of rows, None where there is nothing."""
     loss = losses.get(key[1], 0.0)
+    if loss > MAX_USUAL:
+        return None  # what was lost cannot be told from what was forged
     if key[2] is None:
         tests = whole_tests(rows)
     else:

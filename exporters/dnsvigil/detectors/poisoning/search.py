@@ -16,7 +16,6 @@ from dnsvigil.store.store import Read
 from dnsvigil.store.tuple_keys import Range, key_of_data, key_of_name, name_of_key
 
 _LATELY: Final = timedelta(hours=3)
-_FEW: Final = 4  # wrong answers
 _SLACK: Final = 5  # seconds that the clocks of sensors may be apart
 
 
@@ -29,15 +28,18 @@ class Search:
         self.unreadable = ""
         """Why files were left out; empty where none was."""
 
-    def attacked(self, read: Read, attacks: Sequence[Sequence[Row]]) -> list[list[Change]]:
-        """Return the changes since the first of each zone's rows, the worst first. All zones are read at once."""
-        forged = [forged_data(rows) for rows in attacks]
-        zones = [key_of_name(rows[0].zone or ".") for rows in attacks]
+    def attacked(self, read: Read, attacks: Sequence[tuple[Sequence[Row], bool]]) -> list[list[Change]]:
+        """Return the changes since the first of each zone's rows, the worst first. All zones are read at once.
+
+        With the rows comes whether guessing is beyond the alarm.
+        """
+        forged = [forged_data(rows, guessed) for rows, guessed in attacks]
+        zones = [key_of_name(rows[0].zone or ".") for rows, _ in attacks]
         ranges = [each for zone in zones for each in ranges_of_zone(zone)]
         ranges += [range_of_name(key) for data in forged for key in data]
         found, servers = self._read(read, ranges)
         names, changes = sorted(found), []
-        for rows, zone, data in zip(attacks, zones, forged, strict=True):
+        for (rows, _), zone, data in zip(attacks, zones, forged, strict=True):
             spans = [[bisect_left(names, end) for end in ends] for ends in ranges_of_zone(zone)]
             inside = {key for low, high in spans for key in names[low:high]}
             own = {key: found[key] for key in inside | (data.keys() & found.keys())}
@@ -92,22 +94,20 @@ class Search:
         return pasts(self.tuples, read, [range_of_name(name) for name in names]) if names else {}
 
 
-def forged_data(rows: Sequence[Row]) -> dict[str, set[str]]:
+def forged_data(rows: Sequence[Row], guessed: bool) -> dict[str, set[str]]:
     """Return the data that a zone's wrong answers hold, by the key of the owner: keys as passive DNS has them.
 
-    A second answer may be the true one, and so may be a wrong one on a tap that loses packets. So rows with second
-    answers do not count, and nothing is taken for forged where few answers are wrong.
+    A second answer may be the true one, so rows with some do not count. A wrong one may be true on a tap that loses
+    packets, so it counts only if guessing is beyond the alarm; one out of bailiwick always counts.
     """
     found: defaultdict[str, set[str]] = defaultdict(set)
     alone = [
-        row for row in rows if not row.signs["conflicting_answers"] and (row.wrong or row.signs["out_of_bailiwick"])
+        row
+        for row in rows
+        if not row.signs["conflicting_answers"] and (row.signs["out_of_bailiwick"] or (guessed and row.wrong))
     ]
-    wrong = sum(row.wrong for row in alone)
-    outside = any(row.signs["out_of_bailiwick"] for row in alone)
-    if not outside and wrong <= max(sum(row.matched for row in alone) - wrong, _FEW):
-        return {}
     for row in alone:
-        for text in row.records or () if row.wrong or row.signs["out_of_bailiwick"] else ():
+        for text in row.records or ():
             owner, _, rest = text.partition(" ")
             rrtype, _, rdata = rest.partition(" ")
             if rrtype in ("A", "AAAA") and rdata:

@@ -130,7 +130,10 @@ def zone_tests(rows: Iterable[Row], usual_wrong: float) -> Tests:
         for name in totals:
             totals[name] += row.signs[name]
         wrong = row.wrong
-        tests.guessing.add(row, _chosen(tests.guessing, wrong, row.matched, usual, HALF_WRONG), wrong)
+        # Where packets are lost or out of order, each query may have one answer that looks wrong.
+        beyond = max(wrong - row.queries, 0)
+        answers = row.matched - wrong + beyond
+        tests.guessing.add(row, _chosen(tests.guessing, beyond, answers, usual, HALF_WRONG), wrong)
         others = row.signs["conflicting_answers"]
         tests.second.add(row, _chosen(tests.second, others, row.matched, second, _SECOND), others)
         tests.hints = min(sum(worth * _tenfolds(totals[name]) for name, worth in _HINTS.items()), _MAX_HINTS)

@@ -66,7 +66,7 @@ _LOSS: Final = """
         sum(packets_dropped) / greatest(sum(packets) + sum(packets_dropped), 1),
         coalesce(quantile_cont(least(
             unmatched_queries / greatest(dns_queries, 1), unmatched_responses / greatest(dns_responses, 1)
-        ), 0.25) FILTER (dns_queries >= 20), 0)
+        ), 0.25) FILTER (dns_queries >= 5), 0)
     )
     FROM capture WHERE ts > $1 AND ts <= $2 GROUP BY ALL
 """
