@@ -375,6 +375,7 @@ def truth(lines: Mapping[bytes, int]) -> Samples:
         **{sample("dnsvigil_local_name_queries_total", kind=kind): 0 for kind in LOCAL_KINDS},
         **{sample("dnsvigil_set_aside_total", kind=kind): 0 for kind in KINDS_SET_ASIDE},
         **{sample("dnsvigil_novel_dropped_total", reason=reason): 0 for reason in ("domains", "flood", "rows")},
+        **{sample("dnsvigil_client_lookups_dropped_total", reason=reason): 0 for reason in ("days", "rows")},
         **{sample("dnsvigil_domain_summaries_dropped_total", reason=reason): 0 for reason in ("age", "rows")},
         **{sample("dnsvigil_passive_dns_dropped_total", reason=reason): 0 for reason in ("age", "size", "unreadable")},
     }

@@ -39,10 +39,11 @@ _DELAY = 0.02  # seconds, of true answers
 
 @dataclass(frozen=True)
 class Done:
-    """The capture, and when the attack began (seconds since the epoch)."""
+    """The capture, and the times of the attack (seconds since the epoch)."""
 
     pcap: Path
-    first: float
+    begun: float  # nothing is forged before
+    first: float  # when the attacker was ready, and the resolver was asked
 
 
 def make(folder: Path, attack: str) -> Done:
@@ -56,7 +57,7 @@ def make(folder: Path, attack: str) -> Done:
         wait_for_answer(net, "resolver", RESOLVER, "www.quiet.example")
         capture = Capture(net, "upstream", folder, f"host {RESOLVER}")
         net.call("attacker", program("poisoners", "ask", RESOLVER, str(_QUIET), "6"))
-        first = time.time()
+        begun = first = time.time()
         if attack in ("random-ports", "scan"):
             net.route("resolver", "198.18.0.0/15", "via", SERVER)
             kind = "scan" if attack == "scan" else "guess"
@@ -69,7 +70,7 @@ def make(folder: Path, attack: str) -> Done:
             first = time.time()
             net.call("attacker", program("poisoners", "ask", RESOLVER, "120", "30", "evil"), seconds=60)
         capture.stop()
-    return Done(capture.file, first)
+    return Done(capture.file, begun, first)
 
 
 def _start_unbound(net: Namespaces, folder: Path) -> None:

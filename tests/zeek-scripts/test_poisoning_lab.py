@@ -126,7 +126,7 @@ class TestOtherAttacks:
         rows = sensor.run(done.pcap, tmp_path / "zeek", poisoners.OPTIONS, *SCRIPTS).rows("dnsvigil_poisoning")
         assert total(rows, sign) >= 10
         assert not records or any(text.endswith(records) for row in rows for text in row["sample_records"])
-        quiet = [row for row in rows if row["ts"] < done.first and "zone" in row]
+        quiet = [row for row in rows if row["ts"] < done.begun and "zone" in row]
         assert quiet == []
 
 

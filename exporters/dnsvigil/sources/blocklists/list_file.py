@@ -29,9 +29,9 @@ class ListFile:
     name: str  # its path below the folder
     stamp: tuple[int, ...]  # changes when the file does
     names: int = 0  # addresses and networks among them
-    lengths: set[Length] = field(default_factory=set)  # of the prefixes of these
     skipped: Counter[str] = field(default_factory=Counter)
     error: str = ""
+    lengths: set[Length] = field(default_factory=set)  # of the prefixes of networks among the names
 
     @property
     def changed(self) -> float | None:

@@ -34,7 +34,10 @@ def tsv_query(paths: list[str], log_type: LogType, header: Header, columns: list
         f" compression = 'none', max_line_size = {MAX_LINE}, buffer_size = {_BUFFER}, ignore_errors = true,"
         f" columns = {{{types}}})"
     )
-    empty, separator = literal(header.empty), literal(header.set_separator)
+    # The casts are templates, and a header may have any characters.
+    empty, separator = (
+        literal(text).replace("{", "{{").replace("}", "}}") for text in (header.empty, header.set_separator)
+    )
     casts = {
         "name": _name_in("{0}", empty, _unescaped("{0}")),
         "text": f"if({{0}} = {empty}, '', {_unescaped('{0}')})",
