@@ -160,7 +160,7 @@ def _false() -> None:
 
 
 def _real() -> None:
-    """Print what is found at a real root server, of which a capture is in ../shared/data."""
+    """Print what is found at a real root server, of which there is a capture."""
     capture = SHARED / "pcap-normal" / "knot-live.raw.pcap.xz"
     if not capture.exists() or lab_flows.why_not():
         print(f"A real name server: needs {capture} and the programs of nfdump\n")

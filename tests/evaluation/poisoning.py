@@ -187,7 +187,7 @@ def _line(record: pasts.Seen) -> tuple[float, bytes]:
 
 
 def _captures(folder: Path) -> Iterator[tuple[object, ...]]:
-    """Yield what is found in the captures of ../shared/data."""
+    """Yield what is found in the captures that others made."""
     for packed in sorted((SHARED / "pcap-attack").glob("*.pcap*")):
         pcap = unpacked(packed, folder)
         begin = next(when for when, _ in packets(pcap))
