@@ -59,28 +59,23 @@ def _own_names(options: argparse.Namespace, config: Config) -> Lessons:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(f"{options.names}: not what /api/training answers: {error}") from error
     try:
-        return _lessons(ask(config, options.state, "/api/training"))
-    except _SuspectedError:
-        raise
+        content = ask(config, options.state, "/api/training")
     except CommandError as error:
         raise type(error)(f"{error}; what /api/training answered can be given with --names") from error
+    return _lessons(content)
 
 
 def _lessons(content: Any) -> Lessons:
-    """Return what an answer of /api/training has. Raises ``ValueError`` and such, and :class:`_SuspectedError`."""
+    """Return what an answer of /api/training has. Raises ``ValueError`` and such, and ``CommandError``."""
     popular, suspected = _names(content, "popular"), int(content.get("suspected", 0))
     total = len(popular) + suspected
     if suspected > max(_FEW_SUSPECTED, _MAX_SUSPECTED * total):
-        raise _SuspectedError(
+        raise CommandError(
             f"not trained: {suspected:,} of the {total:,} domains that clients have queried for a week are in findings"
             f" or on lists, more than {_MAX_SUSPECTED:.0%}: what is left may not be normal either. Dismiss the findings"
             " that are harmless, remove the causes of the others, and train once they are gone"
         )
     return Lessons(popular=popular, dismissed=_names(content, "dismissed"))
-
-
-class _SuspectedError(CommandError):
-    """Too much of the training data is suspected."""
 
 
 def _names(content: Any, key: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Final
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.records import TABLES, count_records
 from dnsvigil.records import utc_now
-from dnsvigil.sources.folders import files_below, stamp_of
+from dnsvigil.sources.folders import files_below, is_unfinished, stamp_of
 from dnsvigil.sources.shadowserver.report import Report, read_report
 from dnsvigil.store.counters import schema
 from dnsvigil.store.scanned_hosts import ScannedHosts
@@ -26,7 +26,6 @@ SOURCE: Final = "shadowserver"
 _LOOK_SECONDS: Final = 60.0
 _SETTLED_SECONDS: Final = 5.0  # a file that changed since may still be written
 _AHEAD: Final = timedelta(days=1)
-_UNREAD: Final = ("~", ".tmp", ".part", ".swp", ".new")  # ends of names of files that are still written
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ class Scans:
             except OSError:
                 continue
             settled = time.time() - status.st_mtime > _SETTLED_SECONDS
-            named = not (path.name.startswith(".") or path.name.endswith(_UNREAD))
-            if named and settled and self._done.get(path) != stamp_of(status):
+            if not is_unfinished(path.name) and settled and self._done.get(path) != stamp_of(status):
                 self._done[path] = stamp_of(status)
                 yield path
 

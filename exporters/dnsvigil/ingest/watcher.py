@@ -202,7 +202,7 @@ class Watcher:
         if self._look_up("names", "qname", "n"):
             self._fill("sum_listed")
         if lists.has_addresses:
-            self._steps.view("answered_addresses")
+            self._steps.run("answered_addresses")
             if self._look_up("answered_addresses", "answer", "a"):
                 self._steps.append("listed_answers", "sum_listed")
                 self.filled.add("sum_listed")

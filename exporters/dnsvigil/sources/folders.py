@@ -17,6 +17,7 @@ OLD_SECONDS: Final = 30 * 86400
 """A file last written so long ago is left alone: how far it was read may be forgotten, which takes longer."""
 
 _GRAIN: Final = 2 * 10**9  # nanoseconds within which a folder can change twice and show one time
+_UNFINISHED: Final = ("~", ".tmp", ".part", ".swp", ".new")  # ends of names
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ def files_below(path: Path) -> list[Path]:
 def is_settled(status: os.stat_result) -> bool:
     """Return whether nobody has written to a file for :data:`SETTLED_SECONDS`."""
     return time.time() - status.st_mtime > SETTLED_SECONDS
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a file with this name is hidden, or still being written, as programs name such files."""
+    return name.startswith(".") or name.endswith(_UNFINISHED)
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, int, int]:

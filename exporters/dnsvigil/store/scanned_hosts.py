@@ -75,8 +75,20 @@ class ScannedHosts:
 
 def open_by_scans(read: Read, now: datetime) -> list[dict[str, Any]]:
     """Return the hosts that are open at ``now`` as far as scans know, with the columns of ``SCANNED_HOST``."""
-    if not read("SELECT 1 FROM duckdb_tables() WHERE table_name = 'scanned_hosts'"):
+    if not _is_there(read):
         return []
     columns = ", ".join(f"scanned_hosts.{name}" for name in SCANNED_HOST)
     rows = read(_OPEN.format(columns), now, CLOSED_AFTER, OUTDATED_AFTER)
     return [dict(zip(SCANNED_HOST, row, strict=True)) for row in rows]
+
+
+def newest_scan(read: Read, now: datetime) -> datetime | None:
+    """Return when a scan found a host last, before ``now``."""
+    if not _is_there(read):
+        return None
+    newest: datetime | None = read("SELECT max(last_seen) FROM scanned_hosts WHERE last_seen < $1", now)[0][0]
+    return newest
+
+
+def _is_there(read: Read) -> bool:
+    return bool(read("SELECT 1 FROM duckdb_tables() WHERE table_name = 'scanned_hosts'"))

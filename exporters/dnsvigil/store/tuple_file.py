@@ -184,7 +184,7 @@ class TupleFile:
         """Yield the tuples that have one of the keys, which are ascending, as :meth:`tables` does."""
         for number, (start, end) in enumerate(zip(self._starts, self._ends, strict=True)):
             inside = keys[bisect_left(keys, start) : bisect_right(keys, end)]
-            held = self._may_hold(number, inside)
+            held = self._candidates(number, inside)
             if held:
                 table = self._read(number)
                 yield table.filter(pc.is_in(table[self._key], pa.array(held)))
@@ -214,7 +214,7 @@ class TupleFile:
         except (OSError, pa.ArrowException) as error:
             raise TupleFileError(self.path, error) from error
 
-    def _may_hold(self, number: int, keys: Sequence[str]) -> list[str]:
+    def _candidates(self, number: int, keys: Sequence[str]) -> list[str]:
         """Return the keys that the Bloom filter of a row group has."""
         offset, length = self._filters[number]
         if not length or not keys:

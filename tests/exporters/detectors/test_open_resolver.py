@@ -15,7 +15,7 @@ from dnsvigil.detectors.open_resolver import detector as open_resolver
 from dnsvigil.detectors.open_resolver import flows as open_flows
 from dnsvigil.detectors.open_resolver.detector import NO_FLOWS, NO_NETWORKS, NO_SENSOR, OpenResolver
 from dnsvigil.detectors.open_resolver.flows import OwnFlows, _is_own
-from dnsvigil.detectors.open_resolver.harm import MOST_OF_FLOWS, harm_of, score_of
+from dnsvigil.detectors.open_resolver.harm import MAX_OF_FLOWS, harm_of, score_of
 from dnsvigil.detectors.open_resolver.kinds import WEIGHTS, References
 from dnsvigil.detectors.open_resolver.traffic import FLOWS, SENSOR, Counts, Seen
 from dnsvigil.ingest.flows import FlowsPart
@@ -183,7 +183,7 @@ class TestFlows:
         found = evaluated(taking.store, now - BEGIN)
         assert {host for host, each in found.items() if each.score >= 0.5} == {HOST, OTHER}
         assert found[HOST].severity == "critical"
-        assert found[OTHER].score < found[HOST].score <= MOST_OF_FLOWS
+        assert found[OTHER].score < found[HOST].score <= MAX_OF_FLOWS
         assert found["198.51.100.55"].evidence["looks_like"] == "authoritative server"
         assert "Flows cannot show whether it recurses." in found[OTHER].evidence["what"]
         assert found[OTHER].evidence["unknown_by_flows"]

@@ -16,7 +16,7 @@ from dnsvigil.detectors.open_resolver.host import Host, together, verdict_on
 from dnsvigil.detectors.open_resolver.kinds import References
 from dnsvigil.detectors.open_resolver.sensor import count_hosts, dropped, seen_by_sensors
 from dnsvigil.detectors.open_resolver.traffic import DAY
-from dnsvigil.store.scanned_hosts import OUTDATED_AFTER, open_by_scans
+from dnsvigil.store.scanned_hosts import OUTDATED_AFTER, newest_scan, open_by_scans
 from dnsvigil.store.store import Read
 
 MAX_HOSTS: Final = 2000
@@ -31,7 +31,6 @@ _OPEN_FINDINGS: Final = """
     SELECT subject, min(first_seen) FROM findings WHERE detector = 'open_resolver' AND state = 'open' GROUP BY subject
 """
 _SENSOR: Final = "SELECT max(ts) FROM capture WHERE ts < $1"
-_SCANS: Final = "SELECT max(last_seen) FROM scanned_hosts WHERE last_seen < $1"
 
 NO_SENSOR: Final = (
     "no sensor runs the package's open-resolver script: what only flows show scores at most 0.75, and transparent"
@@ -57,7 +56,6 @@ class OpenResolver(Detector):
         self._flows = OwnFlows([str(network) for network in config.flows.networks])
         self._networks = bool(config.flows.networks)
         self._limits: Sequence[str] = ()
-        self._dropped = 0
 
     @cached_property
     def _references(self) -> References:
@@ -70,10 +68,10 @@ class OpenResolver(Detector):
         known = dict(read(_OPEN_FINDINGS))
         self._look_at_inputs(read, now)
         found = [self._anomaly(host, known.get(host.address), now) for host in hosts]
-        self._dropped = dropped(read, now - _HOUR, now)
+        lost = dropped(read, now - _HOUR, now)
         listed = max(count_hosts(read, now), len(scans))
-        if self._dropped or listed > MAX_HOSTS:
-            found.append(_flood(listed, self._dropped, now))
+        if lost or listed > MAX_HOSTS:
+            found.append(_flood(listed, lost, now))
         return found
 
     def limits(self) -> Sequence[str]:
@@ -82,12 +80,12 @@ class OpenResolver(Detector):
 
     def lacks(self, read: Read, now: datetime) -> Sequence[str]:
         """Return what came once and does not come any more."""
-        sensor, flows, scan = _newest(read, _SENSOR, now), self._flows.newest(read, now), _newest(read, _SCANS, now)
+        sensor, flows, scan = _newest_of_sensors(read, now), self._flows.newest(read, now), newest_scan(read, now)
         ages = {"open-resolver log": (sensor, _HOUR), "flows": (flows, _HOUR), "recent scans": (scan, OUTDATED_AFTER)}
         return [what for what, (newest, bound) in ages.items() if newest and newest < now - bound]
 
     def _look_at_inputs(self, read: Read, now: datetime) -> None:
-        sensor, flows = _newest(read, _SENSOR, now), self._flows.newest(read, now)
+        sensor, flows = _newest_of_sensors(read, now), self._flows.newest(read, now)
         missing = {
             NO_SENSOR: not sensor,
             NO_FLOWS: not flows,
@@ -106,10 +104,8 @@ class OpenResolver(Detector):
         )
 
 
-def _newest(read: Read, query: str, now: datetime) -> datetime | None:
-    if "scanned_hosts" in query and not read("SELECT 1 FROM duckdb_tables() WHERE table_name = 'scanned_hosts'"):
-        return None
-    newest: datetime | None = read(query, now)[0][0]
+def _newest_of_sensors(read: Read, now: datetime) -> datetime | None:
+    newest: datetime | None = read(_SENSOR, now)[0][0]
     return newest
 
 

@@ -13,7 +13,7 @@ MAX_HOSTS: Final = 1000
 """So many hosts are looked at: those with the most bytes in responses."""
 
 MAX_ASKERS: Final = 2_000_000
-"""So many clients, counted in each slot, are told apart; of further hosts, those that return are not known."""
+"""The maximum number of clients, counted in each slot, that are distinguished; beyond it, nobody knows who returns."""
 
 _TABLES: Final = ("slot_hosts", "dns_flows", "flow_files")
 _MIN_UNSOLICITED: Final = 10_000  # packets within RECENT that make a victim
@@ -107,7 +107,7 @@ class OwnFlows:
 
 
 def _with_few_askers(found: Iterable[Seen]) -> list[str]:
-    """Return the hosts whose clients can be told apart, those with the fewest first."""
+    """Return the hosts whose clients can be distinguished, those with the fewest first."""
     hosts, left = [], MAX_ASKERS
     for each in sorted(found, key=lambda each: each.day.asker_slots):
         left -= each.day.asker_slots

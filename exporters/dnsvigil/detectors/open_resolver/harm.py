@@ -10,7 +10,7 @@ from dnsvigil.detectors.open_resolver.traffic import Counts, Seen
 OPEN: Final = 0.5
 """The score of a host that is open for sure and does no harm."""
 
-MOST_OF_FLOWS: Final = 0.75
+MAX_OF_FLOWS: Final = 0.75
 """The highest score where flows alone show a host: they cannot know whether it recurses."""
 
 _WEIGHTS: Final = {"volume": 0.35, "amplification": 0.25, "askers": 0.15, "continuity": 0.15, "returning": 0.1}
@@ -55,7 +55,7 @@ def score_of(harm: Harm, sure: bool, share: float) -> float:
     """Return the score; ``share`` is that of the neighbours that are open, which counts where it is not ``sure``."""
     if sure:
         return OPEN + (0.99 - OPEN) * harm.whole
-    return MOST_OF_FLOWS * share * (2 + harm.whole) / 3
+    return MAX_OF_FLOWS * share * (2 + harm.whole) / 3
 
 
 def _gain(counts: Counts) -> float:

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from dnsvigil.sources.aside import Aside
 from dnsvigil.sources.blocklists.addresses import Length, covering
 from dnsvigil.sources.blocklists.list_file import ListFile, read_hashes
-from dnsvigil.sources.folders import stamp_of
+from dnsvigil.sources.folders import is_unfinished, stamp_of
 from dnsvigil.system.files import NotAFileError, path_text
 
 log = logging.getLogger(__name__)
 
 _MAX_NAMES: Final = 20_000_000
 _UNREAD: Final = -1  # instead of the number of a list
-_UNFINISHED: Final = ("~", ".tmp", ".part", ".swp", ".new")
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def _find_lists(folder: Path) -> list[Path]:
         path
         for parent, _, names in os.walk(folder, onerror=fail)
         for name in names
-        if not name.startswith(".") and not name.endswith(_UNFINISHED) and (path := Path(parent, name)).exists()
+        if not is_unfinished(name) and (path := Path(parent, name)).exists()
     )
 
 
