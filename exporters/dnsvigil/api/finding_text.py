@@ -77,6 +77,16 @@ def brief(evidence: Any) -> str:
     return number(evidence)
 
 
+def verdict_text(verdict: Record) -> str:
+    """Return what is unusual in a series of flows, in one line."""
+    measure = str(verdict.get("measure", "value"))
+    place = [verdict.get(name) for name in ("exporter", "resolver", "protocol", "service")]
+    of = " of " + "/".join(str(part) for part in place if part) if any(place) else ""
+    usual = f" instead of {number(verdict['baseline'], measure)}" if verdict.get("baseline") is not None else ""
+    kinds = _names(verdict.get("anomalies"))
+    return f"{measure}{of} {number(verdict.get('value'), measure)}{usual}" + (f" ({kinds})" if kinds else "")
+
+
 def label_of(key: Any) -> str:
     """Return the label of a key of the evidence."""
     return _LABELS.get(str(key), str(key).replace("_", " "))
@@ -175,14 +185,7 @@ def _tunnel(who: str, _: str, evidence: Record) -> str:
 
 def _nfsen(_: str, subject: str, evidence: Record) -> str:
     verdicts = _records(evidence.get("verdicts"))
-    parts = []
-    for verdict in verdicts[:_NAMED]:
-        measure = str(verdict.get("measure", "value"))
-        place = [verdict.get(name) for name in ("exporter", "resolver", "protocol", "service")]
-        of = " of " + "/".join(str(part) for part in place if part) if any(place) else ""
-        usual = f" instead of {number(verdict['baseline'], measure)}" if verdict.get("baseline") is not None else ""
-        kinds = _names(verdict.get("anomalies"))
-        parts.append(f"{measure}{of} {number(verdict.get('value'), measure)}{usual}" + (f" ({kinds})" if kinds else ""))
+    parts = [verdict_text(verdict) for verdict in verdicts[:_NAMED]]
     more = f", and {len(verdicts) - _NAMED} more" if len(verdicts) > _NAMED else ""
     if parts:
         return f"NfSen's alert {subject} fired: {'; '.join(parts)}{more}."

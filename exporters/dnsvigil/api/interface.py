@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dnsvigil.engines.tuples import TupleReader
+    from dnsvigil.ingest.intake import Snapshot
+    from dnsvigil.sources.availability import Place
     from dnsvigil.store.store import Store  # which a command that asks a collector does without
 
 T = TypeVar("T")
@@ -65,8 +67,26 @@ class FlowReader(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Condition:
+    """How a running collector is, of which the store knows nothing."""
+
+    lag: Mapping[str, tuple[int, float]]  # by sensor of logs: bytes not read yet, seconds behind
+    folders: Mapping["Place", str]  # why nothing can be read in each; empty where all is well
+    config_mistakes: int  # of the newest configuration, which is not in force if there are any
+    failure: str  # of the last round; empty if there was none
+
+
 class Backend(TupleSource, Writer, FlowReader, Protocol):
     """All that the API needs: the running collector."""
+
+    @property
+    def snapshot(self) -> "Snapshot":
+        """What the newest round left. Raises ``StoreError`` while there is nothing."""
+
+    @property
+    def condition(self) -> Condition:
+        """How the process is."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from dnsvigil.api import domains, findings, flows, hunt, set_aside, training, zones
+from dnsvigil.api import domains, findings, flows, hunt, now, set_aside, training, zones
 from dnsvigil.api.interface import Answer, Parameters, Stream, Tables
 from dnsvigil.api.passive_dns import circl, cof, dnsdb
 from dnsvigil.config.collector import Config
@@ -26,6 +26,7 @@ class Route:
 
 
 ROUTES: Final[Sequence[Route]] = (
+    Route("GET", "/api/now", now.now, "configured"),
     Route("GET", "/api/flows/series", flows.series, "everyone"),
     Route("GET", "/api/flows/verdicts", flows.verdicts, "everyone"),
     Route("GET", "/api/flows/talkers", flows.talkers, "configured"),

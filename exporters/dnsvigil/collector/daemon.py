@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from dnsvigil.api.interface import Condition
 from dnsvigil.collector.flow_loop import FlowLoop
 from dnsvigil.collector.log_loop import LogLoop, StartAfreshError
 from dnsvigil.collector.process_metrics import ProcessMetrics
@@ -20,6 +21,7 @@ from dnsvigil.config.collector import Config
 from dnsvigil.config.live import LiveConfig
 from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.httpd.server import Server
+from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.ingest.scans import Scans
 from dnsvigil.records import utc_now
 from dnsvigil.sources.availability import Availability, Place
@@ -60,6 +62,7 @@ class Daemon:
         self._tuples = TupleReader(lambda: self._store)
         self._flows: FlowLoop | None = None
         self._wait = _FIRST_WAIT
+        self._failure = ""  # of the last round
         self._reported: set[tuple[str, str, str]] = set()  # sensor, log and text of what was said of records
         self._live = LiveConfig(config, load, self._take)
         self._take(config)
@@ -101,6 +104,19 @@ class Daemon:
     def tuples(self) -> TupleReader:
         """What looks tuples of passive DNS up, from any thread."""
         return self._tuples
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the newest round left."""
+        found = self.site.pages.snapshot
+        if found is None:
+            raise StoreError("nothing was read from the store yet")
+        return found
+
+    @property
+    def condition(self) -> Condition:
+        """How the process is."""
+        return Condition(self._metrics.lag(), self._availability.problems, self._live.problems, self._failure)
 
     @property
     def folder(self) -> Path:
@@ -191,6 +207,7 @@ class Daemon:
 
     def _try_again(self, reason: str, unexpected: Exception | None = None) -> None:
         self._metrics.batch_failures.inc()
+        self._failure = reason
         log.error("%s; trying again in %.0f s", reason, self._wait, exc_info=unexpected)
         self._store.close()
         self._service.ready(f"Failing: {reason}")
@@ -246,6 +263,7 @@ class Daemon:
                     logs.evaluate_flows(utc_now())
                     changed = True
                 anything = flows.step(changed) or anything
+                self._failure = ""
                 if anything:
                     self._wait = _FIRST_WAIT
                 else:

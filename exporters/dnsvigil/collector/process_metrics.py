@@ -59,6 +59,7 @@ class ProcessMetrics:
         )
         self.lag_bytes = 0
         """Bytes of log on disk that are not read yet, of all sensors."""
+        self._left: Mapping[str, int] = {}
         self._places: set[tuple[str, str]] = set()  # sources and paths
         self._sensors: set[str] = set()
         self._behind_since: dict[str, float] = {}  # by sensor, monotonic; only those that are behind
@@ -80,9 +81,14 @@ class ProcessMetrics:
         for labels, is_there in shown.items():
             self._available.labels(*labels).set(is_there)
 
+    def lag(self) -> dict[str, tuple[int, float]]:
+        """Return the bytes that are still to be read, and the seconds behind, of each sensor that is behind."""
+        return {sensor: (size, self._behind(sensor)) for sensor, size in self._left.items()}
+
     def show_lag(self, left: Mapping[str, int]) -> None:
         """Show the bytes that are still to be read of each sensor that is behind."""
         self.lag_bytes = sum(left.values())
+        self._left = dict(left)
         for sensor in {*left, *self._sensors}:
             if sensor not in self._sensors:
                 self._sensors.add(sensor)

@@ -82,6 +82,13 @@ class Detector(ABC):
         """
         return ()
 
+    def learning(self, read: Read, now: datetime) -> str:
+        """Return what the detector still has to learn at ``now``, until when its scores mean less; empty for nothing.
+
+        Asked after each evaluation.
+        """
+        return ""
+
     def counts(self) -> Mapping[str, int]:
         """Return counters of work done since the start, such as ``names_scored``."""
         return {}

@@ -43,6 +43,7 @@ class DetectorHealth:
     histogram: tuple[int, ...] = (0,) * (len(SCORE_BOUNDS) + 1)  # scores in each bucket
     score_sum: float = 0.0
     limits: tuple[str, ...] = ()  # what it works without
+    learning: str = ""  # what it still had to learn at its last run
 
     @property
     def healthy(self) -> bool:
@@ -62,6 +63,7 @@ class _Running:
         self._evaluated: datetime | None = None
         self._inputs: dict[str, int] = {}
         self._lacks: tuple[str, ...] = ()
+        self._learning = ""
         self._failed = ""
         self._thresholds = context.config.detectors.thresholds
         self._latest: Sequence[Anomaly] = ()
@@ -96,6 +98,7 @@ class _Running:
             if not apart:
                 self._inputs = _rows(read, sorted(self.tables))
                 self._lacks = tuple(dict.fromkeys(self.detector.lacks(read, now)))
+                self._learning = self.detector.learning(read, now)
         except Exception as error:
             self._failures += 1
             self._fail(error, "failed")
@@ -140,6 +143,7 @@ class _Running:
             tuple(self._histogram),
             self._score_sum,
             tuple(limits),
+            self._learning,
         )
 
     def _fail(self, error: Exception, what: str) -> None:

@@ -22,6 +22,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
         yield from _health(detection.detectors)
         yield from _runs(detection.detectors)
         yield from _inputs(detection.detectors)
+        yield from _learning(detection.detectors)
         yield from _models(detection.detectors)
 
 
@@ -100,6 +101,15 @@ def _inputs(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
         "Always 1; the label names input that the detector lacks, so that it cannot find all that it could.",
         "input",
         ((each.name, each.lacks) for each in detectors),
+    )
+
+
+def _learning(detectors: Sequence[DetectorHealth]) -> Iterator[Metric]:
+    yield gauge(
+        "dnsvigil_detector_learning",
+        "1 while the detector still learns what is usual, so that its scores mean less.",
+        ["detector"],
+        (([each.name], float(bool(each.learning))) for each in detectors),
     )
 
 

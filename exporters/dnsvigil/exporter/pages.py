@@ -81,6 +81,11 @@ class Pages:
         return blueprint
 
     @property
+    def snapshot(self) -> Snapshot | None:
+        """What is shown now."""
+        return self._shown[0]
+
+    @property
     def ready(self) -> bool:
         """Whether there is something to show."""
         return self._shown[0] is not None

@@ -104,6 +104,11 @@ class Availability:
         if problem := no_sources(config):
             log.warning("%s", problem)
 
+    @property
+    def problems(self) -> dict[Place, str]:
+        """Why nothing could be read in each folder at the last look; empty where all is well."""
+        return dict(self._problems)
+
     def look(self) -> dict[Place, bool]:
         """Return whether each folder can be read now."""
         for place in self._places:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from dnsvigil.records import CAPTURE, OPEN_RESOLVER, POISONING
 
 if TYPE_CHECKING:
-    from dnsvigil.store.store import Store
+    from dnsvigil.store.store import Read, Store
 
 _TABLES: Final = {"open_resolvers": OPEN_RESOLVER, "poisoning": POISONING, "capture": CAPTURE}  # with their columns
 
@@ -39,6 +39,13 @@ def oldest_record(store: "Store") -> datetime | None:
     oldest = ", ".join(f"(SELECT min(ts) FROM {table})" for table in _TABLES)
     first: datetime | None = store.rows(f"SELECT date_trunc('minute', least({oldest}))")[0][0]
     return first
+
+
+def capture_since(read: "Read", since: datetime) -> list[tuple[str, int, int, int, int]]:
+    """Return sensor, packets, packets dropped, DNS responses and those without a query, after ``since``."""
+    sums = ("packets", "packets_dropped", "dns_responses", "unmatched_responses")
+    columns = ", ".join(f"coalesce(sum({name}), 0)::BIGINT" for name in sums)
+    return read(f"SELECT sensor, {columns} FROM capture WHERE ts > ? GROUP BY sensor ORDER BY sensor", since)
 
 
 def count_open_resolvers(store: "Store", since: datetime) -> dict[str, int]:

@@ -48,9 +48,9 @@ class Abuse(Detector):
                 worst[key] = max(worst.get(key, one), one, key=lambda each: each.score)
         return sorted([*worst.values(), *fan_out(read, now)], key=lambda one: -one.score)[:_MAX_REPORTED]
 
-    def limits(self) -> Sequence[str]:
+    def learning(self, read: Read, now: datetime) -> str:
         """Return that nothing is known of the past, while that is so."""
-        return () if self._days else (_NO_PAST,)
+        return "" if self._days else _NO_PAST
 
     def lacks(self, read: Read, now: datetime) -> Sequence[str]:
         """Return whether the logs have no names of clients."""
