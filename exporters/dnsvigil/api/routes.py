@@ -9,8 +9,9 @@ from dnsvigil.api.interface import Answer, Parameters, Stream, Tables
 from dnsvigil.api.passive_dns import circl, cof, dnsdb
 from dnsvigil.config.collector import Config
 
-Access = Literal["everyone", "configured", "authenticated"]
-"""Who may use a path: everyone; everyone only if ``api.client_addresses`` allows it; who proves an identity."""
+Access = Literal["everyone", "configured", "authenticated", "triage"]
+"""Who may use a path: everyone; everyone only if ``api.client_addresses`` allows it; who proves an identity; of these,
+those whom ``web.triage`` names."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ ROUTES: Final[Sequence[Route]] = (
     Route("GET", "/api/pdns/lookup", cof.lookup, "configured"),
     Route("POST", "/api/pdns/lookup", cof.lookup_many),
     Route("POST", "/api/hunt", hunt.hunt),
-    Route("POST", "/api/findings", findings.submit),
-    Route("POST", "/api/findings/dismiss", findings.dismiss),
-    Route("POST", "/api/findings/reopen", findings.reopen),
-    Route("POST", "/api/flows/files", flows.submit_files),
+    Route("POST", "/api/findings", findings.submit, "triage"),
+    Route("POST", "/api/findings/dismiss", findings.dismiss, "triage"),
+    Route("POST", "/api/findings/reopen", findings.reopen, "triage"),
+    Route("POST", "/api/flows/files", flows.submit_files, "triage"),
 )
 """``configured`` are those with addresses of clients, or names that clients asked for.
 
@@ -63,3 +64,15 @@ def open_paths(config: Config) -> Iterable[str]:
     if "configured" in everyone:
         paths.append(f"{circl.PREFIX}*")
     return [*paths, f"{dnsdb.PREFIX}*"]  # which refuses as DNSDB does
+
+
+def triage_paths(config: Config) -> Iterable[str]:
+    """Return the paths, those of POST as ``POST path``, for whom ``web.triage`` names.
+
+    They are all that change something, and what has addresses of clients where only they may see these.
+    """
+    hidden = config.api.client_addresses == "triage"
+    for route in ROUTES:
+        holds_clients = route.access != "everyone" and not route.path.startswith(KEY_PATHS)
+        if route.access == "triage" or (hidden and holds_clients):
+            yield route.path if route.method == "GET" else f"{route.method} {route.path}"

@@ -1,6 +1,6 @@
 """The collector's web application: the routes of several floors in one Flask app."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 from flask import Blueprint, Flask, Request, Response, request
@@ -18,8 +18,14 @@ class _App(Flask):
         return self.url_map.bind("", path_info=request.path, default_method=request.method)
 
 
-def application(blueprints: Iterable[Blueprint], access: Access | None = None) -> Flask:
+def application(
+    blueprints: Iterable[Blueprint],
+    access: Access | None = None,
+    error_page: Callable[[HTTPException], Response | None] = lambda _: None,
+) -> Flask:
     """Return the application; ``access`` checks all requests to paths that exist.
+
+    ``error_page`` returns the page of an error for who looks at pages, else None: the status in one line of text.
 
     Flask's own pages, redirects and static files are off, and exceptions are left to the server.
     """
@@ -30,7 +36,7 @@ def application(blueprints: Iterable[Blueprint], access: Access | None = None) -
     app.url_map.redirect_defaults = False
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
-    app.register_error_handler(HTTPException, _plain)
+    app.register_error_handler(HTTPException, lambda error: error_page(error) or _plain(error))
 
     @app.before_request
     def check() -> Response | None:

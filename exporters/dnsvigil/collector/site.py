@@ -1,10 +1,10 @@
-"""What a collector serves with one configuration: its pages and its API."""
+"""What a collector serves with one configuration: its metrics, its API and its pages."""
 
 from pathlib import Path
 
 from dnsvigil.api.app import api
 from dnsvigil.api.interface import Backend
-from dnsvigil.api.routes import KEY_PATHS, open_paths
+from dnsvigil.api.routes import KEY_PATHS, open_paths, triage_paths
 from dnsvigil.collector.application import application
 from dnsvigil.collector.process_metrics import ProcessMetrics
 from dnsvigil.config.collector import Config
@@ -12,6 +12,8 @@ from dnsvigil.exporter.pages import OPEN_PATHS, Pages
 from dnsvigil.exporter.sound import Report
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
 from dnsvigil.httpd.api_keys import ApiKeys
+from dnsvigil.web import app as pages
+from dnsvigil.web.viewer import Viewers
 
 
 class Site:
@@ -22,6 +24,17 @@ class Site:
         self.pages = Pages(config, metrics.registry, report)
         keys = ApiKeys({key.name: key.sha256 for key in config.api.keys}, KEY_PATHS)
         self.token = Token(config.api.token_file or state / TOKEN_FILE, keys)
-        access = Access(self.token.path, [*OPEN_PATHS, *open_paths(config)], loopback=is_loopback(config.listen))
-        blueprints = (self.pages.blueprint(), api(backend, config, lambda: self.pages.ready))
-        self.application = application(blueprints, access)
+        access = Access(
+            self.token.path,
+            [*OPEN_PATHS, *open_paths(config), *pages.open_paths()],
+            loopback=is_loopback(config.listen),
+            triage=config.web.triage,
+            triage_paths=[*triage_paths(config)],
+        )
+        viewers = Viewers(self.token, access, config)
+        blueprints = (
+            self.pages.blueprint(),
+            api(backend, config, lambda: self.pages.ready),
+            pages.web(backend, config, self.pages, metrics.registry, viewers),
+        )
+        self.application = application(blueprints, access, pages.not_found)

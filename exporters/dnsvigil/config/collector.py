@@ -332,12 +332,19 @@ class Api:
     """Who may use the API. Writing always needs the token, a password or a client certificate."""
 
     token_file: Path | None = None  # default: api-token in the folder of the state
-    client_addresses: Literal["authenticated", "everyone"] = "authenticated"  # who may read what contains them
+    client_addresses: Literal["authenticated", "everyone", "triage"] = "authenticated"  # who may read what has them
     keys: list[ApiKey] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in _doubles([key.name for key in self.keys]):
             raise Invalid("keys", f"key {name} is given twice")
+
+
+@dataclass(frozen=True)
+class Web:
+    """Who may do what, of those whom the web configuration file lets in."""
+
+    triage: list[str] | None = None  # users who may change findings; default: all
 
 
 @dataclass(frozen=True)
@@ -398,6 +405,7 @@ class Config:
     listen: Listen = Listen("127.0.0.1:9953")
     web_config_file: Path | None = None
     api: Api = field(default_factory=Api)
+    web: Web = field(default_factory=Web)
     sources: Sources = field(default_factory=Sources)
     servers: Servers = field(default_factory=Servers)
     zones: Zones = field(default_factory=Zones)

@@ -1,1 +1,1 @@
-"""What leaves the collector: /metrics and its landing page."""
+"""What leaves the collector: /metrics."""

@@ -1,9 +1,7 @@
-"""The pages for everyone: /metrics, the landing page, the runbooks, and the checks of health."""
+"""What everyone may read: /metrics, the runbooks, and the checks of health."""
 
-import html
 import threading
-from collections.abc import Callable, Sequence
-from datetime import UTC
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -11,40 +9,18 @@ from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from dnsvigil import __version__
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.dns import zone_failures
 from dnsvigil.exporter.snapshots import registry
 from dnsvigil.exporter.sound import Report
 from dnsvigil.httpd import runbooks
 from dnsvigil.httpd.routes import RETRY_AFTER
-from dnsvigil.ingest.dns import SOURCE, ZONES, DnsSnapshot
 from dnsvigil.ingest.flows import FlowSnapshot
 from dnsvigil.ingest.intake import Snapshot
 
-OPEN_PATHS: Final = ("/", "/metrics", "/-/healthy", "/-/ready", "/runbooks*")
-"""What everyone may read: all pages."""
+OPEN_PATHS: Final = ("/metrics", "/-/healthy", "/-/ready", "/runbooks*")
+"""What everyone may read."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<title>dnsvigil collector</title>
-<style>
-body {{ font: 16px/1.5 sans-serif; margin: 2rem auto; max-width: 50rem; padding: 0 1rem }}
-table {{ border-collapse: collapse }} th, td {{ text-align: left; padding: .2rem 1rem .2rem 0 }}
-td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }}
-</style>
-<h1>dnsvigil collector</h1>
-<p>Version {version}. <a href="metrics">Metrics</a>, <a href="runbooks/">runbooks</a>, <a href="-/healthy">healthy</a>,
-<a href="-/ready">ready</a>.</p>
-<h2>Sensors</h2>
-{sensors}
-<h2>Zones that failed most</h2>
-{zones}
-</html>
-"""
 
 
 class Pages:
@@ -67,7 +43,6 @@ class Pages:
         """Return the routes."""
         blueprint = Blueprint("pages", __name__)
         views: dict[str, Callable[[], str | Response]] = {
-            "/": self._landing,
             "/metrics": self._metrics,
             "/-/healthy": lambda: _text("dnsvigil is healthy.\n"),
             "/-/ready": self._ready,
@@ -119,19 +94,6 @@ class Pages:
             self._rendered[content_type] = (snapshot, flows, body)
             return body
 
-    def _landing(self) -> str:
-        snapshot = self._shown[0]
-        sensors = [
-            (sensor, f"{event.replace(tzinfo=UTC):%Y-%m-%d %H:%M:%S %Z}" if event else "none yet")
-            for source, sensor, event, _ in (snapshot.sensors if snapshot else [])
-            if source == SOURCE
-        ]
-        return _PAGE.format(
-            version=__version__,
-            sensors=_table(["Sensor", "Newest record"], sensors),
-            zones=_table(["Server", "Zone", "Queries", "Failures", "Ratio"], _worst_zones(snapshot)),
-        )
-
 
 def _text(text: str) -> Response:
     return Response(text, content_type=_TEXT)
@@ -140,31 +102,3 @@ def _text(text: str) -> Response:
 def _not_ready() -> Response:
     text = "dnsvigil has not opened its store yet; ask again in a few seconds.\n"
     return Response(text, 503, {"Retry-After": RETRY_AFTER}, content_type=_TEXT)
-
-
-def _worst_zones(snapshot: Snapshot | None, most: int = 20) -> list[tuple[str, ...]]:
-    if snapshot is None:
-        return []
-    queries = {(server, zone): queries for server, zone, queries, _ in snapshot.rows(ZONES)}
-    found = [
-        (sum(reasons.values()), *key, queries[key])
-        for key, reasons in zone_failures(snapshot).items()
-        if snapshot.of(DnsSnapshot).shows(*key)
-    ]
-    found.sort(key=lambda row: (-row[0], row[1:]))
-    return [
-        (server, zone, f"{queries:,}", f"{failures:,}", f"{failures / queries:.1%}")
-        for failures, server, zone, queries in found[:most]
-    ]
-
-
-def _table(head: list[str], rows: Sequence[tuple[str, ...]]) -> str:
-    if not rows:
-        return "<p>None yet.</p>"
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        kinds = [' class="n"' if name in ("Queries", "Failures", "Ratio") else "" for name in head]
-        return "".join(f"<{tag}{kind}>{html.escape(text)}</{tag}>" for kind, text in zip(kinds, row, strict=True))
-
-    lines = [f"<tr>{cells('th', head)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import hmac
 import ipaddress
 import json
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 AUTHENTICATED: Final = "dnsvigil.authenticated"
 """The key in a request's environ: whether it came with a password, a client certificate or the token."""
+
+WITH_TOKEN: Final = "dnsvigil.with_token"  # noqa: S105 (a name)
+"""The key in a request's environ: whether it came with the token."""
 
 TOKEN_FILE: Final = "api-token"  # noqa: S105 (a name)
 """The name of the file with the token, in the folder of the state."""
@@ -87,6 +91,10 @@ class Token:
         given = token.strip().encode("latin-1", "replace")
         return scheme.lower() == "bearer" and hmac.compare_digest(given, self._expected)
 
+    def sign(self, text: str) -> str:
+        """Return what only somebody who has the token can make of a text: 64 hexadecimal digits."""
+        return hmac.digest(self._expected, text.encode(), hashlib.sha256).hex()
+
     def key_name(self, key: bytes, path: str) -> str | None:
         """Return the name of an API key that opens a path, else None."""
         return self._keys.name_of(key, path) if self._keys else None
@@ -95,15 +103,32 @@ class Token:
 class Access:
     """Lets requests through to their handlers, or refuses them."""
 
-    def __init__(self, token_file: Path, open_paths: Collection[str], *, loopback: bool) -> None:
+    def __init__(
+        self,
+        token_file: Path,
+        open_paths: Collection[str],
+        *,
+        loopback: bool,
+        triage: Collection[str] | None = None,
+        triage_paths: Collection[str] = (),
+    ) -> None:
         """Leave GET of ``open_paths`` to everybody; one that ends in ``*`` stands for all that begin so.
 
-        ``loopback`` says that the server can be reached from its own machine alone.
+        ``loopback`` says that the server can be reached from its own machine alone. ``triage`` names the users who may
+        ask for ``triage_paths``, as may whoever has the token; None stands for all who prove an identity.
         """
-        self._token_file = token_file
+        self.token_file = token_file
+        self.loopback = loopback
+        self._triage = triage
+        self._triage_paths = frozenset(triage_paths)
         self._open = [path for path in open_paths if not path.endswith("*")]
         self._begins = tuple(path.removesuffix("*") for path in open_paths if path.endswith("*"))
-        self._loopback = loopback
+
+    def may_triage(self, environ: WSGIEnvironment) -> bool:
+        """Return whether who asks may change the state of findings."""
+        if environ.get(WITH_TOKEN):
+            return True
+        return bool(environ.get(AUTHENTICATED)) and (self._triage is None or environ.get("REMOTE_USER") in self._triage)
 
     def is_open(self, key: str) -> bool:
         """Return whether everybody may ask for a path, or ``METHOD path``, a key of the handlers."""
@@ -113,20 +138,39 @@ class Access:
         """Return the response to a request that may not have what it asks for, and None for one that may."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         anonymous = not (environ.get(AUTHENTICATED) or environ.get(API_KEY))
-        everybody = self.is_open(path if method in ("GET", "HEAD") else f"{method} {path}")
+        key = path if method in ("GET", "HEAD") else f"{method} {path}"
+        everybody = self.is_open(key)
         if anonymous and not everybody:
             return _refuse(
                 401,
-                f"this needs the token in {self._token_file}: send Authorization: Bearer TOKEN",
+                f"this needs the token in {self.token_file}: send Authorization: Bearer TOKEN",
                 {"WWW-Authenticate": 'Bearer realm="dnsvigil"'},
             )
         if not _is_same_site(environ):
             return _refuse(403, "this request comes from a page of another site")
-        if anonymous and self._loopback and path.startswith(_OF_PROGRAMS):
-            host = _host(environ.get("HTTP_HOST", ""))
-            if not _is_here(host):
-                return _refuse(403, f"{host!a} is no name of this machine; ask for 127.0.0.1, or send the token")
+        if anonymous and path.startswith(_OF_PROGRAMS) and (problem := self.wrong_host(environ)):
+            return _refuse(403, problem)
+        if key in self._triage_paths and not self.may_triage(environ):
+            return _refuse(403, "this needs the right to triage: web.triage in the configuration names who has it")
         return None
+
+    def wrong_host(self, environ: WSGIEnvironment) -> str | None:
+        """Return what is wrong with the host that a request without credentials asks for; None where nothing is.
+
+        Anybody's name server can point a name at 127.0.0.1, so that a browser takes this machine for their site.
+        """
+        host = _host(environ.get("HTTP_HOST", ""))
+        if self.loopback and not _is_here(host):
+            return f"{host!a} is no name of this machine; ask for 127.0.0.1, or send the token"
+        return None
+
+
+def user_name(environ: WSGIEnvironment) -> str:
+    """Return the name of who has proved an identity: a user, or what they have shown."""
+    user = environ.get("REMOTE_USER")
+    if user is not None:
+        return str(user)
+    return "token" if environ.get(WITH_TOKEN) else "client certificate"
 
 
 def is_loopback(listen: str) -> bool:

@@ -17,7 +17,7 @@ import cheroot.server
 import cheroot.wsgi
 
 from dnsvigil.httpd import limits
-from dnsvigil.httpd.access import AUTHENTICATED
+from dnsvigil.httpd.access import AUTHENTICATED, WITH_TOKEN
 from dnsvigil.httpd.api_keys import API_KEY
 from dnsvigil.httpd.refusals import offered, quoted
 from dnsvigil.httpd.streams import Body, BodyError
@@ -58,6 +58,7 @@ class Request(cheroot.server.HTTPRequest):
         self.user: str | None = None
         """The user whose password was right."""
         self.authenticated = conn.certified
+        self.with_token = False
         self.api_key: str | None = None
         """The name of the API key that opens the path."""
         self.body: list[bytes] = []
@@ -157,14 +158,14 @@ class Request(cheroot.server.HTTPRequest):
         """Check the credentials. Return False if the web configuration requires others."""
         authorization = self.inheaders.get(b"Authorization", b"").decode("iso-8859-1") or None
         token = self.server.token
-        proved = bool(token and token.proves(authorization))
+        self.with_token = bool(token and token.proves(authorization))
         if token and (key := self.inheaders.get(b"X-Api-Key")):
             self.api_key = token.key_name(key, self.path.decode("iso-8859-1"))
-        if self.web.basic_auth and not (proved or self.api_key):
+        if self.web.basic_auth and not (self.with_token or self.api_key):
             self.user = self.web.basic_auth.user(authorization)
             if self.user is None:
                 return False
-        self.authenticated = self.authenticated or proved or self.user is not None
+        self.authenticated = self.authenticated or self.with_token or self.user is not None
         return True
 
     def _call_application(self) -> tuple[str, Iterable[tuple[str, str]], bytes]:
@@ -259,6 +260,7 @@ class Gateway(cheroot.wsgi.Gateway_10):
         environ["REMOTE_ADDR"] = request.conn.address
         environ["wsgi.url_scheme"] = "https" if request.web.ssl_context else "http"
         environ[AUTHENTICATED] = request.authenticated
+        environ[WITH_TOKEN] = request.with_token
         environ[API_KEY] = request.api_key
         if request.user is not None:
             environ["REMOTE_USER"] = request.user

@@ -1,0 +1,15 @@
+"""The table of pages: each path with its function, and who may open it."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from dnsvigil.web import lookup, now, sign_in
+from dnsvigil.web.page import Page
+
+PAGES: Final[Sequence[Page]] = (
+    Page("/", now.now, "everyone", label="Now"),
+    Page("/lookup", lookup.lookup),
+    Page("/sign-in", sign_in.form, "everyone"),
+    Page("/sign-in", sign_in.sign_in, "everyone", method="POST"),
+    Page("/sign-out", sign_in.sign_out, "everyone", method="POST"),
+)

@@ -1,0 +1,138 @@
+"""Small pictures as inline SVG: each is a function of numbers, and has a text for who cannot see it.
+
+A chart library would be hundreds of kilobytes of JavaScript for what these few functions draw. They work without
+JavaScript and on paper. Colours are classes of the stylesheet: the policy of the pages forbids inline styles.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from markupsafe import Markup
+
+from dnsvigil.web.text import visible
+
+Values = Sequence[float | None]
+"""A series at equal steps; None is a gap."""
+
+_PAD: Final = 4.0
+_SVG: Final = Markup('<svg class="{}" viewBox="0 {} {} {}" role="img"><title>{}</title>{}</svg>')
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a series is drawn: its values run from 0 to ``top``."""
+
+    width: float
+    height: float
+    top: float
+
+    def point(self, place: int, value: float, places: int) -> tuple[str, str]:
+        """Return where one of so many values is."""
+        x = _PAD + (self.width - 2 * _PAD) * (place / (places - 1) if places > 1 else 0.5)
+        return _n(x), _n(self.height - _PAD - (self.height - 2 * _PAD) * value / self.top)
+
+    def line(self, values: Values, kind: str) -> Markup:
+        """Return the path of a series, which begins anew after each gap."""
+        steps, pen = [], "M"
+        for place, value in enumerate(values):
+            if not _is_number(value):
+                pen = "M"
+                continue
+            steps.append(f"{pen}{' '.join(self.point(place, value or 0, len(values)))}")
+            pen = "L"
+        return Markup('<path class="{}" d="{}"/>').format(kind, " ".join([*steps, *["h0.1"] * (len(steps) == 1)]))
+
+
+def series(
+    values: Values,
+    title: str,
+    *,
+    baseline: Values = (),
+    marks: Iterable[int] = (),
+    labels: tuple[str, str] = ("", ""),
+    height: int = 180,
+) -> Markup:
+    """Draw a series over time with its baseline, from 0 to the greatest value.
+
+    ``marks`` are the places of values that stand out; ``labels`` are those of the first and the last value.
+    """
+    width = 640
+    top = max((value for value in (*values, *baseline) if value is not None and math.isfinite(value)), default=0) or 1
+    frame = _Frame(width, height - 18, top)
+    parts = [
+        Markup('<line class="axis" x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(height - 18, width),
+        Markup('<text class="tick" x="2" y="11">{}</text>').format(short(top)),
+        Markup('<text class="tick" x="2" y="{}">{}</text>').format(height - 4, visible(labels[0])),
+        Markup('<text class="tick end" x="{}" y="{}">{}</text>').format(width - 2, height - 4, visible(labels[1])),
+        frame.line(baseline, "baseline"),
+        frame.line(values, "line"),
+    ]
+    for place in marks:
+        if _is_number(value := values[place]):
+            at = frame.point(place, value or 0, len(values))
+            parts.append(Markup('<circle class="mark" cx="{}" cy="{}" r="4"/>').format(*at))
+    return _SVG.format("series", 0, width, height, visible(title), Markup("").join(parts))
+
+
+def meter(value: float, title: str, *, limit: float | None = None, top: float = 1.0) -> Markup:
+    """Draw a value from 0 to ``top`` as a bar, and its limit as a line."""
+    width = 120
+    high = max(top, value, limit or 0)
+    kind = "fill over" if limit is not None and value > limit else "fill"
+    bar = Markup('<rect class="{}" width="{}" height="10" rx="2"/>')
+    parts = [bar.format("track", width), bar.format(kind, _n(width * max(value, 0) / high))]
+    if limit is not None:
+        line = Markup('<line class="limit" x1="{0}" y1="-2" x2="{0}" y2="12"/>')
+        parts.append(line.format(_n(width * limit / high)))
+    return _SVG.format("meter", -2, width, 14, visible(title), Markup("").join(parts))
+
+
+def strip(value: float | None, statistics: Mapping[str, float | None], title: str) -> Markup:
+    """Draw where a value lies among all: a line from ``min`` to ``max``, a box from ``p5`` to ``p95``, mean and median.
+
+    The scale is that of the logarithm where the greatest is far above the median.
+    """
+    width = 240
+    known = {name: each for name, each in statistics.items() if each is not None and math.isfinite(each)}
+    values = [*known.values(), *([value] if value is not None else [])]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    skewed = high - low > 20 * ((known.get("median", low) - low) or (high - low) / 100)
+
+    def x(each: float) -> float:
+        part = math.log1p(each - low) / (math.log1p(high - low) or 1) if skewed else (each - low) / ((high - low) or 1)
+        return _PAD + part * (width - 2 * _PAD)
+
+    parts = []
+    if {"min", "max"} <= known.keys():
+        line = Markup('<line class="axis" x1="{}" y1="12" x2="{}" y2="12"/>')
+        parts.append(line.format(_n(x(known["min"])), _n(x(known["max"]))))
+    if {"p5", "p95"} <= known.keys():
+        begin, end = x(known["p5"]), x(known["p95"])
+        box = Markup('<rect class="box" x="{}" y="6" width="{}" height="12" rx="2"/>')
+        parts.append(box.format(_n(begin), _n(end - begin)))
+    for name in ("median", "mean"):
+        if name in known:
+            parts.append(
+                Markup('<line class="{0}" x1="{1}" y1="4" x2="{1}" y2="20"/>').format(name, _n(x(known[name])))
+            )
+    if value is not None:
+        parts.append(Markup('<circle class="point" cx="{}" cy="12" r="5"/>').format(_n(x(value))))
+    return _SVG.format("strip", 0, width, 24, visible(title), Markup("").join(parts))
+
+
+def short(value: float) -> str:
+    """Return a number in a few characters: 950, 1.2k, 34M."""
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}"

@@ -1,0 +1,34 @@
+"""Renders the templates: everything in them is escaped, and what cannot be seen is made visible."""
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dnsvigil import __version__
+from dnsvigil.api.finding_text import sentence
+from dnsvigil.web import svg, text
+from dnsvigil.web.assets import asset_url
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates with what all of them may call. A value that is missing is an error, never a gap."""
+    made = Environment(
+        loader=PackageLoader("dnsvigil.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=text.visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.globals |= {"svg": svg, "asset_url": asset_url, "version": __version__}
+    for each in (text.moment, text.iso_moment, text.span, text.count, text.percent, sentence):
+        made.filters[each.__name__] = each
+    return made
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Return a template with its values."""
+    return environment().get_template(template).render(**values)
