@@ -35,6 +35,6 @@ class Site:
         blueprints = (
             self.pages.blueprint(),
             api(backend, config, lambda: self.pages.ready),
-            pages.web(backend, config, self.pages, metrics.registry, viewers),
+            pages.web(backend, config, viewers, lambda: self.pages.ready),
         )
         self.application = application(blueprints, access, pages.not_found)

@@ -9,13 +9,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, Response, g, request
-from prometheus_client import CollectorRegistry
 from werkzeug.exceptions import HTTPException
 
 from dnsvigil.api.interface import Backend, RequestError
 from dnsvigil.api.parameters import refuse
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.pages import Pages
 from dnsvigil.httpd.routes import RETRY_AFTER
 from dnsvigil.httpd.streams import BodyError
 from dnsvigil.store.store import StoreError
@@ -53,8 +51,8 @@ _TITLES: Final = {
 }
 
 
-def web(backend: Backend, config: Config, pages: Pages, process: CollectorRegistry, viewers: Viewers) -> Blueprint:
-    """Return the routes of the pages, and of the files beside them."""
+def web(backend: Backend, config: Config, viewers: Viewers, ready: Callable[[], bool]) -> Blueprint:
+    """Return the routes of the pages, which answer 503 until ``ready``, and of the files beside them."""
     blueprint = Blueprint("web", __name__)
     recent = Recent()
 
@@ -62,10 +60,9 @@ def web(backend: Backend, config: Config, pages: Pages, process: CollectorRegist
         def view(**names: Any) -> Response:
             _check(page.access, g.viewer)
             given = _query() if page.method == "GET" else _form(g.viewer)
-            snapshot, flows = pages.shown
-            if snapshot is None:
+            if not ready():
                 raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
-            asked = Asked(backend, config, snapshot, flows, process, viewers, g.viewer, _links(g.viewer), recent, given)
+            asked = Asked(backend, config, viewers, g.viewer, _links(g.viewer), recent, given)
             made = page.make(asked, **names)
             return made if isinstance(made, Response) else _page(made)
 

@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from flask import Response
-from prometheus_client import CollectorRegistry
 
 from dnsvigil.api.interface import Backend
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.flows import FlowSnapshot
-from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.web.links import Links
 from dnsvigil.web.recent import Recent
 from dnsvigil.web.viewer import Viewer, Viewers
@@ -28,9 +25,6 @@ class Asked:
 
     backend: Backend
     config: Config
-    snapshot: Snapshot  # the newest that ingestion has published, as the next
-    flows: FlowSnapshot
-    process: CollectorRegistry  # the metrics of the process
     viewers: Viewers
     viewer: Viewer
     links: Links

@@ -6,7 +6,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dnsvigil import __version__
-from dnsvigil.api.finding_text import sentence
 from dnsvigil.web import svg, text
 from dnsvigil.web.assets import asset_url
 
@@ -24,7 +23,7 @@ def environment() -> Environment:
         auto_reload=False,
     )
     made.globals |= {"svg": svg, "asset_url": asset_url, "version": __version__}
-    for each in (text.moment, text.iso_moment, text.span, text.count, text.percent, sentence):
+    for each in (text.moment, text.iso_moment, text.span, text.count, text.percent):
         made.filters[each.__name__] = each
     return made
 
