@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _add_client_options(metrics)
     metrics.set_defaults(command="metrics.metrics")
 
+    _add_top(commands)
     _add_zones(commands)
     _add_findings(commands)
     _add_flows(commands)
@@ -90,6 +91,13 @@ def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     _add_start(archive)
     archive.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
     archive.set_defaults(command="archive.archive")
+
+
+def _add_top(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    top = commands.add_parser("top", help="show what fails, what was found and what does not run, live")
+    top.add_argument("--json", action="store_true", help="print the JSON of /api/now")
+    _add_client_options(top)
+    top.set_defaults(command="top.top")
 
 
 def _add_zones(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -162,11 +170,11 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
 def _add_flows(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     flows = commands.add_parser("flows", help="print top talkers or series of flows")
     more = flows.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_top(more)
+    _add_talkers(more)
     _add_series(more)
 
 
-def _add_top(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_talkers(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     top = commands.add_parser("top", help="print the top talkers in flow files")
     top.add_argument(
         "--by",

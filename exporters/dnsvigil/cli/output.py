@@ -7,13 +7,14 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from dnsvigil.system.terminal import printable
+from dnsvigil.system.terminal import counted, printable
 
 Cell = str | int | float | None
 
 _GAP: Final = 2  # between columns
 _WHOLE: Final = 20  # characters of a column, such as that of a time, that is not cut
 _LEAST: Final = 8  # characters of a column that is cut
+_UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequence[str] | None = None) -> None:
@@ -26,19 +27,36 @@ def show(head: Sequence[str], rows: Sequence[Sequence[Cell]], sentences: Sequenc
     below = sentences if most else None
     if sentences and not most:
         rows = [[*row, sentence or None] for row, sentence in zip(rows, sentences, strict=True)]
+    for number, line in enumerate(table(head, rows, most)):
+        print(line)
+        if below and most and number and below[number - 1]:
+            print(wrapped(below[number - 1], most, "    "))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Cell]], most: int | None) -> list[str]:
+    """Return the lines of a table, that of its head first, as :func:`show` prints them.
+
+    Texts are cut so that lines have ``most`` characters; None cuts nothing.
+    """
     columns = [[name, *(_text(cell) for cell in cells)] for name, *cells in zip(head, *rows, strict=False)]
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     widths = [max(map(len, column)) for column in columns]
     if most:
         _fit(widths, numeric, most)
-    for number, line in enumerate(zip(*columns, strict=True)):
+    lines = []
+    for line in zip(*columns, strict=True):
         cells = ((_cut(cell, wide), wide, right) for cell, wide, right in zip(line, widths, numeric, strict=True))
         text = (
             (" " * _GAP).join(cell.rjust(wide) if right else cell.ljust(wide) for cell, wide, right in cells).rstrip()
         )
-        print(_cut(text, most) if most else text)
-        if below and most and number and below[number - 1]:
-            print(wrapped(below[number - 1], most, "    "))
+        lines.append(_cut(text, most) if most else text)
+    return lines
+
+
+def age(seconds: float) -> str:
+    """Return a span of time in words, in the largest unit that fits."""
+    name, unit = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
+    return counted(max(int(seconds // unit), 0), name)
 
 
 def width() -> int | None:

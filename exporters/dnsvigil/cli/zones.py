@@ -8,13 +8,12 @@ from typing import Any, Final
 
 from dnsvigil.cli.ask import ask, shows_answer
 from dnsvigil.cli.errors import CommandError
-from dnsvigil.cli.output import show, show_json, width, wrapped
+from dnsvigil.cli.output import age, show, show_json, width, wrapped
 from dnsvigil.config.collector import Config
 
 _HEAD: Final = ("server", "zone", "queries", "failed", "threshold", "state", "reasons")
 _STATES: Final = {"failing": "FAILING", "ok": "ok"}
 _OLD: Final = 90  # seconds
-_UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 @shows_answer
@@ -34,11 +33,11 @@ def show_zones(found: Mapping[str, Any], limit: int) -> None:
     """Print the ``limit`` worst zones of an answer to ``/api/zones``."""
     rows = found["zones"]
     span = f"{_clock(found['from'])} to {_clock(found['to'])} UTC"
-    age = (datetime.now(UTC) - _time(found["to"])).total_seconds()
+    old = (datetime.now(UTC) - _time(found["to"])).total_seconds()
     if not found["current"]:
-        _print(f"No data in the last five minutes: the newest is {_age(age)} old. These are the zones at that time.")
-    elif age >= _OLD:
-        _print(f"The newest data is {_age(age)} old.")
+        _print(f"No data in the last five minutes: the newest is {age(old)} old. These are the zones at that time.")
+    elif old >= _OLD:
+        _print(f"The newest data is {age(old)} old.")
     states = Counter(row["state"] for row in rows)
     pairs = "1 pair" if len(rows) == 1 else f"{len(rows):,} pairs"
     _print(
@@ -76,9 +75,3 @@ def _time(text: str) -> datetime:
 
 def _clock(text: str) -> str:
     return f"{_time(text):%Y-%m-%d %H:%M}"
-
-
-def _age(seconds: float) -> str:
-    name, unit = next((each for each in _UNITS if seconds >= each[1]), _UNITS[-1])
-    count = max(int(seconds // unit), 0)
-    return f"{count:,} {name}{'' if count == 1 else 's'}"
