@@ -38,7 +38,8 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy rules/grafana/resolver.py plugins/icinga/check_dnsvigil
+	$(BIN)/mypy plugins/icinga/check_dnsvigil
+	$(BIN)/mypy rules/grafana
 	$(BIN)/mypy rules/nfsen/add-to-nfsen
 	$(BIN)/mypy packaging/debian/manpages
 	$(BIN)/lint-imports
@@ -55,7 +56,7 @@ MODEL := packaging/build_backend.py exporters/dnsvigil/features/names.py $(wildc
 
 # rules/grafana/*.json from the code beside them.
 dashboards: .venv/ready
-	$(BIN)/python rules/grafana/resolver.py
+	$(BIN)/python rules/grafana
 
 # What bash and zsh complete, from the parsers of the programs.
 completions: .venv/ready

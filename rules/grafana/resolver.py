@@ -1,91 +1,17 @@
-"""Makes resolver.json, the Grafana dashboard of the resolver exporter: ``make dashboards``.
+"""The dashboard of the resolver exporter: rows are the questions that an operator asks, in the order asked."""
 
-Rows are the questions that an operator asks, in the order in which they are asked. A panel has one query or several,
-and a legend for each. Thresholds are those of the alerts in ../prometheus.
-"""
-
-from __future__ import annotations
-
-import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
-from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
-from grafana_foundation_sdk.builders.dashboard import QueryVariable
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import common as kinds
-from grafana_foundation_sdk.models import dashboard as models
-from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from common import COLLECTOR, WIDTH, Panel, board, graph, listing, number, texts, variable
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
-OUTPUT: Final = Path(__file__).with_suffix(".json")
-HOST: Final = 'job=~"$job", instance=~"$instance"'
+HOST: Final = COLLECTOR
 RESOLVER: Final = f'{HOST}, resolver=~"$resolver"'
 QUESTION: Final = "{{instance}} {{dns_name}} {{qtype}} {{protocol}}"
 
-_DATASOURCE: Final = models.DataSourceRef(type_val="prometheus", uid="$datasource")
-_WIDTH: Final = 8  # three panels in a line
 
-
-def queries(*pairs: tuple[str, str]) -> Iterator[prometheus.Dataquery]:
-    """Yield the queries of a panel from pairs of expression and legend."""
-    for letter, (expression, legend) in zip("ABCDEFGH", pairs, strict=False):
-        query = prometheus.Dataquery().ref_id(letter).expr(expression).legend_format(legend)
-        yield query.datasource(_DATASOURCE).range()
-
-
-def graph(
-    title: str, meaning: str, unit: str, *pairs: tuple[str, str], limit: float | None = None, stacked: bool = False
-) -> timeseries.Panel:
-    """Return a graph over time; ``limit`` is drawn as a line, ``unit`` is one of Grafana's."""
-    panel = timeseries.Panel().title(title).description(meaning).datasource(_DATASOURCE).unit(unit).min(0)
-    panel = panel.span(_WIDTH).height(8).targets(list(queries(*pairs))).fill_opacity(30 if stacked else 5)
-    panel = panel.show_points(kinds.VisibilityMode.NEVER)
-    tooltip = common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING)
-    panel = panel.tooltip(tooltip)
-    legend = common.VizLegendOptions().show_legend(True).display_mode(kinds.LegendDisplayMode.LIST)
-    panel = panel.legend(legend.placement(kinds.LegendPlacement.BOTTOM))
-    if stacked:
-        panel = panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
-    if limit is not None:
-        panel = panel.thresholds(steps(("transparent", None), ("red", limit)))
-        panel = panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(kinds.GraphTresholdsStyleMode.LINE))
-    return panel
-
-
-def number(
-    title: str, meaning: str, unit: str, expression: str, legend: str, *colours: tuple[str, float | None]
-) -> stat.Panel:
-    """Return the newest values as numbers, in colours from their thresholds."""
-    panel = stat.Panel().title(title).description(meaning).datasource(_DATASOURCE).unit(unit).span(_WIDTH).height(5)
-    panel = panel.targets(list(queries((expression, legend)))).thresholds(steps(*colours))
-    panel = panel.graph_mode(kinds.BigValueGraphMode.NONE).color_mode(kinds.BigValueColorMode.BACKGROUND)
-    return panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-
-
-def steps(*pairs: tuple[str, float | None]) -> dashboard.ThresholdsConfig:
-    """Return thresholds from pairs of colour and the value from which it holds; None for the lowest."""
-    colours = [models.Threshold(color=colour, value=value) for colour, value in pairs]
-    return dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(colours)
-
-
-def texts(**values: str) -> list[models.ValueMapping]:
-    """Return what to show in the place of 0 and 1."""
-    options = {{"zero": "0", "one": "1"}[name]: models.ValueMappingResult(text=text) for name, text in values.items()}
-    return [models.ValueMap(options=options)]
-
-
-def variable(name: str, label: str, query: str, *, several: bool) -> QueryVariable:
-    """Return a variable whose values Prometheus knows."""
-    found = QueryVariable(name).label(label).datasource(_DATASOURCE).query(query)
-    found = found.sort(models.VariableSort.ALPHABETICAL_ASC).refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-    if several:
-        everything = models.VariableOption(selected=True, text="All", value="$__all")
-        found = found.multi(True).include_all(True).all_value(".*").current(everything)
-    return found
-
-
-def serving() -> Iterator[timeseries.Panel | stat.Panel]:
+def serving() -> Iterator[Panel]:
     """Does the resolver serve?"""
     yield number(
         "Resolvers",
@@ -170,7 +96,7 @@ def serving() -> Iterator[timeseries.Panel | stat.Panel]:
     )
 
 
-def processor() -> Iterator[timeseries.Panel]:
+def processor() -> Iterator[Panel]:
     """Is the CPU the bottleneck?"""
     yield graph(
         "CPU of the resolver",
@@ -229,7 +155,7 @@ def processor() -> Iterator[timeseries.Panel]:
     )
 
 
-def memory() -> Iterator[timeseries.Panel]:
+def memory() -> Iterator[Panel]:
     """Are memory or file descriptors the bottleneck?"""
     yield graph(
         "Memory of the resolver",
@@ -286,7 +212,7 @@ def memory() -> Iterator[timeseries.Panel]:
     )
 
 
-def sockets() -> Iterator[timeseries.Panel]:
+def sockets() -> Iterator[Panel]:
     """Are queues full, or queries dropped?"""
     yield graph(
         "Queries dropped",
@@ -369,7 +295,7 @@ def sockets() -> Iterator[timeseries.Panel]:
     )
 
 
-def network() -> Iterator[timeseries.Panel]:
+def network() -> Iterator[Panel]:
     """Is the network, or the kernel's network stack, the bottleneck?"""
     for way in ("receive", "transmit"):
         yield graph(
@@ -427,7 +353,7 @@ def network() -> Iterator[timeseries.Panel]:
     )
 
 
-def disk() -> Iterator[timeseries.Panel]:
+def disk() -> Iterator[Panel]:
     """Is the disk or the clock the problem?"""
     yield graph(
         "Free space",
@@ -482,7 +408,7 @@ def disk() -> Iterator[timeseries.Panel]:
     )
 
 
-def comparison() -> Iterator[timeseries.Panel | table.Panel]:
+def comparison() -> Iterator[Panel]:
     """Which node is different?"""
     yield graph(
         "Load against each node's busy time",
@@ -504,16 +430,15 @@ def comparison() -> Iterator[timeseries.Panel | table.Panel]:
         "none",
         ('instance:dnsvigil_resolver_cpu_seconds:rate5m{job=~"$job"}', "{{instance}}"),
     )
-    identity = prometheus.Dataquery().ref_id("A").instant().format(PromQueryFormat.TABLE).datasource(_DATASOURCE)
-    identity = identity.expr('dnsvigil_resolver_identity_info{job=~"$job"}')
-    hidden = {"Time": True, "Value": True, "__name__": True, "job": True}
-    organize = models.DataTransformerConfig(id_val="organize", options={"excludeByName": hidden})
-    panel = table.Panel().title("Identities").datasource(_DATASOURCE).span(2 * _WIDTH).height(8).show_header(True)
-    panel = panel.description("The answers of each server to queries for id.server and version.bind.")
-    yield panel.with_target(identity).with_transformation(organize)
+    yield listing(
+        "Identities",
+        "The answers of each server to queries for id.server and version.bind.",
+        'dnsvigil_resolver_identity_info{job=~"$job"}',
+        width=2 * WIDTH,
+    )
 
 
-def exporter() -> Iterator[timeseries.Panel]:
+def exporter() -> Iterator[Panel]:
     """Does the exporter itself work?"""
     yield graph(
         "Missing parts",
@@ -540,32 +465,13 @@ def exporter() -> Iterator[timeseries.Panel]:
     )
 
 
-def resolver_dashboard() -> models.Dashboard:
+def dashboard() -> Dashboard:
     """Return the dashboard."""
-    board = dashboard.Dashboard("dnsvigil: resolvers").uid("dnsvigil-resolver").tags(["dns", "dnsvigil"])
-    board = board.description("Does each resolver host work and serve queries? Which resource is the bottleneck?")
-    board = board.readonly().refresh("30s").time("now-3h", "now").timezone("browser")
-    board = board.tooltip(models.DashboardCursorSync.CROSSHAIR)
-    board = board.with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
-    build = "dnsvigil_resolver_build_info"
-    for name, query, several in (
-        ("job", f"label_values({build}, job)", False),
-        ("instance", f'label_values({build}{{job=~"$job"}}, instance)', True),
-        ("resolver", f"label_values(dnsvigil_resolver_up{{{HOST}}}, resolver)", True),
-    ):
-        board = board.with_variable(variable(name, name.capitalize(), query, several=several))
-    ids = itertools.count(1)
-    for row in (serving, processor, memory, sockets, network, disk, comparison, exporter):
-        board = board.with_row(dashboard.Row(str(row.__doc__)).id(next(ids)))
-        for panel in row():
-            board = board.with_panel(panel.id(next(ids)))
-    return board.build()
-
-
-def text() -> str:
-    """Return what belongs into resolver.json."""
-    return JSONEncoder(sort_keys=True, indent=2).encode(resolver_dashboard()) + "\n"
-
-
-if __name__ == "__main__":
-    OUTPUT.write_text(text())
+    return board(
+        "resolver",
+        "resolvers",
+        "Does each resolver host work and serve queries? Which resource is the bottleneck?",
+        (serving, processor, memory, sockets, network, disk, comparison, exporter),
+        variable("resolver", "Resolver", f"label_values(dnsvigil_resolver_up{{{HOST}}}, resolver)"),
+        build="dnsvigil_resolver_build_info",
+    )
