@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from dnsvigil.sources.networks import Networks, NetworkTableError
+from dnsvigil.sources.networks import Networks, NetworkTableError, networks_of
 from dnsvigil.store.tuple_keys import IPV4, data_of_key
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Places:
 
     def _read(self) -> None:
         try:
-            self._networks = Networks(self._paths)
+            self._networks = networks_of(self._paths)
         except (OSError, NetworkTableError) as error:
             self.problem = f"domains.networks: {error}; until a restart, networks count in the place of AS numbers"
             self._paths = ()

@@ -6,6 +6,7 @@ as numbers), and the text of pyasn (a prefix and an AS number). Files may be com
 
 import csv
 import socket
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,8 @@ from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
 _IPV4: Final = 0xFFFF << 32  # IPv4 addresses are numbered as those that IPv6 maps them to (RFC 4291)
 _BYTES: Final = 16
 _PIECE: Final = 2**20
+_READING: Final = threading.Lock()
+_READ: Final[dict[tuple[Path, ...], "Networks"]] = {}  # the last
 
 
 class NetworkTableError(Exception):
@@ -66,6 +69,20 @@ class Networks:
             raise NetworkTableError(f"{path}: {error}") from error
         if not some:
             raise NetworkTableError(f"{path}: no table of networks, as ip-location-db or pyasn has them")
+
+
+def networks_of(paths: Sequence[Path]) -> Networks:
+    """Return the tables in files, which are read once for all who ask: they take seconds, and much memory.
+
+    Raises as :class:`Networks`.
+    """
+    key = tuple(paths)
+    with _READING:
+        if key not in _READ:
+            found = Networks(paths)
+            _READ.clear()
+            _READ[key] = found
+        return _READ[key]
 
 
 class _Table:

@@ -350,6 +350,13 @@ def finding_with(read: Read, number: int, unreadable: Unreadable | None = None) 
     return next(iter(_select(read, "WHERE id = ?", number, unreadable=unreadable)), None)
 
 
+def findings_about(read: Read, subject: str, most: int) -> list[Finding]:
+    """Return the ``most`` worst findings about a subject, or with it as a text in their evidence, open ones first."""
+    where = "WHERE list_contains(?, subject) OR contains(evidence, ?)"
+    order = f"ORDER BY state = 'open' DESC, {_BY_WEIGHT} LIMIT ?"
+    return _select(read, f"{where} {order}", _subjects(subject), json.dumps(subject), most)
+
+
 def dismissed_domains(read: Read) -> list[str]:
     """Return the domains of dismissed findings, each once, the last dismissed first.
 

@@ -20,6 +20,7 @@ from dnsvigil.store.store import StoreError
 from dnsvigil.web.assets import NAMES, asset
 from dnsvigil.web.links import Links
 from dnsvigil.web.page import Access, Asked, Page, View
+from dnsvigil.web.places import Places
 from dnsvigil.web.recent import Recent
 from dnsvigil.web.routes import PAGES
 from dnsvigil.web.templates import rendered
@@ -54,7 +55,7 @@ _TITLES: Final = {
 def web(backend: Backend, config: Config, viewers: Viewers, ready: Callable[[], bool]) -> Blueprint:
     """Return the routes of the pages, which answer 503 until ``ready``, and of the files beside them."""
     blueprint = Blueprint("web", __name__)
-    recent = Recent()
+    recent, places = Recent(), Places(config.domains.networks)
 
     def add(page: Page) -> None:
         def view(**names: Any) -> Response:
@@ -62,7 +63,7 @@ def web(backend: Backend, config: Config, viewers: Viewers, ready: Callable[[], 
             given = _query() if page.method == "GET" else _form(g.viewer)
             if not ready():
                 raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
-            asked = Asked(backend, config, viewers, g.viewer, _links(g.viewer), recent, given)
+            asked = Asked(backend, config, viewers, g.viewer, _links(g.viewer), recent, places, given)
             made = page.make(asked, **names)
             return made if isinstance(made, Response) else _page(made)
 
@@ -113,7 +114,7 @@ def not_found(error: HTTPException) -> Response | None:
     return response
 
 
-def _page(view: View, status: int = HTTPStatus.OK, viewer: Viewer | None = None) -> Response:
+def _page(view: View, viewer: Viewer | None = None) -> Response:
     viewer = viewer or g.viewer
     links = _links(viewer)
     text = rendered(
@@ -125,7 +126,7 @@ def _page(view: View, status: int = HTTPStatus.OK, viewer: Viewer | None = None)
         pages=[page for page in PAGES if page.label],
         **view.values,
     )
-    return Response(text, status, content_type="text/html; charset=utf-8")
+    return Response(text, view.status, content_type="text/html; charset=utf-8")
 
 
 def _links(viewer: Viewer) -> Links:
@@ -185,7 +186,7 @@ def _fields(text: str) -> dict[str, str]:
 
 def _error(status: HTTPStatus, reason: str, viewer: Viewer | None = None) -> Response:
     values = {"status": status, "title": _TITLES.get(status, status.phrase), "reason": reason}
-    response = _page(View("error.html", values), status, viewer)
+    response = _page(View("error.html", values, status), viewer)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = RETRY_AFTER
     return response

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from flask import Response
@@ -9,6 +10,7 @@ from flask import Response
 from dnsvigil.api.interface import Backend
 from dnsvigil.config.collector import Config
 from dnsvigil.web.links import Links
+from dnsvigil.web.places import Places
 from dnsvigil.web.recent import Recent
 from dnsvigil.web.viewer import Viewer, Viewers
 
@@ -29,6 +31,7 @@ class Asked:
     viewer: Viewer
     links: Links
     recent: Recent
+    places: Places
     given: Mapping[str, str]  # parameters of the query, or the fields of a form; none is empty
 
 
@@ -38,6 +41,7 @@ class View:
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    status: int = HTTPStatus.OK
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from dnsvigil.web import lookup, now, sign_in
+from dnsvigil.web import domain, lookup, now, sign_in
 from dnsvigil.web.page import Page
 
 PAGES: Final[Sequence[Page]] = (
     Page("/", now.now, "everyone", label="Now"),
+    Page("/domain", domain.domain, shows="domain"),
     Page("/lookup", lookup.lookup),
     Page("/sign-in", sign_in.form, "everyone"),
     Page("/sign-in", sign_in.sign_in, "everyone", method="POST"),

@@ -89,6 +89,15 @@ def meter(value: float, title: str, *, limit: float | None = None, top: float = 
     return _SVG.format("meter", -2, width, 14, visible(title), Markup("").join(parts))
 
 
+def lifetime(first: float, last: float, begin: float, end: float, title: str) -> Markup:
+    """Draw from when to when something was seen, in a span of time."""
+    width, length = 240, (end - begin) or 1
+    left, right = (width * (each - begin) / length for each in (first, last))
+    bar = Markup('<rect class="{}" x="{}" y="4" width="{}" height="8" rx="2"/>')
+    parts = [bar.format("track", "0", width), bar.format("fill", _n(min(left, width - 3)), _n(max(right - left, 3)))]
+    return _SVG.format("lifetime", 0, width, 16, visible(title), Markup("").join(parts))
+
+
 def strip(value: float | None, statistics: Mapping[str, float | None], title: str) -> Markup:
     """Draw where a value lies among all: a line from ``min`` to ``max``, a box from ``p5`` to ``p95``, mean and median.
 

@@ -23,7 +23,7 @@ def environment() -> Environment:
         auto_reload=False,
     )
     made.globals |= {"svg": svg, "asset_url": asset_url, "version": __version__}
-    for each in (text.moment, text.iso_moment, text.span, text.count, text.percent):
+    for each in (text.moment, text.iso_moment, text.span, text.count, text.percent, text.brief, text.date):
         made.filters[each.__name__] = each
     return made
 

@@ -56,3 +56,15 @@ def percent(ratio: float | None) -> str:
     if ratio is None:
         return NOTHING
     return "< 0.1 %" if 0 < ratio < 0.001 else f"{ratio:.1%}".replace("%", " %")
+
+
+def brief(value: float | None) -> str:
+    """Return a number with as many digits as a person compares."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"
+
+
+def date(when: datetime | None) -> str:
+    """Return the day of a time."""
+    return NOTHING if when is None else f"{when:%Y-%m-%d}"
