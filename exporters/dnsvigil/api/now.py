@@ -13,13 +13,13 @@ from dnsvigil.api.zones import zones
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.runner import DetectorHealth
 from dnsvigil.ingest.detection import DetectionSnapshot
+from dnsvigil.ingest.findings import FindingsSnapshot
 from dnsvigil.ingest.flows import SOURCE as FLOWS
 from dnsvigil.ingest.intake import Snapshot
 from dnsvigil.records import SEVERITIES, utc_now
 from dnsvigil.sources.availability import no_sources
 from dnsvigil.sources.honeypots.logs import HONEYPOT_LOGS
 from dnsvigil.sources.zeek.log_types import CAPTURES, DNS, LOG_TYPES
-from dnsvigil.store.findings import count_open, findings_in
 from dnsvigil.store.flow_series import iso, verdicts
 from dnsvigil.store.package_logs import capture_since
 from dnsvigil.store.zones import WINDOW
@@ -90,8 +90,8 @@ def now(collector: Watched, config: Config, asked: Parameters) -> Answer:
                 for place, problem in condition.folders.items()
             ],
             "detectors": detectors,
-            "findings": _findings(collector),
-            "flows": _flows(collector),
+            "findings": _findings(snapshot.of(FindingsSnapshot)),
+            "flows": _flows(collector, snapshot),
         }
     )
 
@@ -192,20 +192,22 @@ def _capture(reader: Reader, snapshot: Snapshot) -> list[Row]:
     return found
 
 
-def _findings(reader: Reader) -> Row:
+def _findings(found: FindingsSnapshot) -> Row:
     by_severity: Counter[str] = Counter()
-    for (_, severity), count in count_open(reader.read).items():
+    for (_, severity), count in found.open.items():
         by_severity[severity] += count
     worst = []
-    for finding in findings_in(reader.read, "open", MAX_FINDINGS):
+    for finding in found.worst[:MAX_FINDINGS]:
         record = finding.record()
         worst.append({name: value for name, value in record.items() if name != "evidence"} | {"what": sentence(record)})
     counts = {severity: by_severity[severity] for severity in reversed(SEVERITIES)}
     return {"total": by_severity.total(), "by_severity": counts, "worst": worst}
 
 
-def _flows(reader: Reader) -> Row:
+def _flows(reader: Reader, snapshot: Snapshot) -> Row:
     """Return what stands out in the newest slot; ``learning`` is the number of series without a baseline yet."""
+    if _newest(snapshot, FLOWS) is None:
+        return {"slot": None, "series": 0, "learning": 0, "unusual": []}
     found = verdicts(reader.read)
     rows = found["verdicts"]
     unusual = [row | {"what": verdict_text(row)} for row in rows if row["anomalies"]]

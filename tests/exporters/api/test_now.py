@@ -5,14 +5,31 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from dnsvigil.httpd.access import TOKEN_FILE
-from exporters.flowfiles import dialogues, write_flows
-from exporters.running import collecting_here, eventually, line, write_config
-from exporters.zeeklogs import HEADER
+import pytest
 
+from dnsvigil.api.interface import Condition
+from dnsvigil.api.now import now as now_of
+from dnsvigil.config.collector import Config
+from dnsvigil.detectors.runner import DetectorHealth
+from dnsvigil.httpd.access import TOKEN_FILE
+from dnsvigil.ingest.detection import DetectionSnapshot
+from dnsvigil.ingest.intake import Snapshot
+from dnsvigil.records import utc_now
+from dnsvigil.sources.zeek.log_types import CAPTURES
+from dnsvigil.store.store import Store
+from exporters.flowfiles import dialogues, write_flows
+from exporters.ingest.taking import Taking
+from exporters.running import collecting_here, eventually, line, write_config
+from exporters.zeeklogs import HEADER, package_line
+
+WELL = Condition(lag={}, folders={}, config_mistakes=0, failure="")
 HOSTILE = "<script>\x1b[31m"
 
 
@@ -69,7 +86,7 @@ def test_a_picture_has_what_fails_and_what_was_found(tmp_path):
         host, port = daemon.server.address[:2]
         url = f"http://{host}:{port}/api/findings"
         urllib.request.urlopen(urllib.request.Request(url, json.dumps(finding).encode(), headers)).close()
-        found = picture(daemon, state)["findings"]
+        found = eventually(lambda: shown if (shown := picture(daemon, state)["findings"])["total"] else None)
         assert (found["total"], found["by_severity"]["critical"]) == (1, 1)
         assert found["worst"][0]["subject"] == HOSTILE
         assert found["worst"][0]["what"] == f"{HOSTILE} does it."
@@ -136,3 +153,79 @@ def test_flows_that_stand_out_and_those_that_are_not_known_yet(tmp_path):
         assert shown["learning"] == shown["series"]
         assert all(each["what"].startswith("flows of edge/") for each in shown["unusual"])
         assert "(threshold)" in shown["unusual"][0]["what"]
+
+
+# What a collector can hardly be brought to, of a real store
+
+
+class Stood:
+    """A collector with a real store, and a condition of the test."""
+
+    def __init__(self, store: Store, snapshot: Snapshot, condition: Condition) -> None:
+        self.read = store.read
+        self.snapshot = snapshot
+        self.condition = condition
+
+    def problems(self) -> list[str]:
+        return [each["what"] for each in now_of(self, Config(), {}).content["problems"]]
+
+
+@pytest.fixture
+def taking(tmp_path) -> Iterator[Taking]:
+    with Store(tmp_path) as store, closing(Taking(store, Config())) as taking:
+        taking.take("dns", line(time.time() - 60, "www.shop.example"))
+        yield taking
+
+
+@pytest.mark.parametrize(
+    ("packets", "dropped", "unmatched", "said"),
+    [
+        (10_000, 100, 40, None),
+        (10_000, 300, 0, "Sensor tap does not see 2.9% of the packets."),
+        (10_000, 0, 60, "Sensor tap does not see the queries of 6.0% of the responses."),
+        (10_000, 300, 60, "Sensor tap does not see 2.9% of the packets and the queries of 6.0% of the responses."),
+        (20, 10, 0, None),  # too few to tell
+    ],
+)
+def test_loss_is_a_problem_from_the_bounds_of_the_alert_on(taking, packets, dropped, unmatched, said):
+    interval = {"packets": packets, "packets_dropped": dropped, "dns_responses": 1000, "unmatched_responses": unmatched}
+    texts = {name: str(value) for name, value in interval.items()}
+    taking.take(CAPTURES.path, package_line(CAPTURES.path, ts=f"{time.time() - 30:.6f}", **texts), sensor="tap")
+    found = Stood(taking.store, taking.intake.snapshot(), WELL).problems()
+    assert [each for each in found if each.startswith("Sensor tap")] == ([said] if said else [])
+
+
+def test_a_sensor_behind_is_no_silent_one_and_a_store_that_fails_is_named(taking):
+    snapshot = taking.intake.snapshot()
+    behind = replace(WELL, lag={"zeek": (10**6, 700.0)}, failure="no space left on device")
+    old = [(source, sensor, event, read - timedelta(hours=1)) for source, sensor, event, read in snapshot.sensors]
+    late = "The logs of zeek (zeek) were not read to their end for 700 s; figures are late."
+    failing = "The collector cannot write to its store, and tries again: no space left on device"
+    silent = f"Nothing new was read from zeek (zeek) since {old[0][3]:%Y-%m-%dT%H:%M:%SZ}."
+    for sensors, condition, said in (
+        (snapshot.sensors, WELL, set()),
+        (snapshot.sensors, behind, {late, failing}),
+        (old, WELL, {silent}),
+        (old, behind, {late, failing}),
+    ):
+        found = Stood(taking.store, replace(snapshot, sensors=sensors), condition).problems()
+        assert {late, failing, silent} & set(found) == said
+
+
+@pytest.mark.parametrize(
+    ("health", "state"),
+    [
+        ({"problems": ("it is broken",), "lacks": ("names",)}, "failing"),
+        ({"evaluated": None}, "not_running"),
+        ({"evaluated": utc_now() - timedelta(hours=3)}, "not_running"),
+        ({"lacks": ("names",), "learning": "it"}, "lacking"),
+        ({"learning": "it"}, "learning"),
+        ({}, "running"),
+    ],
+)
+def test_a_detector_has_the_worst_state_that_is_true(taking, health, state):
+    detector = DetectorHealth("tunnel", **{"evaluated": utc_now(), "runs": 3} | health)
+    snapshot = taking.intake.snapshot()
+    snapshot = replace(snapshot, parts={**snapshot.parts, DetectionSnapshot: DetectionSnapshot((detector,))})
+    (shown,) = now_of(Stood(taking.store, snapshot, WELL), Config(), {}).content["detectors"]
+    assert shown["state"] == state
