@@ -48,7 +48,7 @@ def found() -> Iterator[Panel]:
         f"sort_desc(dnsvigil_finding_score{{{FINDING}}})",
         value="score",
         unit="percentunit",
-        subject="${__data.fields.subject_type}:${__data.fields.subject:percentencode}",
+        subject="${__data.fields.subject:percentencode}",
         domain="domain:${__data.fields.domain:percentencode}",
     )
     yield graph(

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from alerting import RULES
+from dnsvigil.web.page import KINDS
+from dnsvigil.web.routes import PAGES
 from rules.dashboards import BOARDS, FOLDER, panels, targets, variables
 
 RUNBOOKS = RULES.parents[1] / "docs" / "runbooks"
@@ -87,6 +89,12 @@ def test_links_lead_to_the_others_to_pages_and_to_runbooks_that_there_are(board:
         assert url.startswith("${runbooks}/")
         assert (RUNBOOKS / f"{url.removeprefix('${runbooks}/')}.md").is_file(), url
     assert urls or board == "resolver"
+
+
+def test_values_in_tables_are_looked_up_as_kinds_that_have_pages() -> None:
+    found = re.findall(r"\$\{collector\}(/[^?\"]*)\?q=(\w*)", json.dumps(BOARDS))
+    assert {path for path, _ in found} == {"/lookup"} <= {page.path for page in PAGES}
+    assert {"zone", "server", "domain", ""} == {kind for _, kind in found} <= {*KINDS, ""}
 
 
 def test_uids_differ() -> None:

@@ -171,12 +171,14 @@ def _findings(picture: Picture, view: View) -> Iterator[Line]:
 
 def _nothing_found(picture: Picture) -> Iterator[Line]:
     """Yield that nothing was found, or that it could not be."""
-    blind = [row["detector"] for row in picture["detectors"] if row["state"] not in ("running", "learning")]
-    if blind or not picture["detectors"]:
-        yield (
-            "warning",
-            f"None, but this proves nothing of {', '.join(map(printable, blind)) or 'any detector'}: see above.",
-        )
+    states = {row["detector"]: row["state"] for row in picture["detectors"]}
+    blind = [name for name, state in states.items() if state not in ("running", "learning")]
+    learning = [name for name, state in states.items() if state == "learning"]
+    if blind or not states:
+        what = printable(", ".join(blind)) or "any detector"
+        yield "warning", f"None, but this proves nothing of {what}: see above."
+    elif learning:
+        yield "plain", f"None; still learning: {printable(', '.join(learning))}."
     else:
         yield "good", "None."
 

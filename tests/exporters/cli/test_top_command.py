@@ -132,6 +132,7 @@ def test_hostile_names_are_escaped(page):
     [
         ([detector("malware", "running")], "None.", "proves nothing"),
         ([detector("malware", "running"), detector("tunnel", "not_running")], "proves nothing of tunnel", "None.\n"),
+        ([detector("malware", "running"), detector("tunnel", "learning")], "still learning: tunnel", "None.\n"),
         ([detector("malware", "lacking", lacks=["failures"])], "proves nothing of malware", "None.\n"),
         ([], "proves nothing of any detector", "None.\n"),
     ],
