@@ -39,6 +39,16 @@ def registered_domain(name: str) -> str | None:
     return None
 
 
+def domain_of(name: str) -> str:
+    """Return the registered domain of a name as features have it.
+
+    A public suffix stands for itself; where no rule matches, the last label is taken for one.
+    """
+    if found := registered_domain(name):
+        return found
+    return name if name.rpartition(".")[2] in top_levels() else ".".join(name.split(".")[-2:])
+
+
 @cache
 def top_levels() -> frozenset[str]:
     """Return the top-level domains that have rules, which are all of the root zone's."""

@@ -19,6 +19,7 @@ from dnsvigil.httpd.streams import BodyError
 from dnsvigil.store.store import StoreError
 from dnsvigil.web.assets import NAMES, asset
 from dnsvigil.web.links import Links
+from dnsvigil.web.lookups import lookups
 from dnsvigil.web.page import Access, Asked, Page, View
 from dnsvigil.web.places import Places
 from dnsvigil.web.recent import Recent
@@ -124,6 +125,7 @@ def _page(view: View, viewer: Viewer | None = None) -> Response:
         viewer=viewer,
         path=request.path,
         pages=[page for page in PAGES if page.label],
+        former_lookups=lookups(request.cookies),
         **view.values,
     )
     return Response(text, view.status, content_type="text/html; charset=utf-8")

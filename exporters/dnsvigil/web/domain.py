@@ -13,7 +13,7 @@ from dnsvigil.api import domains as api
 from dnsvigil.api.interface import RequestError
 from dnsvigil.api.passive_dns.question import owner_name
 from dnsvigil.records import DOMAIN_FEATURES
-from dnsvigil.sources.public_suffixes import registered_domain
+from dnsvigil.sources.public_suffixes import domain_of
 from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.masks import masked
@@ -46,7 +46,7 @@ _HONEYPOT: Final = f"""
 def domain(asked: Asked) -> View | Response:
     """Return the page. Its status is 404 where nothing at all is known of the domain."""
     name = subject.name_of(asked)
-    if (registered := registered_domain(name) or name) != name:
+    if (registered := domain_of(name)) != name:
         return Response("", HTTPStatus.SEE_OTHER, {"Location": asked.links.of("domain", registered)})
     features, lacking = _features(asked, name)
     hours = asked.backend.read(_HOURS, name)

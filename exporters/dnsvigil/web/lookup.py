@@ -4,13 +4,14 @@ import ipaddress
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from flask import Response
+from flask import Response, request
 
 from dnsvigil.api.interface import RequestError
 from dnsvigil.api.parameters import only, refuse
 from dnsvigil.api.passive_dns.names import parse_name
 from dnsvigil.config.collector import Config
-from dnsvigil.sources.public_suffixes import registered_domain
+from dnsvigil.sources.public_suffixes import domain_of
+from dnsvigil.web.lookups import COOKIE, with_lookup
 from dnsvigil.web.page import KINDS, Asked
 
 _MAX_CHARACTERS = 1024
@@ -25,12 +26,12 @@ def lookup(asked: Asked) -> Response:
     if not text or len(text) > _MAX_CHARACTERS:
         refuse("Look-up: expected a name, an address, a network, a server or the number of a finding, such as #12.")
     if text.startswith("#") and text[1:].isdecimal():
-        return _redirect(asked.links.url(f"/findings/{int(text[1:20])}"))
+        return _redirect(asked.links.url(f"/findings/{int(text[1:20])}"), text)
     kind, colon, rest = text.partition(":")
     wanted = [(kind, rest.strip())] if colon and kind in KINDS else list(_readings(text, asked.config))
     for kind, value in wanted:
         if asked.links.shows(kind):
-            return _redirect(asked.links.of(kind, value))
+            return _redirect(asked.links.of(kind, value), text)
     raise RequestError(HTTPStatus.NOT_FOUND, f"No page shows the {wanted[0][0]} {wanted[0][1]}.")
 
 
@@ -58,10 +59,13 @@ def _readings(text: str, config: Config) -> Iterator[tuple[str, str]]:
         refuse(f"{error}")
     if name in [zone.name for zone in config.zones.configured]:
         yield "zone", name
-    yield ("domain", name) if registered_domain(name) == name else ("name", name)
-    yield "domain", registered_domain(name) or name
+    yield ("domain", name) if domain_of(name) == name else ("name", name)
+    yield "domain", domain_of(name)
     yield "zone", name
 
 
-def _redirect(url: str) -> Response:
-    return Response("", HTTPStatus.SEE_OTHER, {"Location": url})
+def _redirect(url: str, text: str) -> Response:
+    response = Response("", HTTPStatus.SEE_OTHER, {"Location": url})
+    value = with_lookup(request.cookies, text)
+    response.set_cookie(COOKIE, value, secure=request.scheme == "https", httponly=True, samesite="Strict")
+    return response

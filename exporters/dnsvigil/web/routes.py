@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from typing import Final
 
-from dnsvigil.web import domain, lookup, now, sign_in
+from dnsvigil.web import address, client, domain, lookup, name, network, now, server, sign_in, zone
 from dnsvigil.web.page import Page
 
 PAGES: Final[Sequence[Page]] = (
     Page("/", now.now, "everyone", label="Now"),
     Page("/domain", domain.domain, shows="domain"),
+    Page("/name", name.name, shows="name"),
+    Page("/address", address.address, shows="address"),
+    Page("/network", network.network, shows="network"),
+    Page("/client", client.client, "clients", shows="client"),
+    Page("/server", server.server, shows="server"),
+    Page("/zone", zone.zone, shows="zone"),
     Page("/lookup", lookup.lookup),
     Page("/sign-in", sign_in.form, "everyone"),
     Page("/sign-in", sign_in.sign_in, "everyone", method="POST"),

@@ -1,35 +1,30 @@
 """What the pages of a domain, a name, an address, a network, a client, a server and a zone have in common."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import ipaddress
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.api.finding_text import sentence
 from dnsvigil.api.parameters import only, refuse
 from dnsvigil.api.passive_dns.names import parse_name
-from dnsvigil.store.findings import Finding, findings_about
+from dnsvigil.records import FLOW_SLOT_SECONDS
+from dnsvigil.store.findings import Finding, finding_with, findings_about
 from dnsvigil.web.page import Asked
+from dnsvigil.web.ranges import Series
 from dnsvigil.web.records import shown_record
 
 MAX_FINDINGS: Final = 20
 """How many findings a page lists."""
 
+SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
+"""The step of series of flows."""
+
+_ADDRESSES: Final = """
+    SELECT id, subject FROM findings WHERE state = 'open' AND subject_type IN ('client', 'host', 'server', 'resolver')
+    AND starts_with(subject, ?) ORDER BY last_seen DESC
+"""
 _MAX_POINTS: Final = 400  # of a series: more than the picture has columns of pixels, nobody sees
-
-
-@dataclass(frozen=True)
-class Series:
-    """Values at equal steps of time."""
-
-    values: Sequence[float | None]
-    begin: datetime
-    end: datetime  # of the last step
-
-    @property
-    def labels(self) -> tuple[str, str]:
-        """The labels of the ends."""
-        return f"{self.begin:%Y-%m-%d %H:%M}", f"{self.end:%Y-%m-%d %H:%M} UTC"
 
 
 def value_of(asked: Asked, *others: str) -> str:
@@ -49,6 +44,29 @@ def name_of(asked: Asked, *others: str) -> str:
 def findings(asked: Asked, subject: str) -> list[dict[str, Any]]:
     """Return the findings about a subject, as the viewer may see them."""
     return shown_findings(asked, findings_about(asked.backend.read, subject, MAX_FINDINGS))
+
+
+def findings_in(asked: Asked, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> list[dict[str, Any]]:
+    """Return open findings about addresses and networks inside a network, as the viewer may see them."""
+    rows = asked.backend.read(_ADDRESSES, _begin(network))
+    inside = [number for number, subject in rows if _is_in(subject, network)]
+    found = (finding_with(asked.backend.read, number) for number in inside[:MAX_FINDINGS])
+    return shown_findings(asked, (each for each in found if each))
+
+
+def _begin(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    """Return what each address in a network begins with as text: to compare numbers takes a hundred times longer."""
+    first, last = str(network[0]), str(network[-1])
+    alike = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    begin, zeros, _ = first[:alike].partition("::")
+    return f"{begin}:" if begin and zeros else begin  # zeros may stand for themselves, too
+
+
+def _is_in(text: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    try:
+        return ipaddress.ip_interface(text).ip in network
+    except ValueError:
+        return False
 
 
 def shown_findings(asked: Asked, found: Iterable[Finding]) -> list[dict[str, Any]]:
