@@ -41,7 +41,7 @@ TRANSACTION: Final[dict[str, str]] = {
 SUMMARY_COLUMNS: Final = ("ts", "client", "server", "server_port", "qname", "qtype", "rcode", "rtt_seconds")
 """The columns of a transaction that the summaries need."""
 
-NOVELTY_COLUMNS: Final = ("ts", "client", "qname", "qtype", "rcode", "answers")
+NOVELTY_COLUMNS: Final = ("ts", "client", "qname", "qtype", "rcode", "answers", "ttls")
 """The columns of a transaction by which novel and listed traffic is found."""
 
 LATENCY_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -262,6 +262,7 @@ NOVEL: Final[dict[str, str]] = {
     "label_bytes": "BIGINT",  # octets of those
     "answer_bytes": "BIGINT",  # octets of answers below that domain that nobody got before, in presentation form
     "samples": "VARCHAR[]",  # some of the new names, whatever their order
+    "received": "VARCHAR[]",  # some of these that got records of ORDINARY_TYPES: name, TTL and answers, tabs between
     "addresses": "VARCHAR[]",  # some of those in the answers, if the domain is newly observed
     "sources": "VARCHAR[]",  # some of the addresses that asked, if the client is a prefix
 }
@@ -275,6 +276,15 @@ NOVEL_COUNTS: Final = tuple(name for name, kind in NOVEL.items() if kind == "BIG
 
 CARRIED: Final = ("labels", "label_bytes", "answer_bytes")
 """Those that come from the labels and answers of new names."""
+
+STANDING: Final = ("names", "failed_names", "answered_names", "text_names", "design_names")
+"""Those that tell what a domain is."""
+
+MAX_LONELY: Final = 4
+"""How many clients a domain has at most that hardly anyone asks for."""
+
+MIN_LONELY_NAMES: Final = 4
+"""How many new names such a domain must have to be looked at."""
 
 ORDINARY_TYPES: Final = (1, 2, 6, 12, 28, 43, 46, 47, 48, 50, 64, 65, 255)
 """Types whose answers cannot carry anything: A, NS, SOA, PTR, AAAA, those of DNSSEC, SVCB, HTTPS, ANY."""

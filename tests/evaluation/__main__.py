@@ -11,6 +11,7 @@ PARTS = (
     "names",
     "infected",
     "tunnels",
+    "implants",
     "groups",
     "evasions",
     "poisoning",

@@ -322,11 +322,68 @@ def guest_network(at: _Place) -> Iterator[Asked]:
         yield at.answer(now, at.client(), at.popular())
 
 
+def confirmed_reverse(at: _Place) -> Iterator[Asked]:
+    """A mail server that looks whether a sender's name leads back to its address: dynamic hosts of a few providers."""
+    providers = [f"dyn.{at.some(string.ascii_lowercase, 6)}tel.net" for _ in range(4)]
+    makers: tuple[Callable[[Sequence[str]], str], ...] = (
+        lambda octets: f"host-{'-'.join(octets)}",
+        lambda octets: ".".join(reversed(octets)),
+        lambda octets: f"p{''.join(f'{int(octet):02x}' for octet in octets)}",
+    )
+    for now in at.times(120 * len(at.clients)):
+        address = at.address()
+        provider = at.dice.choice(providers)
+        name = f"{makers[crc32(provider.encode()) % len(makers)](address.split('.'))}.{provider}"
+        yield Asked(now, at.client(), name, "A", NOERROR, address, 3600)
+
+
+def dynamic_dns(at: _Place) -> Iterator[Asked]:
+    """A service firm's watch on its customers' routers: names of serial numbers, each with an address of its own."""
+    zone = f"cloud.{at.some(string.ascii_lowercase, 7)}router.net"
+    hosts = {f"{at.some(_HEX, 12)}.{zone}": at.address() for _ in range(60)}
+    for client in at.clients:
+        now = at.start + at.dice.uniform(0, 600)
+        while now < at.end:
+            for name, address in hosts.items():
+                yield Asked(now, client, name, "A", NOERROR, address, 60)
+                now += 0.2
+            now += 600
+
+
+def trackers(at: _Place) -> Iterator[Asked]:
+    """Advertisements with a name for each view, which a wildcard answers with a few addresses."""
+    zones = {f"px.{at.some(string.ascii_lowercase, 7)}ads.com": [at.address() for _ in range(3)] for _ in range(3)}
+    for now in at.times(3 * len(at.clients)):
+        zone, addresses = at.dice.choice([*zones.items()])
+        yield Asked(now, at.client(), f"{at.some(_HEX, 12)}.{zone}", "A", NOERROR, at.dice.choice(addresses), 30)
+
+
+def tenants(at: _Place) -> Iterator[Asked]:
+    """Links to the customers of one service, each with a host of its own in a cloud, behind a load balancer's name."""
+    zone = f"{at.some(string.ascii_lowercase, 5)}desk.com"
+    for now in at.times(4 * len(at.clients)):
+        customer = at.domain().partition(".")[0]
+        balancer = f"{at.some(_ALNUM, 14)}-{at.dice.getrandbits(30)}.eu-west-1.elb.amazonaws.com"
+        address = f"{at.dice.choice((3, 18, 34, 52, 54))}.{at.dice.randrange(256)}.{at.dice.randrange(256)}.7"
+        yield Asked(now, at.client(), f"{customer}.{zone}", "A", NOERROR, f"{balancer},{address}", 60)
+
+
+def cloud_hosts(at: _Place) -> Iterator[Asked]:
+    """Machines of one's own in a cloud, with UUIDs for names and addresses of one network, asked for as they come."""
+    zone = f"nodes.{at.some(string.ascii_lowercase, 6)}-platform.io"
+    network = f"10.{at.dice.randrange(256)}"
+    for now in at.times(5 * len(at.clients)):
+        name = f"{uuid.UUID(int=at.dice.getrandbits(128))}.{zone}"
+        address = f"{network}.{at.dice.randrange(256)}.{at.dice.randrange(256)}"
+        yield Asked(now, at.client(), name, "A", NOERROR, address, 5)
+
+
 KINDS: dict[str, Maker] = {
     maker.__name__.replace("_", " "): maker
     for maker in (
         search_suffixes, browser_probes, block_lists, antivirus, telemetry, mail_policy, reverse, service_discovery,
-        typos, crawler, dead_names, heartbeats, guest_network,
+        typos, crawler, dead_names, heartbeats, guest_network, confirmed_reverse, dynamic_dns, trackers, tenants,
+        cloud_hosts,
     )
 }  # fmt: skip
 """Every practice by its name."""
@@ -335,7 +392,8 @@ KINDS: dict[str, Maker] = {
 EVERYDAY = {
     "search suffixes": 0.02, "browser probes": 0.1, "block lists": 0.0002, "antivirus": 0.01, "telemetry": 0.2,
     "mail policy": 0.0005, "reverse": 0.0005, "service discovery": 0.05, "typos": 0.3, "crawler": 0.0001,
-    "dead names": 0.005, "heartbeats": 0.2, "guest network": 0.0001,
+    "dead names": 0.005, "heartbeats": 0.2, "guest network": 0.0001, "confirmed reverse": 0.0005, "dynamic dns": 0.0003,
+    "trackers": 0.2, "tenants": 0.01, "cloud hosts": 0.0005,
 }  # fmt: skip
 """The share of a provider's clients that have each practice."""
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
+from dnsvigil.detectors.contacts import with_contacts
 from dnsvigil.detectors.detector import THRESHOLD, Anomaly, Context, Detector
 from dnsvigil.store.findings import Finding
 from dnsvigil.store.store import Read
@@ -159,6 +160,7 @@ class Runner:
     def __init__(self, detectors: Iterable[EntryPoint], context: Context) -> None:
         """Make all detectors. An exception of one does not affect the others."""
         self._top = context.config.detectors.top
+        self._client_of = context.config.detectors.client_of
         self._running = [_Running(entry, context) for entry in detectors]
 
     def evaluate(
@@ -178,7 +180,9 @@ class Runner:
         due = [each for each in self._running if last or apart or each.is_due(now)]
         if reading is not None:
             due = [each for each in due if not each.tables.isdisjoint(reading)]
-        return [found for each in due for found in each.evaluate(read, now, apart)]
+        return with_contacts(
+            read, [found for each in due for found in each.evaluate(read, now, apart)], self._client_of
+        )
 
     def scores(self) -> list[Score]:
         """Return the highest scores of the last runs."""

@@ -8,6 +8,7 @@ from typing import Final
 ADVERSARY_IN_THE_MIDDLE: Final = "T1557 Adversary-in-the-Middle"
 BRUTE_FORCE: Final = "T1110 Brute Force"
 COMPROMISED_DNS_SERVER: Final = "T1584.002 Compromise Infrastructure: DNS Server"
+DNS_COMMANDS: Final = "T1071.004 Application Layer Protocol: DNS"
 EXFILTRATION: Final = "T1048 Exfiltration Over Alternative Protocol"
 FAST_FLUX: Final = "T1568.001 Dynamic Resolution: Fast Flux DNS"
 GATHER_DNS: Final = "T1590.002 Gather Victim Network Information: DNS"

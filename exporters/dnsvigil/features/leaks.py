@@ -1,6 +1,7 @@
 """What new labels and new answers carry below each domain, from the rows of novel traffic in some hours.
 
     novel ─(hours of the window)─ recent ─┬─ carriers ── sums of the domains that carry much
+                                          ├─ lonely ──── sums of the domains that few clients ask for
                                           └─ carried ─── sums by client of chosen domains, with times and samples
 
 A new name has new labels; labels that repeat carry nothing. The sum of the octets of labels never seen before is an
@@ -13,9 +14,9 @@ from typing import Final
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.functions import bit_count, texts_of_most
+from dnsvigil.features.functions import bit_count, text_hash, texts_of_most
 from dnsvigil.features.novelty import novel_table
-from dnsvigil.records import FLOOD, NOVEL_COUNTS, SINGLE_LABEL
+from dnsvigil.records import FLOOD, MAX_LONELY, MIN_LONELY_NAMES, NOVEL_COUNTS, SINGLE_LABEL, STANDING
 
 MAX_CLIENTS: Final = 20
 """How many clients of a domain have rows of their own: those that carry most."""
@@ -34,11 +35,22 @@ def carriers(recent: ir.Table) -> ir.Table:
     return t.mutate(carried=(t.label_bytes + t.answer_bytes * text).cast("float64"))
 
 
+def lonely(recent: ir.Table) -> ir.Table:
+    """Return the sums, as far as they tell what it is, of each ``domain`` with several new names, but few clients.
+
+    Clients are counted in 64 bits, which have room for so few of them.
+    """
+    t = recent.filter(recent.domain.notin([FLOOD, SINGLE_LABEL]) & (recent.names > 0))
+    client = ibis.literal(1, "uint64") << (text_hash(t.client) % 64).cast("uint64")
+    t = t.group_by("domain").agg(**{name: t[name].sum() for name in STANDING}, bits=client.bit_or())
+    return t.filter((t.names >= MIN_LONELY_NAMES) & (bit_count(t.bits) <= MAX_LONELY)).drop("bits")
+
+
 def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
     """Return the sums of each ``client`` in each of ``domains.domain``, of the ``MAX_CLIENTS`` that carry most.
 
     Beside the sums: ``clients``, how many queried new names in the domain; ``active``, how many minutes had queries;
-    ``newly_observed`` as in records.NOVEL; ``first_seen``, ``last_seen``; ``samples`` of every hour;
+    ``newly_observed`` as in records.NOVEL; ``first_seen``, ``last_seen``; ``samples`` and ``received`` of every hour;
     ``sources`` of one.
     """
     t = recent.filter((recent.names > 0) | (recent.text_names > 0)).semi_join(domains, "domain")
@@ -55,6 +67,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
         first_seen=t.first_seen.min(),
         last_seen=t.last_seen.max(),
         samples=t.samples.collect().flatten(),
+        received=t.received.collect().flatten(),
         sources=t.sources.first(where=t.sources.length() > 0),
     )
     return hourly.group_by("client", "domain", "clients").agg(
@@ -64,6 +77,7 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
         first_seen=hourly.first_seen.min(),
         last_seen=hourly.last_seen.max(),
         samples=hourly.samples.collect().flatten(),
+        received=hourly.received.collect().flatten(),
         sources=hourly.sources.first(where=hourly.sources.length() > 0),
     )
 
@@ -71,4 +85,4 @@ def carried(recent: ir.Table, domains: ir.Table) -> ir.Table:
 def expressions() -> dict[str, ir.Table]:
     """Return the expression of each table, over ``recent`` rows and the ``chosen`` domains."""
     recent, chosen = novel_table("recent"), ibis.table({"domain": "string"}, name="chosen")
-    return {"carriers": carriers(recent), "carried": carried(recent, chosen)}
+    return {"carriers": carriers(recent), "lonely": lonely(recent), "carried": carried(recent, chosen)}

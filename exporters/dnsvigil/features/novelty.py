@@ -30,6 +30,7 @@ from dnsvigil.records import (
 )
 
 _MAX_ADDRESSES: Final = 4
+_MAX_RECEIVED: Final = 200  # characters of answers
 _LIKE_ADDRESS: Final = r"^[0-9.]+$|:"
 _NXDOMAIN: Final = 3
 _MAIL_POLICY: Final = (
@@ -48,7 +49,7 @@ _TYPES: Final = {
 
 def transactions_table(name: str) -> ir.Table:
     """Return the transactions view, or a part of it, as the expressions here see it."""
-    types = ["timestamp", "string", "string", "uint16", "uint16", "array<string>"]
+    types = ["timestamp", "string", "string", "uint16", "uint16", "array<string>", "array<float64>"]
     return ibis.table(dict(zip(NOVELTY_COLUMNS, types, strict=True)), name=name)
 
 
@@ -114,6 +115,7 @@ def _named(records: ir.Table, prefixes: ir.Table, *others: str) -> ir.Table:
         "ts",
         "qname",
         "answers",
+        "ttls",
         *others,
         client=t.prefix.fill_null(t.client),
         source=ibis.ifelse(t.prefix.isnull(), ibis.null("string"), t.client),
@@ -146,7 +148,7 @@ def firsts(noted: ir.Table) -> ir.Table:
     t = noted.filter(noted.new | noted.new_text)
     columns = [
         "hash", "qname", "domain", "newly_observed", "new", "client", "source", "ts", "failed", "resolved", "text",
-        "answers",
+        "answers", "ttls",
     ]  # fmt: skip
     # Most new names are asked for once, and need no grouping.
     alone = t.filter(t.new & (t.records == 1)).select(*columns, alone=ibis.literal(True))
@@ -163,7 +165,7 @@ def firsts(noted: ir.Table) -> ir.Table:
         failed=t.failed.any() & ~t.resolved.any(),
         resolved=t.resolved.any(),
         text=t.text.any(),
-        answers=t.answers.first(where=t.answers.notnull(), order_by=[~t.text, t.ts]),
+        **{name: t[name].first(where=t.answers.notnull(), order_by=[~t.text, t.ts]) for name in ("answers", "ttls")},
     )
     t = ibis.union(alone, several.select(*columns, alone=ibis.literal(False)))
     block_list = t.answers.filter(lambda answer: ~answer.startswith("127.")).length() == 0
@@ -219,6 +221,7 @@ def novel(noted: ir.Table, firsts: ir.Table, carried: ir.Table) -> ir.Table:
         answer_bytes=t.answer_bytes.fill_null(0),
         sample=t.qname,
         answers=_of_newly_observed(t),
+        received=ibis.ifelse(t.resolved & ~t.text & ~t.design, _received(t), ibis.null("string")),
     )
     t = noted.filter(~(noted.new & (noted.records == 1)))
     others = _part(
@@ -230,6 +233,12 @@ def novel(noted: ir.Table, firsts: ir.Table, carried: ir.Table) -> ir.Table:
         answers=_of_newly_observed(t),
     )
     return _summed(new, others)
+
+
+def _received(rows: ir.Table) -> ir.StringValue:
+    """Return a name, the TTL of its last answer, and some answers, with what is in no name between them."""
+    ttl = rows.ttls[rows.ttls.length() - 1].cast("int64").cast("string").fill_null("")
+    return rows.qname + "\t" + ttl + "\t" + rows.answers[:_MAX_ADDRESSES].join("\t").left(_MAX_RECEIVED)
 
 
 def _of_newly_observed(rows: ir.Table) -> ir.ArrayValue:
@@ -299,6 +308,7 @@ def _summed(*parts: ir.Table) -> ir.Table:
             last_seen=t.ts.max(),
             **sums,
             samples=texts_of_least(t["sample"], text_hash(t["sample"]), MAX_SAMPLES),
+            received=texts_of_least(t.received, text_hash(t["sample"]), MAX_SAMPLES),
             addresses=_addresses(t.answers),
             sources=_sources(t.source),
         )
@@ -356,6 +366,7 @@ def _part(rows: ir.Table, **values: ir.Value) -> ir.Table:
         hour=rows.ts.truncate("h"),
         minute=rows.ts.minute().cast("uint64"),
         sample=values.get("sample", ibis.null("string")),
+        received=values.get("received", ibis.null("string")),
         answers=values.get("answers", ibis.null("array<string>")),
         **counts,
     )

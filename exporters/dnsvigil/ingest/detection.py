@@ -17,6 +17,7 @@ from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.poisoning import PoisoningPart
 from dnsvigil.records import utc_now
 from dnsvigil.sources.honeypots.logs import HONEYPOT_LOGS
+from dnsvigil.store.contacts import Contacts
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.store import Store, StoreError
 
@@ -57,6 +58,7 @@ class DetectionPart(Part):
         self._novelty = novelty
         self._inputs = (novelty, *others)
         self._findings = Findings(store)
+        self._contacts = Contacts(store)
         store.create(_SCORES)
         with store.transaction():
             self._evaluated = datetime.fromisoformat(store.meta("evaluated", datetime.min.isoformat()))
@@ -140,6 +142,7 @@ class DetectionPart(Part):
         self._scores = self._runner.scores()
         with self._store.transaction():
             self._findings.put_all(found)
+            self._contacts.watch()
             self._put_scores()
             if of_logs:
                 self._store.rows("UPDATE meta SET value = ? WHERE key = 'evaluated'", now.isoformat())

@@ -21,10 +21,12 @@ from dnsvigil.ingest.records import count_records
 from dnsvigil.ingest.size_bound import drop_before
 from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import FLOW_SLOT_SECONDS, OTHER, utc_now
+from dnsvigil.sources.netflow.contacts import contacts
 from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, fingerprint, flow_exporter_label, slot_of
 from dnsvigil.sources.netflow.follower import OutsideError, PendingFlows, Stamp, below_sources
 from dnsvigil.sources.netflow.tables import FlowReader, Loaded
 from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD, Times
+from dnsvigil.store.contacts import MAX_CONTACTS, Contacts
 from dnsvigil.store.counters import CounterTable, schema
 from dnsvigil.store.findings import Findings
 from dnsvigil.store.flow_files import FlowFile
@@ -120,6 +122,7 @@ class FlowsPart:
         self._tables = FlowTables(store, config.store.max_size // 4)
         self._evaluation = FlowEvaluation(store, self._tables, config.flows.thresholds)
         self._findings = Findings(store)
+        self._contacts = Contacts(store)
         store.create(schema(RECORDS))
         servers = config.servers
         known = read_labels(store, "flow_server")
@@ -192,13 +195,17 @@ class FlowsPart:
                 self._tables.files.drop_submitted(file.path)
             return Ingested(known=True)
         former = self._tables.files.former_file(found) if file.begin else None
+        watched = self._contacts.watched()
+        met = contacts(file.path, watched, self._config.flows.nfdump or "nfdump")[:MAX_CONTACTS] if watched else []
         with self._store.errors():
             self._summarize(found)
+            self._contacts.prepare(found.slot, found.exporter, met)
         if self._config.flows.log:
             self._write_log(self._config.flows.log, found, former)
         with self._store.transaction():
             flows_before, skipped_before = self._tables.files.counted_of(former)
             self._add(found, former)
+            self._contacts.searched(watched, found.slot)
             self._tables.files.drop_submitted(file.path)
             newest = min(found.slot + _SLOT, utc_now()) if found.flows else None
             put_sensors(self._store, SOURCE, {found.exporter: newest})

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.records import DNS_FLOW
-from dnsvigil.store import counters
+from dnsvigil.store import contacts, counters
 from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.flow_files import FlowFile, FlowFiles
 from dnsvigil.store.flow_slots import rows_of_slots
@@ -64,13 +64,14 @@ CREATE TABLE IF NOT EXISTS slot_talkers (
     file BIGINT
 );
 CREATE TABLE IF NOT EXISTS dns_flows ({", ".join(f"{name} {kind}" for name, kind in DNS_FLOW.items())}, file BIGINT);
-{counters.schema(COUNTERS)}"""
+{counters.schema(COUNTERS)}{contacts.SCHEMA}"""
 
 ADDED: Final = {
     "slot_services": "sum_flow_services",
     "slot_resolvers": "sum_flow_resolvers",
     "slot_hosts": "sum_flow_hosts",
     "slot_talkers": "sum_flow_talkers",
+    "contacts": "sum_contacts",
     "dns_flows": "sum_dns_flows",
 }
 """Table to the temporary table whose rows it gets from each file."""
@@ -173,7 +174,7 @@ class FlowTables:
 
     def forget(self, now: datetime, days: timedelta, long: timedelta) -> int:
         """Drop what is older than ``days`` (lists, records, sketches) or ``long`` (sums); return how many records."""
-        for table in ("slot_hosts", "slot_talkers"):
+        for table in ("slot_hosts", "slot_talkers", "contacts"):
             self._run(f"DELETE FROM {table} WHERE slot < ?", now - days)
         self.verdicts.forget(now)
         self._run("UPDATE slot_clients SET sketch = NULL WHERE slot < ? AND sketch IS NOT NULL", now - days)

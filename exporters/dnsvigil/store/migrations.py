@@ -6,7 +6,7 @@ The statements are frozen: they make the tables of the layout that they lead to,
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-VERSION: Final = "6"
+VERSION: Final = "7"
 """The layout of the stores that this version of dnsvigil makes."""
 
 
@@ -152,12 +152,16 @@ MIGRATIONS: Final[Mapping[str, Iterable[str]]] = {
             failed_names BIGINT, answered_names BIGINT, text_names BIGINT, design_names BIGINT, labels BIGINT,
             label_bytes BIGINT, answer_bytes BIGINT, samples VARCHAR[], addresses VARCHAR[]
         );
-        ALTER TABLE novel ADD COLUMN missing BIGINT;
-        ALTER TABLE novel ADD COLUMN resolved BIGINT;
-        ALTER TABLE novel ADD COLUMN sources VARCHAR[];
-        UPDATE novel SET missing = if(text_names = 0, failures, 0), resolved = queries - failures;
+        CREATE TABLE novel_of_clients AS
+            SELECT *, if(text_names = 0, failures, 0)::BIGINT AS missing, (queries - failures)::BIGINT AS resolved,
+                NULL::VARCHAR[] AS sources
+            FROM novel;
+        DROP TABLE novel;
+        ALTER TABLE novel_of_clients RENAME TO novel;
         ALTER TABLE IF EXISTS listed ADD COLUMN sources VARCHAR[];
         """,
     ),
+    # Novel traffic had no TTLs, and the answers of newly observed domains alone.
+    "6": ("ALTER TABLE IF EXISTS novel ADD COLUMN received VARCHAR[];",),
 }
 """Layout to what makes the next one of it. The tables of :mod:`dnsvigil.store.store` are there by then."""

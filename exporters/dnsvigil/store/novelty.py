@@ -27,6 +27,7 @@ DROPPED: Final = CounterTable("novel_dropped", ("reason",), ("dropped",))
 
 _TABLES: Final = {"novel": NOVEL, "listed": LISTED}
 _KEYS: Final = {"novel": ("hour", "client", "domain", "newly_observed"), "listed": ("hour", "client", "entry", "lists")}
+_SAMPLED: Final = ("samples", "received", "sources")
 _MERGED_AT_ONCE: Final = 100_000  # rows
 _SPENT: Final = 8  # times the names from which on a client is crowded
 _BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
@@ -67,7 +68,7 @@ def _merged(table: str) -> str:
         "last_seen": "max(last_seen)",
         "addresses": "any_value(addresses)",
         # In whatever order: the first of all by name would be much alike.
-        **{name: f"list_distinct(flatten(list({name})))[:{MAX_SAMPLES}]" for name in ("samples", "sources")},
+        **{name: f"list_distinct(flatten(list({name})))[:{MAX_SAMPLES}]" for name in _SAMPLED},
     }
     columns = (
         name if name in _KEYS[table] else f"{ways.get(name, f'sum({name})::BIGINT')} AS {name}"

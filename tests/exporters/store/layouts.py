@@ -116,7 +116,16 @@ CREATE TABLE newly_observed_domains (hash UBIGINT, first_seen TIMESTAMP);
 UPDATE meta SET value = '5' WHERE key = 'version';
 """
 
-LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4, 5: _LAYOUT_5}
+_LAYOUT_6: Final = f"""
+{_LAYOUT_5}
+ALTER TABLE novel ADD COLUMN missing BIGINT;
+ALTER TABLE novel ADD COLUMN resolved BIGINT;
+ALTER TABLE novel ADD COLUMN sources VARCHAR[];
+ALTER TABLE listed ADD COLUMN sources VARCHAR[];
+UPDATE meta SET value = '6' WHERE key = 'version';
+"""
+
+LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4, 5: _LAYOUT_5, 6: _LAYOUT_6}
 
 
 def make_store(folder: Path, layout: int, statements: str = "") -> None:

@@ -9,6 +9,8 @@ from typing import ClassVar, Final
 
 from dnsvigil.detectors import floods, inputs
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.detectors.names import NameScores
+from dnsvigil.detectors.tunnel import implants
 from dnsvigil.detectors.tunnel.flooding import separate
 from dnsvigil.detectors.tunnel.group import MIN_SCORE, groups, octets
 from dnsvigil.detectors.tunnel.queries import Leaks
@@ -30,6 +32,7 @@ class Tunnel(Detector):
 
     def __init__(self, context: Context) -> None:
         self._leaks = Leaks()
+        self._names = NameScores(context.state)
         self._results: dict[Window, tuple[int, list[Anomaly]]] = {}  # of each window, with the number of its step
         self._now = datetime.min
 
@@ -67,8 +70,22 @@ class Tunnel(Detector):
             for row in self._leaks.carriers(read, since, now, least)
             if max(row["names"], row["text_names"]) >= _MIN_NAMES and octets(row) * standing(row)[0] >= least
         }
-        pairs, flooding, left = separate(self._leaks.carried(read, since, now, list(domains)), domains)
+        lonely = {row["domain"]: row for row in self._leaks.lonely(read, since, now)}
+        rows = self._leaks.carried(read, since, now, [*(domains | lonely)])
+        pairs, flooding, left = separate([row for row in rows if row["domain"] in domains], domains)
         found = [one for group in groups(pairs, domains, left, window) for one in group.anomalies()]
         others = {name: row["names"] for name, row in left.items()}
-        found += floods.anomalies(flooding, domains, others, window.length.total_seconds() / 3600, window.flood_half)
+        hours = window.length.total_seconds() / 3600
+        found += floods.anomalies(flooding, domains, others, hours, window.flood_half)
+        self._names.reload()
+        # What clients do together is one finding.
+        grouped = {client for one in found if one.subject_type == "domain" for client in one.evidence["clients"]}
+        alone = [row for row in rows if row["domain"] in lonely and row["client"] not in grouped]
+        found += implants.anomalies(alone, lonely, self._look, hours)
         return [anomaly for anomaly in found if anomaly.score >= MIN_SCORE]
+
+    def _look(self, labels: Iterable[str]) -> list[float]:
+        """Return how far labels look generated, as if they were domains."""
+        domains = [f"{label}.com" for label in labels]
+        self._names.score(domains)
+        return [self._names.look(domain) for domain in domains]

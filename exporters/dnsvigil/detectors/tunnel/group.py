@@ -10,6 +10,7 @@ from dnsvigil.detectors.detector import Anomaly
 from dnsvigil.detectors.disjoint_set import DisjointSet
 from dnsvigil.detectors.floods import Row
 from dnsvigil.detectors.techniques import EXFILTRATION, TUNNELING
+from dnsvigil.detectors.tunnel.received import received_in
 from dnsvigil.detectors.tunnel.shape import MAX_SAMPLES, PROBE, data_share, density, names_below, resembles
 from dnsvigil.detectors.tunnel.standing import standing
 from dnsvigil.detectors.tunnel.window import Window
@@ -24,6 +25,8 @@ _SHARED: Final = 0.2  # more is needed for each further client or domain: what m
 _MAX_LINKED: Final = 8  # clients of a domain that may join it with others
 _LINK: Final = 0.05  # of the bytes for one half; a client and a domain with less are not joined
 _LED: Final = 2 / 3  # of all bytes, which make the finding one client's own
+_DYNAMIC: Final = 0.9  # of the answered names at least have their address in them ...
+_ADDRESSES: Final = 0.02  # ... and carry no more than that
 _SHOWN: Final = 6  # samples of a finding
 _SHOWN_DOMAINS: Final = 10
 _SHOWN_CLIENTS: Final = 20
@@ -193,6 +196,9 @@ def groups(pairs: Iterable[Row], domains: Mapping[str, Row], left: Mapping[str, 
 def _pair(row: Row, domain: Row, share: float, why: list[str]) -> Pair:
     names = names_below(row)
     data, reasons = data_share(names, domain)
+    received = received_in(row)
+    if received and sum(each.names_its_address for each in received) >= _DYNAMIC * len(received):
+        data, reasons = min(data, _ADDRESSES), ["addresses, as of a provider's customers"]
     return Pair(row, names, density(names), share * data, [*why, *reasons])
 
 

@@ -6,16 +6,16 @@ from typing import Any, Final
 
 from dnsvigil.detectors.floods import Row
 from dnsvigil.engines.duckdb import queries
-from dnsvigil.records import NOVEL_COUNTS
+from dnsvigil.records import NOVEL_COUNTS, STANDING
 from dnsvigil.store.novelty import recent_hours
 from dnsvigil.store.store import Read
 
-_MAX_DOMAINS: Final = 2000  # those that carry most
+_MAX_DOMAINS: Final = 2000  # those that carry most, or have most names
 _RECENT: Final = recent_hours("novel", since=">")
 _CHOSEN: Final = "chosen AS (SELECT unnest($3::VARCHAR[]) AS domain)"
 _CARRIED: Final = (
     "client", "domain", "clients", *NOVEL_COUNTS, "active", "newly_observed", "first_seen", "last_seen", "samples",
-    "sources",
+    "received", "sources",
 )  # fmt: skip
 _SUMS: Final = {*NOVEL_COUNTS, "active"}
 
@@ -29,11 +29,17 @@ class Leaks:
     def __init__(self) -> None:
         most = f"WHERE carried >= $3 ORDER BY carried DESC, domain LIMIT {_MAX_DOMAINS}"
         self._carriers = _Query("carriers", ["domain", *NOVEL_COUNTS, "carried"], [_RECENT], most)
+        order = f"ORDER BY names DESC, domain LIMIT {_MAX_DOMAINS}"
+        self._lonely = _Query("lonely", ["domain", *STANDING], [_RECENT], order)
         self._carried = _Query("carried", _CARRIED, [_RECENT, _CHOSEN], "ORDER BY domain, client")
 
     def carriers(self, read: Read, since: datetime, now: datetime, least: float) -> list[Row]:
         """Return the rows of ``carriers`` with at least ``least`` octets, those with most first."""
         return self._carriers.rows(read, since, now, least)
+
+    def lonely(self, read: Read, since: datetime, now: datetime) -> list[Row]:
+        """Return the rows of ``lonely``, those with most names first."""
+        return self._lonely.rows(read, since, now)
 
     def carried(self, read: Read, since: datetime, now: datetime, domains: Sequence[str]) -> list[Row]:
         """Return the rows of ``carried`` for these domains."""

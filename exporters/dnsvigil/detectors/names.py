@@ -4,10 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from dnsvigil.detectors.malware.queries import Visit
 from dnsvigil.learning.default import default_model, trained_model
 from dnsvigil.learning.models import ModelError
 from dnsvigil.learning.namescore import NameModel
@@ -43,12 +43,12 @@ class NameScores:
         model, directory, self.problem = None, self._trained, ""
         if stamp:
             try:
-                model = NameModel.load(directory)
+                model = _loaded(directory, stamp)
             except ModelError as error:
                 self.problem = f"{error}; the model of the package is used"
         if model is None:
             directory = default_model()
-            model = NameModel.load(directory)
+            model = _loaded(directory, _stamp(directory))
         self._model, self._stamp = model, stamp
         made = _stamp(directory)
         self.time = datetime.fromtimestamp(made[1] / 1e9, UTC).replace(tzinfo=None) if made else None
@@ -74,18 +74,18 @@ class NameScores:
         """Return minus the logarithm of the share of benign names that look at least as much like malware's."""
         return self._looks.get(domain, 0.0)
 
-    def reasons(self, visits: Sequence[Visit]) -> dict[str, Any]:
+    def reasons(self, domains: Sequence[str]) -> dict[str, Any]:
         """Return the families nearest to some domains, and the nearest names of both kinds."""
         assert self._model
         families: Counter[str] = Counter()
         generated, benign = list[str](), list[str]()
-        for visit in visits:
-            if visit.domain not in self._reasons and self._room:
-                self._reasons[visit.domain] = self._model.reasons(visit.domain)
+        for domain in domains:
+            if domain not in self._reasons and self._room:
+                self._reasons[domain] = self._model.reasons(domain)
                 self._room -= 1
-            if visit.domain not in self._reasons:
+            if domain not in self._reasons:
                 continue  # in a later run
-            reasons = self._reasons[visit.domain]
+            reasons = self._reasons[domain]
             families.update(dict(reasons.families))
             generated += [f"{near.name} ({near.family})" for near in reasons.generated[:2]]
             benign += [near.name for near in reasons.benign[:1]]
@@ -94,6 +94,12 @@ class NameScores:
             "neighbours": list(dict.fromkeys(generated)),
             "benign_neighbours": list(dict.fromkeys(benign)),
         }
+
+
+@lru_cache(maxsize=1)
+def _loaded(directory: Path, stamp: tuple[int, int] | None) -> NameModel:
+    """Return the model as it is with this stamp: once for all detectors, as it takes 60 MB."""
+    return NameModel.load(directory)
 
 
 def _stamp(directory: Path) -> tuple[int, int] | None:

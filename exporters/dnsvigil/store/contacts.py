@@ -1,0 +1,91 @@
+"""Who exchanged packets with the addresses that findings are about, as far as flows show it.
+
+Only addresses that are watched are looked for: those that DNS gave to clients with an open finding.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Final
+
+from dnsvigil.store.store import Store
+
+MAX_WATCHED: Final = 500
+"""How many addresses are looked for in a flow file: those of the newest findings."""
+
+MAX_CONTACTS: Final = 10_000
+"""How many pairs of a client and an address are kept of a file: those with most bytes."""
+
+Contact = tuple[str, str, int, int, int]
+"""A client, the address, the number of flows, and the bytes that the client sent and received."""
+
+_NEW: Final = "CREATE OR REPLACE TEMP TABLE sum_contacts"
+_COLUMNS: Final = "client VARCHAR, address VARCHAR, flows BIGINT, bytes_sent BIGINT, bytes_received BIGINT"
+SCHEMA: Final = f"""
+CREATE TABLE IF NOT EXISTS watched_addresses (address VARCHAR, since TIMESTAMP);
+CREATE TABLE IF NOT EXISTS contacts (slot TIMESTAMP, exporter VARCHAR, {_COLUMNS}, file BIGINT);
+"""
+
+# What a client asked for, and what it got: of newly observed domains some addresses, of other names some samples.
+_ANSWERED: Final = f"""
+    WITH open AS (
+        SELECT subject, (evidence::JSON -> '$.domains')::VARCHAR[] AS domains, last_seen FROM findings
+        WHERE state = 'open' AND subject_type = 'client'
+    ), answered AS (
+        SELECT open.last_seen, unnest(coalesce(addresses, []) || flatten(list_transform(
+            coalesce(received, []), text -> split(text, chr(9))[3:]
+        ))) AS address
+        FROM novel JOIN open ON client = subject AND list_contains(domains, domain)
+        UNION ALL
+        SELECT open.last_seen, unnest(addresses) FROM listed JOIN open ON client = subject
+    )
+    SELECT address FROM answered GROUP BY address ORDER BY max(last_seen) DESC, address LIMIT {4 * MAX_WATCHED}
+"""
+
+
+class Contacts:
+    """The tables in one store. Callers that change them must have begun a transaction."""
+
+    def __init__(self, store: Store) -> None:
+        """Raises :class:`dnsvigil.store.store.StoreError`."""
+        self._store = store
+        store.create(SCHEMA)
+
+    def watch(self) -> None:
+        """Watch the addresses that clients with an open finding got, and no others."""
+        wanted = [address for (address,) in self._store.rows(_ANSWERED) if _is_unicast(address)][:MAX_WATCHED]
+        known = self.watched()
+        gone, new = [each for each in known if each not in wanted], [each for each in wanted if each not in known]
+        if gone:
+            self._store.rows("DELETE FROM watched_addresses WHERE list_contains(?, address)", gone)
+        if new:
+            self._store.rows("INSERT INTO watched_addresses SELECT unnest(?::VARCHAR[]), NULL", new)
+
+    def watched(self) -> list[str]:
+        """Return the addresses that are watched."""
+        return [address for (address,) in self._store.rows("SELECT address FROM watched_addresses ORDER BY address")]
+
+    def prepare(self, slot: datetime, exporter: str, found: Sequence[Contact]) -> None:
+        """Put what a file has into the table ``sum_contacts``, before the transaction."""
+        self._store.rows(f"{_NEW} (slot TIMESTAMP, exporter VARCHAR, {_COLUMNS})")
+        if found:
+            self._store.connection.executemany(
+                "INSERT INTO sum_contacts VALUES (?, ?, ?, ?, ?, ?, ?)", [(slot, exporter, *each) for each in found]
+            )
+
+    def searched(self, addresses: Iterable[str], slot: datetime) -> None:
+        """Note that addresses were looked for in a slot."""
+        self._store.rows(
+            "UPDATE watched_addresses SET since = least(coalesce(since, $2), $2) WHERE list_contains($1, address)",
+            [*addresses],
+            slot,
+        )
+
+
+def _is_unicast(text: str) -> bool:
+    """Return whether a text is an address that a host can have."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return not (address.is_multicast or address.is_unspecified or address.is_loopback or address.is_reserved)

@@ -1,0 +1,144 @@
+"""What flows say of findings: real nfdump, from flow files to the evidence."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsvigil.config.collector import Config, Detectors
+from dnsvigil.detectors.contacts import with_contacts
+from dnsvigil.ingest.flows import FlowsPart
+from dnsvigil.ingest.intake import Intake
+from dnsvigil.sources.netflow.contacts import contacts
+from dnsvigil.sources.netflow.follower import pending_file
+from dnsvigil.store.contacts import MAX_WATCHED, Contacts
+from dnsvigil.store.findings import Finding, Findings
+from dnsvigil.store.store import Store
+from exporters.flowfiles import SLOT, OneWay, damage, many, write_flows
+
+pytestmark = pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
+
+BEGIN = 1_760_000_100 // SLOT * SLOT
+NOW = datetime.fromtimestamp(BEGIN, UTC).replace(tzinfo=None)
+CLIENT, OTHER = "198.51.100.7", "198.51.100.8"
+CLIENT6 = "2001:db8:7::1"
+SERVER, SERVER6, DATA = "203.0.113.5", "2001:db8:5::5", "203.0.113.99"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "state") as store:
+        Intake(store, Config()).close()
+        yield store
+
+
+def flow(client: str, server: str, **values: float) -> OneWay:
+    return OneWay(client, 50_000, server, 443, proto=6, **values)
+
+
+def finding(client: str = CLIENT, domain: str = "odd-x.com") -> Finding:
+    return Finding("tunnel", "client", client, 0.9, "warning", NOW, NOW, {"domains": [domain]})
+
+
+def novel(store: Store, received: list[str], client: str = CLIENT, domain: str = "odd-x.com") -> None:
+    store.rows(
+        "INSERT INTO novel (hour, client, domain, received) VALUES (?, ?, ?, ?)",
+        NOW.replace(minute=0), client, domain, received,
+    )  # fmt: skip
+
+
+def put(store: Store, *found: Finding) -> None:
+    findings, addresses = Findings(store), Contacts(store)
+    with store.transaction():
+        findings.put_all(found)
+        addresses.watch()
+
+
+def read(store: Store, folder: Path, slots: Mapping[int, list[OneWay]]) -> None:
+    with closing(FlowsPart(store, Config())) as part:
+        for number, flows in slots.items():
+            part.ingest(pending_file(write_flows(folder, BEGIN + SLOT * number, flows)))
+
+
+def evidence(store: Store, one: Finding) -> dict[str, Any]:
+    (found,) = with_contacts(store.rows, [one], Detectors().client_of)
+    return dict(found.evidence)
+
+
+def test_what_a_client_connected_to_and_what_it_never_did(store: Store, tmp_path: Path) -> None:
+    novel(store, [f"a.odd-x.com\t60\tedge.odd-x.com\t{SERVER}\t{DATA}"])
+    put(store, finding())
+    there = [flow(CLIENT, SERVER, bytes=1000, packets=4), flow(SERVER, CLIENT, bytes=70_000, packets=60)]
+    there += [flow(OTHER, SERVER, bytes=5), flow(CLIENT, "203.0.113.6", bytes=9)]
+    read(store, tmp_path / "flows", {0: there, 1: [flow(CLIENT, SERVER, bytes=500)], 4: []})
+    found = evidence(store, finding())
+    assert found["connected_to"] == [
+        {"address": SERVER, "flows": 3, "bytes_sent": 1500, "bytes_received": 70_000},
+    ]
+    assert (found["never_connected_to"], found["flows_since"]) == ([DATA], NOW.isoformat())
+
+
+def test_all_addresses_of_a_prefix_are_its_client(store: Store, tmp_path: Path) -> None:
+    prefix = Detectors().client_of(CLIENT6)
+    novel(store, [f"a.odd-x.com\t60\t{SERVER6}"], client=prefix)
+    put(store, finding(prefix))
+    both = [flow(CLIENT6, SERVER6, bytes=300), flow(f"{CLIENT6}7", SERVER6, bytes=30)]
+    read(store, tmp_path / "flows", {0: both})
+    assert evidence(store, finding(prefix))["connected_to"] == [
+        {"address": SERVER6, "flows": 2, "bytes_sent": 330, "bytes_received": 0}
+    ]
+
+
+def test_nothing_is_said_before_flows_were_searched_for_a_while(store: Store, tmp_path: Path) -> None:
+    novel(store, [f"a.odd-x.com\t60\t{DATA}"])
+    put(store, finding())
+    assert evidence(store, finding()) == {"domains": ["odd-x.com"]}
+    read(store, tmp_path / "flows", {0: many(), 1: many()})
+    assert evidence(store, finding()) == {"domains": ["odd-x.com"]}
+    read(store, tmp_path / "flows", {3: many()})
+    assert evidence(store, finding())["never_connected_to"] == [DATA]
+
+
+def test_addresses_are_watched_as_long_as_a_finding_is_open(store: Store) -> None:
+    novel(store, [f"a.odd-x.com\t60\t{SERVER}", "b.odd-x.com\t60\t224.0.0.1", "c.odd-x.com\t60\t0.0.0.0"])
+    novel(store, [f"www.other-x.com\t60\t{DATA}"], domain="other-x.com")
+    put(store, finding())
+    assert Contacts(store).watched() == [SERVER]
+    findings, addresses = Findings(store), Contacts(store)
+    with store.transaction():
+        findings.close_quiet(NOW + timedelta(hours=2))
+        addresses.watch()
+    assert Contacts(store).watched() == []
+
+
+def test_the_number_of_addresses_is_bounded(store: Store) -> None:
+    novel(store, [f"n{number}.odd-x.com\t60\t10.{number >> 8}.{number & 255}.9" for number in range(2 * MAX_WATCHED)])
+    put(store, finding())
+    assert len(Contacts(store).watched()) == MAX_WATCHED
+
+
+def test_a_file_that_grew_counts_once(store: Store, tmp_path: Path) -> None:
+    novel(store, [f"a.odd-x.com\t60\t{SERVER}"])
+    put(store, finding())
+    one = flow(CLIENT, SERVER, bytes=1000)
+    read(store, tmp_path / "flows", {0: [one]})
+    read(store, tmp_path / "flows", {0: [one, one]})
+    assert evidence(store, finding())["connected_to"][0]["bytes_sent"] == 2000
+
+
+def test_a_filter_takes_as_many_addresses_as_are_watched(tmp_path: Path) -> None:
+    path = write_flows(tmp_path, BEGIN, [flow(CLIENT6, SERVER6, bytes=7), flow(CLIENT, DATA)])
+    addresses = {f"2001:db8:{number:x}::1:{number:x}" for number in range(MAX_WATCHED - 1)} | {SERVER6}
+    assert contacts(path, addresses, "nfdump") == [(CLIENT6, SERVER6, 1, 7, 0)]
+
+
+def test_what_is_read_of_a_damaged_file_counts(tmp_path: Path) -> None:
+    path = write_flows(tmp_path, BEGIN, [flow(CLIENT, SERVER, bytes=7), *many()])
+    damage(path)
+    assert contacts(path, {SERVER}, "nfdump") == [(CLIENT, SERVER, 1, 7, 0)]
