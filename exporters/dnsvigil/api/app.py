@@ -18,6 +18,7 @@ from dnsvigil.api.passive_dns.saf import framed
 from dnsvigil.api.passive_dns.streams import BusyError, Slots
 from dnsvigil.api.routes import ROUTES, Route
 from dnsvigil.config.collector import Config
+from dnsvigil.httpd.access import user_name
 from dnsvigil.httpd.routes import RETRY_AFTER
 from dnsvigil.httpd.streams import BodyError
 from dnsvigil.store.store import StoreError
@@ -40,7 +41,9 @@ def api(backend: Backend, config: Config, ready: Callable[[], bool] = lambda: Tr
     def add(route: Route) -> None:
         def view() -> Response:
             check()
-            answer = route.answer(backend, config, _query() if route.method == "GET" else _body())
+            given = _query() if route.method == "GET" else _body()
+            signed = (user_name(request.environ),) if route.signed else ()
+            answer = route.answer(backend, config, given, *signed)
             if isinstance(answer, Stream):
                 return slots.stream(framed(answer.objects, answer.problems))
             if isinstance(answer, Tables):

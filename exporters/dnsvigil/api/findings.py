@@ -10,7 +10,9 @@ from dnsvigil.api.interface import Answer, Parameters, Reader, RequestError, Wri
 from dnsvigil.api.parameters import id_in, id_of, number, one_of, only, only_keys, refuse, time
 from dnsvigil.config.collector import Config
 from dnsvigil.records import SEVERITIES, SUBJECT_TYPES, utc_now
+from dnsvigil.store.finding_events import events_of
 from dnsvigil.store.findings import (
+    COMMAND,
     KEPT,
     LISTED,
     STATES,
@@ -73,17 +75,16 @@ def submit(writer: Writer, config: Config, content: Parameters) -> Answer:
     return result(writer.submit(put), Answer({"id": None}, 202))
 
 
-def dismiss(writer: Writer, _: Config, content: Parameters) -> Answer:
-    """Dismiss a finding, and suppress similar ones."""
-    only_keys(content, "id", "why")
-    number, why = id_of(content), content.get("why")
-    if not isinstance(why, str):
-        refuse("why: expected a text")
+def dismiss(writer: Writer, _: Config, content: Parameters, by: str = COMMAND) -> Answer:
+    """Dismiss a finding, and suppress similar ones; ``by`` is the name of who does it."""
+    only_keys(content, "id", "why", "until")
+    number, why = id_of(content), _text(content, "why")
+    until = time(content["until"], "until") if content.get("until") is not None else None
 
     def change(store: Store) -> Answer:
         kept = Findings(store)
         with store.transaction():
-            return _changed(kept.dismiss(number, why, _now()))
+            return _changed(kept.dismiss(number, why, _now(), by=by, until=until))
 
     try:
         return result(writer.submit(change), Answer([], 202))
@@ -91,7 +92,23 @@ def dismiss(writer: Writer, _: Config, content: Parameters) -> Answer:
         refuse(str(error))
 
 
-def reopen(writer: Writer, _: Config, content: Parameters) -> Answer:
+def note(writer: Writer, _: Config, content: Parameters, by: str = COMMAND) -> Answer:
+    """Note a text on a finding."""
+    only_keys(content, "id", "text")
+    number, text = id_of(content), _text(content, "text")
+
+    def change(store: Store) -> Answer:
+        kept = Findings(store)
+        with store.transaction():
+            return _changed(kept.note(number, text, _now(), by=by))
+
+    try:
+        return result(writer.submit(change), Answer([], 202))
+    except ValueError as error:
+        refuse(str(error))
+
+
+def reopen(writer: Writer, _: Config, content: Parameters, by: str = COMMAND) -> Answer:
     """Undo a dismissal."""
     only_keys(content, "id")
     number = id_of(content)
@@ -99,7 +116,7 @@ def reopen(writer: Writer, _: Config, content: Parameters) -> Answer:
     def change(store: Store) -> Answer:
         kept = Findings(store)
         with store.transaction():
-            return _changed(kept.reopen(number))
+            return _changed(kept.reopen(number, _now(), by=by))
 
     try:
         return result(writer.submit(change), Answer([], 202))
@@ -114,7 +131,8 @@ def _one(reader: Reader, number: int) -> Answer:
         raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, f"finding {number} cannot be read: {unreadable[0]}")
     if found is None:
         raise RequestError(HTTPStatus.NOT_FOUND, _NO_SUCH)
-    return Answer([found.record()], total=1)
+    events = [event.record() for event in events_of(reader.read, number)]
+    return Answer([found.record() | {"events": events}], total=1)
 
 
 def _changed(found: Finding | None) -> Answer:
@@ -136,6 +154,13 @@ def _finding(content: Parameters) -> Finding:
         return Finding(**{name: content[name] for name in _KEYS}, first_seen=when, last_seen=when)
     except ValueError as error:
         refuse(str(error))
+
+
+def _text(content: Parameters, name: str) -> str:
+    text = content.get(name)
+    if not isinstance(text, str):
+        refuse(f"{name}: expected a text")
+    return text
 
 
 def _now() -> datetime:

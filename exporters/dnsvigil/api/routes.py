@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from dnsvigil.api import domains, findings, flows, hunt, now, set_aside, training, zones
-from dnsvigil.api.interface import Answer, Parameters, Stream, Tables
+from dnsvigil.api.interface import Answer, Stream, Tables
 from dnsvigil.api.passive_dns import circl, cof, dnsdb
 from dnsvigil.config.collector import Config
 
@@ -20,10 +20,9 @@ class Route:
 
     method: Literal["GET", "POST"]
     path: str
-    answer: Callable[
-        [Any, Config, Parameters], Answer | Stream | Tables
-    ]  # the first parameter: of the Backend what it needs
+    answer: Callable[..., Answer | Stream | Tables]  # of the Backend what it needs, Config and Parameters
     access: Access = "authenticated"
+    signed: bool = False  # the function takes the name of who asks, too
 
 
 ROUTES: Final[Sequence[Route]] = (
@@ -43,8 +42,9 @@ ROUTES: Final[Sequence[Route]] = (
     Route("POST", "/api/pdns/lookup", cof.lookup_many),
     Route("POST", "/api/hunt", hunt.hunt),
     Route("POST", "/api/findings", findings.submit, "triage"),
-    Route("POST", "/api/findings/dismiss", findings.dismiss, "triage"),
-    Route("POST", "/api/findings/reopen", findings.reopen, "triage"),
+    Route("POST", "/api/findings/dismiss", findings.dismiss, "triage", signed=True),
+    Route("POST", "/api/findings/reopen", findings.reopen, "triage", signed=True),
+    Route("POST", "/api/findings/note", findings.note, "triage", signed=True),
     Route("POST", "/api/flows/files", flows.submit_files, "triage"),
 )
 """``configured`` are those with addresses of clients, or names that clients asked for.

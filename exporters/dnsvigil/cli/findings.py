@@ -1,8 +1,8 @@
-"""``dnsvigil findings``: the list, one finding in full, dismissals and their reversal."""
+"""``dnsvigil findings``: the list, one finding in full, dismissals, their reversal, and notes."""
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -96,15 +96,29 @@ def _first_seen(service: Service, domain: str) -> str | None:
 def _show(finding: Mapping[str, Any]) -> None:
     """Print a finding: the sentence, what it is, and its evidence."""
     print(wrapped(sentence(finding), width() or _LINE), end="\n\n")
-    shown = {name.replace("_", " "): value for name, value in finding.items() if name != "evidence"}
+    apart = ("evidence", "events")
+    shown = {name.replace("_", " "): value for name, value in finding.items() if name not in apart}
     wide = max(_LABEL, 2 + max(map(len, shown)))
     for name, value in shown.items():
         text = f"{value:.2f}" if isinstance(value, float) else "-" if value is None else str(value)
         print(f"{name:<{wide}}{printable(text)}")
-    rows = [(printable(label), printable(text)) for label, text in details(finding["evidence"])]
+    _show_rows("evidence", details(finding["evidence"]))
+    _show_rows("history", [(event["done_at"], _done(event)) for event in finding.get("events", ())])
+
+
+def _done(event: Mapping[str, Any]) -> str:
+    """Return what somebody did with a finding, in one line."""
+    until = f" until {event['until']}" if event["until"] else ""
+    text = f": {event['text']}" if event["text"] else ""
+    return f"{event['action']}{until} by {event['done_by']}{text}"
+
+
+def _show_rows(title: str, given: Sequence[tuple[str, str]]) -> None:
+    """Print pairs of label and text below a title; nothing where there are none."""
+    rows = [(printable(label), printable(text)) for label, text in given]
     if not rows:
         return
-    print("\nevidence")
+    print(f"\n{title}")
     label = min(max(len(name) for name, _ in rows), _MAX_LABEL)
     before, last = " " * (_INDENT + label + 2), None
     for name, text in rows:
@@ -117,9 +131,11 @@ def _show(finding: Mapping[str, Any]) -> None:
 @shows_answer
 def dismiss_finding(options: argparse.Namespace, config: Config) -> int:
     """Dismiss a finding. Raises ``CommandError``, ``OwnerError`` among them."""
-    changed = change(config, options.state, "/api/findings/dismiss", {"id": options.id, "why": options.why})
+    until = f"{options.until:%Y-%m-%dT%H:%M:%SZ}" if options.until else None
+    content = {"id": options.id, "why": options.why, "until": until}
+    changed = change(config, options.state, "/api/findings/dismiss", content)
     for found in changed:
-        print(f"{_named(found)} is dismissed")
+        print(f"{_named(found)} is dismissed until {found['until']}")
     if not changed:
         print(f"finding {options.id} will be dismissed; the collector is busy now")
     return 0
@@ -134,6 +150,17 @@ def reopen_finding(options: argparse.Namespace, config: Config) -> int:
         print(f"{_named(found)} is {printable(now)}")
     if not changed:
         print(f"finding {options.id} will be opened again; the collector is busy now")
+    return 0
+
+
+@shows_answer
+def note_finding(options: argparse.Namespace, config: Config) -> int:
+    """Note a text on a finding. Raises ``CommandError``, ``OwnerError`` among them."""
+    changed = change(config, options.state, "/api/findings/note", {"id": options.id, "text": options.text})
+    for found in changed:
+        print(f"{_named(found)} has a new note")
+    if not changed:
+        print(f"the note on finding {options.id} will be added; the collector is busy now")
     return 0
 
 

@@ -145,9 +145,15 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     show.add_argument("--circl", action="store_true", help="ask CIRCL when it saw the domain first")
     _add_client_options(show)
     show.set_defaults(command="findings.show_finding")
-    dismiss = more.add_parser("dismiss", help="dismiss a harmless finding, and suppress similar ones for 30 days")
+    dismiss = more.add_parser("dismiss", help="dismiss a harmless finding, and suppress similar ones")
     dismiss.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
     dismiss.add_argument("--why", required=True, metavar="TEXT", help="the reason, which is stored with the dismissal")
+    dismiss.add_argument(
+        "--until",
+        type=_time,
+        metavar="TIME",
+        help="when the dismissal ends: local time, or ISO 8601 with a zone (default: in 30 days)",
+    )
     _add_client_options(dismiss)
     dismiss.set_defaults(command="findings.dismiss_finding")
     export = more.add_parser("export", help="write the findings as a feed of MISP, or open resolvers as a report")
@@ -161,6 +167,11 @@ def _add_findings(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     )
     _add_client_options(export)
     export.set_defaults(command="findings.export_findings")
+    note = more.add_parser("note", help="note a text on a finding, with the name of who notes it")
+    note.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
+    note.add_argument("text", metavar="TEXT", help="the text, of up to 1024 characters")
+    _add_client_options(note)
+    note.set_defaults(command="findings.note_finding")
     reopen = more.add_parser("reopen", help="undo a dismissal, so that similar findings are made again")
     reopen.add_argument("id", type=_positive, metavar="ID", help="number of the finding")
     _add_client_options(reopen)

@@ -1,7 +1,8 @@
 """Findings in the store: the subject, the severity, and the evidence.
 
 A finding that is found again while it is open stays one finding, with a count. Its score decays, and it closes when
-nothing confirms it any more. A dismissed finding, and similar ones, are not made again for a while.
+nothing confirms it any more. A dismissed finding, and similar ones, are not made again until the dismissal ends. What
+is found after that opens it again.
 """
 
 import json
@@ -18,6 +19,8 @@ from typing import Any, Final
 from dnsvigil.records import FINDING_STATES, OTHER, SEVERITIES, SUBJECT_TYPES
 from dnsvigil.store import counters
 from dnsvigil.store.counters import CounterTable
+from dnsvigil.store.finding_events import SCHEMA as EVENTS
+from dnsvigil.store.finding_events import Event, add_event, forget_events
 from dnsvigil.store.store import Read, Store
 
 log = logging.getLogger(__name__)
@@ -38,10 +41,15 @@ HALF_LIFE: Final = timedelta(hours=1)
 """The time after which the score of an unconfirmed finding is halved."""
 
 DISMISSED_FOR: Final = timedelta(days=30)
-"""How long findings similar to a dismissed one are suppressed."""
+"""How long findings similar to a dismissed one are suppressed, unless the dismissal says another time."""
+
+LONGEST_DISMISSAL: Final = timedelta(days=3653)
 
 DISMISSALS: Final = 10_000
 """How many dismissals the store keeps, the newest ones."""
+
+COMMAND: Final = "command line"
+"""Who changes a finding in the store itself, where no collector runs."""
 
 STATES: Final = FINDING_STATES
 
@@ -52,7 +60,7 @@ COUNTERS: Final = (DROPPED, SUPPRESSED)
 _MAX_SUBJECT: Final = 1024  # characters: a name of 255 octets has up to 1020, escaped
 _MAX_EVIDENCE: Final = 16 << 10  # bytes of JSON
 _MAX_DEPTH: Final = 16  # lists and objects within each other; their readers recurse
-_MAX_WHY: Final = 1024  # characters
+_MAX_WHY: Final = 1024  # characters, also of a note
 _MAX_DETECTORS: Final = 50  # with counts of their own
 _LEARNED: Final = 5  # domains of one dismissal to learn from: one alone should not turn a whole region of names
 _MAX_LEARNED: Final = 1000  # domains of all dismissals
@@ -70,14 +78,16 @@ _COLUMNS: Final = {
     "evidence": "VARCHAR",
     "state": "VARCHAR",
     "why": "VARCHAR",
+    "until": "TIMESTAMP",
 }
 _SCHEMA: Final = f"""
 CREATE SEQUENCE IF NOT EXISTS finding_ids;
 CREATE TABLE IF NOT EXISTS findings ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
 CREATE TABLE IF NOT EXISTS dismissals (
     detector VARCHAR, subject_type VARCHAR, subject VARCHAR, severity VARCHAR, domains VARCHAR[], why VARCHAR,
-    dismissed_at TIMESTAMP
+    dismissed_at TIMESTAMP, until TIMESTAMP
 );
+{EVENTS}
 {counters.schema(COUNTERS)}"""
 # What is worse than what was dismissed is news. A finding with other evidence about the same subject is not.
 _LIKE: Final = f"""
@@ -85,18 +95,19 @@ _LIKE: Final = f"""
         SELECT unnest($place::BIGINT[]) AS place, unnest($detector::VARCHAR[]) AS detector,
             unnest($subject_type::VARCHAR[]) AS subject_type, unnest($subject::VARCHAR[]) AS subject,
             unnest($severity::VARCHAR[]) AS severity, unnest($domains::VARCHAR[][]) AS domains,
-            unnest($since::TIMESTAMP[]) AS since
+            unnest($seen::TIMESTAMP[]) AS seen
     ), alike AS (
         SELECT place, found.domains, old.domains AS dismissed,
             (old.subject_type, old.subject) = (found.subject_type, found.subject) AS same
-        FROM found JOIN dismissals AS old ON old.detector = found.detector AND old.dismissed_at >= since
+        FROM found JOIN dismissals AS old ON old.detector = found.detector AND old.until >= seen
             AND list_position({list(SEVERITIES)}, old.severity) >= list_position({list(SEVERITIES)}, found.severity)
         WHERE same OR list_has_any(found.domains, old.domains)
     )
     SELECT place FROM alike GROUP BY place, domains
     HAVING bool_or(same) OR 2 * len(list_intersect(domains, flatten(list(dismissed)))) >= len(domains)
 """
-_BY_WEIGHT: Final = f"list_position({list(SEVERITIES)}, severity) DESC, score DESC, last_seen DESC, id"
+BY_WEIGHT: Final = f"list_position({list(SEVERITIES)}, severity) DESC, score DESC, last_seen DESC, id"
+"""The order of lists: the worst first."""
 
 Unreadable = Callable[[str, str], None]
 """Takes which finding cannot be read, and why."""
@@ -121,6 +132,7 @@ class Finding:
     state: str = "open"  # one of STATES
     why: str | None = None  # it is not open any more
     id: int | None = None  # which the store gives
+    until: datetime | None = None  # the end of its dismissal
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.detector):
@@ -156,7 +168,7 @@ class Finding:
     def record(self) -> dict[str, Any]:
         """Return the finding as JSON has it."""
         times = {name: f"{getattr(self, name):%Y-%m-%dT%H:%M:%SZ}" for name in ("first_seen", "last_seen")}
-        return vars(self) | times
+        return vars(self) | times | {"until": f"{self.until:%Y-%m-%dT%H:%M:%SZ}" if self.until else None}
 
 
 @dataclass(frozen=True)
@@ -178,14 +190,14 @@ class Wanted:
         given = {name: value for name, value in vars(self).items() if value is not None}
         terms = [_TERMS.get(name, f"{name} = ?") for name in given]
         if self.subject is not None:
-            given["subject"] = _subjects(self.subject)
+            given["subject"] = subjects_of(self.subject)
         return f"WHERE {' AND '.join(terms) or 'true'}", [*given.values()]
 
 
 _TERMS: Final = {"since": "last_seen >= ?", "subject": "list_contains(?, subject)"}
 
 
-def _subjects(text: str) -> list[str]:
+def subjects_of(text: str) -> list[str]:
     """Return the subjects that a text stands for: for an address of IPv6 also each prefix."""
     try:
         address = IPv6Address(text)
@@ -214,16 +226,17 @@ class Findings:
         """Add each finding to the open one of the same detector and subject, or as a new one; return their ids.
 
         Its score is the greatest that was found, halved for each ``HALF_LIFE`` since; its severity is the worst, its
-        evidence the newest. Where there are more than ``KEPT``, those not found for longest are dropped, closed ones
-        before open ones. A finding has None as its id, and only increments a counter, if a similar one was dismissed in
-        the last ``DISMISSED_FOR``, and was not less severe: the same detector's finding about the same subject, or some
-        that rest on half of its domains.
+        evidence the newest. One whose dismissal ended before it was found again is open again. Beyond ``KEPT``, those
+        not found for longest are dropped, closed ones before open ones. A finding has None as its id, and only
+        increments a counter, if a similar one is dismissed, not to end before it was found, and was not less severe:
+        the same detector's finding about the same subject, or some that rest on half of its domains.
         """
         if not findings:
             return []
         dismissed = self._dismissed(findings)
         wanted = [finding for place, finding in enumerate(findings) if place not in dismissed]
         kept = self._open(wanted)
+        self._note_ends(kept.values())
         new = {*map(_key, wanted)} - kept.keys()
         numbers = iter(self._store.rows("SELECT nextval('finding_ids') FROM range(?)", len(new)))
         for finding in wanted:
@@ -241,24 +254,41 @@ class Findings:
         ((closed,),) = self._store.rows(update, now - QUIET)
         return int(closed)
 
-    def dismiss(self, number: int, why: str, now: datetime) -> Finding | None:
+    def dismiss(
+        self, number: int, why: str, now: datetime, *, by: str = COMMAND, until: datetime | None = None
+    ) -> Finding | None:
         """Dismiss the finding with an id, whatever its state, at a time, UTC without a zone; return it as it is then.
 
-        Returns None if there is no such finding. Raises ``ValueError`` if ``why`` is empty or too long.
+        It stays so ``until`` a time, by default for ``DISMISSED_FOR``. Returns None if there is no such finding. Raises
+        ``ValueError`` if ``why`` is empty or too long, or the end is past or too far.
         """
-        if not (why.strip() and len(why) <= _MAX_WHY and is_text(why)):
-            raise ValueError(f"why: expected 1 to {_MAX_WHY:,} characters")
+        _check_text("why", why)
+        until = now + DISMISSED_FOR if until is None else until
+        if not now < until <= now + LONGEST_DISMISSAL:
+            raise ValueError(f"until: expected a time to come, within {LONGEST_DISMISSAL.days:,} days")
         found = finding_with(self._store.rows, number)
         if found is None:
             return None
-        values = [found.detector, found.subject_type, found.subject, found.severity, found.domains, why, now]
-        self._store.rows("INSERT INTO dismissals VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
+        values = [found.detector, found.subject_type, found.subject, found.severity, found.domains, why, now, until]
+        self._store.rows("INSERT INTO dismissals VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *values)
         newest = f"SELECT rowid FROM dismissals ORDER BY dismissed_at DESC, rowid DESC LIMIT {DISMISSALS}"
         self._store.rows(f"DELETE FROM dismissals WHERE rowid NOT IN ({newest})")
-        self._store.rows("UPDATE findings SET state = 'dismissed', why = ? WHERE id = ?", why, number)
+        self._store.rows("UPDATE findings SET state = 'dismissed', why = ?, until = ? WHERE id = ?", why, until, number)
+        add_event(self._store, number, Event(now, by, "dismissed", why, until))
         return finding_with(self._store.rows, number)
 
-    def reopen(self, number: int) -> Finding | None:
+    def note(self, number: int, text: str, now: datetime, *, by: str = COMMAND) -> Finding | None:
+        """Note a text on the finding with an id; return the finding, None if there is none.
+
+        Raises ``ValueError`` for a text that is empty or too long.
+        """
+        _check_text("text", text)
+        found = finding_with(self._store.rows, number)
+        if found:
+            add_event(self._store, number, Event(now, by, "noted", text))
+        return found
+
+    def reopen(self, number: int, now: datetime, *, by: str = COMMAND) -> Finding | None:
         """Take the dismissals of a finding's subject back, so that it is found again; return it as it is then.
 
         It is open again, or closed where the detector has another open finding about the subject. Returns None if there
@@ -274,7 +304,8 @@ class Findings:
         self._store.rows(f"DELETE FROM dismissals {where}", *key)
         newer = self._store.rows(f"SELECT id FROM findings {where} AND state = 'open' LIMIT 1", *key)
         state, why = ("closed", f"finding {newer[0][0]} is open") if newer else ("open", None)
-        self._store.rows("UPDATE findings SET state = ?, why = ? WHERE id = ?", state, why, number)
+        self._store.rows("UPDATE findings SET state = ?, why = ?, until = NULL WHERE id = ?", state, why, number)
+        add_event(self._store, number, Event(now, by, "reopened"))
         return finding_with(self._store.rows, number)
 
     def _dismissed(self, findings: Sequence[Finding]) -> set[int]:
@@ -282,21 +313,34 @@ class Findings:
         names = ("detector", "subject_type", "subject", "severity", "domains")
         bound: dict[str, Any] = {name: [getattr(finding, name) for finding in findings] for name in names}
         bound["place"] = [*range(len(findings))]
-        bound["since"] = [finding.last_seen - DISMISSED_FOR for finding in findings]
+        bound["seen"] = [finding.last_seen for finding in findings]
         with self._store.errors():
             return {place for (place,) in self._store.connection.execute(_LIKE, bound).fetchall()}
 
     def _open(self, findings: Sequence[Finding]) -> dict[_Key, Finding]:
-        """Return the open findings with the detectors and subjects of these."""
+        """Return the findings with the detectors and subjects of these that are open, or whose dismissal has ended."""
         if not findings:
             return {}
         given = ", ".join(f"unnest(${place}::VARCHAR[])" for place in (1, 2, 3))
-        where = f"WHERE state = 'open' AND (detector, subject_type, subject) IN (SELECT {given}) ORDER BY id"
+        where = (
+            f"WHERE (detector, subject_type, subject) IN (SELECT {given}) AND (state = 'open' OR state = 'dismissed')"
+            " ORDER BY state = 'open' DESC, id DESC"
+        )
         keys = zip(*map(_key, findings), strict=True)
+        seen: dict[_Key, datetime] = {}
+        for finding in findings:
+            seen[_key(finding)] = max(finding.last_seen, seen.get(_key(finding), finding.last_seen))
         found: dict[_Key, Finding] = {}
-        for each in _select(self._store.rows, where, *map(list, keys)):
-            found.setdefault(_key(each), each)
+        for each in select_findings(self._store.rows, where, *map(list, keys)):
+            if each.state == "open" or (each.until and each.until < seen[_key(each)]):
+                found.setdefault(_key(each), each)
         return found
+
+    def _note_ends(self, findings: Iterable[Finding]) -> None:
+        """Note that these findings are open again, as far as they were dismissed."""
+        for each in findings:
+            if each.state == "dismissed" and each.id is not None and each.until:
+                add_event(self._store, each.id, Event(each.until, "dnsvigil", "expired"))
 
     def _write(self, findings: Sequence[Finding]) -> None:
         """Put findings in the place of those with their ids, or add them."""
@@ -317,6 +361,7 @@ class Findings:
             least = "SELECT id FROM findings ORDER BY state = 'open', last_seen, id LIMIT ?"
             dropped = self._store.rows(f"DELETE FROM findings WHERE id IN ({least}) RETURNING state", kept - KEPT)
             DROPPED.add_rows(self._store, Counter(state for (state,) in dropped).items())
+            forget_events(self._store)
 
 
 def findings_in(read: Read, state: str, most: int = LISTED, unreadable: Unreadable | None = None) -> list[Finding]:
@@ -332,7 +377,7 @@ def list_findings(
 ) -> list[Finding]:
     """Return the ``most`` worst of the findings that are wanted, as :func:`findings_in`."""
     condition, bound = wanted.condition()
-    return _select(read, f"{condition} ORDER BY {_BY_WEIGHT} LIMIT ?", *bound, most, unreadable=unreadable)
+    return select_findings(read, f"{condition} ORDER BY {BY_WEIGHT} LIMIT ?", *bound, most, unreadable=unreadable)
 
 
 def count_findings(read: Read, wanted: Wanted) -> int:
@@ -347,14 +392,14 @@ def finding_with(read: Read, number: int, unreadable: Unreadable | None = None) 
 
     None is returned also for one that cannot be read, which is reported to ``unreadable``.
     """
-    return next(iter(_select(read, "WHERE id = ?", number, unreadable=unreadable)), None)
+    return next(iter(select_findings(read, "WHERE id = ?", number, unreadable=unreadable)), None)
 
 
 def findings_about(read: Read, subject: str, most: int) -> list[Finding]:
     """Return the ``most`` worst findings about a subject, or with it as a text in their evidence, open ones first."""
     where = "WHERE list_contains(?, subject) OR contains(evidence, ?)"
-    order = f"ORDER BY state = 'open' DESC, {_BY_WEIGHT} LIMIT ?"
-    return _select(read, f"{where} {order}", _subjects(subject), json.dumps(subject), most)
+    order = f"ORDER BY state = 'open' DESC, {BY_WEIGHT} LIMIT ?"
+    return select_findings(read, f"{where} {order}", subjects_of(subject), json.dumps(subject), most)
 
 
 def dismissed_domains(read: Read) -> list[str]:
@@ -383,7 +428,8 @@ def count_open(read: Read) -> dict[tuple[str, str], int]:
     return dict(found)
 
 
-def _select(read: Read, condition: str, *bound: Any, unreadable: Unreadable | None = None) -> list[Finding]:
+def select_findings(read: Read, condition: str, *bound: Any, unreadable: Unreadable | None = None) -> list[Finding]:
+    """Return the findings that meet a condition in SQL, as :func:`findings_in`."""
     found = []
     for values in read(f"SELECT {', '.join(_COLUMNS)} FROM findings {condition}", *bound):
         row = dict(zip(_COLUMNS, values, strict=True))
@@ -413,11 +459,19 @@ def _merged(old: Finding, finding: Finding) -> Finding:
         last_seen=newest.last_seen,
         count=old.count + finding.count,
         evidence=newest.evidence,
+        state="open",
+        why=None,
+        until=None,
     )
 
 
 def _decayed(finding: Finding, now: datetime) -> float:
     return finding.score * math.pow(2, -((now - finding.last_seen) / HALF_LIFE))  # 0 after many years
+
+
+def _check_text(name: str, text: str) -> None:
+    if not (text.strip() and len(text) <= _MAX_WHY and is_text(text)):
+        raise ValueError(f"{name}: expected 1 to {_MAX_WHY:,} characters")
 
 
 def _is_flat(value: Any, depth: int) -> bool:

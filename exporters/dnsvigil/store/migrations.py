@@ -6,7 +6,7 @@ The statements are frozen: they make the tables of the layout that they lead to,
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-VERSION: Final = "7"
+VERSION: Final = "8"
 """The layout of the stores that this version of dnsvigil makes."""
 
 
@@ -163,5 +163,17 @@ MIGRATIONS: Final[Mapping[str, Iterable[str]]] = {
     ),
     # Novel traffic had no TTLs, and the answers of newly observed domains alone.
     "6": ("ALTER TABLE IF EXISTS novel ADD COLUMN received VARCHAR[];",),
+    # All dismissals lasted 30 days.
+    "7": (
+        """
+        ALTER TABLE IF EXISTS findings ADD COLUMN until TIMESTAMP;
+        CREATE TABLE IF NOT EXISTS dismissals (
+            detector VARCHAR, subject_type VARCHAR, subject VARCHAR, severity VARCHAR, domains VARCHAR[], why VARCHAR,
+            dismissed_at TIMESTAMP
+        );
+        ALTER TABLE dismissals ADD COLUMN until TIMESTAMP;
+        UPDATE dismissals SET until = dismissed_at + INTERVAL 30 DAY;
+        """,
+    ),
 }
 """Layout to what makes the next one of it. The tables of :mod:`dnsvigil.store.store` are there by then."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dnsvigil.records import FLOOD, LISTED, MAX_SAMPLES, NOVEL
 from dnsvigil.store.counters import CounterTable
-from dnsvigil.store.store import Store
+from dnsvigil.store.store import Read, Store
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,34 @@ class Crowded:
     full: Sequence[tuple[str, bool]] = ()  # that have too many domains that fail (true), or too many others
     heavy: Sequence[tuple[str, str]] = ()  # with the domains that have most of their names
     spent: Sequence[str] = ()  # that have too many names even so
+
+
+@dataclass(frozen=True)
+class Activity:
+    """When a domain was asked for, as far as novel traffic tells."""
+
+    minutes: Sequence[datetime]  # in which there was something
+    queries: int
+    failures: int
+
+
+def activity_of(read: Read, domains: Sequence[str], client: str | None) -> dict[str, Activity]:
+    """Return the activity of domains in the last day, the earliest first: that of a client, or of all."""
+    if not read("FROM duckdb_tables() WHERE table_name = 'novel'"):
+        return {}
+    rows = read(
+        "SELECT domain, hour, bit_or(minutes), sum(queries)::BIGINT, sum(failures)::BIGINT FROM novel"
+        " WHERE list_contains($1, domain) AND ($2::VARCHAR IS NULL OR client = $2) GROUP BY ALL"
+        " ORDER BY hour, min(first_seen), domain",
+        list(domains),
+        client,
+    )
+    found: dict[str, Activity] = {}
+    for domain, hour, bits, queries, failures in rows:
+        known = found.get(domain, Activity((), 0, 0))
+        minutes = [hour + timedelta(minutes=minute) for minute in range(60) if bits >> minute & 1]
+        found[domain] = Activity([*known.minutes, *minutes], known.queries + queries, known.failures + failures)
+    return found
 
 
 def recent_hours(table: str, since: str) -> str:

@@ -20,15 +20,16 @@ def now(asked: Asked) -> View:
     paused = only(asked.given, "refresh").get("refresh") == "off"
     found: dict[str, Any] = asked.recent.of("now", lambda: api.now(asked.backend, asked.config, {}).content)
     detectors = found["detectors"]
+    working = sum(each["state"] in ("running", "learning") for each in detectors)
     values = {
         "found": found,
         "failing": [zone for zone in found["zones"] if zone["state"] == "failing"][:_FAILING],
         "worst": [shown_record(finding, asked) for finding in found["findings"]["worst"][:_WORST]],
         "losses": {row["sensor"]: row["loss_ratio"] for row in found["capture"]},
-        "working": sum(each["state"] in ("running", "learning") for each in detectors),
+        "working": working,
         "reporting": sum(each["state"] == "ok" for each in found["sensors"]),
         "severities": [*reversed(SEVERITIES)],
-        "looked": found["current"] and bool(detectors),  # so that nothing found means that there is nothing
+        "looked": found["current"] and 0 < working == len(detectors),  # so that nothing found means just that
         "paused": paused,
         "refresh_seconds": REFRESH_SECONDS,
     }

@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 from typing import Final
 
-from dnsvigil.web import address, client, domain, lookup, name, network, now, server, sign_in, zone
+from dnsvigil.web import address, client, domain, finding, findings, lookup, name, network, now, server, sign_in, zone
 from dnsvigil.web.page import Page
 
 PAGES: Final[Sequence[Page]] = (
     Page("/", now.now, "everyone", label="Now"),
+    Page("/findings", findings.findings, label="Findings"),
+    Page("/findings.csv", findings.findings_csv),
+    Page("/findings.json", findings.findings_json),
+    Page("/findings/<int:number>", finding.finding),
+    Page("/findings/<int:number>/dismiss", finding.dismiss, "triage", method="POST"),
+    Page("/findings/<int:number>/reopen", finding.reopen, "triage", method="POST"),
+    Page("/findings/<int:number>/note", finding.note, "triage", method="POST"),
     Page("/domain", domain.domain, shows="domain"),
     Page("/name", name.name, shows="name"),
     Page("/address", address.address, shows="address"),

@@ -76,11 +76,11 @@ def series(
     return _SVG.format("series", 0, width, height, visible(title), Markup("").join(parts))
 
 
-def meter(value: float, title: str, *, limit: float | None = None, top: float = 1.0) -> Markup:
-    """Draw a value from 0 to ``top`` as a bar, and its limit as a line."""
+def meter(value: float, title: str, *, limit: float | None = None, top: float = 1.0, against: bool = False) -> Markup:
+    """Draw a value from 0 to ``top`` as a bar, and its limit as a line; what speaks ``against`` is pale."""
     width = 120
     high = max(top, value, limit or 0)
-    kind = "fill over" if limit is not None and value > limit else "fill"
+    kind = "fill over" if limit is not None and value > limit else "fill against" if against else "fill"
     bar = Markup('<rect class="{}" width="{}" height="10" rx="2"/>')
     parts = [bar.format("track", width), bar.format(kind, _n(width * max(value, 0) / high))]
     if limit is not None:
@@ -96,6 +96,15 @@ def lifetime(first: float, last: float, begin: float, end: float, title: str) ->
     bar = Markup('<rect class="{}" x="{}" y="4" width="{}" height="8" rx="2"/>')
     parts = [bar.format("track", "0", width), bar.format("fill", _n(min(left, width - 3)), _n(max(right - left, 3)))]
     return _SVG.format("lifetime", 0, width, 16, visible(title), Markup("").join(parts))
+
+
+def track(places: Iterable[float], width: float, title: str) -> Markup:
+    """Draw when something was active: places from 0 to 1 on the axis of time, each of this width."""
+    whole = 480
+    mark = Markup('<rect class="fill" x="{}" width="{}" height="12"/>')
+    marks = Markup("").join(mark.format(_n(whole * place), _n(max(whole * width, 2))) for place in places)
+    back = Markup('<rect class="track" width="{}" height="12" rx="2"/>').format(whole)
+    return _SVG.format("timeline", 0, whole, 12, visible(title), back + marks)
 
 
 def strip(value: float | None, statistics: Mapping[str, float | None], title: str) -> Markup:

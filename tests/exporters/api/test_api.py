@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -145,10 +145,11 @@ def test_a_finding_goes_in_and_comes_out(server):
         "count": 2,
         "state": "open",
         "why": None,
+        "until": None,
     }
     now = datetime.fromisoformat(found[1]["first_seen"]).timestamp()
     assert abs(now - time.time()) < 30
-    assert ask(server, "/api/findings", id=given["id"]) == (200, found[:1])
+    assert ask(server, "/api/findings", id=given["id"]) == (200, [found[0] | {"events": []}])
     assert ask(server, "/api/findings", state="closed") == (200, [])
     assert ask(server, "/api/findings", id=10**9)[0] == 404
 
@@ -218,10 +219,24 @@ def test_a_finding_is_dismissed_and_its_like_not_taken(server):
     assert ask(server, "/api/findings/dismiss", dismissal | {"id": 10**9})[0] == 404
 
 
+def test_what_people_did_with_a_finding_is_told_with_their_names(server):
+    number = ask(server, "/api/findings", FINDING)[1]["id"]
+    assert ask(server, "/api/findings/note", {"id": number, "text": "<b>asked</b>"})[0] == 200
+    until = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    (found,) = ask(server, "/api/findings/dismiss", {"id": number, "why": "ours", "until": until})[1]
+    assert found["until"] == until
+    (shown,) = ask(server, "/api/findings", id=number)[1]
+    done = [(each["action"], each["text"], each["until"]) for each in shown["events"]]
+    assert done == [("dismissed", "ours", until), ("noted", "<b>asked</b>", None)]
+    assert ask(server, "/api/findings/note", {"id": 10**9, "text": "x"})[0] == 404
+    for content in ({"id": number}, {"id": number, "text": 7}, {"id": number, "text": " "}, {"text": "x"}):
+        assert ask(server, "/api/findings/note", content)[0] == 400, content
+
+
 def test_a_dismissal_is_taken_back(server):
     finding = FINDING | {"evidence": {"domains": ["a.example"]}}
     number = ask(server, "/api/findings", finding)[1]["id"]
-    _, (given,) = ask(server, "/api/findings", id=number)
+    _, (given,) = ask(server, "/api/findings")
     assert ask(server, "/api/findings/reopen", {"id": number}) == (200, [given])
     ask(server, "/api/findings/dismiss", {"id": number, "why": "ours"})
     assert ask(server, "/api/findings/reopen", {"id": number}) == (200, [given])

@@ -354,7 +354,7 @@ def test_findings_are_a_table_and_a_list(tmp_path, run):
     assert [each["subject"] for each in listed] == [HOSTILE, "192.0.2.53"]
     number = str(listed[0]["id"])
     for words in (["show", number, "--json"], ["--json", "show", number]):
-        assert json.loads(run("--state", tmp_path, "findings", *words)[1]) == listed[:1]
+        assert json.loads(run("--state", tmp_path, "findings", *words)[1]) == [listed[0] | {"events": []}]
     shown = run("--state", tmp_path, "findings", "show", number)[1]
     assert r"subject       a\x1b[31m\u202eb" in shown
     assert "    name     a\\x1b[31m\\u202eb\n    numbers  0, 1, 2" in shown
@@ -363,14 +363,25 @@ def test_findings_are_a_table_and_a_list(tmp_path, run):
     assert run("--state", tmp_path, "findings", "show", "x")[0] == 2
 
 
+WHAT = "finding {} of nfsen about resolver a\\x1b[31m\\u202eb"
+
+
 def test_a_finding_is_dismissed(tmp_path, run):
     fill(tmp_path)
     command = ["--state", tmp_path, "findings"]
     number = json.loads(run(*command, "--json")[1])[0]["id"]
-    status, output, _ = run(*command, "dismiss", number, "--why", "ours\x1b[31m")
-    assert (status, output) == (0, f"finding {number} of nfsen about resolver a\\x1b[31m\\u202eb is dismissed\n")
+    until = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%dT%H:%M:%SZ}"
+    assert run(*command, "note", number, "asked\x1b[31m") == (0, f"{WHAT.format(number)} has a new note\n", "")
+    status, output, _ = run(*command, "dismiss", number, "--why", "ours\x1b[31m", "--until", until)
+    assert (status, output) == (0, f"{WHAT.format(number)} is dismissed until {until}\n")
     assert [each["subject"] for each in json.loads(run(*command, "--json")[1])] == ["192.0.2.53"]
-    assert "state         dismissed\nwhy           ours\\x1b[31m\n" in run(*command, "show", number)[1]
+    shown = run(*command, "show", number)[1]
+    assert "state         dismissed\nwhy           ours\\x1b[31m\n" in shown
+    dismissal, note = shown.partition("\nhistory\n")[2].splitlines()
+    assert dismissal.endswith(f"dismissed until {until} by command line: ours\\x1b[31m")
+    assert note.endswith("noted by command line: asked\\x1b[31m")
+    past = run(*command, "dismiss", number, "--why", "x", "--until", "2020-01-01T00:00Z")
+    assert past[::2] == (2, "dnsvigil: until: expected a time to come, within 3,653 days\n")
     assert run(*command, "dismiss", "999", "--why", "x")[::2] == (1, "dnsvigil: there is no such finding\n")
     assert run(*command, "dismiss", number, "--why", " ")[::2] == (2, "dnsvigil: why: expected 1 to 1,024 characters\n")
     assert run(*command, "dismiss", number)[0] == 2

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
@@ -188,6 +189,31 @@ def test_the_token_is_as_good_as_a_password_and_nothing_else_is(tmp_path):
         for path in ("/metrics", "/api/findings"):
             assert request(daemon.server, path)[0] == 401
             assert request(daemon.server, path, Authorization="Bearer x")[0] == 401
+
+
+def test_users_who_may_only_view_change_nothing(tmp_path):
+    users = {"basic_auth_users": {name: hashed("secret") for name in ("alice", "bob")}}
+    web = write(tmp_path / "web.yml", yaml.safe_dump(users))
+    config = write_config(
+        tmp_path,
+        web_config_file=str(web),
+        web={"triage": ["alice"]},
+        api={"client_addresses": "triage"},
+    )
+    with collecting_here(config, tmp_path / "state") as daemon:
+        token = f"Bearer {keep_token(tmp_path / 'state' / TOKEN_FILE)}"
+        alice, bob = (f"Basic {b64encode(f'{name}:secret'.encode()).decode()}" for name in ("alice", "bob"))
+        eventually(lambda: request(daemon.server, "/-/ready", Authorization=bob)[0] == 200)
+        clients = ("/api/findings", "/api/now", "/api/flows/talkers", "/api/domains/hours", "POST /api/hunt")
+        changes = [key for key in documented() if key.startswith("POST /api/f")]
+        assert len(changes) == 5
+        for key in (*clients, *changes):
+            status, _, body = request(daemon.server, key, Authorization=bob)
+            assert (status, "web.triage" in json.loads(body)["error"]) == (403, True), key
+            for authorization in (alice, token):
+                assert request(daemon.server, key, Authorization=authorization)[0] not in (401, 403), key
+        for key in ("/metrics", "/api/zones", "/api/pdns/lookup"):
+            assert request(daemon.server, key, Authorization=bob)[0] not in (401, 403), key
 
 
 HASHED = ("/api/domains/hours", "/api/domains/tuples")  # hashes of client addresses, which can be reversed

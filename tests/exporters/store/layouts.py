@@ -125,7 +125,13 @@ ALTER TABLE listed ADD COLUMN sources VARCHAR[];
 UPDATE meta SET value = '6' WHERE key = 'version';
 """
 
-LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4, 5: _LAYOUT_5, 6: _LAYOUT_6}
+_LAYOUT_7: Final = f"""
+{_LAYOUT_6}
+ALTER TABLE novel ADD COLUMN received VARCHAR[];
+UPDATE meta SET value = '7' WHERE key = 'version';
+"""
+
+LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4, 5: _LAYOUT_5, 6: _LAYOUT_6, 7: _LAYOUT_7}
 
 
 def make_store(folder: Path, layout: int, statements: str = "") -> None:

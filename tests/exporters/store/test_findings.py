@@ -7,11 +7,14 @@ import math
 import random
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dnsvigil.records import SEVERITIES
+from dnsvigil.store import finding_events
 from dnsvigil.store import findings as module
+from dnsvigil.store.finding_events import events_of
 from dnsvigil.store.findings import (
     DROPPED,
     SUPPRESSED,
@@ -223,6 +226,7 @@ def test_the_record_is_what_it_is_documented_to_be():
         "count": 1,
         "state": "closed",
         "why": "quiet",
+        "until": None,
     }
     page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
     assert [field.name for field in dataclasses.fields(Finding) if f"`{field.name}`" not in page] == []
@@ -234,10 +238,10 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
-def dismiss(store: Store, number: int, why="a scanner of ours", now=NOON) -> Finding | None:
+def dismiss(store: Store, number: int, why="a scanner of ours", now=NOON, **more: Any) -> Finding | None:
     findings = Findings(store)
     with store.transaction():
-        return findings.dismiss(number, why, now)
+        return findings.dismiss(number, why, now, **more)
 
 
 def test_a_score_is_half_of_what_it_was_after_an_hour(tmp_path):
@@ -279,6 +283,50 @@ def test_what_is_dismissed_is_not_found_again_for_a_month(tmp_path):
         )
         assert None not in others
         assert SUPPRESSED.rows(store.rows) == [("nfsen", 2)]
+
+
+def test_what_is_found_after_the_end_of_its_dismissal_is_open_again(tmp_path):
+    with Store(tmp_path) as store:
+        (number,) = put(store, finding())
+        dismissed = dismiss(store, number, by="alice", until=NOON + DAY)
+        assert dismissed.record()["until"] == f"{NOON + DAY:%Y-%m-%dT%H:%M:%SZ}"
+        assert put(store, finding(when=NOON + DAY)) == [None]
+        assert put(store, finding(when=NOON + DAY + MINUTE)) == [number]
+        found = finding_with(store.rows, number)
+        assert (found.state, found.why, found.until, found.count) == ("open", None, None, 2)
+        done = [(event.done_by, event.action, event.text) for event in events_of(store.rows, number)]
+        assert done == [("dnsvigil", "expired", None), ("alice", "dismissed", "a scanner of ours")]
+
+
+@pytest.mark.parametrize("until", [NOON, NOON - DAY, NOON + 3654 * DAY])
+def test_a_dismissal_ends_in_the_future_and_within_reason(tmp_path, until):
+    with Store(tmp_path) as store:
+        (number,) = put(store, finding())
+        with pytest.raises(ValueError, match="until: expected a time to come, within 3,653 days"):
+            dismiss(store, number, until=until)
+        assert events_of(store.rows, number) == []
+
+
+def test_what_people_did_is_kept_as_long_as_the_finding(tmp_path, monkeypatch):
+    with Store(tmp_path) as store:
+        first, second = put(store, finding("a"), finding("b", when=NOON + MINUTE))
+        findings = Findings(store)
+        with store.transaction():
+            assert findings.note(first, "asked the customer", NOON, by="bob").id == first
+            findings.note(second, "x" * 1024, NOON, by="bob")
+            assert findings.note(99, "nothing", NOON) is None
+            for text in ("", " ", "x" * 1025, "\ud800"):
+                with pytest.raises(ValueError, match="text: expected 1 to 1,024 characters"):
+                    findings.note(first, text, NOON)
+        assert [event.text for event in events_of(store.rows, first)] == ["asked the customer"]
+        monkeypatch.setattr(module, "KEPT", 2)
+        put(store, finding("c", when=NOON + MINUTE))
+        assert (events_of(store.rows, first), len(events_of(store.rows, second))) == ([], 1)
+        monkeypatch.setattr(finding_events, "KEPT_EVENTS", 2)
+        with store.transaction():
+            for hours in (3, 1, 2):
+                findings.note(second, f"{hours}", NOON + hours * HOUR)
+        assert [event.text for event in events_of(store.rows, second)] == ["3", "2"]
 
 
 def test_a_dismissal_holds_for_what_rests_on_the_same_domains(tmp_path):

@@ -1,0 +1,121 @@
+"""Findings for a collector whose pages the tests look at, and who asks for them."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+import urllib.parse
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from dnsvigil.collector.daemon import Daemon
+from dnsvigil.httpd.server import Server
+from dnsvigil.ingest.findings import FindingsSnapshot
+from dnsvigil.records import utc_now
+from dnsvigil.store.findings import Finding, Findings
+from dnsvigil.store.store import Store
+from exporters.running import eventually, line
+from exporters.zeeklogs import HEADER
+
+HOSTILE = '"><script>alert(1)</script>\x1b[31m\u202e=cmd|x {{ 7 * 7 }}'
+"""What may stand in every text."""
+
+MANY = 120
+"""Findings about clients, enough for three pages."""
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+    def form_token(self) -> str:
+        """Return what the forms on the page send back."""
+        found = re.search(r'name="form_token" value="([0-9a-f]+)"', self.body)
+        assert found, self.body
+        return found[1]
+
+
+@dataclass
+class Looker:
+    """Somebody who asks a server for pages."""
+
+    server: Server
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self._ask("GET", path, None, headers)
+
+    def post(self, path: str, fields: Mapping[str, str], **headers: str) -> Answer:
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._ask("POST", path, urllib.parse.urlencode(fields), kind | headers)
+
+    def sign_in(self, token: str) -> Answer:
+        """Sign in, and keep the cookie."""
+        answer = self.post("/sign-in", {"token": token})
+        if answer.status == 303:
+            self.headers["Cookie"] = answer.headers["Set-Cookie"].partition(";")[0]
+        return answer
+
+    def _ask(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> Answer:
+        with closing(http.client.HTTPConnection(*self.server.address, timeout=30)) as connection:
+            connection.request(method, path, body, {"Accept": "text/html", **self.headers, **headers})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read().decode())
+
+
+def write_log(folder: Path) -> None:
+    """Write a minute of queries: a third of those for shop.example fail."""
+    now = time.time()
+    lines = [line(now - 60 + n / 100, "www.shop.example", rcode="2" if n % 3 == 0 else "0") for n in range(300)]
+    (folder / "zeek" / "current" / "dns.log").write_bytes(HEADER + b"".join(lines))
+
+
+def found_by_all() -> list[Finding]:
+    """Return findings of several detectors, one of them with hostile texts only."""
+    now = utc_now().replace(microsecond=0)
+    malware = {
+        "domains": ["kq3v9xz.example", "shop.example"],
+        "kinds": {"burst": 6.1, "look": 4.2, "make": -0.4},
+        "failing": 41,
+        "client_addresses": ["192.0.2.77"],
+        "neighbours": ["kq3v9zz.com (conficker)"],
+        "technique": "T1568.002 Dynamic Resolution: Domain Generation Algorithms",
+    }
+    poisoning = {"what": "Forged answers reach 192.0.2.53.", "neighbours": ["guessing 0.21", "ordinary 3.10"]}
+    hostile = {"what": HOSTILE, HOSTILE: HOSTILE, "names": [HOSTILE], "domains": [HOSTILE], "list": [{"a": HOSTILE}]}
+    found = [
+        Finding("malware", "client", "192.0.2.77", 0.95, "critical", now, now, malware),
+        Finding("poisoning", "server", "192.0.2.53", 0.71, "warning", now, now, poisoning),
+        Finding("other", "domain", HOSTILE, 0.94, "warning", now, now, hostile),
+    ]
+    for place in range(MANY):
+        subject = f"198.51.100.{place + 1}"
+        evidence = {"domains": [f"t{place}.example"], "bytes": 812_345, "hours": 2.0}
+        when = now - timedelta(seconds=place)
+        found.append(Finding("tunnel", "client", subject, 0.9 - place / 300, "warning", when, when, evidence))
+    return found
+
+
+def put(daemon: Daemon) -> None:
+    """Have a collector keep these findings, and wait until it shows them."""
+
+    def change(store: Store) -> None:
+        kept = Findings(store)
+        with store.transaction():
+            kept.put_all(found_by_all())
+
+    daemon.submit(change).result(30)
+    eventually(lambda: daemon.snapshot.of(FindingsSnapshot).worst)
+
+
+def started(daemon: Daemon, **headers: str) -> Looker:
+    """Wait until a collector serves pages; return who looks at them."""
+    looker = Looker(daemon.server, headers)
+    eventually(lambda: looker.get("/-/ready").status == 200)
+    return looker
