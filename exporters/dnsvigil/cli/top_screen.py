@@ -38,8 +38,8 @@ class Page(urwid.Frame):  # type: ignore[misc]
         self._view = View()
         self._picture: Picture | None = None
         self._newest: Picture | CommandError | None = None  # what came while the page is paused
-        self._away = ""
-        self._since: datetime | None = None  # nothing has come
+        self._away = ""  # why there is no newer picture
+        self._since: datetime | None = None  # when the collector did not answer for the first time since it last did
         self._paused = False
         self._width = 0
         self._rows = urwid.SimpleFocusListWalker([])
@@ -57,13 +57,17 @@ class Page(urwid.Frame):  # type: ignore[misc]
 
     def take(self, found: Picture | CommandError) -> None:
         """Show a picture; where there is none, show why, and the last one as old."""
+        self._since = (self._since or datetime.now(UTC)) if isinstance(found, CommandError) else None
         if self._paused:
             self._newest = found
-            return
-        if isinstance(found, CommandError):
-            self._away, self._since = str(found), self._since or datetime.now(UTC)
         else:
-            self._picture, self._away, self._since = found, "", None
+            self._show(found)
+
+    def _show(self, found: Picture | CommandError) -> None:
+        if isinstance(found, CommandError):
+            self._away = str(found)
+        else:
+            self._picture, self._away = found, ""
         self._lay_out()
 
     def render(self, size: tuple[int, int], focus: bool = False) -> Any:
@@ -112,7 +116,7 @@ class Page(urwid.Frame):  # type: ignore[misc]
         self._paused = not self._paused
         newest, self._newest = self._newest, None
         if newest is not None:
-            self.take(newest)
+            self._show(newest)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -121,13 +125,13 @@ class Page(urwid.Frame):  # type: ignore[misc]
         self._keys.set_text(_KEYS.format(sort=self._view.sort, wanted=wanted))
         shown = lines(self._picture, self._view) if self._picture else []
         self._rows[:] = [
-            urwid.Text((_OLD if self._since else style, text), wrap="clip") for style, text in shown or [("plain", "")]
+            urwid.Text((_OLD if self._away else style, text), wrap="clip") for style, text in shown or [("plain", "")]
         ]
 
     def _head(self) -> list[tuple[str, str]]:
         shown = heading(self._picture) if self._picture else "dnsvigil top"
         head = [("bar", f"{shown}  {self._url}{'  PAUSED' if self._paused else ''}")]
-        if self._since:
+        if self._away and self._since:
             head.append(("away", f"NO ANSWER since {self._since:%H:%M:%S} UTC; trying again. {printable(self._away)}"))
             head.append(("away", "This is the last picture." if self._picture else "There is no picture yet."))
         elif not self._picture:
