@@ -202,7 +202,8 @@ _ANNOTATIONS: Final = (
 def _links() -> Iterator[dashboard.DashboardLink]:
     others = dashboard.DashboardLink("Dashboards").type(models.DashboardLinkType.DASHBOARDS).tags([_TAG])
     yield others.as_dropdown(True).keep_time(True)
-    for title, url in (("Now", "${collector}/"), ("Runbooks", "${runbooks}/")):
+    pages = ("Now", "${collector}/"), ("Findings", "${collector}/findings"), ("Runbooks", "${runbooks}/")
+    for title, url in pages:
         link = dashboard.DashboardLink(title).type(models.DashboardLinkType.LINK).icon("external link")
         yield link.url(url).target_blank(True)
 

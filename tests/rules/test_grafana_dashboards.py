@@ -83,7 +83,8 @@ def test_a_dashboard_can_be_found_and_chosen_from(board: str) -> None:
 def test_links_lead_to_the_others_to_pages_and_to_runbooks_that_there_are(board: str) -> None:
     links = {each["title"]: each for each in BOARDS[board]["links"]}
     assert links["Dashboards"]["type"] == "dashboards" and links["Dashboards"]["tags"] == ["dnsvigil"]
-    assert links["Now"]["url"] == "${collector}/"
+    of_pages = [each["url"].removeprefix("${collector}") for each in links.values() if "${collector}" in each["url"]]
+    assert of_pages == ["/", "/findings"] and set(of_pages) <= {page.path for page in PAGES}
     urls = [link["url"] for panel in panels(board) for link in panel.get("links", [])]
     for url in urls:
         assert url.startswith("${runbooks}/")
