@@ -53,7 +53,7 @@ def domain(source: TupleSource, _: Config, asked: Parameters) -> Answer:
             "domains": file.domains,
             "features": {"first_seen": _time(row["first_seen"]), "last_seen": _time(row["last_seen"])}
             | {each: row[each] for each in facts.features},
-            "group": {"name": group.name, "domains": group.domains, "features": group.features},
+            "group": {"id": group.id, "name": group.name, "domains": group.domains, "features": group.features},
             "distance": row["distance"],
             "statistics": facts.statistics,
             "nearest": [{"domain": names[each].as_py(), "distance": distance} for each, distance in near],

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dnsvigil.learning.domains import DomainTable
     from dnsvigil.learning.outcome import Outcome
-    from dnsvigil.store.domain_file import Facts
+    from dnsvigil.store.domain_file import DomainFile
 
 log = logging.getLogger(__name__)
 
@@ -130,12 +130,12 @@ def _show_groups(found: "Outcome") -> None:
     show(("id", "group", "domains", "typical"), rows, notes)
 
 
-def _former(path: Path) -> "Facts | None":
-    """Return what the table before has of its groups; None where there is none."""
+def _former(path: Path) -> "DomainFile | None":
+    """Return the table before; None where there is none."""
     from dnsvigil.store.domain_file import DomainFile, DomainFileError
 
     try:
-        return DomainFile(path).facts
+        return DomainFile(path)
     except FileNotFoundError:
         return None
     except DomainFileError as error:

@@ -51,6 +51,25 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Plane:
+    """Some domains along the two directions in which all domains differ most."""
+
+    axes: Sequence[Mapping[str, float]]  # the features with most weight in each direction, and their weights
+    points: Sequence[tuple[float, float, int]]  # where a domain is, and the id of its group
+    centres: Mapping[str, tuple[float, float]]  # by the id of the group
+    former: Mapping[str, tuple[float, float]]  # those of the table before
+
+
+@dataclass(frozen=True)
+class Former:
+    """The table before, as far as it says what has changed."""
+
+    made: str  # as JSON has times
+    groups: Mapping[str, tuple[str, int]]  # the name and the number of domains, by id
+    moves: Sequence[tuple[int, int, int]]  # the id of the group before and now, 0 for none, and how many domains
+
+
+@dataclass(frozen=True)
 class Facts:
     """What was found of all domains together."""
 
@@ -62,6 +81,8 @@ class Facts:
     groups: Sequence[Group]  # the largest first
     silhouette: float | None
     next_id: int  # of a group that was never there
+    plane: Plane | None = None  # None, as the next, in tables of former versions
+    former: Former | None = None
 
     def text(self) -> str:
         """Return the facts as JSON."""
@@ -74,7 +95,13 @@ def facts_of(text: str) -> Facts:
     if content.pop("version") != _VERSION:
         raise _VersionError
     groups = [Group(**group) for group in content.pop("groups")]
-    return Facts(**content | {"made": datetime.fromisoformat(content["made"])}, groups=groups)
+    plane, former = content.pop("plane", None), content.pop("former", None)
+    return Facts(
+        **content | {"made": datetime.fromisoformat(content["made"])},
+        groups=groups,
+        plane=Plane(**plane) if plane else None,
+        former=Former(**former) if former else None,
+    )
 
 
 def domain_file(state: Path) -> Path:

@@ -25,7 +25,7 @@ _STEPS: Final = {
     "35d": timedelta(hours=4),
 }
 _DEFAULT: Final = "24h"
-_EPOCH: Final = datetime(2000, 1, 3)  # where DuckDB's time_bucket begins
+_FIRST: Final = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Range:
-    """A span of time in steps; its ends are multiples of the step, in UTC."""
+    """A span of time in steps, in UTC. The last step ends with it, so that no step is half empty."""
 
     name: str
     begin: datetime
@@ -84,10 +84,10 @@ def range_of(given: Mapping[str, str], newest: datetime) -> Range:
     """
     one_of(given, "range", RANGES)
     name = given.get("range", _DEFAULT)
-    step = _STEPS[name]
-    wanted = min(parameters.time(given["to"], "to"), newest) if "to" in given else newest
-    wanted = max(wanted, _EPOCH + max(RANGES.values()))
-    end = wanted - (wanted - _EPOCH) % step + step * bool((wanted - _EPOCH) % step)
+    end = newest
+    if "to" in given:
+        wanted = parameters.time(given["to"], "to").replace(second=0, microsecond=0)
+        end = min(max(wanted, _FIRST + RANGES[name]), newest)
     return Range(name, end - RANGES[name], end, newest)
 
 

@@ -3,7 +3,21 @@
 from collections.abc import Sequence
 from typing import Final
 
-from dnsvigil.web import address, client, domain, finding, findings, lookup, name, network, now, server, sign_in, zone
+from dnsvigil.web import (
+    address,
+    client,
+    domain,
+    finding,
+    findings,
+    groups,
+    lookup,
+    name,
+    network,
+    now,
+    server,
+    sign_in,
+    zone,
+)
 from dnsvigil.web.page import Page
 
 PAGES: Final[Sequence[Page]] = (
@@ -22,6 +36,8 @@ PAGES: Final[Sequence[Page]] = (
     Page("/client", client.client, "clients", shows="client"),
     Page("/server", server.server, shows="server"),
     Page("/zone", zone.zone, shows="zone"),
+    Page("/groups", groups.groups, label="Groups"),
+    Page("/group", groups.group, shows="group"),
     Page("/lookup", lookup.lookup),
     Page("/sign-in", sign_in.form, "everyone"),
     Page("/sign-in", sign_in.sign_in, "everyone", method="POST"),

@@ -12,11 +12,11 @@ from dnsvigil.web.ranges import Range, Series, range_of
 
 _MINUTE: Final = timedelta(minutes=1)
 _QUERIES: Final = """
-    SELECT time_bucket($4::INTERVAL, minute), {}, sum(queries)::BIGINT, sum(nxdomain)::BIGINT FROM minute_zones
-    WHERE {} GROUP BY ALL
+    SELECT time_bucket($4::INTERVAL, minute, $3::TIMESTAMP), {}, sum(queries)::BIGINT, sum(nxdomain)::BIGINT
+    FROM minute_zones WHERE {} GROUP BY ALL
 """
 _FAILURES: Final = """
-    SELECT time_bucket($4::INTERVAL, minute), {}, reason, sum(failures)::BIGINT FROM minute_failures
+    SELECT time_bucket($4::INTERVAL, minute, $3::TIMESTAMP), {}, reason, sum(failures)::BIGINT FROM minute_failures
     WHERE {} GROUP BY ALL
 """
 _LATENCIES: Final = "SELECT bucket, sum(records)::BIGINT FROM minute_latencies WHERE {} GROUP BY bucket ORDER BY bucket"

@@ -16,7 +16,11 @@ from dnsvigil.web.text import visible
 Values = Sequence[float | None]
 """A series at equal steps; None is a gap."""
 
+COLOURS: Final = 12
+"""How many groups have a colour of their own."""
+
 _PAD: Final = 4.0
+_HEAD: Final = 12.0  # above a series, for the label of its scale
 _SVG: Final = Markup('<svg class="{}" viewBox="0 {} {} {}" role="img"><title>{}</title>{}</svg>')
 
 
@@ -31,7 +35,7 @@ class _Frame:
     def point(self, place: int, value: float, places: int) -> tuple[str, str]:
         """Return where one of so many values is."""
         x = _PAD + (self.width - 2 * _PAD) * (place / (places - 1) if places > 1 else 0.5)
-        return _n(x), _n(self.height - _PAD - (self.height - 2 * _PAD) * value / self.top)
+        return _n(x), _n(self.height - (self.height - _HEAD - _PAD) * value / self.top)
 
     def line(self, values: Values, kind: str) -> Markup:
         """Return the path of a series, which begins anew after each gap."""
@@ -105,6 +109,43 @@ def track(places: Iterable[float], width: float, title: str) -> Markup:
     marks = Markup("").join(mark.format(_n(whole * place), _n(max(whole * width, 2))) for place in places)
     back = Markup('<rect class="track" width="{}" height="12" rx="2"/>').format(whole)
     return _SVG.format("timeline", 0, whole, 12, visible(title), back + marks)
+
+
+def scatter(
+    points: Iterable[tuple[float, float, int]],
+    marks: Iterable[tuple[float, float, int, str]],
+    moves: Iterable[tuple[float, float, float, float]],
+    title: str,
+) -> Markup:
+    """Draw points of groups, whose number is their colour, marks with a label, and lines from a point to another."""
+    width, height, pad = 640, 420, 16
+    points, marks, moves = [*points], [*marks], [*moves]
+    places = [(x, y) for x, y, _ in points] + [(x, y) for x, y, *_ in marks]
+    across, along = [x for x, _ in places], [y for _, y in places]
+    left, right = min(across, default=0), max(across, default=1)
+    bottom, top = min(along, default=0), max(along, default=1)
+
+    def at(x: float, y: float) -> tuple[str, str]:
+        inside = [(x - left) / ((right - left) or 1), (top - y) / ((top - bottom) or 1)]
+        x, y = (min(max(each, 0), 1) for each in inside)
+        return _n(pad + x * (width - 2 * pad)), _n(pad + y * (height - 2 * pad))
+
+    dot = Markup('<circle class="g{}" cx="{}" cy="{}" r="2.5"/>')
+    line = Markup('<line class="move" x1="{}" y1="{}" x2="{}" y2="{}"/>')
+    big = Markup('<circle class="centre g{}" cx="{}" cy="{}" r="9"/>')
+    number = Markup('<text class="number" x="{}" y="{}" dy="4">{}</text>')
+    parts = [dot.format(group % COLOURS, *at(x, y)) for x, y, group in points]
+    parts += [line.format(*at(*each[:2]), *at(*each[2:])) for each in moves]
+    for x, y, group, label in marks:
+        place = at(x, y)
+        parts += [big.format(group % COLOURS, *place), number.format(*place, visible(label))]
+    return _SVG.format("scatter", 0, width, height, visible(title), Markup("").join(parts))
+
+
+def swatch(group: int) -> Markup:
+    """Draw the colour of a group; the text beside it says which it is."""
+    dot = Markup('<circle class="g{}" cx="6" cy="6" r="6"/>').format(group % COLOURS)
+    return Markup('<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true">{}</svg>').format(dot)
 
 
 def strip(value: float | None, statistics: Mapping[str, float | None], title: str) -> Markup:

@@ -82,7 +82,7 @@ def test_every_value_leads_on(pages):
 def test_a_server_has_its_zones_failures_latencies_and_clients(pages):
     text = pages.text("/server", q="192.0.2.53")
     assert 'class="value">resolver-1</span>' in text
-    assert in_order(text, ["<dt>Queries</dt><dd>41</dd>", "<dd>10, 24.4 %</dd>", "50.0 % of answers within", "1 ms"])
+    assert in_order(text, ["<dt>Queries</dt><dd>41</dd>", "<dd>10, 24.4 %</dd>", "50 % of answers within", "1 ms"])
     assert in_order(text, ["servfail", 'id="zones"', "zone?q=shop.example", ">40<", ">10<", "25.0 %"])
     assert in_order(text, ['id="clients"', CLIENT, ">7<", ">2<"])
     text = pages.text("/server", proved=False, q="resolver-1")
