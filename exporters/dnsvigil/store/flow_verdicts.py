@@ -8,7 +8,9 @@ from typing import Any, Final
 from dnsvigil.store.flow_slots import rows_of_slots
 from dnsvigil.store.store import Store
 
-_CURVE: Final = timedelta(days=8)  # of baselines: a week to look at, and a day
+CURVE: Final = timedelta(days=8)
+"""How long baselines are kept: a week to look at, and a day."""
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS flow_verdicts (
     slot TIMESTAMP, exporter VARCHAR, protocol VARCHAR, service VARCHAR, resolver VARCHAR, measure VARCHAR,
@@ -68,4 +70,4 @@ class FlowVerdicts:
 
     def forget(self, now: datetime) -> None:
         """Drop the verdicts of slots long before ``now`` that found no anomaly."""
-        self._store.rows("DELETE FROM flow_verdicts WHERE slot < ? AND len(anomalies) = 0", now - _CURVE)
+        self._store.rows("DELETE FROM flow_verdicts WHERE slot < ? AND len(anomalies) = 0", now - CURVE)

@@ -7,6 +7,7 @@ JavaScript and on paper. Colours are classes of the stylesheet: the policy of th
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from markupsafe import Markup
@@ -65,14 +66,7 @@ def series(
     width = 640
     top = max((value for value in (*values, *baseline) if value is not None and math.isfinite(value)), default=0) or 1
     frame = _Frame(width, height - 18, top)
-    parts = [
-        Markup('<line class="axis" x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(height - 18, width),
-        Markup('<text class="tick" x="2" y="11">{}</text>').format(short(top)),
-        Markup('<text class="tick" x="2" y="{}">{}</text>').format(height - 4, visible(labels[0])),
-        Markup('<text class="tick end" x="{}" y="{}">{}</text>').format(width - 2, height - 4, visible(labels[1])),
-        frame.line(baseline, "baseline"),
-        frame.line(values, "line"),
-    ]
+    parts = [*_scale(frame, labels), frame.line(baseline, "baseline"), frame.line(values, "line")]
     for place in marks:
         if _is_number(value := values[place]):
             at = frame.point(place, value or 0, len(values))
@@ -109,6 +103,46 @@ def track(places: Iterable[float], width: float, title: str) -> Markup:
     marks = Markup("").join(mark.format(_n(whole * place), _n(max(whole * width, 2))) for place in places)
     back = Markup('<rect class="track" width="{}" height="12" rx="2"/>').format(whole)
     return _SVG.format("timeline", 0, whole, 12, visible(title), back + marks)
+
+
+def stacked(layers: Sequence[Values], title: str, *, labels: tuple[str, str] = ("", ""), height: int = 220) -> Markup:
+    """Draw series one upon the other; the first, with the first colour, lies below."""
+    width, places = 640, max((len(each) for each in layers), default=0)
+    below = [0.0] * places
+    edges = [below]
+    for layer in layers:
+        below = [sum(pair) for pair in zip(below, (value or 0.0 for value in layer), strict=True)]
+        edges.append(below)
+    frame = _Frame(width, height - 18, max(below, default=0) or 1)
+    parts = []
+    for number, (lower, upper) in enumerate(pairwise(edges)):
+        there = [frame.point(place, value, places) for place, value in enumerate(upper)]
+        back = [frame.point(place, value, places) for place, value in enumerate(lower)]
+        corners = " ".join(f"{x},{y}" for x, y in (*there, *reversed(back)))
+        parts.append(Markup('<polygon class="g{}" points="{}"/>').format(number % COLOURS, corners))
+    parts += _scale(frame, labels)
+    return _SVG.format("series", 0, width, height, visible(title), Markup("").join(parts))
+
+
+def heat(rows: Sequence[Values], names: Sequence[str], title: str) -> Markup:
+    """Draw the values of each hour of some days as squares, the darker the greater; the names are those of the days."""
+    side, left, top = 24, 40, 16
+    greatest = max((value for row in rows for value in row if value is not None), default=0) or 1
+    cell = Markup(
+        '<rect class="heat" x="{}" y="{}" width="22" height="22" rx="3" fill-opacity="{}"><title>{}</title></rect>'
+    )
+    parts = [
+        Markup('<text class="tick" x="{}" y="11">{}</text>').format(left + hour * side, f"{hour:02}")
+        for hour in range(0, 24, 3)
+    ]
+    for number, (name, row) in enumerate(zip(names, rows, strict=True)):
+        y = top + number * side
+        parts.append(Markup('<text class="tick" x="0" y="{}">{}</text>').format(y + 16, visible(name)))
+        for hour, value in enumerate(row):
+            if value is not None:
+                what = f"{name} {hour:02}:00 UTC: {short(value)}"
+                parts.append(cell.format(left + hour * side, y, _n(max(value / greatest, 0.04) * 100) + "%", what))
+    return _SVG.format("heatmap", 0, left + 24 * side, top + len(rows) * side, visible(title), Markup("").join(parts))
 
 
 def scatter(
@@ -179,6 +213,17 @@ def strip(value: float | None, statistics: Mapping[str, float | None], title: st
     if value is not None:
         parts.append(Markup('<circle class="point" cx="{}" cy="12" r="5"/>').format(_n(x(value))))
     return _SVG.format("strip", 0, width, 24, visible(title), Markup("").join(parts))
+
+
+def _scale(frame: _Frame, labels: tuple[str, str]) -> list[Markup]:
+    """Return the axis of time, and the labels of its ends and of the greatest value."""
+    width, height = frame.width, frame.height
+    return [
+        Markup('<line class="axis" x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(height, width),
+        Markup('<text class="tick" x="2" y="10">{}</text>').format(short(frame.top)),
+        Markup('<text class="tick" x="2" y="{}">{}</text>').format(height + 14, visible(labels[0])),
+        Markup('<text class="tick end" x="{}" y="{}">{}</text>').format(width - 2, height + 14, visible(labels[1])),
+    ]
 
 
 def short(value: float) -> str:
