@@ -42,7 +42,7 @@ _WELCOME = """
 dnsvigil follows {logs}/current/dns.log, into which the sample logs are replayed at {speed:g} times their speed.
 
   metrics          {url}/metrics
-  landing page     {url}/
+  pages            {url}/
   a failing zone   curl -s {url}/metrics | grep shop.example
                    about 12 % of its queries to 198.51.100.53 fail, and 1 % of those to 198.51.100.54
 {prometheus}

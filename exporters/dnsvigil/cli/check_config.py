@@ -57,11 +57,20 @@ def all_mistakes(path: Path, loaded: Loaded[Config]) -> list[ConfigError]:
 
 def _further_mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[ConfigError]:
     """Yield what is wrong in the configuration beyond its form."""
-    if config.web_config_file and not _denied(config.web_config_file):
-        try:
-            load_web_config(config.web_config_file)
-        except ConfigError as error:
-            yield from error.mistakes
+    users: list[str] | None = []  # None: not known
+    if config.web_config_file:
+        users = None
+        if not _denied(config.web_config_file):
+            try:
+                basic_auth = load_web_config(config.web_config_file).basic_auth
+                users = basic_auth.names if basic_auth else []
+            except ConfigError as error:
+                yield from error.mistakes
+    for number, user in enumerate(config.web.triage or ()):
+        if users is not None and user not in users:
+            key = "web.triage"
+            text = f"no user {user!r} is among the basic_auth_users of web_config_file"
+            yield ConfigError(path, loaded.lines.get(f"{key}[{number}]"), key, text)
     installed = sorted(entry_points(group="dnsvigil.detectors").names)
     disabled = [("detectors.disabled", f"[{number}]", name) for number, name in enumerate(config.detectors.disabled)]
     limited = [("detectors.thresholds", f".{name}", name) for name in config.detectors.thresholds]

@@ -33,6 +33,11 @@ class BasicAuth:
         self._bad: dict[bytes, None] = {}
         self._lock = threading.Lock()  # one bcrypt at a time: a flood of guesses gets one core, not all
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the users."""
+        return list(self._users)
+
     def user(self, authorization: str | None) -> str | None:
         """Return the user whom the value of an ``Authorization`` header proves, or None."""
         scheme, _, encoded = (authorization or "").partition(" ")

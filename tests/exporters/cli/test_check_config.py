@@ -13,6 +13,7 @@ from dnsvigil.cli.main import main
 from dnsvigil.config.collector import load_config
 from dnsvigil.resolver.main import main as resolver_main
 from dnsvigil.sources.availability import Availability, Place, problem_of
+from exporters.httpd.support import hashed
 
 NOBODY = 65534
 
@@ -77,6 +78,22 @@ def test_a_file_that_does_not_exist(
     assert said.out == ""
     assert said.err.count("cannot be read: No such file or directory\n") == 3
     assert "Errno" not in said.err
+
+
+def test_who_triages_is_a_user_that_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, web = tmp_path / "dnsvigil.yml", tmp_path / "web.yml"
+    triage = "web:\n  triage:\n  - alice\n  - carol\n"
+    config.write_text(triage)
+    assert main(["-c", str(config), "check-config"]) == 2
+    assert capsys.readouterr().err.count("is among the basic_auth_users of web_config_file") == 2
+    web.write_text(f"basic_auth_users: {{alice: '{hashed('secret')}', bob: '{hashed('secret')}'}}\n")
+    config.write_text(f"{triage}web_config_file: {web}\n")
+    assert main(["-c", str(config), "check-config"]) == 2
+    mistakes = [each for each in capsys.readouterr().err.splitlines() if "warning" not in each]
+    text = "no user 'carol' is among the basic_auth_users of web_config_file"
+    assert mistakes == [f"dnsvigil: {config}:4: web.triage: {text}"]
+    config.write_text(f"web: {{triage: [alice]}}\nweb_config_file: {web}\n")
+    assert main(["-c", str(config), "check-config"]) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"zones:\n  top: 5\n"])

@@ -101,7 +101,8 @@ def test_a_page_asks_nobody_else_and_runs_nothing_of_others(request, path, who):
         assert tag != "script" or given["src"].startswith("static/refresh.js")
     outside = {each for each in shown.addresses() if urlsplit(each).scheme}
     assert all(each.startswith("https://attack.mitre.org/techniques/T1568/002/") for each in outside)
-    for each in shown.addresses() - outside:
+    alike = {re.sub(r"\d+", "1", each): each for each in shown.addresses() - outside}
+    for each in alike.values():
         target = urlsplit(urljoin(path, each))
         assert not target.netloc, each
         if target.path.startswith(("/static", "/findings", "/runbooks", "/-/")) or target.path == "/":
@@ -117,7 +118,7 @@ def test_hostile_text_is_text(analyst, path):
     assert visible in unescape(raw).replace("\n", " "), raw
     assert "\x1b" not in raw
     assert "\u202e" not in raw
-    assert "49" not in re.sub(r"[0-9a-f]{12,}|[\d:]{4,}", "", shown.text) or "7 * 7" in shown.text
+    assert "{{ 7 * 7 }}" in unescape(raw)
     assert [given for tag, given in shown.tags if tag == "script" and "src" not in given] == []
 
 
@@ -281,13 +282,12 @@ def test_a_store_that_cannot_be_read_is_a_page_that_comes_again(anybody, daemon,
     assert "no space" not in answer.body
 
 
-def test_a_collector_that_starts_says_so_on_a_page(tmp_path):
-    with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
-        daemon.site.pages._shown = (None, daemon.site.pages._shown[1])
-        answer = Looker(daemon.server).get("/")
-        if answer.status == 503:  # nothing was published meanwhile
-            assert answer.headers["Retry-After"] == "5"
-            assert "The collector opens its store." in answer.body
+def test_a_collector_that_starts_says_so_on_a_page(anybody, daemon, monkeypatch):
+    monkeypatch.setattr(type(daemon.site.pages), "ready", False)
+    for path in ("/", "/findings", "/findings/1", "/lookup?q=a.example"):
+        answer = anybody.get(path)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5"), path
+        assert "The collector opens its store." in answer.body
 
 
 def test_every_page_is_documented():

@@ -7,7 +7,6 @@ import socket
 from base64 import b64encode
 from pathlib import Path
 
-import pytest
 import yaml
 
 from dnsvigil.httpd.access import TOKEN_FILE
@@ -97,25 +96,16 @@ def test_on_a_loopback_address_anybody_views_and_the_token_triages(tmp_path):
         assert anybody.post("/sign-out", {"form_token": given["form_token"]}).status == 303
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda value: value[:-1] + ("0" if value[-1] != "0" else "1"),
-        lambda value: f"9{value}",
-        lambda value: "0.x.0",
-        lambda value: "x",
-        lambda value: "é",
-    ],
-)
-def test_a_session_that_is_none_is_said_to_have_ended(tmp_path, change):
+def test_a_session_that_is_none_is_said_to_have_ended(tmp_path):
     with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
         looker = started(daemon)
         looker.sign_in((tmp_path / "state" / TOKEN_FILE).read_text().strip())
         name, _, value = looker.headers["Cookie"].partition("=")
-        looker.headers["Cookie"] = f"{name}={change(value)}".encode().decode("latin-1")
-        answer = looker.post("/findings/1/reopen", {})
-        assert answer.status == 403
-        assert "Your session has ended, or its rights were taken away" in answer.body
+        for other in (f"{value[:-1]}{'1' if value[-1] == '0' else '0'}", f"9{value}", "0.x.0", "x", "\xe9"):
+            looker.headers["Cookie"] = f"{name}={other}"
+            answer = looker.post("/findings/1/reopen", {})
+            assert answer.status == 403
+            assert "Your session has ended, or its rights were taken away" in answer.body, other
 
 
 def test_a_session_ends_with_its_time_and_with_the_token(tmp_path, monkeypatch):

@@ -1,0 +1,207 @@
+"""The pages in a real browser: Chromium opens and uses them, and axe-core looks for barriers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from dnsvigil.httpd.access import TOKEN_FILE
+from dnsvigil.web import now
+from dnsvigil.web.page import KINDS
+from dnsvigil.web.routes import PAGES
+from exporters.running import collecting_here, write_config
+from exporters.web.looking import HOSTILE, put, started, write_log
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)")
+
+WIDE, PHONE, WALL = (1400, 900), (390, 800), (2560, 1440)
+VALUES = {
+    "domain": "shop.example",
+    "name": "www.shop.example",
+    "address": "192.0.2.53",
+    "network": "192.0.2.0/24",
+    "client": "192.0.2.77",
+    "server": "192.0.2.53",
+    "zone": "shop.example",
+}
+"""A value of each kind, of which the collector knows something or nothing."""
+
+Opening = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Iterator[tuple[str, str]]:
+    """The URL of a collector, and its token."""
+    folder = tmp_path_factory.mktemp("browser")
+    config = write_config(folder, zones={"min_queries": 20})
+    write_log(folder)
+    with collecting_here(config, folder / "state") as daemon:
+        started(daemon)
+        put(daemon)
+        yield daemon.server.url, (folder / "state" / TOKEN_FILE).read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # root has no sandbox
+        yield launched
+        launched.close()
+
+
+@contextmanager
+def looking(browser: Browser, url: str, size: tuple[int, int] = WIDE, **options: object) -> Iterator[Page]:
+    """Give a page of a browser of its own; in the end nothing may have gone wrong in it, or to another host."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, base_url=url, **options)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: wrong.append(f"dialog {dialog.message}"))
+    page.on("request", lambda request: None if request.url.startswith(url) else wrong.append(request.url))
+    try:
+        yield page
+    finally:
+        context.close()
+    assert [each for each in wrong if "404 (Not Found)" not in each] == []
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.goto("/sign-in")
+    page.get_by_label("The token of this collector").fill(token)
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def addresses() -> list[str]:
+    """The addresses of all pages."""
+    found = [page.path for page in PAGES if page.method == "GET" and not page.shows and "." not in page.path]
+    found = [path.replace("<int:number>", "1") for path in found if path != "/lookup"]
+    shown = {page.shows: page.path for page in PAGES if page.shows}
+    return [*found, "/findings/3", "/nothing", *(f"{path}?q={quote(VALUES[kind])}" for kind, path in shown.items())]
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds serious."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+def test_no_page_has_barriers_or_is_too_wide_for_a_phone(browser, site):
+    url, token = site
+    assert set(VALUES) == set(KINDS)
+    for scheme, size in (("light", WIDE), ("dark", PHONE)):
+        with looking(browser, url, size, color_scheme=scheme) as page:
+            sign_in(page, token)
+            for address in addresses():
+                page.goto(address)
+                assert barriers(page) == [], (scheme, address)
+                assert page.evaluate("document.documentElement.scrollWidth") <= size[0], address
+                assert page.evaluate("document.querySelectorAll('h1').length") == 1, address
+
+
+def test_an_analyst_filters_pages_looks_up_and_dismisses(browser, site):
+    url, token = site
+    with looking(browser, url) as page:
+        sign_in(page, token)
+        page.get_by_role("link", name="Findings", exact=True).click()
+        expect(page.locator("tbody tr")).to_have_count(50)
+        page.get_by_role("link", name="Next").click()
+        expect(page.get_by_text("51 to 100 of 123 findings")).to_be_visible()
+        page.get_by_role("link", name=re.compile("^tunnel 120")).click()
+        page.get_by_role("textbox", name="Subject").fill("198.51.100.0/28, !198.51.100.3")
+        page.get_by_role("button", name="Filter").click()
+        expect(page.locator("tbody tr")).to_have_count(14)
+        page.get_by_role("link", name="Remove the filter subject not 198.51.100.3").click()
+        expect(page.locator("tbody tr")).to_have_count(15)
+        page.get_by_role("link", name="Score").click()
+        expect(page.get_by_role("columnheader", name="Score")).to_have_attribute("aria-sort", "descending")
+        page.locator("tbody tr").first.get_by_role("link").first.click()
+        expect(page.get_by_text("sends about 812 kB out through DNS")).to_be_visible()
+        page.get_by_label("Reason").fill(f"ours {HOSTILE}")
+        page.get_by_label("For").select_option("7 days")
+        page.get_by_role("button", name="Dismiss").click()
+        expect(page.get_by_role("button", name="Reopen")).to_be_visible()
+        page.get_by_label("Note").fill("asked the customer")
+        page.get_by_role("button", name="Add the note").click()
+        expect(page.get_by_text("asked the customer")).to_be_visible()
+        page.get_by_role("button", name="Reopen").click()
+        expect(page.get_by_role("button", name="Dismiss")).to_be_visible()
+        page.get_by_role("searchbox").fill("#1")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Finding 1", exact=True)).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+        expect(page.get_by_text("192.0.2.77")).to_have_count(0)
+
+
+def test_now_looks_again_until_it_is_paused(browser, site, monkeypatch):
+    monkeypatch.setattr(now, "REFRESH_SECONDS", 1)
+    url, _ = site
+    with looking(browser, url) as page:
+        page.goto("/")
+        stamp = page.locator(".stamp time")
+        first = stamp.text_content()
+        expect(stamp).not_to_have_text(first or "", timeout=20_000)
+        page.get_by_role("link", name="Pause").click()
+        expect(page.get_by_role("link", name="Resume")).to_be_visible()
+        paused = stamp.text_content()
+        page.wait_for_timeout(2500)
+        assert stamp.text_content() == paused
+        page.get_by_role("link", name="Resume").click()
+        with page.expect_request(lambda request: request.resource_type == "fetch"):
+            pass
+
+
+def test_a_collector_that_does_not_answer_is_said(browser, site, monkeypatch):
+    monkeypatch.setattr(now, "REFRESH_SECONDS", 1)
+    url, _ = site
+    context = browser.new_context(base_url=url)
+    page = context.new_page()
+    page.goto("/")
+    context.set_offline(True)
+    expect(page.get_by_role("alert")).to_have_text("The collector does not answer. What stands below is old.")
+    context.set_offline(False)
+    expect(page.get_by_role("alert")).to_have_count(0, timeout=20_000)
+    context.close()
+
+
+def test_pages_show_without_scripts_and_on_paper_and_by_keyboard(browser, site):
+    url, _ = site
+    with looking(browser, url, java_script_enabled=False) as page:
+        page.goto("/")
+        expect(page.get_by_role("heading", name="Zones over their thresholds")).to_be_visible()
+        page.get_by_role("link", name="Findings", exact=True).click()
+        page.get_by_role("link", name=re.compile("^critical 1")).click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        page.emulate_media(media="print")
+        expect(page.get_by_role("navigation", name="Pages", exact=True)).to_be_hidden()
+        page.emulate_media(media="screen")
+        page.goto("/findings")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_be_focused()
+
+
+def test_a_wall_screen_is_filled(browser, site):
+    url, _ = site
+    with looking(browser, url, WALL) as page:
+        page.goto("/")
+        box = page.locator("main").bounding_box()
+        assert box
+        assert box["width"] == WALL[0]
+        assert float(page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")) > 18
