@@ -24,6 +24,7 @@ from dnsvigil.ingest.event_time import EventTime, Minute
 from dnsvigil.ingest.findings import FindingsPart
 from dnsvigil.ingest.honeypots import HoneypotsPart
 from dnsvigil.ingest.hunt import HuntPart
+from dnsvigil.ingest.live import LivePart
 from dnsvigil.ingest.novelty import NoveltyPart
 from dnsvigil.ingest.open_resolvers import OpenResolversPart
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
@@ -102,6 +103,7 @@ def all_parts(store: Store, config: Config) -> list[Part]:
     open_resolvers = OpenResolversPart(store)
     found: list[Part] = [
         DnsPart(store, config),
+        LivePart(store),
         TrafficClassesPart(store, config),
         DomainsPart(store, config),
         DomainGroupsPart(store),

@@ -11,6 +11,7 @@ _FOLDER: Final = Path(__file__).with_name("static")
 _TYPES: Final = {
     "style.css": "text/css; charset=utf-8",
     "refresh.js": "text/javascript; charset=utf-8",
+    "live.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 
