@@ -42,7 +42,7 @@ def with_contacts(read: Read, found: Sequence[Finding], client_of: Callable[[str
     """
     ours = [one for one in found if one.subject_type == "client" and one.evidence.get("domains")]
     pairs = [(one.subject, str(domain)) for one in ours for domain in one.evidence["domains"]]
-    if not pairs or not _has_flows(read):
+    if not pairs or not has_contacts(read):
         return [*found]
     watched = {address: (since, newest) for address, since, newest in read(_WATCHED)}
     if not watched:
@@ -83,7 +83,8 @@ def _evidence(
     }
 
 
-def _has_flows(read: Read) -> bool:
+def has_contacts(read: Read) -> bool:
+    """Return whether the store has had flows."""
     ((tables,),) = read(
         "SELECT count(*) FROM duckdb_tables() WHERE table_name IN ('contacts', 'flow_files', 'watched_addresses')"
     )

@@ -237,7 +237,7 @@ def novel(noted: ir.Table, firsts: ir.Table, carried: ir.Table) -> ir.Table:
 
 def _received(rows: ir.Table) -> ir.StringValue:
     """Return a name, the TTL of its last answer, and some answers, with what is in no name between them."""
-    ttl = rows.ttls[rows.ttls.length() - 1].cast("int64").cast("string").fill_null("")
+    ttl = rows.ttls[rows.ttls.length() - 1].try_cast("int64").cast("string").fill_null("")
     return rows.qname + "\t" + ttl + "\t" + rows.answers[:_MAX_ADDRESSES].join("\t").left(_MAX_RECEIVED)
 
 

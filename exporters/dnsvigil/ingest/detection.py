@@ -142,7 +142,7 @@ class DetectionPart(Part):
         self._scores = self._runner.scores()
         with self._store.transaction():
             self._findings.put_all(found)
-            self._contacts.watch()
+            self._contacts.watch(self._novelty.listed_addresses)
             self._put_scores()
             if of_logs:
                 self._store.rows("UPDATE meta SET value = ? WHERE key = 'evaluated'", now.isoformat())

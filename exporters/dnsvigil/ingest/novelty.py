@@ -72,6 +72,11 @@ class NoveltyPart(Part):
         self._crowded = Crowded()
         self._rows = self._tables.count()
 
+    @property
+    def listed_addresses(self) -> dict[str, list[str]]:
+        """Some addresses on the operator's lists, each with the names of its lists."""
+        return self.lists.addresses if self.lists else {}
+
     def close(self) -> None:
         """Wait for lists that are being read."""
         if self._lists:

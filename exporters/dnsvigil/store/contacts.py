@@ -1,17 +1,22 @@
 """Who exchanged packets with the addresses that findings are about, as far as flows show it.
 
-Only addresses that are watched are looked for: those that DNS gave to clients with an open finding.
+Only addresses that are watched are looked for: those that DNS gave to clients with an open finding, and those on the
+operator's lists.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_address
+from itertools import islice
 from typing import Final
 
 from dnsvigil.store.store import Store
 
 MAX_WATCHED: Final = 500
-"""How many addresses are looked for in a flow file: those of the newest findings."""
+"""How many addresses of findings are looked for in a flow file: those of the newest."""
+
+MAX_LISTED: Final = 2000
+"""How many addresses of lists are looked for besides."""
 
 MAX_CONTACTS: Final = 10_000
 """How many pairs of a client and an address are kept of a file: those with most bytes."""
@@ -22,7 +27,7 @@ Contact = tuple[str, str, int, int, int]
 _NEW: Final = "CREATE OR REPLACE TEMP TABLE sum_contacts"
 _COLUMNS: Final = "client VARCHAR, address VARCHAR, flows BIGINT, bytes_sent BIGINT, bytes_received BIGINT"
 SCHEMA: Final = f"""
-CREATE TABLE IF NOT EXISTS watched_addresses (address VARCHAR, since TIMESTAMP);
+CREATE TABLE IF NOT EXISTS watched_addresses (address VARCHAR, since TIMESTAMP, lists VARCHAR[]);
 CREATE TABLE IF NOT EXISTS contacts (slot TIMESTAMP, exporter VARCHAR, {_COLUMNS}, file BIGINT);
 """
 
@@ -51,15 +56,23 @@ class Contacts:
         self._store = store
         store.create(SCHEMA)
 
-    def watch(self) -> None:
-        """Watch the addresses that clients with an open finding got, and no others."""
-        wanted = [address for (address,) in self._store.rows(_ANSWERED) if _is_unicast(address)][:MAX_WATCHED]
-        known = self.watched()
-        gone, new = [each for each in known if each not in wanted], [each for each in wanted if each not in known]
-        if gone:
-            self._store.rows("DELETE FROM watched_addresses WHERE list_contains(?, address)", gone)
-        if new:
-            self._store.rows("INSERT INTO watched_addresses SELECT unnest(?::VARCHAR[]), NULL", new)
+    def watch(self, listed: Mapping[str, Sequence[str]]) -> None:
+        """Watch the addresses that clients with an open finding got, and those ``listed`` with their lists alone."""
+        answered = [address for (address,) in self._store.rows(_ANSWERED) if _is_unicast(address)][:MAX_WATCHED]
+        wanted: dict[str, Sequence[str] | None] = {
+            **dict.fromkeys(answered),
+            **dict(islice(listed.items(), MAX_LISTED)),
+        }
+        known = self._store.rows("SELECT address, lists, since FROM watched_addresses")
+        if wanted == {address: lists for address, lists, _ in known}:
+            return
+        since = {address: since for address, _, since in known}
+        self._store.rows("DELETE FROM watched_addresses")
+        if wanted:
+            self._store.connection.executemany(
+                "INSERT INTO watched_addresses VALUES (?, ?, ?)",
+                [(address, since.get(address), lists) for address, lists in wanted.items()],
+            )
 
     def watched(self) -> list[str]:
         """Return the addresses that are watched."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.detectors.contacts import with_contacts
+from dnsvigil.detectors.detector import Anomaly
+from dnsvigil.detectors.malware.connections import connections
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
+from dnsvigil.sources.blocklists import list_file
+from dnsvigil.sources.blocklists.domain_lists import DomainLists
 from dnsvigil.sources.netflow.contacts import contacts
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.store.contacts import MAX_WATCHED, Contacts
@@ -57,7 +62,7 @@ def put(store: Store, *found: Finding) -> None:
     findings, addresses = Findings(store), Contacts(store)
     with store.transaction():
         findings.put_all(found)
-        addresses.watch()
+        addresses.watch({})
 
 
 def read(store: Store, folder: Path, slots: Mapping[int, list[OneWay]]) -> None:
@@ -74,7 +79,7 @@ def evidence(store: Store, one: Finding) -> dict[str, Any]:
 def test_what_a_client_connected_to_and_what_it_never_did(store: Store, tmp_path: Path) -> None:
     novel(store, [f"a.odd-x.com\t60\tedge.odd-x.com\t{SERVER}\t{DATA}"])
     put(store, finding())
-    there = [flow(CLIENT, SERVER, bytes=1000, packets=4), flow(SERVER, CLIENT, bytes=70_000, packets=60)]
+    there = [flow(CLIENT, SERVER, bytes=1000, packets=4), replace(flow(CLIENT, SERVER).back, bytes=70_000)]
     there += [flow(OTHER, SERVER, bytes=5), flow(CLIENT, "203.0.113.6", bytes=9)]
     read(store, tmp_path / "flows", {0: there, 1: [flow(CLIENT, SERVER, bytes=500)], 4: []})
     found = evidence(store, finding())
@@ -113,7 +118,7 @@ def test_addresses_are_watched_as_long_as_a_finding_is_open(store: Store) -> Non
     findings, addresses = Findings(store), Contacts(store)
     with store.transaction():
         findings.close_quiet(NOW + timedelta(hours=2))
-        addresses.watch()
+        addresses.watch({})
     assert Contacts(store).watched() == []
 
 
@@ -130,6 +135,64 @@ def test_a_file_that_grew_counts_once(store: Store, tmp_path: Path) -> None:
     read(store, tmp_path / "flows", {0: [one]})
     read(store, tmp_path / "flows", {0: [one, one]})
     assert evidence(store, finding())["connected_to"][0]["bytes_sent"] == 2000
+
+
+def test_who_is_visited_from_an_address_is_not_its_client(tmp_path: Path) -> None:
+    visit = OneWay(SERVER, 50_000, CLIENT, 443, proto=6, bytes=90)
+    path = write_flows(tmp_path, BEGIN, [visit, visit.back])
+    assert contacts(path, {SERVER}, "nfdump") == []
+
+
+class TestListed:
+    """Addresses on the operator's lists."""
+
+    LISTS: ClassVar = {SERVER: ["feodo.txt"]}
+
+    def seen(self, store: Store) -> dict[str, Anomaly]:
+        found = connections(store.rows, NOW + timedelta(minutes=9), Detectors().client_of, {OTHER})
+        return {each.subject: each for each in found}
+
+    def watch(self, store: Store) -> None:
+        addresses = Contacts(store)
+        with store.transaction():
+            addresses.watch(self.LISTS)
+
+    def test_a_connection_that_dns_did_not_lead_to_is_a_finding(self, store: Store, tmp_path: Path) -> None:
+        self.watch(store)
+        there = flow(CLIENT, SERVER, bytes=1000)
+        read(store, tmp_path / "flows", {0: [there, there.back, flow(OTHER, SERVER), flow(OTHER, SERVER).back]})
+        (found,) = self.seen(store).values()
+        assert (found.subject, found.score) == (CLIENT, 0.6)
+        assert found.evidence["what"] == (
+            f"Client {CLIENT} exchanged data with {SERVER}, on the list feodo.txt, and DNS had not given it that"
+            " address."
+        )
+        assert found.evidence["connected_to"] == [
+            {"address": SERVER, "flows": 2, "bytes_sent": 1000, "bytes_received": 2000}
+        ]
+
+    def test_whom_dns_led_there_has_a_finding_of_another_kind(self, store: Store, tmp_path: Path) -> None:
+        self.watch(store)
+        store.rows("INSERT INTO listed (hour, client, addresses) VALUES (?, ?, ?)", NOW, CLIENT, [SERVER])
+        there = flow(CLIENT, SERVER, bytes=1000)
+        read(store, tmp_path / "flows", {0: [there, there.back]})
+        assert not self.seen(store)
+
+    def test_what_was_not_answered_is_no_connection(self, store: Store, tmp_path: Path) -> None:
+        self.watch(store)
+        read(store, tmp_path / "flows", {0: [flow(CLIENT, SERVER, bytes=1000)]})
+        assert not self.seen(store)
+
+    def test_lists_tell_some_of_their_addresses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(list_file, "MAX_ADDRESSES", 3)
+        (tmp_path / "a.txt").write_text(
+            "203.0.113.5\nbad.example\n203.0.113.0/28\n2001:db8::5\n203.0.113.6\n203.0.113.7\n"
+        )
+        (tmp_path / "b.txt").write_text("203.0.113.5\n")
+        lists = DomainLists(tmp_path)
+        lists.reload()
+        assert lists.addresses.keys() == {"203.0.113.5", "2001:db8::5", "203.0.113.6"}
+        assert lists.addresses["203.0.113.5"] == ["a.txt", "b.txt"]
 
 
 def test_a_filter_takes_as_many_addresses_as_are_watched(tmp_path: Path) -> None:

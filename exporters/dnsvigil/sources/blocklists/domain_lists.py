@@ -72,6 +72,15 @@ class DomainLists:
         """Whether there are addresses or networks among the entries."""
         return bool(self._entries[3])
 
+    @property
+    def addresses(self) -> dict[str, list[str]]:
+        """Some addresses of single hosts among the entries, each with the names of its lists."""
+        found: dict[str, list[str]] = {}
+        for file in self.files:
+            for address in sorted(file.addresses):
+                found.setdefault(address, []).append(file.name)
+        return found
+
     def __len__(self) -> int:
         return len(self._entries[0])
 

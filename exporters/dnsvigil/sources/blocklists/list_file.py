@@ -16,6 +16,9 @@ from dnsvigil.sources.blocklists.misp import MispExport, columns_of
 from dnsvigil.sources.blocklists.rpz import PolicyZone, is_policy_zone
 from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
 
+MAX_ADDRESSES: Final = 2000
+"""How many addresses of a list are kept as texts, to be looked for in flows."""
+
 _CHUNK: Final = 2**20  # bytes, uncompressed
 _MAX_LINE: Final = 2**16
 _AT_ONCE: Final = 2**18  # names
@@ -32,6 +35,7 @@ class ListFile:
     skipped: Counter[str] = field(default_factory=Counter)
     error: str = ""
     lengths: set[Length] = field(default_factory=set)  # of the prefixes of networks among the names
+    addresses: set[str] = field(default_factory=set)  # of single hosts among the names, the first ``MAX_ADDRESSES``
 
     @property
     def changed(self) -> float | None:
@@ -46,7 +50,7 @@ def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
     """
     found = np.zeros(0, np.int64)
     with DecompressedFile(path) as content:
-        names = _noting(_names(_chunks(content, file.skipped), file.skipped), file.lengths)
+        names = _noting(_names(_chunks(content, file.skipped), file.skipped), file)
         parts = [found]
         waiting = 0
         while True:
@@ -70,11 +74,13 @@ def read_hashes(path: Path, file: ListFile, room: int) -> NDArray[np.int64]:
     return found
 
 
-def _noting(names: Iterator[bytes], lengths: set[Length]) -> Iterator[bytes]:
-    """Yield names, and note the lengths of the prefixes among them."""
+def _noting(names: Iterator[bytes], file: ListFile) -> Iterator[bytes]:
+    """Yield names, and note the lengths of the prefixes among them, and some addresses."""
     for name in names:
         if (name[-1] < _LETTERS or b":" in name) and (length := length_of(name.decode())):
-            lengths.add(length)
+            file.lengths.add(length)
+            if b"/" not in name and len(file.addresses) < MAX_ADDRESSES:
+                file.addresses.add(name.decode())
         yield name
 
 
