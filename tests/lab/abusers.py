@@ -1,6 +1,6 @@
 """Abuse through a real resolver: a spam bot, a worm and a flood ask an unbound, which resolves from the root on.
 
-The network is that of :mod:`lab.fourresolvers`: its authoritative server has the root and ``example.com`` alone, so that
+The network is that of :mod:`lab.fourresolvers`: its authoritative server has the root and ``example.com`` alone, so
 mail domains and reverse zones do not exist.
 """
 
