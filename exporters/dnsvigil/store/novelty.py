@@ -28,7 +28,7 @@ DROPPED: Final = CounterTable("novel_dropped", ("reason",), ("dropped",))
 _TABLES: Final = {"novel": NOVEL, "listed": LISTED}
 _KEYS: Final = {"novel": ("hour", "client", "domain", "newly_observed"), "listed": ("hour", "client", "entry", "lists")}
 _SAMPLED: Final = ("samples", "received", "sources")
-_MERGED_AT_ONCE: Final = 100_000  # rows
+_MERGED_AT_ONCE: Final = 60_000  # rows
 _SPENT: Final = 8  # times the names from which on a client is crowded
 _BYTES_OF_NAME: Final = 500  # of the store's size, for each hash of a generation
 
