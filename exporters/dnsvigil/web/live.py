@@ -71,7 +71,7 @@ def live(asked: Asked) -> View:
         "known": sum(table.num_rows for table in seen.tables),
         "qtypes": [*_QTYPES],
         "rcodes": [*_RCODES, UNANSWERED],
-        "stream": asked.links.url("/live-records", given),
+        "stream": asked.links.url("/live.events", given),
         "refresh_seconds": REFRESH_SECONDS,
         "shown": SHOWN,
     }

@@ -42,7 +42,7 @@ PAGES: Final[Sequence[Page]] = (
     Page("/groups", groups.groups, label="Groups"),
     Page("/group", groups.group, shows="group"),
     Page("/live", live.live, label="Live"),
-    Page("/live-records", live.records),
+    Page("/live.events", live.records),
     Page("/lookup", lookup.lookup),
     Page("/sign-in", sign_in.form, "everyone"),
     Page("/sign-in", sign_in.sign_in, "everyone", method="POST"),

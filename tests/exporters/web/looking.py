@@ -8,16 +8,20 @@ import time
 import urllib.parse
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.httpd.server import Server
 from dnsvigil.ingest.findings import FindingsSnapshot
 from dnsvigil.records import utc_now
+from dnsvigil.store.domain_file import DomainFile, Former, Plane, write_domains
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
+from exporters.domain_tables import write_table
 from exporters.running import eventually, line
 from exporters.zeeklogs import HEADER
 
@@ -112,6 +116,40 @@ def put(daemon: Daemon) -> None:
 
     daemon.submit(change).result(30)
     eventually(lambda: daemon.snapshot.of(FindingsSnapshot).worst)
+
+
+def put_flows(daemon: Daemon) -> None:
+    """Have a collector keep an hour of flows."""
+
+    def change(store: Store) -> None:
+        newest = utc_now().replace(minute=0, second=0, microsecond=0)
+        with store.transaction():
+            store.rows(
+                "INSERT INTO slot_services SELECT ?::TIMESTAMP - INTERVAL (5 * n) MINUTE, 'border', 'udp', service, 10,"
+                " 20, 1000 * (n + 1), 1 FROM range(12) AS slots(n), unnest(['dns', 'ntp']) AS services(service)",
+                newest,
+            )
+            store.rows(
+                "INSERT INTO slot_talkers SELECT ?::TIMESTAMP - INTERVAL (5 * n) MINUTE, 'border', 'srcip',"
+                " '198.51.100.' || (1 + n % 3), 10, 20, 1000, 1 FROM range(12) AS slots(n)",
+                newest,
+            )
+
+    daemon.submit(change).result(30)
+
+
+def write_groups(state: Path) -> None:
+    """Write a table of domains in two groups, with the plane."""
+    members = {f"d{number}.example": 9 for number in range(60)} | {"shop.example": 4}
+    path = write_table(state, members, {4: "CDN", 9: f"high {HOSTILE}"})
+    plane = Plane(
+        [{"ips": 0.9}, {"ttls": 0.7}], [(0.0, 1.0, 9), (2.0, 0.0, 4)], {"4": (2, 0), "9": (0, 1)}, {"4": (1, 1)}
+    )
+    former = Former(
+        "2026-03-01T03:04:05+00:00", {"4": ("CDN", 3), "5": ("gone", 2)}, [(5, 4, 1), (4, 0, 3), (0, 9, 60)]
+    )
+    found = pq.read_table(path)
+    write_domains(path, [found], found.schema, replace(DomainFile(path).facts, plane=plane, former=former))
 
 
 def started(daemon: Daemon, **headers: str) -> Looker:

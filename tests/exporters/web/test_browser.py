@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -16,8 +17,8 @@ from dnsvigil.httpd.access import TOKEN_FILE
 from dnsvigil.web import now
 from dnsvigil.web.page import KINDS
 from dnsvigil.web.routes import PAGES
-from exporters.running import collecting_here, write_config
-from exporters.web.looking import HOSTILE, put, started, write_log
+from exporters.running import collecting_here, line, write_config
+from exporters.web.looking import HOSTILE, put, put_flows, started, write_groups, write_log
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)")
@@ -31,7 +32,7 @@ VALUES = {
     "client": "192.0.2.77",
     "server": "192.0.2.53",
     "zone": "shop.example",
-    "group": "parked",
+    "group": "4",
 }
 """A value of each kind, of which the collector knows something or nothing."""
 
@@ -47,6 +48,8 @@ def site(tmp_path_factory) -> Iterator[tuple[str, str]]:
     with collecting_here(config, folder / "state") as daemon:
         started(daemon)
         put(daemon)
+        put_flows(daemon)
+        write_groups(folder / "state")
         yield daemon.server.url, (folder / "state" / TOKEN_FILE).read_text().strip()
 
 
@@ -157,6 +160,55 @@ def test_an_analyst_filters_pages_looks_up_and_dismisses(browser, site):
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("link", name="Sign in")).to_be_visible()
         expect(page.get_by_text("192.0.2.77")).to_have_count(0)
+
+
+def test_an_analyst_goes_from_value_to_value(browser, site):
+    url, token = site
+    with looking(browser, url) as page:
+        sign_in(page, token)
+        page.get_by_role("link", name="Groups").click()
+        page.get_by_role("link", name="CDN").click()
+        page.get_by_role("link", name="Distance from the centre").click()
+        page.get_by_role("link", name="shop.example").click()
+        page.get_by_text("21 more features").click()
+        expect(page.get_by_text("distinct autonomous systems of the addresses", exact=True)).to_be_visible()
+        page.get_by_role("link", name="As a zone on our servers").click()
+        page.get_by_role("link", name="192.0.2.53").click()
+        page.get_by_role("link", name="7d").click()
+        expect(page.get_by_role("heading", name="Server 192.0.2.53")).to_be_visible()
+        page.get_by_role("link", name="Flows").click()
+        page.get_by_label("Service").select_option("dns")
+        page.get_by_role("button", name="Show").click()
+        expect(page.get_by_role("heading", name="Bytes by exporter")).to_be_visible()
+        page.get_by_role("link", name="Earlier").click()
+        page.get_by_role("link", name="Newest").click()
+        page.get_by_role("link", name="198.51.100.1").click()
+        expect(page.get_by_role("heading", name="Address 198.51.100.1")).to_be_visible()
+        page.get_by_role("link", name="198.51.100.0/24").click()
+        expect(page.get_by_role("heading", name="Network 198.51.100.0/24")).to_be_visible()
+
+
+def test_live_follows_the_log_until_it_is_paused(browser, site, tmp_path_factory):
+    url, token = site
+    log = next(tmp_path_factory.getbasetemp().glob("browser*/zeek/current/dns.log"))
+    with looking(browser, url) as page:
+        sign_in(page, token)
+        page.get_by_role("link", name="Live").click()
+        page.get_by_label("Name", exact=True).fill("live.example")
+        page.get_by_role("button", name="Show").click()
+        expect(page.get_by_role("status")).to_have_text("Following the records that match.")
+        for name in ("<i>one</i>.live.example", "elsewhere.example", "two.live.example"):
+            with log.open("ab") as file:
+                file.write(line(time.time(), name))
+        expect(page.locator("tbody tr")).to_have_count(2, timeout=20_000)
+        expect(page.get_by_role("link", name="<i>one</i>.live.example")).to_be_visible()
+        page.get_by_role("button", name="Pause").click()
+        with log.open("ab") as file:
+            file.write(line(time.time(), "three.live.example"))
+        page.wait_for_timeout(1500)
+        expect(page.locator("tbody tr")).to_have_count(2)
+        page.get_by_role("button", name="Resume").click()
+        expect(page.get_by_role("status")).to_have_text("Following the records that match.")
 
 
 def test_now_looks_again_until_it_is_paused(browser, site, monkeypatch):

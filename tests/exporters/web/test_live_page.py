@@ -89,12 +89,12 @@ def test_clients_are_masked_and_cannot_be_told_apart_by_a_filter(pages):
 @pytest.mark.parametrize("query", [{"client": "x"}, {"qtype": "0"}, {"rcode": "OK"}, {"name": "a..b"}, {"q": "x"}])
 def test_a_filter_made_by_hand_is_refused(pages, query):
     pages.text("/live", 400, **query)
-    pages.text("/live-records", 400, **query)
+    pages.text("/live.events", 400, **query)
 
 
 def test_a_stream_has_rows_of_what_is_new_and_says_what_is_left_out(pages):
     put(pages, ("198.51.100.1", "old.example", 1, 0))
-    response = pages.ask("/live-records", name="example")
+    response = pages.ask("/live.events", name="example")
     events = response.iter_encoded()
     assert next(events) == b"retry: 2000\n\n"
     put(pages, *[("198.51.100.1", f"{SCRIPT}.example", 1, 0)] * (live.SHOWN + 5))
@@ -112,10 +112,10 @@ def test_a_stream_has_rows_of_what_is_new_and_says_what_is_left_out(pages):
 
 
 def test_only_so_many_follow_at_once_and_who_leaves_makes_room(pages):
-    streams = [pages.ask("/live-records") for _ in range(live.MAX_VIEWERS)]
-    assert "others follow the records" in pages.text("/live-records", 503)
+    streams = [pages.ask("/live.events") for _ in range(live.MAX_VIEWERS)]
+    assert "others follow the records" in pages.text("/live.events", 503)
     streams.pop().close()
-    streams.append(pages.ask("/live-records"))
+    streams.append(pages.ask("/live.events"))
     assert streams[-1].status_code == 200
     for stream in streams:
         stream.close()
@@ -130,7 +130,7 @@ def test_a_collector_streams_what_its_logs_get_and_forgets_browsers_that_are_gon
         assert looker.get("/live").status == 200
         for _ in range(live.MAX_VIEWERS + 2):  # each goes away without a word
             with closing(http.client.HTTPConnection(*daemon.server.address, timeout=20)) as gone:
-                gone.request("GET", "/live-records")
+                gone.request("GET", "/live.events")
                 with suppress(TimeoutError):
                     gone.sock.settimeout(0.1)
                     gone.sock.recv(10)
@@ -139,7 +139,7 @@ def test_a_collector_streams_what_its_logs_get_and_forgets_browsers_that_are_gon
         eventually(lambda: "new.example" in looker.get("/live").body)
         eventually(lambda: live._free._value == live.MAX_VIEWERS)
         with closing(http.client.HTTPConnection(*daemon.server.address, timeout=20)) as follower:
-            follower.request("GET", "/live-records")
+            follower.request("GET", "/live.events")
             answer = follower.getresponse()
             assert answer.getheader("Content-Type") == "text/event-stream; charset=utf-8"
             with log.open("ab") as file:
