@@ -177,7 +177,7 @@ def test_an_analyst_goes_from_value_to_value(browser, site):
         page.get_by_role("link", name="7d").click()
         expect(page.get_by_role("heading", name="Server 192.0.2.53")).to_be_visible()
         page.get_by_role("link", name="Flows").click()
-        page.get_by_label("Service").select_option("dns")
+        page.get_by_label("Service", exact=True).select_option("dns")
         page.get_by_role("button", name="Show").click()
         expect(page.get_by_role("heading", name="Bytes by exporter")).to_be_visible()
         page.get_by_role("link", name="Earlier").click()
