@@ -69,8 +69,11 @@ def _ask(net: Namespaces, program: str, folder: Path, names: int, per_second: in
     return net.start("client", words, folder / f"{program}.dnsperf")
 
 
-def start_authority(net: Namespaces, folder: Path, *more: str) -> None:
-    """Start the authoritative server on the host ``authority``, with ``more`` records of example.com."""
+def start_authority(net: Namespaces, folder: Path, *more: str) -> Process:
+    """Start the authoritative server on the host ``authority``, with ``more`` records of example.com.
+
+    Its zone files are ``nsd/root`` and ``nsd/zone`` below ``folder``; a SIGHUP lets it read them again.
+    """
     own = folder / "nsd"
     own.mkdir()
     servers = [f"ns{index}" for index in range(len(SERVERS))]
@@ -89,7 +92,7 @@ def start_authority(net: Namespaces, folder: Path, *more: str) -> None:
     lines += ["remote-control:", "  control-enable: no"]
     lines += ["zone:", '  name: "."', '  zonefile: "root"', "zone:", '  name: "example.com"', '  zonefile: "zone"']
     (own / "nsd.conf").write_text("\n".join(lines) + "\n")
-    net.start("authority", ["nsd", "-d", "-c", str(own / "nsd.conf")], own / "nsd.log")
+    return net.start("authority", ["nsd", "-d", "-c", str(own / "nsd.conf")], own / "nsd.log")
 
 
 def start(net: Namespaces, program: str, folder: Path, address: str) -> None:
