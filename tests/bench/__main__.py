@@ -3,7 +3,18 @@
 import argparse
 import importlib
 
-PARTS = ("collector", "detection", "detectors", "features", "flows", "passive_dns", "resolver", "startup", "zeek")
+PARTS = (
+    "collector",
+    "detection",
+    "detectors",
+    "features",
+    "flows",
+    "passive_dns",
+    "resolver",
+    "spark",
+    "startup",
+    "zeek",
+)
 
 parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
 parser.add_argument("parts", nargs="*", metavar="NAME", help=f"of {', '.join(PARTS)} (default: all)")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from dnsvigil.cli.domains import table_of_logs
+from dnsvigil.cli.domain_tables import table_of
 from dnsvigil.config.collector import Config
 from dnsvigil.learning.clusters import Clusters, cluster
 from dnsvigil.learning.domain_kinds import kinds_of
@@ -90,7 +90,7 @@ def table(
 ) -> tuple[NDArray[np.float32], Kinds]:
     """Return the features of the domains in logs, and which domains are of each kind."""
     with ExitStack() as stack:
-        _, made = table_of_logs(list(paths), Config(), stack)
+        _, made = table_of(list(paths), Config(), stack)
         domains, values = made.values()
         kinds = kinds_of(made.connection, domains, known or {})
         hosts = made.connection.execute("SELECT domain FROM domain_features WHERE ips = 1").fetchall()

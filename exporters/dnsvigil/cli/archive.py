@@ -8,7 +8,7 @@ from typing import Final
 from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.ingest import ingest
 from dnsvigil.cli.ownership import require_owner
-from dnsvigil.config.collector import Config
+from dnsvigil.config.collector import Archive, Config
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.ingest.archive import archive_parts
 
@@ -29,13 +29,10 @@ def archive(options: argparse.Namespace, config: Config) -> int:
         raise UsageError("give --output DIR, or set archive.path in the configuration")
     state = path / STATE
     require_owner(state)
-    # Whoever asks for old logs wants all of them.
-    bounds = replace(
-        config.archive,
-        path=path,
-        transactions=options.transactions or config.archive.transactions,
-        retention=_EVER,
-        max_size=_ANY,
-    )
-    config = replace(config, archive=bounds)
+    config = with_archive(config, path, transactions=options.transactions or config.archive.transactions)
     return 0 if ingest(options.paths, config, state, options.start, archive_parts) else 1
+
+
+def with_archive(config: Config, path: Path, *, transactions: bool = False) -> Config:
+    """Return a configuration with an archive that keeps all: whoever asks for old logs wants all of them."""
+    return replace(config, archive=Archive(path, transactions, _EVER, _ANY))

@@ -5,9 +5,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from dnsvigil.cli.ask import ask, ask_tables, shows_answer
@@ -16,14 +14,10 @@ from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.output import Cell, show, show_json, show_records
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.cli.progress import progress
-from dnsvigil.config.collector import Archive, Config
+from dnsvigil.config.collector import Config
 from dnsvigil.records import DOMAIN_FEATURES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import pyarrow as pa
-
     from dnsvigil.learning.domains import DomainTable
     from dnsvigil.learning.outcome import Outcome
     from dnsvigil.store.domain_file import DomainFile
@@ -63,8 +57,10 @@ def features(options: argparse.Namespace, config: Config) -> int:
 
     Raises ``CommandError``, ``StoreError`` and ``OSError``.
     """
+    from dnsvigil.cli.domain_tables import table_of
+
     with ExitStack() as stack:
-        complete, table = table_of_logs(options.paths, config, stack)
+        complete, table = table_of(options.paths, _with_master(config, options), stack, on_spark=_on_spark(options))
         records = map(_record, table.records())
         if options.json:
             show_records(records)
@@ -79,9 +75,12 @@ def cluster(options: argparse.Namespace, config: Config) -> int:
     Without logs they are all domains of the collector or the store, and the table of them is left where the collector
     looks for it. Raises as :func:`features`.
     """
+    from dnsvigil.cli.domain_tables import table_of
     from dnsvigil.learning.outcome import outcome, save
     from dnsvigil.store.domain_file import domain_file
 
+    if _on_spark(options) and not options.paths:
+        raise UsageError("--engine spark needs logs or archives: give a PATH")
     if options.plot:
         check_plot(options.plot)
     now = datetime.now(UTC)
@@ -94,7 +93,7 @@ def cluster(options: argparse.Namespace, config: Config) -> int:
     with progress(("features", "groups")) as begin, ExitStack() as stack:
         begin("features")
         if options.paths:
-            complete, table = table_of_logs(options.paths, config, stack)
+            complete, table = table_of(options.paths, _with_master(config, options), stack, on_spark=_on_spark(options))
         else:
             table = _table_of_store(options.state, config, stack)
         begin("groups")
@@ -143,50 +142,24 @@ def _former(path: Path) -> "DomainFile | None":
         return None
 
 
-def table_of_logs(paths: list[Path], config: Config, stack: ExitStack) -> "tuple[bool, DomainTable]":
-    """Return whether all was read, and the domains in logs with their features, for as long as the stack is open.
-
-    In place of logs there may be archives.
-    """
-    from dnsvigil.cli.ingest import ingest
-    from dnsvigil.detectors.runner import GROUP
-    from dnsvigil.engines.archive import ArchiveReader, is_archive
-    from dnsvigil.engines.tuples import TupleReader
-    from dnsvigil.store.domains import read_hours
-    from dnsvigil.store.store import Store
-
-    if archives := [path for path in paths if is_archive(path)]:
-        if len(archives) < len(paths):
-            raise UsageError("give logs or archives, not both")
-        reader = ArchiveReader(archives)
-        table = _table(reader.hours(), reader.tuples(), config, stack)
-        for path, reason in reader.unreadable.items():
-            log.error("%s cannot be read: %s", path, reason)
-        return not reader.unreadable, table
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="dnsvigil-features-")))
-    detectors = sorted({entry.name for entry in entry_points(group=GROUP)})
-    config = replace(config, detectors=replace(config.detectors, disabled=detectors), archive=Archive())
-    complete = ingest(paths, config, folder)
-    store = stack.enter_context(Store(folder))
-    tuples = TupleReader(lambda: store).encoded("names")
-    return complete, _table(read_hours(store.read_tables), tuples, config, stack)
-
-
 def _table_of_store(state: Path, config: Config, stack: ExitStack) -> "DomainTable":
-    hours, tuples = (ask_tables(config, state, f"/api/domains/{name}") for name in ("hours", "tuples"))
-    return _table(hours, tuples, config, stack)
-
-
-def _table(
-    hours: "Iterable[pa.Table]", tuples: "Iterable[pa.Table]", config: Config, stack: ExitStack
-) -> "DomainTable":
     from dnsvigil.learning.domains import domain_table
     from dnsvigil.sources.networks import NetworkTableError
 
+    hours, tuples = (ask_tables(config, state, f"/api/domains/{name}") for name in ("hours", "tuples"))
     try:
         return stack.enter_context(domain_table(hours, tuples, config.domains.networks))
     except NetworkTableError as error:
         raise CommandError(f"domains.networks: {error}") from error
+
+
+def _on_spark(options: argparse.Namespace) -> bool:
+    return bool(options.engine == "spark")
+
+
+def _with_master(config: Config, options: argparse.Namespace) -> Config:
+    """Return the configuration with the Spark master of the command line."""
+    return replace(config, spark=replace(config.spark, master=options.master)) if options.master else config
 
 
 def _record(row: dict[str, Any]) -> dict[str, Any]:

@@ -44,10 +44,20 @@ MAX_NAMED: Final = 5
 
 
 @dataclass
-class _Total:
+class Given:
+    """The files that were given, by what they are."""
+
+    logs: list[Path] = field(default_factory=list)
+    flows: list[Path] = field(default_factory=list)
+    reports: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)  # that are none of these, or not there
+
+
+@dataclass
+class Total:
     """What became of everything that was given."""
 
-    records: int = 0
+    records: int = 0  # of logs, those skipped among them
     skipped: int = 0
     flows: int = 0
     flows_skipped: Counter[str] = field(default_factory=Counter)  # by reason
@@ -72,51 +82,69 @@ def ingest(
     something was recognized in each path; raises :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
     """
     options = LogOptions(config.sources.field_names, start)
-    logs: list[Path] = []
-    flows: list[Path] = []
-    reports: list[Path] = []
-    unread: list[Path] = []
+    given = find_given(paths, options, logs_only=parts is not None)
+    unread = given.unread
+    total = Total()
+    has_logs = bool(given.logs) or not (given.flows or given.reports)
+    with Store(state) as store:
+        if has_logs:
+            unread += read_logs(store, given.logs, config, options, total=total, parts=parts or all_parts)
+        if given.flows:
+            unread += _read_flows(store, config, given.flows, total)
+        if given.reports:
+            unread += _read_reports(store, config, given.reports, total)
+    said = [say_records(total)] if has_logs else []
+    said += [f"{counted(total.flows, 'flow')} read"] if given.flows else []
+    said += [describe_skipped(total.flows_skipped, "flow")] if total.flows_skipped else []
+    said += [f"{counted(total.rows, 'row')} of reports read, {total.rows_skipped:,} skipped"] if given.reports else []
+    print(printable("; ".join([*said, *say_known(total)])), file=sys.stderr)
+    return not unread
+
+
+def find_given(paths: Iterable[Path], options: LogOptions, *, logs_only: bool = False) -> Given:
+    """Return the files at paths by what they are, and report those that are nothing that is read."""
+    found = Given()
     for path in paths:
         try:
-            flow_files = dict.fromkeys(() if parts else _recognized(given_files(path), is_flow_file))
-            report_files = dict.fromkeys(() if parts else _recognized(given_files(path), is_report))
+            flow_files = dict.fromkeys(() if logs_only else _recognized(given_files(path), is_flow_file))
+            report_files = dict.fromkeys(() if logs_only else _recognized(given_files(path), is_report))
             others = flow_files | report_files
             given = {file: what for file, what in given_logs(path, options) if file not in others}
         except OSError as error:
             _report(path, error)
-            unread.append(path)
+            found.unread.append(path)
             continue
-        found = [file for file, what in given.items() if not what]
-        flows += flow_files
-        reports += report_files
-        logs += found
-        if not (found or others):
-            unread.append(path)
+        logs = [file for file, what in given.items() if not what]
+        found.flows += flow_files
+        found.reports += report_files
+        found.logs += logs
+        if not (logs or others):
+            found.unread.append(path)
         if path.is_dir():
-            _report_others(path, {file: what for file, what in given.items() if what}, bool(found or others))
-    flows = in_order(dict.fromkeys(flows))
-    total = _Total()
-    with Store(state) as store:
-        if logs or not (flows or reports):
-            with closing(_LogIngestion(store, config, options, total, parts or all_parts)) as ingestion:
-                ingestion.read(logs)
-                unread += ingestion.unread
-        if flows:
-            unread += _read_flows(store, config, flows, total)
-        if reports:
-            unread += _read_reports(store, config, reports, total)
-    said = (
-        [f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"]
-        if logs or not (flows or reports)
-        else []
-    )
-    said += [f"{counted(total.flows, 'flow')} read"] if flows else []
-    said += [describe_skipped(total.flows_skipped, "flow")] if total.flows_skipped else []
-    said += [f"{counted(total.rows, 'row')} of reports read, {total.rows_skipped:,} skipped"] if reports else []
-    said += [f"{total.known[0].name} was already read"] if len(total.known) == 1 else []
-    said += [f"{len(total.known):,} files were already read"] if len(total.known) > 1 else []
-    print(printable("; ".join(said)), file=sys.stderr)
-    return not unread
+            _report_others(path, {file: what for file, what in given.items() if what}, bool(logs or others))
+    found.flows = in_order(dict.fromkeys(found.flows))
+    return found
+
+
+def read_logs(
+    store: Store, logs: Iterable[Path], config: Config, options: LogOptions, *, total: Total, parts: Parts
+) -> list[Path]:
+    """Read logs into a store, and count them; return those that could not be read. Raises :class:`StoreError`."""
+    with closing(_LogIngestion(store, config, options, total, parts)) as ingestion:
+        ingestion.read(logs)
+        return ingestion.unread
+
+
+def say_records(total: Total) -> str:
+    """Return in words what became of records."""
+    return f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"
+
+
+def say_known(total: Total) -> list[str]:
+    """Return in words which files were read before, if any."""
+    if len(total.known) == 1:
+        return [f"{total.known[0].name} was already read"]
+    return [f"{len(total.known):,} files were already read"] if total.known else []
 
 
 @dataclass
@@ -135,7 +163,7 @@ class _Log:
 class _LogIngestion:
     """Takes logs into a store, in rounds; what is too old for it is so as it was when the log was written."""
 
-    def __init__(self, store: Store, config: Config, options: LogOptions, total: _Total, parts: Parts) -> None:
+    def __init__(self, store: Store, config: Config, options: LogOptions, total: Total, parts: Parts) -> None:
         self.unread: list[Path] = []  # files that could not be read, or are no log
         self._store = store
         self._config = config
@@ -265,7 +293,7 @@ def _size(path: Path) -> int:
         return 0  # the reader says so
 
 
-def _read_flows(store: Store, config: Config, files: Iterable[Path], total: _Total) -> Iterator[Path]:
+def _read_flows(store: Store, config: Config, files: Iterable[Path], total: Total) -> Iterator[Path]:
     """Read flow files, count their flows, and yield those that could not be read."""
     with closing(Intake(store, config)) as intake, ExitStack() as stack:
         part = stack.enter_context(closing(FlowsPart(store, config)))
@@ -339,7 +367,7 @@ def _recognized(files: Iterable[Path], is_it: Callable[[Path], bool]) -> Iterato
             continue  # the reader of logs says so
 
 
-def _read_reports(store: Store, config: Config, files: Iterable[Path], total: _Total) -> Iterator[Path]:
+def _read_reports(store: Store, config: Config, files: Iterable[Path], total: Total) -> Iterator[Path]:
     """Read reports of scans, count their rows, and yield those that could not be read."""
     scans = Scans(store, config)
     for path in files:

@@ -38,6 +38,7 @@ EXITS: Final[dict[str, tuple[int, Callable[[Any], Iterable[object]]]]] = {
     ),
     "CommandError": (1, _reason),
     "StoreError": (1, _reason),
+    "SparkError": (1, _reason),
     "ModelError": (1, _reason),
     "NFDumpError": (1, _reason),
     "LayoutError": (2, _reason),  # of no use to try again, as the next two

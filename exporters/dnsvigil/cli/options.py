@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from dnsvigil import __version__
 from dnsvigil.config.collector import DEFAULT_PATH
-from dnsvigil.config.types import Duration, Url
+from dnsvigil.config.types import Duration, SparkMaster, Url
 from dnsvigil.records import (
     FINDING_STATES,
     FLOW_MEASURES,
@@ -256,6 +256,7 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     show.set_defaults(command="domains.show_domain")
     features = more.add_parser("features", help="print the features of each domain in logs, or in an archive")
     features.add_argument("--json", action="store_true", help="print a list of records, with all features")
+    _add_engine(features)
     features.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="log file, folder of such files, or archive"
     )
@@ -269,6 +270,7 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="N",
         help="the same seed gives the same groups (default: 0)",
     )
+    _add_engine(cluster)
     cluster.add_argument("--plot", type=Path, metavar="FILE", help="draw the groups into this PNG file")
     cluster.add_argument(
         "paths",
@@ -364,6 +366,21 @@ def _add_set_aside(commands: "_SubParsersAction[argparse.ArgumentParser]") -> No
     aside.set_defaults(command="set_aside.set_aside")
 
 
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine",
+        choices=("duckdb", "spark"),
+        default="duckdb",
+        help="what reads and counts: this process, or Spark, on several machines (default: %(default)s)",
+    )
+    command.add_argument(
+        "--master",
+        type=_master,
+        metavar="URL",
+        help="with --engine spark, where Spark runs, such as spark://HOST:PORT (default: spark.master, or local[*])",
+    )
+
+
 def _add_client_options(command: argparse.ArgumentParser) -> None:
     """Add the options of a command that asks the running collector."""
     group = command.add_argument_group(
@@ -387,6 +404,13 @@ def _url(text: str) -> Url:
         return Url.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None  # without the text, which may have a password
+
+
+def _master(text: str) -> SparkMaster:
+    try:
+        return SparkMaster.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
 
 
 def _default(known: tuple[str, ...], default: str = "") -> str:

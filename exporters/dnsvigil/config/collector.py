@@ -9,7 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from dnsvigil.config.types import Duration, Listen, NamePattern, Network, Program, ServerAddress, Size, Url, ZoneName
+from dnsvigil.config.types import (
+    Duration,
+    Listen,
+    NamePattern,
+    Network,
+    Program,
+    ServerAddress,
+    Size,
+    SparkMaster,
+    Url,
+    ZoneName,
+)
 from dnsvigil.config.yaml_file import Invalid, load_given
 from dnsvigil.records import FLOW_MEASURES, OTHER, RCODES, UNANSWERED
 
@@ -399,6 +410,22 @@ class Domains:
 
 
 @dataclass(frozen=True)
+class Spark:
+    """The Spark of commands with ``--engine spark``."""
+
+    master: SparkMaster = SparkMaster("local[*]")
+    python: Path | None = None  # on the workers; default: where the Python is that runs the command
+    properties: dict[str, str] = field(default_factory=dict)  # of Spark, such as spark.executor.memory
+
+    def __post_init__(self) -> None:
+        for name in self.properties:
+            if not re.fullmatch(r"spark(\.\w+)+", name):
+                raise Invalid("properties", f"expected names such as spark.executor.memory, found {name!r}")
+            if name == "spark.master":
+                raise Invalid("properties", "expected spark.master in the key master")
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -418,6 +445,7 @@ class Config:
     passive_dns: PassiveDns = field(default_factory=PassiveDns)
     archive: Archive = field(default_factory=Archive)
     domains: Domains = field(default_factory=Domains)
+    spark: Spark = field(default_factory=Spark)
 
 
 def load_config(path: Path | None) -> Config:

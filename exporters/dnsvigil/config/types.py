@@ -149,6 +149,19 @@ class Program(str):
         return cls(text)
 
 
+class SparkMaster(str):
+    """Where Spark runs."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the master; ``ValueError`` when ``text`` is none."""
+        if not re.fullmatch(r"local(\[(\*|\d+)\])?|yarn|k8s://\S+|spark://[^\s:,]+:\d+(,[^\s:,]+:\d+)*", text):
+            raise ValueError("expected local[*], spark://HOST:PORT, yarn or k8s://URL")
+        return cls(text)
+
+
 class NamePattern(str):
     """A shell pattern of file names."""
 

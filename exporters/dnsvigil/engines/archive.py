@@ -25,11 +25,16 @@ def is_archive(path: Path) -> bool:
     return any(next(path.glob(f"{table}/day=*/sensor=*"), None) for table in TABLES)
 
 
-class ArchiveReader:
-    """Reads archives. ``unreadable`` has the files that were left out, each with the reason."""
+def archive_files(root: Path) -> list[Path]:
+    """Return the files of an archive that are read here."""
+    return [path for table in TABLES for path in sorted(root.glob(f"{table}/day=*/sensor=*/*.parquet"))]
 
-    def __init__(self, roots: Iterable[Path]) -> None:
-        self._roots = list(roots)
+
+class ArchiveReader:
+    """Reads files of archives. ``unreadable`` has those that were left out, each with the reason."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._files = list(files)
         self.unreadable: dict[Path, str] = {}
 
     def hours(self) -> Iterator[pa.Table]:
@@ -58,12 +63,18 @@ class ArchiveReader:
                 yield pa.Table.from_batches([batch]).cast(SCHEMA)
 
     def _read(self, name: str) -> Iterator[pa.Table]:
-        for root in self._roots:
-            for path in sorted(root.glob(f"{name}/day=*/sensor=*/*.parquet")):
-                try:
-                    yield from read([path])
-                except ArchiveFileError as error:
-                    self.unreadable[path] = error.reason
+        for path in self._files:
+            if path.parents[2].name != name:
+                continue
+            try:
+                for table in read([path]):
+                    if lacking := set(SCHEMAS[name].names).difference(table.column_names):
+                        columns = ", ".join(sorted(lacking))
+                        self.unreadable[path] = f"it lacks {columns}, as another version of dnsvigil has written it"
+                        break
+                    yield table
+            except ArchiveFileError as error:
+                self.unreadable[path] = error.reason
 
 
 def _without_zone(kind: pa.DataType) -> pa.DataType:

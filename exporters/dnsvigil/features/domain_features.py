@@ -6,7 +6,7 @@
             └── aliases_N ───────────────────┴─ domain_addresses ── dispersion, networks ──┤
     feature_domains (of both) ── label_places ── domain_labels, domain_words ──────────────┘
 
-Between the first tables and the last, a ``domain`` is its number in ``feature_domains``: texts take twice the time.
+Between the first tables and the last, a ``domain`` is its ``domain_number``: on one machine, texts take twice the time.
 A table of a period is made of the summaries and tuples of that period, which may have several rows for a key: all add
 up. Formulas and their sources stand in docs/features.md, and at each function here.
 """
@@ -19,7 +19,7 @@ import ibis.expr.types as ir
 from dnsvigil.features.addresses import LEVELS, network
 from dnsvigil.features.domain_hours import domain_hours_table
 from dnsvigil.features.domains import registered_domains, reversed_labels
-from dnsvigil.features.functions import reversed_list
+from dnsvigil.features.functions import domain_number, reversed_list
 from dnsvigil.features.passive_dns import tuples_table
 from dnsvigil.features.summaries import table_of
 from dnsvigil.records import DOMAIN_FEATURES, SHORTEST_WORD
@@ -321,7 +321,7 @@ def domain_servers(tuples: ir.Table, names: ir.Table) -> ir.Table:
 def feature_domains(hours: ir.Table, names: ir.Table) -> ir.Table:
     """Return the ``name`` of each domain that was asked for or answered about, with its number and first ``label``."""
     t = ibis.union(hours.select(name="domain"), names.select("name")).distinct()
-    return t.mutate(domain=ibis.row_number(), label=t.name.split(".")[0])
+    return t.mutate(domain=domain_number(t.name), label=t.name.split(".")[0])
 
 
 def label_places(domains: ir.Table) -> ir.Table:

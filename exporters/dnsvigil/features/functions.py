@@ -48,6 +48,14 @@ def texts_of_most(text, value, count):  # type: ignore[no-untyped-def]
     """Return the texts that go with the ``count`` greatest values."""
 
 
+@ibis.udf.scalar.builtin(signature=(("string",), "int64"))
+def domain_number(name):  # type: ignore[no-untyped-def]
+    """Return what a domain is known by between tables: the number of its row, or on a cluster its name.
+
+    A row has no number there that is the same when a lost part is made once more.
+    """
+
+
 # What the configuration, or a list, defines
 
 

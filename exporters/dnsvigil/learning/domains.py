@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import numpy as np
@@ -12,10 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dnsvigil.engines.domain_features import make_domain_features
+from dnsvigil.engines.duckdb import Embedded
 from dnsvigil.records import DOMAIN_FEATURES, DOMAIN_HOUR, TUPLE
 from dnsvigil.sources.networks import Networks
 from dnsvigil.sources.words import common_words
 from dnsvigil.store.domain_file import ROWS
+
+if TYPE_CHECKING:
+    from dnsvigil.engines.spark import Cluster
 
 STATISTICS: Final = ("mean", "median", "p5", "p95", "min", "max")
 """What there is of each feature over all domains that have it."""
@@ -74,16 +78,39 @@ def domain_table(
     :class:`dnsvigil.sources.networks.NetworkTableError`.
     """
     places = Networks(networks).places if networks else None
+    with _database() as connection:
+        _copy(connection, "domain_hours", DOMAIN_HOUR, hours)
+        _copy(connection, "tuples", {name: TUPLE[name] for name in _TUPLES}, tuples)
+        make_domain_features(Embedded(connection), common_words(), places)
+        yield DomainTable(connection)
+
+
+@contextmanager
+def domain_table_on(cluster: "Cluster", networks: Sequence[Path]) -> Iterator[DomainTable]:
+    """Give the features of all domains, as :func:`domain_table` does, from what a cluster has read.
+
+    Raises :class:`dnsvigil.engines.spark.SparkError` as well.
+    """
+    places = Networks(networks).places if networks else None
+    make_domain_features(cluster, common_words(), places)
+    with _database() as connection:
+        for number, table in enumerate(cluster.fetch("domain_features")):
+            connection.register("piece", table)
+            begin = "INSERT INTO domain_features" if number else "CREATE TABLE domain_features AS"
+            connection.execute(f"{begin} FROM piece")
+            connection.unregister("piece")
+        yield DomainTable(connection)
+
+
+@contextmanager
+def _database() -> Iterator[duckdb.DuckDBPyConnection]:
     with (
         TemporaryDirectory(prefix="dnsvigil-domains-") as folder,
         duckdb.connect(Path(folder) / "domains.duckdb") as connection,
     ):
         connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-        _copy(connection, "domain_hours", DOMAIN_HOUR, hours)
-        _copy(connection, "tuples", {name: TUPLE[name] for name in _TUPLES}, tuples)
-        make_domain_features(connection, common_words(), places)
-        yield DomainTable(connection)
+        yield connection
 
 
 def matrix(columns: Any) -> NDArray[np.float32]:

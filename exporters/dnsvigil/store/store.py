@@ -56,12 +56,19 @@ class Store:
     """
 
     def __init__(
-        self, folder: Path, max_memory: str = "360MB", *, read_only: bool = False, must_exist: bool = False
+        self,
+        folder: Path,
+        max_memory: str = "360MB",
+        *,
+        read_only: bool = False,
+        must_exist: bool = False,
+        one_thread: bool = False,
     ) -> None:
         """Open the store in ``folder``, and make it if there is none, unless it ``must_exist``.
 
-        With ``read_only`` nothing is made or changed on the disk. Raises :class:`StoreInUseError`, and
-        :class:`StoreError` where the file cannot be opened.
+        With ``read_only`` nothing is made or changed on the disk. With ``one_thread`` the engine never uses more, as
+        where others use the other cores. Raises :class:`StoreInUseError`, and :class:`StoreError` where the file cannot
+        be opened.
         """
         self.path = folder / FILE_NAME
         self.closed = False
@@ -84,6 +91,8 @@ class Store:
         self._reading = threading.Lock()
         try:
             self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+            if one_thread:
+                self.connection.execute("SET threads = 1")
             ((self._threads,),) = self.connection.execute("SELECT current_setting('threads')").fetchall()
             self._using = self._threads
             self._prepare()

@@ -19,6 +19,7 @@ from dnsvigil.config.types import (
     Program,
     ServerAddress,
     Size,
+    SparkMaster,
     Url,
     ZoneName,
 )
@@ -32,6 +33,7 @@ _TYPES: dict[Any, str] = {
     Program: "path",
     Duration: "duration",
     Size: "size",
+    SparkMaster: "Spark master",
     Listen: "address and port",
     Address: "address",
     ServerAddress: "address",

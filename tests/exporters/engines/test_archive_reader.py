@@ -9,9 +9,10 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from dnsvigil.engines.archive import ArchiveReader, is_archive
+from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.records import TUPLE
 from dnsvigil.store.domains import MERGED
@@ -45,15 +46,15 @@ def counted(tables: Iterator[pa.Table], columns: list[str]) -> Counter[tuple[Any
 
 
 def test_tuples_are_those_of_the_store(archiving: Archiving) -> None:
-    found = counted(ArchiveReader([archiving.root]).tuples(), KEYS)
+    found = counted(ArchiveReader(archive_files(archiving.root)).tuples(), KEYS)
     assert found == counted(TupleReader(lambda: archiving.store).encoded("names"), KEYS)
     assert found.total() > 100
-    both = counted(ArchiveReader([archiving.root, archiving.root]).tuples(), ["nkey"])
+    both = counted(ArchiveReader(2 * archive_files(archiving.root)).tuples(), ["nkey"])
     assert both == Counter(key for key, *_ in found.elements() for key in [(key,)])
 
 
 def test_summaries_of_domains_are_those_of_the_store(archiving: Archiving) -> None:
-    hours = pa.concat_tables(ArchiveReader([archiving.root]).hours())
+    hours = pa.concat_tables(ArchiveReader(archive_files(archiving.root)).hours())
     with duckdb.connect() as connection:
         connection.register("hours", hours)
         found = connection.execute(f"{MERGED.format(rows='hours')} ORDER BY ALL").fetchall()
@@ -67,11 +68,22 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_read(archiving: Arc
         to = root / path.relative_to(archiving.root)
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(path.read_bytes()[: -20 if "sensor=ns1" in str(path) and "tuples" in str(path) else None])
-    reader = ArchiveReader([root])
+    reader = ArchiveReader(archive_files(root))
     names = {name for (name,) in counted(reader.tuples(), ["nkey"])}
     assert "com.six" in names
     assert all("sensor=ns1" in str(path) for path in reader.unreadable)
     assert len(reader.unreadable) >= 1
+
+
+def test_a_file_that_another_version_has_written_is_named(archiving: Archiving, tmp_path: Path) -> None:
+    (path,) = archive_files(archiving.root)[:1]
+    old = tmp_path / "domain_hours" / "day=2026-01-31" / "sensor=%2e%2e%2f=" / "old.parquet"
+    old.parent.mkdir(parents=True)
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.drop_columns(["known", "names"]), old)
+    reader = ArchiveReader([old, path])
+    assert sum(map(len, reader.hours())) == len(table)
+    assert reader.unreadable == {old: "it lacks known, names, as another version of dnsvigil has written it"}
 
 
 def test_what_an_archive_is(archiving: Archiving, tmp_path: Path) -> None:

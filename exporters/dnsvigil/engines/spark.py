@@ -1,0 +1,395 @@
+"""The engine of several machines: the same expressions as Spark's SQL, and functions that run in Spark's tasks.
+
+Ibis writes the SQL in the driver, once for each command: beside Spark's own start that is little.
+"""
+
+import importlib
+import logging
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+import ibis.expr.operations as ops
+import pyarrow as pa
+import sqlglot.expressions as sge
+from ibis.backends.pyspark import Backend
+from ibis.backends.sql.compilers.pyspark import PySparkCompiler
+from ibis.backends.sql.dialects import PySpark
+from py4j.protocol import Py4JError
+from pyspark.accumulators import AccumulatorParam
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+from pyspark.storagelevel import StorageLevel
+
+from dnsvigil.config.collector import Spark as Settings
+from dnsvigil.engines.engine import Columns, SparkError
+from dnsvigil.store.archive_file import SCHEMAS
+from dnsvigil.store.tuple_file import SCHEMA
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+FUNCTIONS: Final = {
+    "domain_number(name STRING) RETURNS STRING": "name",
+    "list_reverse(texts ARRAY<STRING>) RETURNS ARRAY<STRING>": "reverse(texts)",
+}
+"""The functions of :mod:`dnsvigil.features.functions` that the features of domains need, in Spark's SQL."""
+
+TYPES: Final = {"VARCHAR": pa.string(), "BIGINT": pa.int64()}
+"""Arrow's types of the columns of look-up tables."""
+
+_PROPERTIES: Final = {
+    "spark.sql.ansi.enabled": "false",  # as in DuckDB, a number over 0 is NULL
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.driver.maxResultSize": "0",  # results come partition by partition
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+_SIGNED: Final = {
+    "count": pa.decimal128(20),  # sums do not end at the largest number of 64 bits
+    **dict.fromkeys(("bailiwick", "time_first", "time_last", "ttl_min", "ttl_max", "sensors", "seen_in"), pa.int64()),
+}
+_LIBRARIES: Final = ("dnsvigil", "duckdb", "pyarrow", "pyspark")
+_WAIT_SECONDS: Final = 60.0
+_CONNECT_SECONDS: Final = 5.0
+_ROWS: Final = 65_536
+
+
+Function: TypeAlias = Callable[[T, Callable[[R], None]], Iterator[tuple[str, pa.Table]]]
+"""Yields rows of an input with the name of their table, and may report once."""
+
+READ: Final = {
+    "domain_hours": SCHEMAS["domain_hours"],
+    "tuples": pa.schema([(each.name, _SIGNED.get(each.name, each.type)) for each in SCHEMA]),
+}
+"""The columns of what is read from files; all numbers have signs."""
+
+
+class Cluster:
+    """The :class:`dnsvigil.engines.engine.Engine` of one Spark session. Raises :class:`SparkError`.
+
+    A table that several queries read is kept, on disks where memory does not do.
+    """
+
+    def __init__(self, session: SparkSession) -> None:
+        self._session = session
+        for function, value in FUNCTIONS.items():
+            session.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {function} RETURN {value}")
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run at once."""
+        return int(self._session.sparkContext.defaultParallelism)
+
+    def lookup(self, name: str, types: Mapping[str, str], *columns: Sequence[object]) -> None:
+        """Make a small table to join with."""
+        arrays = [pa.array(column, TYPES[kind]) for kind, column in zip(types.values(), columns, strict=True)]
+        table = pa.table(arrays, names=list(types))
+        self._view(name, self._session.createDataFrame(table))
+
+    def run(self, subject: str, *names: str) -> None:
+        """Have the tables of these names made when they are needed."""
+        for name in names:
+            self._view(name, self._session.sql(query(subject, name)), keep=_uses(subject)[name] > 1)
+
+    def derive(self, name: str, types: Mapping[str, str], query: str, function: Columns) -> None:
+        """Make a table of texts and of what a function says of them, which runs in tasks."""
+        schema = pa.schema([(column, TYPES[kind]) for column, kind in types.items()])
+        texts = self._session.sql(query)
+        self._view(name, texts.mapInArrow(partial(_derived, function, schema), from_arrow_schema(schema)))
+
+    def read(self, inputs: Sequence[T], function: "Function[T, R]") -> "Reports[R]":
+        """Make the tables ``domain_hours`` and ``tuples`` of what a function makes of each input, which runs in tasks.
+
+        Of ``tuples`` there is then each one once.
+        """
+        context = self._session.sparkContext
+        reports = Reports[R](context.accumulator({}, _ByNumber()))
+        schema = pa.schema([("of", pa.string()), *(each for table in READ.values() for each in table)])
+        numbers = self._session.range(0, len(inputs), 1, max(len(inputs), 1))
+        task = _Task([*inputs], function, schema, reports, versions())
+        self._view("read", numbers.mapInArrow(task, from_arrow_schema(schema)), keep=True)
+        for name, columns in READ.items():
+            rows = self._session.table("read").where(f"of = '{name}'")
+            self._view(name, rows.select(*columns.names))
+        self._view("tuples", self._session.sql(query("passive_dns", "merged")), keep=True)
+        return reports
+
+    def fetch(self, name: str) -> Iterator[pa.Table]:
+        """Yield a table in pieces, of which the first has no rows."""
+        frame = self._session.table(name)
+        schema = to_arrow_schema(frame.schema)
+        yield schema.empty_table()
+        for (piece,) in frame.mapInArrow(_packed, "piece binary").toLocalIterator(prefetchPartitions=True):
+            yield pa.ipc.open_stream(piece).read_all()
+
+    def _view(self, name: str, frame: DataFrame, *, keep: bool = False) -> None:
+        frame.createOrReplaceTempView(name)
+        if keep:
+            frame.persist(StorageLevel.MEMORY_AND_DISK)
+            # A plan has those of all kept tables in it, and so has its text: it doubles with each step. As rows whose
+            # origin Spark knows, but not their plan, they still are made again where a worker is lost.
+            rows = self._session.table(name)._jdf.queryExecution().toRdd()
+            java = self._session._jsparkSession.internalCreateDataFrame(rows, frame._jdf.schema(), False)
+            DataFrame(java, self._session).createOrReplaceTempView(name)
+
+
+class Reports(Generic[R]):
+    """What tasks have reported; all of it once the tables that they made have been read."""
+
+    def __init__(self, accumulator: Any) -> None:
+        self._accumulator = accumulator
+
+    def put(self, number: int, report: R) -> None:
+        """Report from the task of an input."""
+        self._accumulator.add({number: report})
+
+    def all(self) -> list[R]:
+        """Return the reports, in the order of the inputs."""
+        return [report for _, report in sorted(self._accumulator.value.items())]
+
+
+@contextmanager
+def cluster(settings: Settings) -> Iterator[Cluster]:
+    """Start Spark, or a session on a cluster, for as long as the context lasts. Raises :class:`SparkError`."""
+    _check_java()
+    _check_master(settings.master)
+    with tempfile.NamedTemporaryFile("w+", prefix="dnsvigil-spark-", suffix=".log") as log:
+        with _failures(), _standard_error(log.fileno()):
+            session = _start(settings)
+        try:
+            with _failures():
+                _check_workers(session)
+                yield Cluster(session)
+        finally:
+            with suppress(Exception):  # where the cluster is gone
+                session.stop()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what has to be the same everywhere."""
+    found = {"Python": ".".join(map(str, sys.version_info[:2]))}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+@cache
+def query(subject: str, name: str) -> str:
+    """Return Spark's SQL of a subject for the table of a name."""
+    Backend.register_options()  # which the compiler looks at
+    return str(_Compiler().to_sqlglot(_expressions(subject)[name].unbind()).sql(dialect=PySpark))
+
+
+@cache
+def _expressions(subject: str) -> Mapping[str, Any]:
+    return dict(importlib.import_module(f"dnsvigil.features.{subject}").expressions())
+
+
+class _Compiler(PySparkCompiler):  # type: ignore[misc]
+    """Ibis's compiler, with what it lacks."""
+
+    SIMPLE_OPS: Final = {ops.BitOr: "bit_or"}
+
+    def visit_StringSplit(self, op: Any, *, arg: Any, delimiter: Any) -> Any:
+        """Split by a text, where Spark takes a regular expression."""
+        return self.f.split(arg, sge.convert(re.escape(delimiter.this)))
+
+
+@cache
+def _uses(subject: str) -> Counter[str]:
+    """Count the queries of a subject that read each table."""
+    found: Counter[str] = Counter()
+    for expression in _expressions(subject).values():
+        found.update({table.name for table in expression.op().find(ops.UnboundTable)})
+    return found
+
+
+class _Task(Generic[T, R]):
+    """What runs in tasks, each of which has the numbers of some inputs."""
+
+    def __init__(
+        self,
+        inputs: list[T],
+        function: "Function[T, R]",
+        schema: pa.Schema,
+        reports: Reports[R],
+        expected: Mapping[str, str],
+    ) -> None:
+        self._inputs, self._function, self._schema = inputs, function, schema
+        self._reports = reports
+        self._expected = expected
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        if difference := _difference(self._expected):
+            raise RuntimeError(difference)
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                for name, table in self._function(self._inputs[number], partial(self._reports.put, number)):
+                    yield from self._widened(name, table)
+
+    def _widened(self, name: str, table: pa.Table) -> Iterator[pa.RecordBatch]:
+        count = table.num_rows
+        columns = [
+            pa.array([name], pa.string()).take(pa.array([0] * count, pa.int32())),
+            *(
+                table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(count, field.type)
+                for field in list(self._schema)[1:]
+            ),
+        ]
+        yield from pa.table(columns, schema=self._schema).to_batches(_ROWS)
+
+
+class _ByNumber(AccumulatorParam[dict[int, Any]]):  # type: ignore[misc]
+    """Reports by the number of their task: one that runs again, for a lost worker, does not count twice."""
+
+    def zero(self, value: dict[int, Any]) -> dict[int, Any]:
+        return {}
+
+    def addInPlace(self, value1: dict[int, Any], value2: dict[int, Any]) -> dict[int, Any]:
+        value1.update(value2)
+        return value1
+
+
+def _derived(function: Columns, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        texts = batch.column(0).to_pylist()
+        columns = (texts, *function(texts))
+        yield pa.record_batch(
+            [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+        )
+
+
+def _packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        yield pa.record_batch([pa.array([sink.getvalue().to_pybytes()], pa.binary())], names=["piece"])
+
+
+# Start
+
+
+def _start(settings: Settings) -> SparkSession:
+    os.environ["PYSPARK_PYTHON"] = str(settings.python or sys.executable)  # Spark's property is that of spark-submit
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    builder = SparkSession.builder.appName("dnsvigil").master(settings.master)
+    for name, value in {**_PROPERTIES, **settings.properties}.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    slots = session.sparkContext.defaultParallelism
+    if "spark.sql.shuffle.partitions" not in settings.properties and slots < 200:
+        session.conf.set("spark.sql.shuffle.partitions", str(2 * slots))
+    return session
+
+
+def _check_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if not (home and Path(home, "bin", "java").exists()) and not shutil.which("java"):
+        raise SparkError("there is no Java: install a JRE of version 17 or later, or set JAVA_HOME")
+
+
+def _check_master(master: str) -> None:
+    """Connect to a standalone master: Spark itself would try for a minute."""
+    if not master.startswith("spark://"):
+        return
+    problem = ""
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            problem = problem or getattr(error, "strerror", None) or str(error)
+        else:
+            return
+    raise SparkError(f"there is no Spark master at {master}: {problem}")
+
+
+def _check_workers(session: SparkSession) -> None:
+    """Wait for a worker, and have all that are there compare their versions."""
+    context = session.sparkContext
+    if context.master.startswith("local"):
+        return
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while context._jsc.sc().getExecutorMemoryStatus().size() < 2:  # the driver is one
+        if time.monotonic() > deadline:
+            raise SparkError(
+                f"{context.master} has started no executor in {_WAIT_SECONDS:.0f} s: it has no worker, or none with the"
+                " cores and the memory that spark.executor.cores and spark.executor.memory ask for"
+            )
+        time.sleep(0.2)
+    slots = 2 * context.defaultParallelism
+    found = context.parallelize(range(slots), slots).map(partial(_difference_of, versions())).collect()
+    if different := sorted({each for each in found if each}):
+        raise SparkError("; ".join(different))
+
+
+def _difference_of(expected: Mapping[str, str], _: int) -> str:
+    return _difference(expected)
+
+
+def _difference(expected: Mapping[str, str]) -> str:
+    """Return in words how the versions here differ from others; nothing where they do not."""
+    own = versions()
+    different = [
+        f"{name} {own.get(name, 'missing')} in place of {wanted}"
+        for name, wanted in expected.items()
+        if own.get(name) != wanted
+    ]
+    return f"worker {socket.gethostname()} has {', '.join(different)}" if different else ""
+
+
+@contextmanager
+def _standard_error(file: int) -> Iterator[None]:
+    """Have what is started in the context write its standard error to a file."""
+    sys.stderr.flush()
+    own = os.dup(2)
+    os.dup2(file, 2)
+    try:
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Raise :class:`SparkError` for what Spark raises."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise SparkError(reason_of(error)) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return in a line what is wrong."""
+    text = str(error)
+    if "No space left on device" in text:
+        return "a worker has no space left on the disk of spark.local.dir, where Spark keeps what does not fit memory"
+    if lacking := re.search(r"ModuleNotFoundError: No module named '(\w+)", text):
+        return (
+            f"a worker's Python has no {lacking[1]}: install dnsvigil[spark] there, in the version that is here, or"
+            " name its Python in spark.python"
+        )
+    if "PYTHON_VERSION_MISMATCH" in text or "different version" in text:
+        return next(line.strip() for line in text.splitlines() if "version" in line)
+    if different := re.search(r"RuntimeError: (worker .*)", text):
+        return different[1]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    known = [line for line in lines if re.match(r"(Caused by: )?[\w.]+(Exception|Error): ", line)]
+    return (known or lines or [type(error).__name__])[-1]

@@ -1,0 +1,181 @@
+"""``--engine spark`` on a cluster of a master and two workers: what one process finds, whatever happens to a worker."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dnsvigil.cli import domain_tables
+from dnsvigil.cli.main import main
+from exporters.features.test_domain_features import SAMPLES
+from exporters.ingest.test_passive_dns import PDNS, row
+from exporters.running import write_config
+from exporters.standalone_spark import Standalone, standalone
+from exporters.zeeklogs import HEADER, START, package_header, tsv
+
+LOGS = 6
+Rows = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")  # short runs are not worth the best machine code
+        with standalone(tmp_path_factory.mktemp("spark")) as found:
+            yield found
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """The lab's log in hours, one of them twice; tuples of the Zeek package; and what cannot be read, or not wholly."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    lines = gzip.decompress((SAMPLES / "dns.log.gz").read_bytes()).splitlines(keepends=True)
+    header = b"".join(line for line in lines if line.startswith(b"#"))
+    records = [line for line in lines if not line.startswith(b"#")]
+    for number in range(LOGS):
+        part = records[number * len(records) // LOGS : (number + 1) * len(records) // LOGS]
+        (folder / f"dns.{number}.log").write_bytes(header + b"".join(part))
+    (folder / "dns.copy.log.gz").write_bytes(gzip.compress((folder / "dns.0.log").read_bytes()))
+    rows = [row(0, rrname="shop.example", rdata=f"192.0.2.{n}", ttl_max=60 + n) for n in range(9)]
+    (folder / f"{PDNS}.log").write_bytes(package_header(PDNS) + b"".join(rows))
+    (folder / "dns.broken.log").write_bytes(HEADER + 3 * b"no record\n")
+    torn = bytearray(
+        gzip.compress(HEADER + b"".join(tsv(uid=f"C{n}", query=f"{n}.torn.example") for n in range(20_000)))
+    )
+    torn[len(torn) // 2 :] = b"?" * 99
+    (folder / "dns.torn.log.gz").write_bytes(torn)
+    (folder / "dns.odd.log").write_bytes(HEADER + b"no record\n" + tsv(query="odd.example"))
+    for path in folder.iterdir():
+        os.utime(path, (START, START))  # nobody writes them any more
+    return folder
+
+
+Ask = Callable[..., tuple[int, Rows, str, set[str]]]
+
+
+@pytest.fixture
+def ask(tmp_path: Path, capsys: Any, caplog: Any) -> Ask:
+    """Return the features that an engine prints, its exit status, what it says and what it logs."""
+    table = tmp_path / "asn.csv"
+    table.write_text("192.0.2.0,192.0.2.255,64500,One\n")
+    config = write_config(tmp_path, domains={"networks": [str(table)]})
+
+    def ask(*arguments: object) -> tuple[int, Rows, str, set[str]]:
+        capsys.readouterr()
+        caplog.clear()
+        status = main(["-c", str(config), "domains", "features", "--json", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        found = {row.pop("domain"): row for row in json.loads(out)} if out else {}
+        said = {f"{each.levelname} {each.getMessage()}" for each in caplog.records if each.name.startswith("dnsvigil")}
+        return status, found, err, said
+
+    return ask
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    return process.children(recursive=True)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def same(found: tuple[int, Rows, str, set[str]], expected: tuple[int, Rows, str, set[str]]) -> None:
+    assert found[0] == expected[0]
+    assert found[2:] == expected[2:]
+    times = ("first_seen", "last_seen")
+    assert [*found[1]] == [*expected[1]]
+    for domain, features in expected[1].items():
+        assert [found[1][domain].pop(name) for name in times] == [features.pop(name) for name in times]
+        for name, value in features.items():
+            close = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+            assert found[1][domain][name] == close, (domain, name)
+            assert type(found[1][domain][name]) is type(value), (domain, name)
+
+
+def test_a_cluster_finds_in_logs_what_one_process_finds_also_where_a_worker_is_killed(
+    cluster: Standalone, ask: Ask, logs: Path
+) -> None:
+    expected = ask(logs)
+    assert {"shop.example", "odd.example"} < expected[1].keys()
+    assert expected[0] == 1
+    assert any("dns.broken.log: 3 records skipped" in text for text in expected[3])
+    assert any("dns.odd.log: 1 record skipped (1 columns" in text for text in expected[3])
+    assert any("dns.torn.log.gz: 1 record skipped (1 truncated" in text for text in expected[3])
+    killed = psutil.Process(cluster.workers[0].pid)
+
+    def kill() -> None:
+        """End a worker and all that it has started, as soon as a task of it runs."""
+        while not any("pyspark.daemon" in command for command in map(_command, _below(killed))):
+            time.sleep(0.05)
+        for each in [killed, *_below(killed)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    same(ask("--engine", "spark", "--master", cluster.master, logs), expected)
+    killer.join(1)
+    assert not killer.is_alive()
+    # Again, on the worker that is left
+    archive = logs.parent / "archive"
+    main(["-c", str(logs.parent / "dnsvigil.yml"), "archive", "--output", str(archive), str(logs)])
+    damaged = next(archive.glob("tuples/day=*/sensor=*/*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    expected = ask(archive)
+    assert expected[0] == 1
+    assert any(damaged.name in text for text in expected[3])
+    same(ask("--engine", "spark", "--master", cluster.master, archive), expected)
+
+
+def test_workers_with_other_versions_are_found_before_the_run(
+    cluster: Standalone, ask: Ask, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dnsvigil.engines import spark
+
+    own = spark.versions()
+    monkeypatch.setattr(spark, "versions", lambda: own | {"duckdb": "0.1"})
+    status, found, err, _ = ask("--engine", "spark", "--master", cluster.master, logs)
+    assert (status, found) == (1, {})
+    assert f"has duckdb {own['duckdb']} in place of 0.1" in err
+
+
+def test_what_is_missing_is_named(ask: Ask, logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_spark = ("--engine", "spark", "--master", "spark://127.0.0.1:1")
+    status, _, err, _ = ask(*on_spark, logs)
+    assert (status, err) == (1, "dnsvigil: there is no Spark master at spark://127.0.0.1:1: Connection refused\n")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert "there is no Java" in ask("--engine", "spark", logs)[2]
+    monkeypatch.setitem(__import__("sys").modules, "dnsvigil.engines.spark", None)
+    assert "--engine spark needs dnsvigil[spark]" in ask("--engine", "spark", logs)[2]
+
+
+def test_a_master_is_checked(ask: Ask, logs: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        ask("--engine", "spark", "--master", "http://127.0.0.1:1", logs)
+
+
+def test_portions_keep_copies_together(tmp_path: Path) -> None:
+    files = []
+    for number, size in enumerate((10, 1, 1, 1, 30, 1, 0)):
+        files.append(tmp_path / f"{number}")
+        files[-1].write_bytes(b"x" * size)
+    groups = [files[:1], files[1:3], files[3:4], files[4:5], files[5:6], files[6:]]
+    found = domain_tables.portions(groups, 2)
+    assert found == [files[:1], files[1:4], files[4:5], files[5:7]]
+    assert domain_tables.portions([], 2) == []
