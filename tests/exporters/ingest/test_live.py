@@ -58,7 +58,8 @@ def test_records_are_taken_only_while_somebody_looks(tmp_path, monkeypatch):
         columns = ", ".join(f"NULL::VARCHAR AS {name}" for name in live.COLUMNS if name not in ("ts", "answers"))
         store.rows(
             "CREATE TEMP TABLE transactions AS"
-            f" SELECT TIMESTAMP '2026-03-01' + INTERVAL (n) SECOND AS ts, {columns}, ['a'] AS answers FROM range(9) AS r(n)"
+            f" SELECT TIMESTAMP '2026-03-01' + INTERVAL (n) SECOND AS ts, {columns}, ['a'] AS answers"
+            " FROM range(9) AS r(n)"
         )
         part = LivePart(store)
         tail = part.snapshot()
