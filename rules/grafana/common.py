@@ -202,8 +202,8 @@ _ANNOTATIONS: Final = (
 def _links() -> Iterator[dashboard.DashboardLink]:
     others = dashboard.DashboardLink("Dashboards").type(models.DashboardLinkType.DASHBOARDS).tags([_TAG])
     yield others.as_dropdown(True).keep_time(True)
-    pages = ("Now", "${collector}/"), ("Findings", "${collector}/findings"), ("Runbooks", "${runbooks}/")
-    for title, url in pages:
+    pages = {"Now": "${collector}/", "Findings": "${collector}/findings", "Flows": "${collector}/flows"}
+    for title, url in (pages | {"Runbooks": "${runbooks}/"}).items():
         link = dashboard.DashboardLink(title).type(models.DashboardLinkType.LINK).icon("external link")
         yield link.url(url).target_blank(True)
 

@@ -84,7 +84,7 @@ def test_links_lead_to_the_others_to_pages_and_to_runbooks_that_there_are(board:
     links = {each["title"]: each for each in BOARDS[board]["links"]}
     assert links["Dashboards"]["type"] == "dashboards" and links["Dashboards"]["tags"] == ["dnsvigil"]
     of_pages = [each["url"].removeprefix("${collector}") for each in links.values() if "${collector}" in each["url"]]
-    assert of_pages == ["/", "/findings"] and set(of_pages) <= {page.path for page in PAGES}
+    assert of_pages == ["/", "/findings", "/flows"] and set(of_pages) <= {page.path for page in PAGES}
     urls = [link["url"] for panel in panels(board) for link in panel.get("links", [])]
     for url in urls:
         assert url.startswith("${runbooks}/")
