@@ -1,5 +1,6 @@
 """Findings: the list, one finding, findings of other programs, dismissals and their reversal."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -80,48 +81,37 @@ def dismiss(writer: Writer, _: Config, content: Parameters, by: str = COMMAND) -
     only_keys(content, "id", "why", "until")
     number, why = id_of(content), _text(content, "why")
     until = time(content["until"], "until") if content.get("until") is not None else None
-
-    def change(store: Store) -> Answer:
-        kept = Findings(store)
-        with store.transaction():
-            return _changed(kept.dismiss(number, why, _now(), by=by, until=until))
-
-    try:
-        return result(writer.submit(change), Answer([], 202))
-    except ValueError as error:
-        refuse(str(error))
+    return _change(writer, lambda kept: kept.dismiss(number, why, _now(), by=by, until=until))
 
 
 def note(writer: Writer, _: Config, content: Parameters, by: str = COMMAND) -> Answer:
     """Note a text on a finding."""
     only_keys(content, "id", "text")
     number, text = id_of(content), _text(content, "text")
-
-    def change(store: Store) -> Answer:
-        kept = Findings(store)
-        with store.transaction():
-            return _changed(kept.note(number, text, _now(), by=by))
-
-    try:
-        return result(writer.submit(change), Answer([], 202))
-    except ValueError as error:
-        refuse(str(error))
+    return _change(writer, lambda kept: kept.note(number, text, _now(), by=by))
 
 
 def reopen(writer: Writer, _: Config, content: Parameters, by: str = COMMAND) -> Answer:
     """Undo a dismissal."""
     only_keys(content, "id")
     number = id_of(content)
+    return _change(writer, lambda kept: kept.reopen(number, _now(), by=by), HTTPStatus.CONFLICT)
 
-    def change(store: Store) -> Answer:
+
+def _change(
+    writer: Writer, change: Callable[[Findings], Finding | None], refused: HTTPStatus = HTTPStatus.BAD_REQUEST
+) -> Answer:
+    """Change a finding; ``refused`` is the status where it cannot be changed like that."""
+
+    def task(store: Store) -> Answer:
         kept = Findings(store)
         with store.transaction():
-            return _changed(kept.reopen(number, _now(), by=by))
+            return _changed(change(kept))
 
     try:
-        return result(writer.submit(change), Answer([], 202))
+        return result(writer.submit(task), Answer([], 202))
     except ValueError as error:
-        raise RequestError(HTTPStatus.CONFLICT, str(error)) from None
+        raise RequestError(refused, str(error)) from None
 
 
 def _one(reader: Reader, number: int) -> Answer:

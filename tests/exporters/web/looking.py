@@ -6,8 +6,8 @@ import http.client
 import re
 import time
 import urllib.parse
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from dnsvigil.store.domain_file import DomainFile, Former, Plane, write_domains
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
 from exporters.domain_tables import write_table
-from exporters.running import eventually, line
+from exporters.running import collecting_here, eventually, line, write_config
 from exporters.zeeklogs import HEADER
 
 HOSTILE = '"><script>alert(1)</script>\x1b[31m\u202e=cmd|x {{ 7 * 7 }}'
@@ -150,6 +150,17 @@ def write_groups(state: Path) -> None:
     )
     found = pq.read_table(path)
     write_domains(path, [found], found.schema, replace(DomainFile(path).facts, plane=plane, former=former))
+
+
+@contextmanager
+def collecting(folder: Path) -> Iterator[Daemon]:
+    """Run a collector that has read a log and keeps findings."""
+    config = write_config(folder, zones={"min_queries": 20})
+    write_log(folder)
+    with collecting_here(config, folder / "state") as daemon:
+        started(daemon)
+        put(daemon)
+        yield daemon
 
 
 def started(daemon: Daemon, **headers: str) -> Looker:

@@ -17,8 +17,8 @@ from dnsvigil.httpd.access import TOKEN_FILE
 from dnsvigil.web import now
 from dnsvigil.web.page import KINDS
 from dnsvigil.web.routes import PAGES
-from exporters.running import collecting_here, line, write_config
-from exporters.web.looking import HOSTILE, put, put_flows, started, write_groups, write_log
+from exporters.running import line
+from exporters.web.looking import HOSTILE, collecting, put_flows, write_groups
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)")
@@ -42,15 +42,10 @@ Opening = Callable[..., Page]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[tuple[str, str]]:
     """The URL of a collector, and its token."""
-    folder = tmp_path_factory.mktemp("browser")
-    config = write_config(folder, zones={"min_queries": 20})
-    write_log(folder)
-    with collecting_here(config, folder / "state") as daemon:
-        started(daemon)
-        put(daemon)
+    with collecting(tmp_path_factory.mktemp("browser")) as daemon:
         put_flows(daemon)
-        write_groups(folder / "state")
-        yield daemon.server.url, (folder / "state" / TOKEN_FILE).read_text().strip()
+        write_groups(daemon.folder)
+        yield daemon.server.url, (daemon.folder / TOKEN_FILE).read_text().strip()
 
 
 @pytest.fixture(scope="module")

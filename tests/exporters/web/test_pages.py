@@ -20,17 +20,12 @@ from dnsvigil.store.store import Store, StoreError
 from dnsvigil.web.finding import runbook_of
 from dnsvigil.web.routes import PAGES
 from exporters.running import collecting_here, eventually, write_config
-from exporters.web.looking import HOSTILE, MANY, Looker, put, started, write_log
+from exporters.web.looking import HOSTILE, MANY, Looker, collecting, started
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory) -> Iterator[Daemon]:
-    folder = tmp_path_factory.mktemp("pages")
-    config = write_config(folder, zones={"min_queries": 20})
-    write_log(folder)
-    with collecting_here(config, folder / "state") as running:
-        started(running)
-        put(running)
+    with collecting(tmp_path_factory.mktemp("pages")) as running:
         yield running
 
 
