@@ -36,9 +36,7 @@ class Cost(NamedTuple):
 def main() -> None:
     """Print the table."""
     print("## Features of domains on Spark\n")
-    print(
-        "| records | from | engine | wall | CPU for a million records | memory of a worker | shuffled, bytes a record |"
-    )
+    print("| records | from | engine | wall | CPU for a million records | peak memory | shuffled, bytes a record |")
     print("|---" * 7 + "|")
     for records in SIZES:
         with tempfile.TemporaryDirectory(prefix="dnsvigil-bench-") as name:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.ingest import Total, find_given, read_logs, say_known, say_records
+from dnsvigil.cli.progress import polled
 from dnsvigil.config.collector import Config
 from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.engines.pandas import allow_pandas
@@ -87,7 +88,7 @@ def _on_spark(groups: Iterable[Files], opened: Opened, config: Config, stack: Ex
         from dnsvigil.engines.spark import cluster
     except ModuleNotFoundError as error:
         raise CommandError(f"{error.name} is not installed; --engine spark needs dnsvigil[spark]") from error
-    with cluster(config.spark) as spark:
+    with cluster(config.spark) as spark, polled("tasks", spark.status):
         reports = spark.read(portions(groups, spark.slots), partial(_read, opened))
         table = stack.enter_context(domain_table_on(spark, config.domains.networks))
         return _all_of(reports.all()), table

@@ -1,10 +1,13 @@
 """A bar for long work, which a terminal alone shows."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from tqdm import tqdm
+
+_POLL_SECONDS: Final = 0.5
 
 
 @contextmanager
@@ -19,3 +22,25 @@ def progress(steps: Sequence[str]) -> Iterator[Any]:
 
         yield begin
         bar.update(len(steps) - bar.n)
+
+
+@contextmanager
+def polled(what: str, status: Callable[[], tuple[int, int]]) -> Iterator[None]:
+    """Show how far something is that others do: ``status`` returns how much of it is done, and how much there is."""
+    with tqdm(desc=what, disable=None, dynamic_ncols=True, leave=False) as bar:
+        over = threading.Event()
+
+        def poll() -> None:
+            while not over.wait(_POLL_SECONDS):
+                done, bar.total = status()
+                bar.update(done - bar.n)
+
+        poller = threading.Thread(target=poll, daemon=True)
+        if not bar.disable:
+            poller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if poller.is_alive():
+                poller.join()

@@ -3,6 +3,7 @@
 Ibis writes the SQL in the driver, once for each command: beside Spark's own start that is little.
 """
 
+import errno
 import importlib
 import logging
 import os
@@ -63,6 +64,7 @@ _SIGNED: Final = {
     **dict.fromkeys(("bailiwick", "time_first", "time_last", "ttl_min", "ttl_max", "sensors", "seen_in"), pa.int64()),
 }
 _LIBRARIES: Final = ("dnsvigil", "duckdb", "pyarrow", "pyspark")
+_NO_SPACE: Final = "no space is left on the disk of spark.local.dir, where Spark keeps what does not fit memory"
 _WAIT_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
 _ROWS: Final = 65_536
@@ -93,6 +95,12 @@ class Cluster:
     def slots(self) -> int:
         """How many tasks run at once."""
         return int(self._session.sparkContext.defaultParallelism)
+
+    def status(self) -> tuple[int, int]:
+        """Return how many tasks of the stages that run now are done, and how many there are."""
+        tracker = self._session.sparkContext.statusTracker()
+        found = [info for stage in tracker.getActiveStageIds() if (info := tracker.getStageInfo(stage))]
+        return sum(info.numCompletedTasks for info in found), sum(info.numTasks for info in found)
 
     def lookup(self, name: str, types: Mapping[str, str], *columns: Sequence[object]) -> None:
         """Make a small table to join with."""
@@ -374,13 +382,17 @@ def _failures() -> Iterator[None]:
         yield
     except (PySparkException, Py4JError) as error:
         raise SparkError(reason_of(error)) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename:
+            raise
+        raise SparkError(_NO_SPACE) from error  # of what PySpark hands over in files
 
 
 def reason_of(error: Exception) -> str:
     """Return in a line what is wrong."""
     text = str(error)
     if "No space left on device" in text:
-        return "a worker has no space left on the disk of spark.local.dir, where Spark keeps what does not fit memory"
+        return _NO_SPACE
     if lacking := re.search(r"ModuleNotFoundError: No module named '(\w+)", text):
         return (
             f"a worker's Python has no {lacking[1]}: install dnsvigil[spark] there, in the version that is here, or"

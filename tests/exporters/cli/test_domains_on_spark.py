@@ -20,6 +20,7 @@ from dnsvigil.cli.main import main
 from exporters.features.test_domain_features import SAMPLES
 from exporters.ingest.test_passive_dns import PDNS, row
 from exporters.running import write_config
+from exporters.small_disk import mounted
 from exporters.standalone_spark import Standalone, standalone
 from exporters.zeeklogs import HEADER, START, package_header, tsv
 
@@ -163,6 +164,15 @@ def test_what_is_missing_is_named(ask: Ask, logs: Path, monkeypatch: pytest.Monk
     assert "there is no Java" in ask("--engine", "spark", logs)[2]
     monkeypatch.setitem(__import__("sys").modules, "dnsvigil.engines.spark", None)
     assert "--engine spark needs dnsvigil[spark]" in ask("--engine", "spark", logs)[2]
+
+
+def test_a_disk_that_is_full_is_named(tmp_path: Path, logs: Path, capsys: Any) -> None:
+    with mounted(tmp_path / "small", 1) as disk:
+        config = write_config(tmp_path, spark={"properties": {"spark.local.dir": str(disk)}})
+        assert main(["-c", str(config), "domains", "features", "--engine", "spark", "--json", str(logs)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "no space is left on the disk of spark.local.dir" in err
 
 
 def test_a_master_is_checked(ask: Ask, logs: Path) -> None:

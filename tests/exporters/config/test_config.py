@@ -45,6 +45,13 @@ store:
 
 # YAML, line of the mistake, its key, and words that the message has.
 MISTAKES = {
+    "spark elsewhere": ("spark:\n  master: http://a:1\n", 2, "spark.master", "expected local[*], spark://HOST:PORT"),
+    "property": (
+        "spark:\n  properties: {a.b: 1}\n",
+        2,
+        "spark.properties",
+        "expected names such as spark.executor.memory",
+    ),
     "unknown key": ("zones:\n  topp: 5\n", 2, "zones.topp", "unknown key, did you mean 'top'?"),
     "unknown key like no other": ("x: 5\n", 1, "x", "unknown key; known keys: listen, web_config_file"),
     "twice": ("listen: a:1\nlisten: a:2\n", 2, "listen", "given twice"),

@@ -117,4 +117,5 @@ def test_functions_say_the_same(spark: Cluster) -> None:
         expected = connection.execute(query).fetchall()
     found = rows_of(spark, "found")
     assert [row["parts"] for row in found] == [parts for parts, _ in expected] == [key.split(".")[::-1] for key in keys]
+    assert spark.status() == (0, 0)
     assert len({row["number"] for row in found}) == len({number for _, number in expected}) == len(keys)
