@@ -7,7 +7,7 @@ SPEED ?= 1
 SUITES ?= bookworm trixie
 FUZZ_SECONDS ?= 600
 
-.PHONY: run test bench evaluate fuzz duckdb-2 lint dashboards completions lock deb lint-packages repo test-packages piuparts test-services image test-image clean
+.PHONY: run test bench evaluate fuzz duckdb-2 lint pictures dashboards completions lock deb lint-packages repo test-packages piuparts test-services image test-image clean
 
 run: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m lab.demo --speed $(SPEED)
@@ -53,6 +53,10 @@ MODEL := packaging/build_backend.py exporters/dnsvigil/features/names.py $(wildc
 	@echo "Installing dnsvigil; where the model of the name score is to be made anew, that takes about a minute"
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+# docs/pictures/*.png, of the pages of a collector with the tests' data.
+pictures: .venv/ready
+	DNSVIGIL_PICTURES=1 $(BIN)/pytest -n 0 tests/exporters/web/test_browser.py -k pictures
 
 # rules/grafana/*.json from the code beside them.
 dashboards: .venv/ready

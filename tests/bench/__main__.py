@@ -13,6 +13,7 @@ PARTS = (
     "resolver",
     "spark",
     "startup",
+    "web",
     "zeek",
 )
 

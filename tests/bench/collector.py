@@ -122,10 +122,11 @@ def _write(logs: list[Path], rate: int, blocks: list[list[bytes]], written: Writ
             written.counts.append(total)
 
 
-def bench_live(folder: Path, sensors: int, rate: int, detectors: str) -> None:
+def bench_live(folder: Path, sensors: int, rate: int, detectors: str, viewers: int = 0) -> None:
     """Print how far behind busy logs the collector is, what it costs, and how long scrapes take meanwhile.
 
     Each of the ``sensors`` writes a log of ``rate`` records a second; ``detectors`` is that key of the configuration.
+    Each of the ``viewers`` asks for the page Now every second.
     """
     source = folder / "source.log"
     make_log(source, 20 * rate // 20)
@@ -152,6 +153,7 @@ def bench_live(folder: Path, sensors: int, rate: int, detectors: str) -> None:
         begun = _cpu_seconds(process.pid)
         writer = threading.Thread(target=_write, args=(logs, rate, blocks, written))
         writer.start()
+        looking = Viewers("http://127.0.0.1:19953/", viewers)
         seen: list[tuple[float, int]] = []
         durations: list[float] = []
         expected = sensors * LIVE_SECONDS * 20 * per_step
@@ -164,6 +166,7 @@ def bench_live(folder: Path, sensors: int, rate: int, detectors: str) -> None:
             if written.times and time.time() - written.times[0] > 3 * LIVE_SECONDS:
                 break
         writer.join()
+        looking.stop()
         used = _cpu_seconds(process.pid) - begun
         peak = peak_memory(process.pid)
     finally:
@@ -171,19 +174,53 @@ def bench_live(folder: Path, sensors: int, rate: int, detectors: str) -> None:
         process.wait()
     seconds = written.times[-1] - written.times[0]
     behind = [_behind(written, when, count) for when, count in seen]
-    durations.sort()
     print(f"written {written.counts[-1]:,} records at {written.counts[-1] / seconds:,.0f}/s; ingested {seen[-1][1]:,}")
     print(
         f"age of the oldest record not ingested yet: median {statistics.median(behind):.2f} s, most {max(behind):.2f} s"
     )
-    print(
-        f"scrapes: {len(durations)}, median {statistics.median(durations) * 1e3:.0f} ms,"
-        f" p99 {durations[int(len(durations) * 0.99)] * 1e3:.0f} ms"
-    )
+    print(f"scrapes: {_quantiles(durations)}")
+    if viewers:
+        print(f"pages for {viewers} viewers: {_quantiles(looking.durations)}; failed {looking.failed}")
     print(
         f"collector: {used:.0f} s of CPU, {used / seconds:.1%} of one core; idle {idle / IDLE_SECONDS:.1%};"
         f" peak memory {peak:,.0f} MB"
     )
+
+
+class Viewers:
+    """Threads that ask for a page each second."""
+
+    def __init__(self, url: str, count: int) -> None:
+        self._url = url
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._look) for _ in range(count)]
+        self.durations: list[float] = []  # seconds
+        self.failed = 0
+        for thread in self._threads:
+            thread.start()
+            time.sleep(1 / max(count, 1))  # so that they do not ask all at once
+
+    def stop(self) -> None:
+        """End them."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(1):
+            start = time.perf_counter()
+            try:
+                with urllib.request.urlopen(self._url, timeout=30) as answer:
+                    answer.read()
+            except OSError:
+                self.failed += 1
+            self.durations.append(time.perf_counter() - start)
+
+
+def _quantiles(durations: list[float]) -> str:
+    ordered = sorted(durations)
+    median, late = (ordered[int(len(ordered) * share)] * 1e3 for share in (0.5, 0.99))
+    return f"{len(ordered)}, median {median:.0f} ms, p99 {late:.0f} ms"
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -47,7 +47,7 @@ class _Frame:
                 continue
             steps.append(f"{pen}{' '.join(self.point(place, value or 0, len(values)))}")
             pen = "L"
-        return Markup('<path class="{}" d="{}"/>').format(kind, " ".join([*steps, *["h0.1"] * (len(steps) == 1)]))
+        return Markup('<path class="{}" d="{}"/>').format(kind, " ".join([*steps, *["h4"] * (len(steps) == 1)]))
 
 
 def series(

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnsvigil.collector.daemon import Daemon
 from dnsvigil.httpd.server import Server
 from dnsvigil.ingest.findings import FindingsSnapshot
-from dnsvigil.records import utc_now
+from dnsvigil.records import DOMAIN_FEATURES, utc_now
 from dnsvigil.store.domain_file import DomainFile, Former, Plane, write_domains
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
@@ -139,17 +141,31 @@ def put_flows(daemon: Daemon) -> None:
 
 
 def write_groups(state: Path) -> None:
-    """Write a table of domains in two groups, with the plane."""
-    members = {f"d{number}.example": 9 for number in range(60)} | {"shop.example": 4}
-    path = write_table(state, members, {4: "CDN", 9: f"high {HOSTILE}"})
-    plane = Plane(
-        [{"ips": 0.9}, {"ttls": 0.7}], [(0.0, 1.0, 9), (2.0, 0.0, 4)], {"4": (2, 0), "9": (0, 1)}, {"4": (1, 1)}
-    )
+    """Write a table of domains in three groups that lie apart, with the plane and what has changed."""
+    dice = np.random.default_rng(3)
+    names = {4: "CDN", 7: "popular", 9: "high digits_share"}
+    members = {f"d{number}.example": (7, 9)[number % 2] for number in range(240)} | {"shop.example": 4}
+    members |= {f"cdn{number}.example": 4 for number in range(60)}
+    path = write_table(state, members, names)
+    centres = {"4": (4.0, 0.5), "7": (0.0, 2.5), "9": (-1.5, -1.5)}
+    points = [(*(dice.normal(centres[str(group)], 0.7)).tolist(), group) for group in members.values()]
+    axes = [{"ips": 0.9, "ttl_mean": -0.4}, {"queries": 0.7, "clients": 0.6}]
+    plane = Plane(axes, points, centres, {"4": (3.0, 1.0), "7": (0.2, 2.0)})
     former = Former(
-        "2026-03-01T03:04:05+00:00", {"4": ("CDN", 3), "5": ("gone", 2)}, [(5, 4, 1), (4, 0, 3), (0, 9, 60)]
+        "2026-03-01T03:04:05+00:00", {"4": ("CDN", 51), "5": ("gone", 2)}, [(5, 4, 2), (0, 4, 8), (7, 7, 120)]
     )
     found = pq.read_table(path)
-    write_domains(path, [found], found.schema, replace(DomainFile(path).facts, plane=plane, former=former))
+    facts = DomainFile(path).facts
+    groups = [replace(each, features={"ips": 2.1, "ttl_mean": -1.4, "asns": 1.2}) for each in facts.groups]
+    kinds = ("median", "p5", "p95", "min", "max")
+    statistics = {}
+    for name in DOMAIN_FEATURES:
+        values = np.abs(dice.normal(40, 25, len(members)))
+        found = found.set_column(found.column_names.index(name), name, pa.array(values))
+        quantiles = np.quantile(values, [0.5, 0.05, 0.95, 0, 1]).tolist()
+        statistics[name] = {"mean": float(values.mean())} | dict(zip(kinds, quantiles, strict=True))
+    facts = replace(facts, groups=groups, statistics=statistics, plane=plane, former=former)
+    write_domains(path, [found], found.schema, facts)
 
 
 @contextmanager

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -35,6 +39,17 @@ VALUES = {
     "group": "4",
 }
 """A value of each kind, of which the collector knows something or nothing."""
+
+FOLDER = Path(__file__).parents[3] / "docs" / "pictures"
+STRUCTURE = FOLDER / "structure.json"
+PICTURES = {
+    "now": "/",
+    "findings": "/findings",
+    "domain": "/domain?q=shop.example",
+    "server": "/server?q=192.0.2.53&range=1h",
+    "flows": "/flows?range=1h",
+    "groups": "/groups",
+}
 
 Opening = Callable[..., Page]
 
@@ -164,6 +179,7 @@ def test_an_analyst_goes_from_value_to_value(browser, site):
         page.get_by_role("link", name="Groups").click()
         page.get_by_role("link", name="CDN").click()
         page.get_by_role("link", name="Distance from the centre").click()
+        page.get_by_role("link", name="Next").click()
         page.get_by_role("link", name="shop.example").click()
         page.get_by_text("21 more features").click()
         expect(page.get_by_text("distinct autonomous systems of the addresses", exact=True)).to_be_visible()
@@ -263,3 +279,36 @@ def test_a_wall_screen_is_filled(browser, site):
         assert box
         assert box["width"] == WALL[0]
         assert float(page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")) > 18
+
+
+def test_pictures_in_the_documentation_are_of_these_pages(browser, site):
+    """``make pictures`` takes them; what a page had then, in headings and columns, is kept beside them."""
+    url, token = site
+    taken = json.loads(STRUCTURE.read_text()) if STRUCTURE.exists() else {}
+    found = {}
+    with looking(browser, url, (1200, 850)) as page:
+        sign_in(page, token)
+        for name, address in PICTURES.items():
+            page.goto(address)
+            parts = page.locator("main h1, main .card h2, main .card th").all_text_contents()
+            found[name] = [*dict.fromkeys(re.sub(r"\s+", " ", part).strip() for part in parts)]
+            if os.environ.get("DNSVIGIL_PICTURES"):
+                page.locator("li, tr", has_text="<script>").evaluate_all("all => all.forEach(each => each.remove())")
+                take(page, FOLDER / f"{name}.png")
+    if os.environ.get("DNSVIGIL_PICTURES"):
+        STRUCTURE.write_text(f"{json.dumps(found, indent=1)}\n")
+        return
+    assert found == taken, "pages have changed since their pictures were taken: run make pictures"
+    text = (FOLDER.parent / "web.md").read_text()
+    for name in PICTURES:
+        assert (FOLDER / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"](pictures/{name}.png)" in text
+    assert {path.stem for path in FOLDER.glob("*.png")} == {*PICTURES}
+
+
+def take(page: Page, path: Path) -> None:
+    """Take a picture of what is visible, in few colours, which is a third of the size."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(page.screenshot())) as image:
+        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -60,6 +60,7 @@ def test_a_group_has_its_members_sorted_and_paged_and_where_they_came_from(pages
     assert "1 to 50 of 120 domains" in text
     assert in_order(text, [f">d{number}.example<" for number in range(119, 69, -1)])  # as many queries as its number
     text = pages.text("/group", q="4", page="3", sort="queries", order="asc")
+    assert 'rel="prev" href="group?q=4&amp;sort=queries&amp;order=asc&amp;page=2"' in text
     assert in_order(text, [f">d{number}.example<" for number in range(100, 120)])
     assert in_order(text, ["It had 110 domains on", "has 120 now"])
     assert in_order(
