@@ -73,7 +73,8 @@ _TABLES: Final = {
             range(20) AS talkers(t)""",
     "dns_flows": """
         SELECT $now - INTERVAL (5 * m) MINUTE, 'router0', printf('10.%d.%d.7', c // 256, c % 256),
-            '192.0.2.' || (c % 5), 53, 'udp', 3, 3, 300, 3, 3, 900, 1, 3.0, 1 FROM range(288) AS slots(m), range(10_000) AS clients(c)""",
+            '192.0.2.' || (c % 5), 53, 'udp', 3, 3, 300, 3, 3, 900, 1, 3.0, 1
+        FROM range(288) AS slots(m), range(10_000) AS clients(c)""",
     "flow_verdicts": """
         SELECT slot, exporter, protocol, service, NULL, 'bytes', bytes, bytes * 0.97, 1000, 0.3,
             CASE WHEN hash(slot, service) % 200 = 0 THEN ['spike'] ELSE [] END, 99_999
