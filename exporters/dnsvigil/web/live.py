@@ -22,6 +22,7 @@ from dnsvigil.api.passive_dns.names import parse_name
 from dnsvigil.httpd.request import STREAMED
 from dnsvigil.ingest.live import Tail
 from dnsvigil.records import QTYPES, RCODES, UNANSWERED, UNKNOWN, UNKNOWN_RCODE
+from dnsvigil.web import subject
 from dnsvigil.web.masks import masked
 from dnsvigil.web.page import Asked, View
 from dnsvigil.web.templates import rendered
@@ -41,8 +42,6 @@ _LONGEST_SECONDS: Final = 600.0  # of a stream; browsers open another, and who m
 _RCODES: Final = {name: code for code, name in RCODES.items()} | {UNKNOWN: UNKNOWN_RCODE}
 _QTYPES: Final = {name: code for code, name in QTYPES.items()}
 _free: Final = threading.BoundedSemaphore(MAX_VIEWERS)
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ class _Matches:
         elif rcode:
             table = table.filter(pc.equal(table["rcode"], _RCODES[rcode]))
         for column, network in self._networks.items():
-            distinct = [each for each in table[column].unique().to_pylist() if each and _is_in(each, network)]
+            distinct = [each for each in table[column].unique().to_pylist() if each and subject.is_in(each, network)]
             table = table.filter(pc.is_in(table[column], pa.array(distinct, pa.string())))
         return table
 
@@ -155,18 +154,11 @@ def _name(text: str) -> str:
         refuse(str(error))
 
 
-def _network(text: str) -> Network:
+def _network(text: str) -> subject.Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         refuse(f"{text!a} is no address or network.")
-
-
-def _is_in(text: str, network: Network) -> bool:
-    try:
-        return ipaddress.ip_address(text) in network
-    except ValueError:
-        return False
 
 
 def _records(asked: Asked, table: pa.Table) -> list[Record]:

@@ -24,8 +24,6 @@ _TALKERS: Final = """
 """
 _MAX_TALKERS: Final = 20
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 
 def network(asked: Asked) -> View | Response:
     """Return the page. Its status is 404 where nothing is known of any address in the network."""
@@ -60,13 +58,13 @@ def network(asked: Asked) -> View | Response:
     return View("network.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)
 
 
-def _around(inside: Network) -> list[str]:
+def _around(inside: subject.Network) -> list[str]:
     """Return the networks of usual lengths that it lies in, the smallest first."""
     lengths = (each for each in reversed(_AROUND[inside.version]) if each < inside.prefixlen)
     return [str(inside.supernet(new_prefix=length)) for length in lengths]
 
 
-def _below(inside: Network, addresses: Iterable[str]) -> list[tuple[str, int]]:
+def _below(inside: subject.Network, addresses: Iterable[str]) -> list[tuple[str, int]]:
     """Return the networks of the next usual length in it that have addresses with names, those with most first."""
     length = next((each for each in _AROUND[inside.version] if each > inside.prefixlen), None)
     if length is None:
@@ -75,7 +73,7 @@ def _below(inside: Network, addresses: Iterable[str]) -> list[tuple[str, int]]:
     return found.most_common(_MAX_BELOW)
 
 
-def _talkers(asked: Asked, inside: Network) -> list[tuple[str, str, int]]:
+def _talkers(asked: Asked, inside: subject.Network) -> list[tuple[str, str, int]]:
     """Return the top talkers that lie in the network, with the element and the bytes."""
     rows = asked.backend.read(_TALKERS)
-    return [row for row in rows if ipaddress.ip_address(row[0]) in inside][:_MAX_TALKERS]
+    return [row for row in rows if subject.is_in(row[0], inside)][:_MAX_TALKERS]

@@ -14,6 +14,8 @@ from dnsvigil.web.page import Asked
 from dnsvigil.web.ranges import Series
 from dnsvigil.web.records import shown_record
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 MAX_FINDINGS: Final = 20
 """How many findings a page lists."""
 
@@ -46,15 +48,15 @@ def findings(asked: Asked, subject: str) -> list[dict[str, Any]]:
     return shown_findings(asked, findings_about(asked.backend.read, subject, MAX_FINDINGS))
 
 
-def findings_in(asked: Asked, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> list[dict[str, Any]]:
+def findings_in(asked: Asked, network: Network) -> list[dict[str, Any]]:
     """Return open findings about addresses and networks inside a network, as the viewer may see them."""
     rows = asked.backend.read(_ADDRESSES, _begin(network))
-    inside = [number for number, subject in rows if _is_in(subject, network)]
+    inside = [number for number, subject in rows if is_in(subject, network)]
     found = (finding_with(asked.backend.read, number) for number in inside[:MAX_FINDINGS])
     return shown_findings(asked, (each for each in found if each))
 
 
-def _begin(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+def _begin(network: Network) -> str:
     """Return what each address in a network begins with as text: to compare numbers takes a hundred times longer."""
     first, last = str(network[0]), str(network[-1])
     alike = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
@@ -62,7 +64,8 @@ def _begin(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
     return f"{begin}:" if begin and zeros else begin  # zeros may stand for themselves, too
 
 
-def _is_in(text: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+def is_in(text: str, network: Network) -> bool:
+    """Return whether a text is an address, or the first of a network, in a network."""
     try:
         return ipaddress.ip_interface(text).ip in network
     except ValueError:
