@@ -21,17 +21,22 @@ class Standalone:
     workers: Sequence["subprocess.Popen[bytes]"]
 
 
-@contextmanager
-def standalone(folder: Path, workers: int = 2) -> Iterator[Standalone]:
-    """Start a master and some workers. Skip where there is no Spark, or no Java."""
+def home() -> Path:
+    """Return where Spark is. Skip where there is none, or no Java."""
     pyspark = pytest.importorskip("pyspark", reason="needs dnsvigil[spark]")
     if not shutil.which("java"):
         pytest.skip("needs a JRE, Debian's openjdk-17-jre-headless")
-    home = Path(pyspark.__file__).parent
-    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "128m", "SPARK_HOME": str(home)}
+    return Path(pyspark.__file__).parent
+
+
+@contextmanager
+def standalone(folder: Path, workers: int = 2) -> Iterator[Standalone]:
+    """Start a master and some workers. Skip where there is no Spark, or no Java."""
+    spark = home()
+    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "128m", "SPARK_HOME": str(spark)}
 
     def start(stack: ExitStack, kind: str, log: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-        command = [str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1"]
+        command = [str(spark / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1"]
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [*command, "--port", "0", "--webui-port", "0", *arguments], env=environment, stdout=file, stderr=file

@@ -21,7 +21,7 @@ from exporters.features.test_domain_features import SAMPLES
 from exporters.ingest.test_passive_dns import PDNS, row
 from exporters.running import write_config
 from exporters.small_disk import mounted
-from exporters.standalone_spark import Standalone, standalone
+from exporters.standalone_spark import Standalone, home, standalone
 from exporters.zeeklogs import HEADER, START, package_header, tsv
 
 LOGS = 6
@@ -156,6 +156,7 @@ def test_workers_with_other_versions_are_found_before_the_run(
 
 
 def test_what_is_missing_is_named(ask: Ask, logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home()
     on_spark = ("--engine", "spark", "--master", "spark://127.0.0.1:1")
     status, _, err, _ = ask(*on_spark, logs)
     assert (status, err) == (1, "dnsvigil: there is no Spark master at spark://127.0.0.1:1: Connection refused\n")
@@ -167,6 +168,7 @@ def test_what_is_missing_is_named(ask: Ask, logs: Path, monkeypatch: pytest.Monk
 
 
 def test_a_disk_that_is_full_is_named(tmp_path: Path, logs: Path, capsys: Any) -> None:
+    home()
     with mounted(tmp_path / "small", 1) as disk:
         config = write_config(tmp_path, spark={"properties": {"spark.local.dir": str(disk)}})
         assert main(["-c", str(config), "domains", "features", "--engine", "spark", "--json", str(logs)]) == 1

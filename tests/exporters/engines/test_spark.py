@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +19,7 @@ from dnsvigil.engines.duckdb import Embedded, queries
 from dnsvigil.engines.pandas import allow_pandas
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
 from exporters.features import test_domain_features as truth
+from exporters.standalone_spark import home
 
 if TYPE_CHECKING:
     from dnsvigil.engines.spark import Cluster
@@ -32,8 +32,7 @@ LARGEST = 2**63 - 1
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Cluster]:
-    if not shutil.which("java"):
-        pytest.skip("needs a JRE, Debian's openjdk-17-jre-headless")
+    home()
     tests = str(Path(__file__).parents[2])  # which tasks import
     properties = {"spark.sql.shuffle.partitions": "2", "spark.executorEnv.PYTHONPATH": tests}
     with pytest.MonkeyPatch.context() as patch:
