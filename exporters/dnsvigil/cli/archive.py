@@ -30,7 +30,16 @@ def archive(options: argparse.Namespace, config: Config) -> int:
     state = path / STATE
     require_owner(state)
     config = with_archive(config, path, transactions=options.transactions or config.archive.transactions)
+    if options.engine == "spark":
+        from dnsvigil.cli.archive_on_spark import archive_on_spark
+
+        return 0 if archive_on_spark(options.paths, with_master(config, options), path, state, options.start) else 1
     return 0 if ingest(options.paths, config, state, options.start, archive_parts) else 1
+
+
+def with_master(config: Config, options: argparse.Namespace) -> Config:
+    """Return the configuration with the Spark master of the command line."""
+    return replace(config, spark=replace(config.spark, master=options.master)) if options.master else config
 
 
 def with_archive(config: Config, path: Path, *, transactions: bool = False) -> Config:

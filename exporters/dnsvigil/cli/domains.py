@@ -3,11 +3,11 @@
 import argparse
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from dnsvigil.cli.archive import with_master
 from dnsvigil.cli.ask import ask, ask_tables, shows_answer
 from dnsvigil.cli.domain_plot import check_plot, draw
 from dnsvigil.cli.errors import CommandError, UsageError
@@ -60,7 +60,7 @@ def features(options: argparse.Namespace, config: Config) -> int:
     from dnsvigil.cli.domain_tables import table_of
 
     with ExitStack() as stack:
-        complete, table = table_of(options.paths, _with_master(config, options), stack, on_spark=_on_spark(options))
+        complete, table = table_of(options.paths, with_master(config, options), stack, on_spark=_on_spark(options))
         records = map(_record, table.records())
         if options.json:
             show_records(records)
@@ -93,7 +93,7 @@ def cluster(options: argparse.Namespace, config: Config) -> int:
     with progress(("features", "groups")) as begin, ExitStack() as stack:
         begin("features")
         if options.paths:
-            complete, table = table_of(options.paths, _with_master(config, options), stack, on_spark=_on_spark(options))
+            complete, table = table_of(options.paths, with_master(config, options), stack, on_spark=_on_spark(options))
         else:
             table = _table_of_store(options.state, config, stack)
         begin("groups")
@@ -155,11 +155,6 @@ def _table_of_store(state: Path, config: Config, stack: ExitStack) -> "DomainTab
 
 def _on_spark(options: argparse.Namespace) -> bool:
     return bool(options.engine == "spark")
-
-
-def _with_master(config: Config, options: argparse.Namespace) -> Config:
-    """Return the configuration with the Spark master of the command line."""
-    return replace(config, spark=replace(config.spark, master=options.master)) if options.master else config
 
 
 def _record(row: dict[str, Any]) -> dict[str, Any]:

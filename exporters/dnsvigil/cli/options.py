@@ -87,6 +87,7 @@ def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     archive.add_argument(
         "--output", type=Path, metavar="DIR", help="where to write (default: archive.path in the configuration)"
     )
+    _add_engine(archive)
     archive.add_argument("--transactions", action="store_true", help="write every query as well, which is much")
     _add_start(archive)
     archive.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")

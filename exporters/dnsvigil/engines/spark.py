@@ -136,6 +136,12 @@ class Cluster:
         self._view("tuples", self._session.sql(query("passive_dns", "merged")), keep=True)
         return reports
 
+    def each(self, inputs: Sequence[T], function: Callable[[T], R]) -> list[R]:
+        """Return what a function makes of each input, of which there is at least one, in tasks."""
+        tasks = self._session.sparkContext.parallelize(inputs, len(inputs))
+        found: list[R] = tasks.map(partial(_checked, versions(), function)).collect()
+        return found
+
     def fetch(self, name: str) -> Iterator[pa.Table]:
         """Yield a table in pieces, of which the first has no rows."""
         frame = self._session.table(name)
@@ -260,6 +266,12 @@ class _Task(Generic[T, R]):
             ),
         ]
         yield from pa.table(columns, schema=self._schema).to_batches(_ROWS)
+
+
+def _checked(expected: Mapping[str, str], function: Callable[[T], R], given: T) -> R:
+    if difference := _difference(expected):
+        raise RuntimeError(difference)
+    return function(given)
 
 
 class _ByNumber(AccumulatorParam[dict[int, Any]]):  # type: ignore[misc]

@@ -61,8 +61,9 @@ class Archive:
         self._store = store
         store.create(_SCHEMA)
         with store.transaction():
-            self._writer = store.meta("archive_writer", uuid.uuid4().hex[:12])
-        self._pending = {*root.glob(f"*/*/*/{self._writer}-*{_NEW}")}  # files that may have to be renamed
+            self.writer = store.meta("archive_writer", uuid.uuid4().hex[:12])
+            """What the names of its files begin with."""
+        self._pending = {*root.glob(f"*/*/*/{self.writer}-*{_NEW}")}  # files that may have to be renamed
         self._leaving = True  # whether there may be files to remove
 
     def files(self) -> list[ArchiveFile]:
@@ -87,7 +88,7 @@ class Archive:
 
     def new_path(self, table: str, day: date, sensor: str) -> Path:
         """Return where a new file is to be written."""
-        return self._folder(table, day, sensor) / f"{self._writer}-{uuid.uuid4().hex}.parquet{_NEW}"
+        return self._folder(table, day, sensor) / f"{self.writer}-{uuid.uuid4().hex}.parquet{_NEW}"
 
     def write(self, table: str, day: date, sensor: str, parts: Iterable[pa.Table]) -> int:
         """Write rows into a file of their own, and have it count; return how many they were. Raises ``OSError``."""

@@ -132,15 +132,33 @@ def test_a_cluster_finds_in_logs_what_one_process_finds_also_where_a_worker_is_k
     same(ask("--engine", "spark", "--master", cluster.master, logs), expected)
     killer.join(1)
     assert not killer.is_alive()
-    # Again, on the worker that is left
-    archive = logs.parent / "archive"
-    main(["-c", str(logs.parent / "dnsvigil.yml"), "archive", "--output", str(archive), str(logs)])
-    damaged = next(archive.glob("tuples/day=*/sensor=*/*.parquet"))
+
+
+def test_archives_are_the_same(cluster: Standalone, ask: Ask, logs: Path, tmp_path: Path, capsys: Any) -> None:
+    on_spark = ("--engine", "spark", "--master", cluster.master)
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+
+    def convert(root: Path, *engine: str, status: int = 1) -> str:
+        capsys.readouterr()
+        given = ["-c", str(tmp_path / "dnsvigil.yml"), "archive", "--output", str(root), *engine, str(logs)]
+        assert main(given) == status
+        return str(capsys.readouterr().err)
+
+    said = convert(ours)  # of which one log is broken
+    assert convert(theirs, *on_spark) == said
+    same(ask(theirs), ask(ours))
+    files = set(theirs.rglob("*.parquet*"))
+    left = next(iter(files)).with_name(f"{next(iter(files)).name.partition('-')[0]}-0.parquet.new")
+    left.write_bytes(b"of a task that was killed")
+    again = convert(theirs, *on_spark, status=0)
+    assert again.startswith("0 records read, 0 skipped; ")
+    assert set(theirs.rglob("*.parquet*")) == files
+    damaged = next(path for path in sorted(files) if "tuples" in path.parts)
     damaged.write_bytes(damaged.read_bytes()[:-9])
-    expected = ask(archive)
+    expected = ask(theirs)
     assert expected[0] == 1
     assert any(damaged.name in text for text in expected[3])
-    same(ask("--engine", "spark", "--master", cluster.master, archive), expected)
+    same(ask(*on_spark, theirs), expected)
 
 
 def test_workers_with_other_versions_are_found_before_the_run(

@@ -258,7 +258,7 @@ def test_what_a_commit_has_listed_is_renamed_and_what_it_replaced_removed_after_
     monkeypatch.setattr(Archive, "flush", lambda _: None)  # killed before it
     archiving.intake.flush()
     orphan = (
-        archiving.root / "tuples" / "day=2023-11-14" / "sensor=x" / f"{archiving.part._archive._writer}-1.parquet.new"
+        archiving.root / "tuples" / "day=2023-11-14" / "sensor=x" / f"{archiving.part._archive.writer}-1.parquet.new"
     )
     orphan.parent.mkdir(parents=True, exist_ok=True)
     orphan.write_bytes(b"half")

@@ -1,0 +1,116 @@
+"""What Spark's tasks read: logs and files in portions, and what became of them."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from dnsvigil.cli.errors import CommandError
+from dnsvigil.cli.ingest import Total
+from dnsvigil.cli.progress import polled
+from dnsvigil.config.collector import Config
+from dnsvigil.engines.pandas import allow_pandas
+from dnsvigil.records import Cursor
+from dnsvigil.sources.zeek.cursors import Cursors
+from dnsvigil.sources.zeek.given import in_order_of_time
+from dnsvigil.sources.zeek.options import LogOptions
+from dnsvigil.sources.zeek.pending import pending_log
+
+if TYPE_CHECKING:
+    from dnsvigil.engines.spark import Cluster
+
+log = logging.getLogger(__name__)
+
+_PORTION: Final = 64 * 2**20
+"""Bytes of files that a task reads at most, unless there is one file that has more."""
+
+
+Files: TypeAlias = Sequence[Path]
+
+
+@dataclass
+class Read:
+    """What became of some files."""
+
+    total: Total = field(default_factory=Total)
+    unread: list[Path] = field(default_factory=list)
+    messages: list[tuple[int, str]] = field(default_factory=list)  # what was logged: levels and texts
+
+
+@contextmanager
+def cluster_of(config: Config) -> Iterator["Cluster"]:
+    """Give the Spark of the configuration, with a bar of its tasks. Raises ``CommandError`` and ``SparkError``."""
+    allow_pandas()
+    try:
+        from dnsvigil.engines.spark import cluster
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{error.name} is not installed; --engine spark needs dnsvigil[spark]") from error
+    with cluster(config.spark) as spark, polled("tasks", spark.status):
+        yield spark
+
+
+def portions(groups: Iterable[Files], slots: int) -> list[Files]:
+    """Return the files for each task, where so many run at once; those of a group stay together."""
+    sized = [(list(group), sum(map(_size, group))) for group in groups]
+    limit = min(_PORTION, sum(size for _, size in sized) // (2 * slots))
+    found: list[list[Path]] = []
+    left = 0
+    for group, size in sized:
+        if size > left:
+            found.append([])
+            left = limit
+        found[-1] += group
+        left -= size
+    return [*found]
+
+
+def same_logs(
+    logs: Files, config: Config, options: LogOptions, known: Iterable[Cursor] = ()
+) -> list[tuple[Files, list[Cursor]]]:
+    """Return logs by what they begin with, as of copies each record counts once, and the cursors that are known."""
+    before = {cursor.id: cursor for cursor in known}
+    cursors = Cursors(before.values())
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in in_order_of_time(logs):
+        try:
+            same = pending_log(path, cursors, config.sources.logs, options).cursor.id
+        except OSError:
+            same = str(path)  # the reader says so
+        found[same].append(path)
+    return [(files, [before[same]] if same in before else []) for same, files in found.items()]
+
+
+@contextmanager
+def heard(messages: list[tuple[int, str]]) -> Iterator[None]:
+    """Collect what is logged."""
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
+    logger = logging.getLogger("dnsvigil")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def all_of(reports: Iterable[Read]) -> Read:
+    """Add reports up, and log what was logged in tasks."""
+    found = Read()
+    for each in reports:
+        for level, text in each.messages:
+            log.log(level, "%s", text)
+        found.total.records += each.total.records
+        found.total.skipped += each.total.skipped
+        found.total.known += each.total.known
+        found.unread += each.unread
+    return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # the reader says so
