@@ -50,7 +50,7 @@ class Record:
 
     when: datetime
     sensor: str
-    client: str
+    client: str  # which links mask
     server: str
     name: str
     qtype: str
@@ -162,18 +162,17 @@ def _network(text: str) -> subject.Network:
 
 
 def _records(asked: Asked, table: pa.Table) -> list[Record]:
-    label_of, sees_clients = asked.config.servers.label_of, asked.viewer.sees_clients
-    return [_record(row, label_of(row["server"] or ""), sees_clients) for row in table.to_pylist()]
+    label_of = asked.config.servers.label_of
+    return [_record(row, label_of(row["server"] or "")) for row in table.to_pylist()]
 
 
-def _record(row: Mapping[str, Any], server: str, sees_clients: bool) -> Record:
-    client = row["client"] or ""
+def _record(row: Mapping[str, Any], server: str) -> Record:
     rcode = UNANSWERED if row["rcode"] is None else RCODES.get(row["rcode"], UNKNOWN)
     rtt = row["rtt_seconds"]
     return Record(
         row["ts"],
         row["sensor"] or "",
-        client if sees_clients else masked(client),
+        row["client"] or "",
         server,
         row["qname"] or "",
         QTYPES.get(row["qtype"], UNKNOWN),
