@@ -24,6 +24,7 @@ Look = Callable[[Iterable[str]], list[float]]
 
 _HALF: Final = 10  # names for a score of one half, whose answers are data
 _LOOK: Final = 1.5  # from which on a label counts as generated
+_BENIGN: Final = 0.3  # of a dozen benign names may look so: 0.22 do
 _MAX_LOOKED: Final = 12  # labels of a client below a domain
 _NAMES_ALONE: Final = 0.25  # weight of a generated name whose answers are no evidence
 _ANSWERS_ALONE: Final = 0.1  # weight of odd answers to names that are not generated
@@ -80,9 +81,10 @@ def _channel(row: Row, domain: Row, look: Look) -> Channel | None:
 
 
 def _generated(names: Sequence[str], look: Look) -> float:
-    """Return the share of names that look generated, by their longest label."""
+    """Return the share of names that look generated, by their longest label, beyond that of benign names."""
     labels = [max(name.split("."), key=len) for name in names[:_MAX_LOOKED]]
-    return sum(each >= _LOOK for each in look(labels)) / len(labels)
+    share = sum(each >= _LOOK for each in look(labels)) / len(labels)
+    return max((share - _BENIGN) / (1 - _BENIGN), 0)
 
 
 def _signs(received: Sequence[Received], look: Look) -> dict[str, float]:
