@@ -87,6 +87,8 @@ build_backend.build_wheel("dist")
     assert {"dnsvigil/py.typed", "dnsvigil/engines/established.hashes", "dnsvigil/engines/queries.json"} <= set(packed)
     runbooks = {f"dnsvigil/runbooks/{path.name}": path.read_bytes() for path in (ROOT / "docs/runbooks").iterdir()}
     assert runbooks == {name: content for name, content in packed.items() if name.startswith("dnsvigil/runbooks/")}
+    beside = [path for name in ("static", "templates") for path in (ROOT / "exporters/dnsvigil/web" / name).iterdir()]
+    assert {f"dnsvigil/web/{path.parent.name}/{path.name}" for path in beside} <= set(packed)
     assert not [name for name in packed if not name.startswith(("dnsvigil/", "dnsvigil-"))]
     (source,) = (tree / "dist").glob("*.tar.gz")
     with tarfile.open(source) as content:
