@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from dnsvigil.api.parameters import refuse
 from dnsvigil.api.passive_dns.question import data_address
@@ -66,7 +66,7 @@ def address(asked: Asked) -> View:
         "failures": subject.series({row[0]: row[2] for row in served}, subject.SLOT),
         "clients": max((row[3] for row in served), default=0),
         "roles": [*_roles(asked, text)] if shown else [],
-        "findings": _findings(asked, text),
+        "findings": subject.findings(asked, text),
         "commands": commands("address", text, asked.config),
     }
     nothing = not (known.records or served or values["roles"] or values["findings"] or values["server"])
@@ -79,14 +79,6 @@ def address_of(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         refuse(f"{text!a} is no address.")
-
-
-def _findings(asked: Asked, text: str) -> list[dict[str, Any]]:
-    """Return the findings about an address; that there are any would say of a client what is hidden elsewhere."""
-    found = subject.findings(asked, text)
-    if asked.viewer.sees_clients:
-        return found
-    return [each for each in found if each["subject_type"] in ("server", "resolver") and each["subject"] == text]
 
 
 def _roles(asked: Asked, text: str) -> Iterator[tuple[str, datetime, str]]:

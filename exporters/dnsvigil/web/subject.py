@@ -44,8 +44,15 @@ def name_of(asked: Asked, *others: str) -> str:
 
 
 def findings(asked: Asked, subject: str) -> list[dict[str, Any]]:
-    """Return the findings about a subject, as the viewer may see them."""
-    return shown_findings(asked, findings_about(asked.backend.read, subject, MAX_FINDINGS))
+    """Return the findings about a subject, as the viewer may see them.
+
+    Who may not see addresses of clients gets those about servers only where the subject is an address, which may also
+    pass for a name: that there are others would say of a client what is masked elsewhere.
+    """
+    found = shown_findings(asked, findings_about(asked.backend.read, subject, MAX_FINDINGS))
+    if asked.viewer.sees_clients or not _is_address(subject):
+        return found
+    return [each for each in found if each["subject_type"] in ("server", "resolver") and each["subject"] == subject]
 
 
 def findings_in(asked: Asked, network: Network) -> list[dict[str, Any]]:
@@ -62,6 +69,13 @@ def _begin(network: Network) -> str:
     alike = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     begin, zeros, _ = first[:alike].partition("::")
     return f"{begin}:" if begin and zeros else begin  # zeros may stand for themselves, too
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_interface(text))
+    except ValueError:
+        return False
 
 
 def is_in(text: str, network: Network) -> bool:

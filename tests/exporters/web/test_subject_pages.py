@@ -101,9 +101,9 @@ def test_a_client_is_shown_only_to_who_may_see_clients(pages):
     assert in_order(text, ["What it asked for that was new", "shop.example"])
     assert in_order(text, ["Findings about its neighbours", NEIGHBOUR])
     assert "Sign in first" in pages.text("/client", 403, proved=False, q=CLIENT)
-    for path in ("/address", "/network"):
-        text = pages.text(path, 404, proved=False, q=NEIGHBOUR if path == "/address" else "198.51.100.0/26")
-        assert f"{NEIGHBOUR} asks" not in text
+    for path in ("/address", "/network", "/name", "/server", "/zone"):
+        text = pages.text(path, 404, proved=False, q="198.51.100.0/26" if path == "/network" else NEIGHBOUR)
+        assert "asks for" not in text, path
 
 
 @pytest.mark.parametrize(
