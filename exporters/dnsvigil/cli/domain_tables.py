@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from dnsvigil.cli.tasks import Files, Read, all_of, cluster_of, heard, portions,
 from dnsvigil.config.collector import Config
 from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.ingest.archive import archive_parts
+from dnsvigil.learning.domain_kinds import TABLES
 from dnsvigil.learning.domains import DomainTable, domain_table, domain_table_on
 from dnsvigil.sources.networks import NetworkTableError
 from dnsvigil.sources.zeek.options import LogOptions
@@ -31,17 +32,20 @@ Opened: TypeAlias = Callable[[Files, Read], AbstractContextManager[ArchiveReader
 """Gives what there is in files, for as long as the context lasts; then it is known what became of them."""
 
 
-def table_of(paths: Files, config: Config, stack: ExitStack, *, on_spark: bool = False) -> tuple[bool, DomainTable]:
+def table_of(
+    paths: Files, config: Config, stack: ExitStack, *, on_spark: bool = False, for_groups: bool = False
+) -> tuple[bool, DomainTable]:
     """Return whether all was read, and the domains in logs with their features, for as long as the stack is open.
 
-    In place of logs there may be archives. Raises ``CommandError``, ``StoreError`` and ``OSError``.
+    In place of logs there may be archives. ``for_groups`` is whether the table is to be divided into groups. Raises
+    ``CommandError``, ``StoreError`` and ``OSError``.
     """
     if on_spark:
         paths = [path.absolute() for path in paths]  # tasks run in other folders
     archives = [path for path in paths if is_archive(path)]
     if archives and len(archives) < len(paths):
         raise UsageError("give logs or archives, not both")
-    make = _on_spark if on_spark else _on_duckdb
+    make = partial(_on_spark, TABLES if for_groups else {}) if on_spark else _on_duckdb
     try:
         if archives:
             files = [file for root in archives for file in archive_files(root)]
@@ -64,10 +68,12 @@ def _on_duckdb(groups: Iterable[Files], opened: Opened, config: Config, stack: E
     return read, table
 
 
-def _on_spark(groups: Iterable[Files], opened: Opened, config: Config, stack: ExitStack) -> tuple[Read, DomainTable]:
+def _on_spark(
+    further: Mapping[str, str], groups: Iterable[Files], opened: Opened, config: Config, stack: ExitStack
+) -> tuple[Read, DomainTable]:
     with cluster_of(config) as spark:
         reports = spark.read(portions(groups, spark.slots), partial(_read, opened))
-        table = stack.enter_context(domain_table_on(spark, config.domains.networks))
+        table = stack.enter_context(domain_table_on(spark, config.domains.networks, further))
         return all_of(reports.all()), table
 
 

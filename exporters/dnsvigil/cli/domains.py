@@ -93,7 +93,9 @@ def cluster(options: argparse.Namespace, config: Config) -> int:
     with progress(("features", "groups")) as begin, ExitStack() as stack:
         begin("features")
         if options.paths:
-            complete, table = table_of(options.paths, with_master(config, options), stack, on_spark=_on_spark(options))
+            complete, table = table_of(
+                options.paths, with_master(config, options), stack, on_spark=_on_spark(options), for_groups=True
+            )
         else:
             table = _table_of_store(options.state, config, stack)
         begin("groups")

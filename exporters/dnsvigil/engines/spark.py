@@ -142,9 +142,9 @@ class Cluster:
         found: list[R] = tasks.map(partial(_checked, versions(), function)).collect()
         return found
 
-    def fetch(self, name: str) -> Iterator[pa.Table]:
-        """Yield a table in pieces, of which the first has no rows."""
-        frame = self._session.table(name)
+    def fetch(self, query: str) -> Iterator[pa.Table]:
+        """Yield what a query returns in pieces, of which the first has no rows."""
+        frame = self._session.sql(query)
         schema = to_arrow_schema(frame.schema)
         yield schema.empty_table()
         for (piece,) in frame.mapInArrow(_packed, "piece binary").toLocalIterator(prefetchPartitions=True):

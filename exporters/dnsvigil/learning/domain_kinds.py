@@ -41,6 +41,15 @@ _QUERIES: Final = {
 }
 """Kind to the query of its domains, in the tables that their features are made from."""
 
+TABLES: Final = {
+    "tuples": "SELECT nkey, rrtype, rkey FROM tuples WHERE rrtype IN ('A', 'MX')",
+    "tuple_names": "SELECT * FROM tuple_names",
+    "domain_addresses": "SELECT domain, address FROM domain_addresses",
+    "feature_domains": "SELECT domain, name FROM feature_domains",
+    "domain_networks": "SELECT domain, ips FROM domain_networks",
+}
+"""What these queries need beside the features."""
+
 
 def kinds_of(
     connection: duckdb.DuckDBPyConnection, domains: Sequence[str], known: Mapping[str, Iterable[str]]

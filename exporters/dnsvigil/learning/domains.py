@@ -1,6 +1,6 @@
 """All domains with their features, made from the summaries of queries and the tuples of passive DNS."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,19 +86,21 @@ def domain_table(
 
 
 @contextmanager
-def domain_table_on(cluster: "Cluster", networks: Sequence[Path]) -> Iterator[DomainTable]:
+def domain_table_on(cluster: "Cluster", networks: Sequence[Path], further: Mapping[str, str]) -> Iterator[DomainTable]:
     """Give the features of all domains, as :func:`domain_table` does, from what a cluster has read.
 
-    Raises :class:`dnsvigil.engines.spark.SparkError` as well.
+    Of the tables that they are made from, there are then those that ``further`` has, with the queries of what is needed
+    of them. Raises :class:`dnsvigil.engines.engine.SparkError` as well.
     """
     places = Networks(networks).places if networks else None
     make_domain_features(cluster, common_words(), places)
     with _database() as connection:
-        for number, table in enumerate(cluster.fetch("domain_features")):
-            connection.register("piece", table)
-            begin = "INSERT INTO domain_features" if number else "CREATE TABLE domain_features AS"
-            connection.execute(f"{begin} FROM piece")
-            connection.unregister("piece")
+        for name, query in {"domain_features": "SELECT * FROM domain_features", **further}.items():
+            for number, table in enumerate(cluster.fetch(query)):
+                connection.register("piece", table)
+                begin = f"INSERT INTO {name}" if number else f"CREATE TABLE {name} AS"
+                connection.execute(f"{begin} FROM piece")
+                connection.unregister("piece")
         yield DomainTable(connection)
 
 

@@ -51,12 +51,12 @@ def read(spark: Cluster, tables: dict[str, pa.Table]) -> list[Any]:
     halves.append({name: table.slice(len(table) // 2) for name, table in tables.items()})
     reports = spark.read(halves, rows)
     for name in tables:
-        list(spark.fetch(name))
+        list(spark.fetch(f"SELECT * FROM {name}"))
     return reports.all()
 
 
 def rows_of(spark: Cluster, name: str) -> list[dict[str, Any]]:
-    return pa.concat_tables(spark.fetch(name)).to_pylist()
+    return pa.concat_tables(spark.fetch(f"SELECT * FROM {name}")).to_pylist()
 
 
 def test_features_of_domains_are_those_of_duckdb(spark: Cluster) -> None:
