@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
+import duckdb
+
 from dnsvigil.api.interface import RequestError
 from dnsvigil.api.parameters import only, refuse
 from dnsvigil.records import DOMAIN_FEATURES
 from dnsvigil.store.domain_file import DomainFile, DomainFileError, Facts, Group, Plane, domain_file
-from dnsvigil.web.lists import PER_PAGE, listing
+from dnsvigil.web.lists import PER_PAGE, Listing, listing
 from dnsvigil.web.page import Asked, View
 
 _COLUMNS: Final = ("queries", "distance", "domain")
@@ -64,8 +66,6 @@ def group(asked: Asked) -> View:
         reason = f"No group has the id {int(wanted)}: the next run of dnsvigil domains cluster may end a group."
         raise RequestError(HTTPStatus.NOT_FOUND, reason)
     listed = listing(asked.given, _COLUMNS).of(found.domains)
-    query = _MEMBERS.format(listed.sort, listed.order)
-    path = str(domain_file(asked.backend.folder))
     values = {
         "group": found,
         "facts": file.facts,
@@ -74,9 +74,20 @@ def group(asked: Asked) -> View:
         "change": _change(file.facts, found),
         "features": DOMAIN_FEATURES,
         "listing": listed,
-        "members": asked.backend.read(query, path, found.id, PER_PAGE, listed.offset),
+        "members": _members(asked, found, listed),
     }
     return View("group.html", values)
+
+
+def _members(asked: Asked, group: Group, listed: Listing) -> list[tuple[str, int, float]]:
+    """Return a page of the members of a group, with their queries and their distances from the centre."""
+    path = domain_file(asked.backend.folder)
+    query = _MEMBERS.format(listed.sort, listed.order)
+    try:
+        return asked.backend.read(query, str(path), group.id, PER_PAGE, listed.offset)
+    except duckdb.Error as error:
+        reason = f"{path} cannot be read: {error}. Run dnsvigil domains cluster."
+        raise RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, reason) from error
 
 
 def _file(asked: Asked) -> DomainFile:

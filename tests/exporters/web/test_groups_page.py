@@ -96,3 +96,12 @@ def test_a_table_of_a_former_version_has_no_plane(pages):
     finally:
         path.unlink()
     assert "the next run of <code>dnsvigil domains cluster</code> adds the plane" in text
+
+
+def test_members_that_cannot_be_read_are_said(pages, table):
+    path = domain_file(pages.behind.folder)
+    content = bytearray(path.read_bytes())
+    content[4:200] = bytes(196)
+    path.write_bytes(content)
+    assert "Run dnsvigil domains cluster." in pages.text("/group", 500, q="4")
+    assert pages.behind.read("SELECT 1") == [(1,)]
