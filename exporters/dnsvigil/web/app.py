@@ -4,6 +4,7 @@ import hmac
 import logging
 import urllib.parse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -26,6 +27,7 @@ from dnsvigil.web.recent import Recent
 from dnsvigil.web.routes import PAGES
 from dnsvigil.web.templates import rendered
 from dnsvigil.web.viewer import COOKIE, Viewer, Viewers
+from dnsvigil.web.watch import doubt
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,9 @@ def web(backend: Backend, config: Config, viewers: Viewers, ready: Callable[[], 
                 raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
             asked = Asked(backend, config, viewers, g.viewer, _links(g.viewer), recent, places, given)
             made = page.make(asked, **names)
-            return made if isinstance(made, Response) else _page(made)
+            if isinstance(made, Response):
+                return made
+            return _page(replace(made, values={"doubt": partial(doubt, asked), **made.values}))
 
         _route(blueprint, page.method, page.path, view)
 

@@ -1,12 +1,12 @@
 """The page of what is going on now: what fails, what was found, and what does not run."""
 
-from typing import Any, Final
+from typing import Final
 
-from dnsvigil.api import now as api
 from dnsvigil.api.parameters import only
 from dnsvigil.records import SEVERITIES
 from dnsvigil.web.page import Asked, View
 from dnsvigil.web.records import shown_record
+from dnsvigil.web.watch import picture
 
 REFRESH_SECONDS: Final = 10
 """The time between two looks at the page, unless they are paused."""
@@ -18,7 +18,7 @@ _WORST: Final = 8
 def now(asked: Asked) -> View:
     """Return the page."""
     paused = only(asked.given, "refresh").get("refresh") == "off"
-    found: dict[str, Any] = asked.recent.of("now", lambda: api.now(asked.backend, asked.config, {}).content)
+    found = picture(asked)
     detectors = found["detectors"]
     working = sum(each["state"] in ("running", "learning") for each in detectors)
     values = {
@@ -29,7 +29,7 @@ def now(asked: Asked) -> View:
         "working": working,
         "reporting": sum(each["state"] == "ok" for each in found["sensors"]),
         "severities": [*reversed(SEVERITIES)],
-        "looked": found["current"] and 0 < working == len(detectors),  # so that nothing found means just that
+        "looked": found["current"] and 0 < working == len(detectors),
         "paused": paused,
         "refresh_seconds": REFRESH_SECONDS,
     }
