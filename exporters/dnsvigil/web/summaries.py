@@ -1,7 +1,7 @@
 """Queries and failures of a server or a zone in a range of time, from the summaries of minutes."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -11,13 +11,14 @@ from dnsvigil.store.store import Read
 from dnsvigil.web.ranges import Range, Series, range_of
 
 _MINUTE: Final = timedelta(minutes=1)
+# Sums of each step, and of each part; of each step and part they would be many thousands.
 _QUERIES: Final = """
-    SELECT time_bucket($4::INTERVAL, minute, $3::TIMESTAMP), {}, sum(queries)::BIGINT, sum(nxdomain)::BIGINT
-    FROM minute_zones WHERE {} GROUP BY ALL
+    SELECT time_bucket($4::INTERVAL, minute, $3::TIMESTAMP) AS step, {} AS part, sum(queries)::BIGINT,
+    sum(nxdomain)::BIGINT FROM minute_zones WHERE {} GROUP BY GROUPING SETS ((step), (part))
 """
 _FAILURES: Final = """
-    SELECT time_bucket($4::INTERVAL, minute, $3::TIMESTAMP), {}, reason, sum(failures)::BIGINT FROM minute_failures
-    WHERE {} GROUP BY ALL
+    SELECT time_bucket($4::INTERVAL, minute, $3::TIMESTAMP) AS step, {} AS part, reason, sum(failures)::BIGINT
+    FROM minute_failures WHERE {} GROUP BY GROUPING SETS ((step, reason), (part))
 """
 _LATENCIES: Final = "SELECT bucket, sum(records)::BIGINT FROM minute_latencies WHERE {} GROUP BY bucket ORDER BY bucket"
 _TYPES: Final = "SELECT qtype, rcode, sum(records)::BIGINT FROM minute_types WHERE {} GROUP BY ALL"
@@ -52,33 +53,25 @@ class Summaries:
 
     def queries(self) -> Series:
         """Return the queries at each step."""
-        return self._series((when, queries) for when, _, queries, _ in self._queries)
+        return self._span.series({step: queries for step, _, queries, _ in self._queries if step})
 
     def failures(self) -> Mapping[str, Series]:
         """Return the failures at each step, by their reason, the most frequent first."""
-        sums: Counter[str] = Counter()
-        for _, _, reason, failures in self._failures:
-            sums[reason] += failures
-        return {reason: self._series(self._failures_for(reason)) for reason, _ in sums.most_common()}
+        found: defaultdict[str, dict[datetime, int]] = defaultdict(dict)
+        for step, _, reason, failures in self._failures:
+            if step:
+                found[reason][step] = failures
+        worst = sorted(found, key=lambda reason: -sum(found[reason].values()))
+        return {reason: self._span.series(found[reason]) for reason in worst}
 
     def parts(self) -> list[Row]:
         """Return the sums by zone of a server, or by server of a zone."""
-        queries, failures, nxdomain = Counter[str](), Counter[str](), Counter[str]()
-        for _, part, asked, missing in self._queries:
-            queries[part] += asked
-            nxdomain[part] += missing
-        for _, part, _, failed in self._failures:
-            failures[part] += failed
-        return [Row(part, asked, failures[part], nxdomain[part]) for part, asked in queries.items()]
-
-    def _failures_for(self, wanted: str) -> Iterator[tuple[datetime, int]]:
-        return ((when, failures) for when, _, reason, failures in self._failures if reason == wanted)
-
-    def _series(self, points: Iterable[tuple[datetime, int]]) -> Series:
-        sums: Counter[datetime] = Counter()
-        for when, number in points:
-            sums[when] += number
-        return self._span.series(sums)
+        failed = {part: failures for step, part, _, failures in self._failures if step is None}
+        return [
+            Row(part, queries, failed.get(part, 0), nxdomain)
+            for step, part, queries, nxdomain in self._queries
+            if step is None
+        ]
 
     def latencies(self) -> Mapping[float, float | None]:
         """Return below which time half, 95 % and 99 % of the answers came, by the share; None for above all bounds."""
