@@ -7,7 +7,9 @@ each resolver. Names exist, do not exist, are aliases, and are asked again.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from .capture import Capture
 from .namespaces import Namespaces, Process
@@ -69,8 +71,10 @@ def _ask(net: Namespaces, program: str, folder: Path, names: int, per_second: in
     return net.start("client", words, folder / f"{program}.dnsperf")
 
 
-def start_authority(net: Namespaces, folder: Path, *more: str) -> Process:
-    """Start the authoritative server on the host ``authority``, with ``more`` records of example.com.
+def start_authority(
+    net: Namespaces, folder: Path, *more: str, zones: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Process:
+    """Start the authoritative server on the host ``authority``, with ``more`` records of example.com, and more zones.
 
     Its zone files are ``nsd/root`` and ``nsd/zone`` below ``folder``; a SIGHUP lets it read them again.
     """
@@ -81,7 +85,10 @@ def start_authority(net: Namespaces, folder: Path, *more: str) -> Process:
     told = [f"@ 86400 NS {server}.example.com." for server in servers]
     glue = [f"{server}.example.com. 86400 A {address}" for server, address in zip(servers, SERVERS, strict=True)]
     delegation = [line.replace("@", "example.com.", 1) for line in told]
+    delegation += [line.replace("@", f"{zone}.", 1) for zone in zones for line in told]
     (own / "root").write_text("\n".join(["$ORIGIN .", soa, *told, *delegation, *glue]) + "\n")
+    for zone, records in zones.items():
+        (own / zone).write_text("\n".join([f"$ORIGIN {zone}.", soa, *told, *records]) + "\n")
     contents = [f"*.d{index} 300 A 192.0.2.{index}" for index in range(40)]
     contents += [f"*.d{index} 60 AAAA 2001:db8::{index}" for index in range(0, 40, 2)]
     contents += ["@ 300 A 192.0.2.80", "nx 300 TXT here", "*.c 600 CNAME h1.d1", *more]
@@ -91,6 +98,8 @@ def start_authority(net: Namespaces, folder: Path, *more: str) -> Process:
     lines += [f'  zonelistfile: "{own}/zone.list"', f'  xfrdfile: "{own}/xfrd.state"', f'  xfrdir: "{own}"']
     lines += ["remote-control:", "  control-enable: no"]
     lines += ["zone:", '  name: "."', '  zonefile: "root"', "zone:", '  name: "example.com"', '  zonefile: "zone"']
+    for zone in zones:
+        lines += ["zone:", f'  name: "{zone}"', f'  zonefile: "{zone}"']
     (own / "nsd.conf").write_text("\n".join(lines) + "\n")
     return net.start("authority", ["nsd", "-d", "-c", str(own / "nsd.conf")], own / "nsd.log")
 

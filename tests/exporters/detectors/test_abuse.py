@@ -250,6 +250,12 @@ class TestFanOut:
         assert (anomaly.evidence["victims"], anomaly.evidence["name_servers"]) == (["victim-x.com"], 180)
         assert found(taking).keys() == {("fan_out", "attack-x.com")}
 
+    def test_is_found_when_an_hour_has_ended_and_all_is_in_files(self, taking: Taking) -> None:
+        taking.take("dnsvigil_pdns", *self.delegated("a.attack-x.com", 200, "victim-x.com"))
+        taking.take("dns", tsv(ts=f"{EPOCH + 3000:.6f}"))
+        assert taking.store.rows("SELECT count(*) FROM passive_dns_new WHERE rrtype = 'NS'") == [(0,)]
+        assert found(taking, minutes=50)["fan_out", "attack-x.com"].evidence["name_servers"] == 200
+
     def test_of_a_popular_domain_is_none(self, taking: Taking) -> None:
         taking.take("dnsvigil_pdns", *self.delegated("a.google.com", 200, "google.com"))
         assert not found(taking)

@@ -14,6 +14,7 @@ from dnsvigil.detectors.abuse.spam import spam
 from dnsvigil.detectors.abuse.sweep import Sweeps
 from dnsvigil.detectors.abuse.walk import walks
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.detectors.passive_dns import Tuples
 from dnsvigil.store.findings import QUIET
 from dnsvigil.store.store import Read
 
@@ -27,10 +28,13 @@ class Abuse(Detector):
     """Scores what clients ask for about mail and addresses in the hour that it is, and in the one before."""
 
     name: ClassVar[str] = "abuse"
-    reads: ClassVar[Sequence[str]] = ("client_lookups", "client_lookup_days", "passive_dns_new", "novel")
+    reads: ClassVar[Sequence[str]] = (
+        "client_lookups", "client_lookup_days", "passive_dns_new", "passive_dns_files", "novel",
+    )  # fmt: skip
 
     def __init__(self, context: Context) -> None:
         self._sweeps = Sweeps(context.config.flows.networks)
+        self._tuples = Tuples(context.state)
         self._days = 0
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
@@ -46,7 +50,12 @@ class Abuse(Detector):
             if one.score >= _MIN_SCORE and one.last_seen > now - QUIET:
                 key = one.detector, one.subject
                 worst[key] = max(worst.get(key, one), one, key=lambda each: each.score)
-        return sorted([*worst.values(), *fan_out(read, now)], key=lambda one: -one.score)[:_MAX_REPORTED]
+        anomalies = [*worst.values(), *fan_out(self._tuples, read, now)]
+        return sorted(anomalies, key=lambda one: -one.score)[:_MAX_REPORTED]
+
+    def problems(self) -> Sequence[str]:
+        """Return whether files of passive DNS were left out."""
+        return [self._tuples.unreadable] if self._tuples.unreadable else []
 
     def learning(self, read: Read, now: datetime) -> str:
         """Return that nothing is known of the past, while that is so."""

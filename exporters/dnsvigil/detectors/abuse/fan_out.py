@@ -6,15 +6,15 @@ passive DNS where Zeek sees what lies between the resolvers and authoritative se
 """
 
 from collections import Counter, defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dnsvigil.detectors.detector import Anomaly
+from dnsvigil.detectors.passive_dns import Tuples, time_of
 from dnsvigil.detectors.techniques import REFLECTION
 from dnsvigil.engines.established import are_established
 from dnsvigil.sources.public_suffixes import registered_domain
 from dnsvigil.store.findings import QUIET
-from dnsvigil.store.passive_dns import NEW
 from dnsvigil.store.store import Read
 from dnsvigil.store.tuple_keys import data_of_key, name_of_key
 
@@ -28,8 +28,8 @@ _MAX_NAMES: Final = 1000
 _MAX_SERVERS: Final = 200  # of a name, that are looked at
 _SHOWN: Final = 10
 _DELEGATIONS: Final = f"""
-    SELECT nkey, count(DISTINCT rkey), list(DISTINCT rkey)[:{_MAX_SERVERS}], min(time_first), max(time_last) FROM {NEW}
-    WHERE rrtype = 'NS' AND time_last >= $1 AND time_first <= $2
+    SELECT nkey, count(DISTINCT rkey), list(DISTINCT rkey)[:{_MAX_SERVERS}], min(time_first), max(time_last)
+    FROM recent WHERE rrtype = 'NS'
     GROUP BY nkey HAVING count(DISTINCT rkey) >= {_MANY} ORDER BY count(DISTINCT rkey) DESC, nkey LIMIT {_MAX_NAMES}
 """
 _CLIENTS: Final = """
@@ -38,11 +38,10 @@ _CLIENTS: Final = """
 """
 
 
-def fan_out(read: Read, now: datetime) -> list[Anomaly]:
+def fan_out(tuples: Tuples, read: Read, now: datetime) -> list[Anomaly]:
     """Return the domains with delegations to very many name servers in the last hour."""
-    span = [int(each.replace(tzinfo=UTC).timestamp()) for each in (now - QUIET, now)]
     found: defaultdict[str, list[Any]] = defaultdict(list)
-    for row in read(_DELEGATIONS, *span):
+    for row in tuples.recent(read, now - QUIET, now, _DELEGATIONS):
         if domain := registered_domain(name_of_key(row[0])):
             found[domain].append(row)
     domains = list(found)
@@ -71,9 +70,6 @@ def _anomaly(domain: str, rows: list[Any], clients: list[str]) -> Anomaly:
         "clients": clients[:_SHOWN],
         "technique": REFLECTION,
     }
-    first, last = (
-        datetime.fromtimestamp(each, UTC).replace(tzinfo=None)
-        for each in (min(row[3] for row in rows), max(row[4] for row in rows))
-    )
+    first, last = time_of(min(row[3] for row in rows)), time_of(max(row[4] for row in rows))
     severity = "critical" if score >= _CRITICAL else "warning"
     return Anomaly("domain", domain, score, severity, first, last, evidence, FAN_OUT)
