@@ -13,6 +13,7 @@ from dnsvigil.detectors.runner import DetectorHealth, Runner, Score
 from dnsvigil.ingest.honeypots import HoneypotsPart
 from dnsvigil.ingest.novelty import NoveltyPart
 from dnsvigil.ingest.open_resolvers import OpenResolversPart
+from dnsvigil.ingest.own_resolvers import hidden, own_resolvers
 from dnsvigil.ingest.part import HOUR, MINUTE, Part, passes
 from dnsvigil.ingest.poisoning import PoisoningPart
 from dnsvigil.records import utc_now
@@ -138,7 +139,8 @@ class DetectionPart(Part):
             self._runner = Runner(self._detectors, Context(self._store.path.parent, self._config))
         of_logs = not apart and reading is None
         self._store.use_one_thread(True)  # what a detector adds up needs as much memory for each of them
-        found = self._runner.evaluate(self._read, now, last=last, apart=apart, reading=reading)
+        with hidden(self._store, own_resolvers(self._store, self._config, now)):
+            found = self._runner.evaluate(self._read, now, last=last, apart=apart, reading=reading)
         self._scores = self._runner.scores()
         with self._store.transaction():
             self._findings.put_all(found)
