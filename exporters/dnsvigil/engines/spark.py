@@ -17,9 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import ibis.expr.operations as ops
 import pyarrow as pa
@@ -28,7 +27,6 @@ from ibis.backends.pyspark import Backend
 from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 from ibis.backends.sql.dialects import PySpark
 from py4j.protocol import Py4JError
-from pyspark.accumulators import AccumulatorParam
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
@@ -36,6 +34,17 @@ from pyspark.storagelevel import StorageLevel
 
 from dnsvigil.config.collector import Spark as Settings
 from dnsvigil.engines.engine import Columns, SparkError
+from dnsvigil.engines.spark_tasks import (
+    ByNumber,
+    Function,
+    Reports,
+    Task,
+    checked,
+    derived,
+    difference,
+    packed,
+    versions,
+)
 from dnsvigil.store.archive_file import SCHEMAS
 from dnsvigil.store.tuple_file import SCHEMA
 
@@ -59,19 +68,16 @@ _PROPERTIES: Final = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
+_PLANNER: Final = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
+"""Of a driver beside which others run the tasks: it plans for seconds, which the best machine code takes to make."""
 _SIGNED: Final = {
     "count": pa.decimal128(20),  # sums do not end at the largest number of 64 bits
     **dict.fromkeys(("bailiwick", "time_first", "time_last", "ttl_min", "ttl_max", "sensors", "seen_in"), pa.int64()),
 }
-_LIBRARIES: Final = ("dnsvigil", "duckdb", "pyarrow", "pyspark")
 _NO_SPACE: Final = "no space is left on the disk of spark.local.dir, where Spark keeps what does not fit memory"
 _WAIT_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
-_ROWS: Final = 65_536
 
-
-Function: TypeAlias = Callable[[T, Callable[[R], None]], Iterator[tuple[str, pa.Table]]]
-"""Yields rows of an input with the name of their table, and may report once."""
 
 READ: Final = {
     "domain_hours": SCHEMAS["domain_hours"],
@@ -117,7 +123,7 @@ class Cluster:
         """Make a table of texts and of what a function says of them, which runs in tasks."""
         schema = pa.schema([(column, TYPES[kind]) for column, kind in types.items()])
         texts = self._session.sql(query)
-        self._view(name, texts.mapInArrow(partial(_derived, function, schema), from_arrow_schema(schema)))
+        self._view(name, texts.mapInArrow(partial(derived, function, schema), from_arrow_schema(schema)))
 
     def read(self, inputs: Sequence[T], function: "Function[T, R]") -> "Reports[R]":
         """Make the tables ``domain_hours`` and ``tuples`` of what a function makes of each input, which runs in tasks.
@@ -125,10 +131,10 @@ class Cluster:
         Of ``tuples`` there is then each one once.
         """
         context = self._session.sparkContext
-        reports = Reports[R](context.accumulator({}, _ByNumber()))
+        reports = Reports[R](context.accumulator({}, ByNumber()))
         schema = pa.schema([("of", pa.string()), *(each for table in READ.values() for each in table)])
         numbers = self._session.range(0, len(inputs), 1, max(len(inputs), 1))
-        task = _Task([*inputs], function, schema, reports, versions())
+        task = Task([*inputs], function, schema, reports, versions())
         self._view("read", numbers.mapInArrow(task, from_arrow_schema(schema)), keep=True)
         for name, columns in READ.items():
             rows = self._session.table("read").where(f"of = '{name}'")
@@ -139,7 +145,7 @@ class Cluster:
     def each(self, inputs: Sequence[T], function: Callable[[T], R]) -> list[R]:
         """Return what a function makes of each input, of which there is at least one, in tasks."""
         tasks = self._session.sparkContext.parallelize(inputs, len(inputs))
-        found: list[R] = tasks.map(partial(_checked, versions(), function)).collect()
+        found: list[R] = tasks.map(partial(checked, versions(), function)).collect()
         return found
 
     def fetch(self, query: str) -> Iterator[pa.Table]:
@@ -147,7 +153,7 @@ class Cluster:
         frame = self._session.sql(query)
         schema = to_arrow_schema(frame.schema)
         yield schema.empty_table()
-        for (piece,) in frame.mapInArrow(_packed, "piece binary").toLocalIterator(prefetchPartitions=True):
+        for (piece,) in frame.mapInArrow(packed, "piece binary").toLocalIterator(prefetchPartitions=True):
             yield pa.ipc.open_stream(piece).read_all()
 
     def _view(self, name: str, frame: DataFrame, *, keep: bool = False) -> None:
@@ -159,21 +165,6 @@ class Cluster:
             rows = self._session.table(name)._jdf.queryExecution().toRdd()
             java = self._session._jsparkSession.internalCreateDataFrame(rows, frame._jdf.schema(), False)
             DataFrame(java, self._session).createOrReplaceTempView(name)
-
-
-class Reports(Generic[R]):
-    """What tasks have reported; all of it once the tables that they made have been read."""
-
-    def __init__(self, accumulator: Any) -> None:
-        self._accumulator = accumulator
-
-    def put(self, number: int, report: R) -> None:
-        """Report from the task of an input."""
-        self._accumulator.add({number: report})
-
-    def all(self) -> list[R]:
-        """Return the reports, in the order of the inputs."""
-        return [report for _, report in sorted(self._accumulator.value.items())]
 
 
 @contextmanager
@@ -191,15 +182,6 @@ def cluster(settings: Settings) -> Iterator[Cluster]:
         finally:
             with suppress(Exception):  # where the cluster is gone
                 session.stop()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what has to be the same everywhere."""
-    found = {"Python": ".".join(map(str, sys.version_info[:2]))}
-    for name in _LIBRARIES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 @cache
@@ -233,75 +215,6 @@ def _uses(subject: str) -> Counter[str]:
     return found
 
 
-class _Task(Generic[T, R]):
-    """What runs in tasks, each of which has the numbers of some inputs."""
-
-    def __init__(
-        self,
-        inputs: list[T],
-        function: "Function[T, R]",
-        schema: pa.Schema,
-        reports: Reports[R],
-        expected: Mapping[str, str],
-    ) -> None:
-        self._inputs, self._function, self._schema = inputs, function, schema
-        self._reports = reports
-        self._expected = expected
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        if difference := _difference(self._expected):
-            raise RuntimeError(difference)
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                for name, table in self._function(self._inputs[number], partial(self._reports.put, number)):
-                    yield from self._widened(name, table)
-
-    def _widened(self, name: str, table: pa.Table) -> Iterator[pa.RecordBatch]:
-        count = table.num_rows
-        columns = [
-            pa.array([name], pa.string()).take(pa.array([0] * count, pa.int32())),
-            *(
-                table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(count, field.type)
-                for field in list(self._schema)[1:]
-            ),
-        ]
-        yield from pa.table(columns, schema=self._schema).to_batches(_ROWS)
-
-
-def _checked(expected: Mapping[str, str], function: Callable[[T], R], given: T) -> R:
-    if difference := _difference(expected):
-        raise RuntimeError(difference)
-    return function(given)
-
-
-class _ByNumber(AccumulatorParam[dict[int, Any]]):  # type: ignore[misc]
-    """Reports by the number of their task: one that runs again, for a lost worker, does not count twice."""
-
-    def zero(self, value: dict[int, Any]) -> dict[int, Any]:
-        return {}
-
-    def addInPlace(self, value1: dict[int, Any], value2: dict[int, Any]) -> dict[int, Any]:
-        value1.update(value2)
-        return value1
-
-
-def _derived(function: Columns, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        texts = batch.column(0).to_pylist()
-        columns = (texts, *function(texts))
-        yield pa.record_batch(
-            [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-        )
-
-
-def _packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        yield pa.record_batch([pa.array([sink.getvalue().to_pybytes()], pa.binary())], names=["piece"])
-
-
 # Start
 
 
@@ -309,7 +222,8 @@ def _start(settings: Settings) -> SparkSession:
     os.environ["PYSPARK_PYTHON"] = str(settings.python or sys.executable)  # Spark's property is that of spark-submit
     logging.getLogger("py4j").setLevel(logging.WARNING)
     builder = SparkSession.builder.appName("dnsvigil").master(settings.master)
-    for name, value in {**_PROPERTIES, **settings.properties}.items():
+    own = _PROPERTIES if settings.master.startswith("local") else _PROPERTIES | _PLANNER
+    for name, value in {**own, **settings.properties}.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     slots = session.sparkContext.defaultParallelism
@@ -354,24 +268,9 @@ def _check_workers(session: SparkSession) -> None:
             )
         time.sleep(0.2)
     slots = 2 * context.defaultParallelism
-    found = context.parallelize(range(slots), slots).map(partial(_difference_of, versions())).collect()
+    found = context.parallelize([versions()] * slots, slots).map(difference).collect()
     if different := sorted({each for each in found if each}):
         raise SparkError("; ".join(different))
-
-
-def _difference_of(expected: Mapping[str, str], _: int) -> str:
-    return _difference(expected)
-
-
-def _difference(expected: Mapping[str, str]) -> str:
-    """Return in words how the versions here differ from others; nothing where they do not."""
-    own = versions()
-    different = [
-        f"{name} {own.get(name, 'missing')} in place of {wanted}"
-        for name, wanted in expected.items()
-        if own.get(name) != wanted
-    ]
-    return f"worker {socket.gethostname()} has {', '.join(different)}" if different else ""
 
 
 @contextmanager
