@@ -32,10 +32,12 @@ needs_promtool = pytest.mark.skipif(
 )
 
 
+# Read here, as pytest changes os.environ while threads run. Left alone, promtool spends a sixth of its time on garbage.
+_ENVIRONMENT = os.environ | {"GOGC": "400"}
+
+
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    # Left alone, it spends a sixth of its time on collecting garbage.
-    environment = os.environ | {"GOGC": "400"}
-    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, env=_ENVIRONMENT)
 
 
 def alert_tests(name: str) -> list[dict[str, Any]]:

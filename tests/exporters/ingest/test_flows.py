@@ -412,7 +412,7 @@ def test_records_of_another_time_are_skipped_one_by_one(
 
         monkeypatch.setattr("dnsvigil.sources.netflow.tables.read_stream", unknown)
     one.read(write_flows(tmp_path / "before", BEGIN - SLOT, dialogues(1)))
-    odd = {20 * 3600: 1, 4 * YEAR: 2, 86400 + 2000: 3, -40 * 86400: 4, 1000 - BEGIN: 5, -86400: 6}
+    odd = {20 * 3600: 1, 4 * YEAR: 2, 86400 + 7200: 3, -40 * 86400: 4, 1000 - BEGIN: 5, -86400: 6}
     flows = [*dialogues(50), *(asking("198.51.100.200", late=late, count=count) for late, count in odd.items())]
     found = one.read(write_flows(tmp_path, BEGIN, flows))
     assert found == Ingested(100 + 1 + 6, {TIMESTAMP: 10, TOO_OLD: 4})
