@@ -278,7 +278,7 @@ CARRIED: Final = ("labels", "label_bytes", "answer_bytes")
 """Those that come from the labels and answers of new names."""
 
 STANDING: Final = ("names", "failed_names", "answered_names", "text_names", "design_names")
-"""Those that tell what a domain is."""
+"""The columns that say what a domain is."""
 
 MAX_LONELY: Final = 4
 """How many clients a domain has at most that hardly anyone asks for."""

@@ -72,8 +72,8 @@ def _problems(picture: Picture, view: View) -> Iterator[Line]:
 
 def _zones(picture: Picture, view: View) -> Iterator[Line]:
     states, rows = picture["zone_states"], picture["zones"]
-    told = ", ".join(f"{states[name]:,} {text.lower()}" for name, text in _STATES.items())
-    yield from _title("Zones" if picture["current"] or not rows else "Zones, NOT CURRENT", told)
+    summary = ", ".join(f"{states[name]:,} {text.lower()}" for name, text in _STATES.items())
+    yield from _title("Zones" if picture["current"] or not rows else "Zones, NOT CURRENT", summary)
     rows = [row for row in rows if view.has(row["server"], row["dns_zone"], *row["reasons"])]
     rows.sort(key=lambda row: (row["state"] != "failing", row["state"] == "few_queries", SORTS[view.sort](row)))
     cells = [
@@ -138,8 +138,8 @@ def _capture(picture: Picture, view: View) -> Iterator[Line]:
 
 def _detectors(picture: Picture, view: View) -> Iterator[Line]:
     states = Counter(row["state"] for row in picture["detectors"])
-    told = ", ".join(f"{states[state]} {text.lower()}" for state, (_, text) in _DETECTORS.items() if states[state])
-    yield from _title("Detectors", told)
+    summary = ", ".join(f"{states[state]} {text.lower()}" for state, (_, text) in _DETECTORS.items() if states[state])
+    yield from _title("Detectors", summary)
     rows = [row for row in picture["detectors"] if view.has(row["detector"], row["state"])]
     cells = [
         [
@@ -157,8 +157,8 @@ def _detectors(picture: Picture, view: View) -> Iterator[Line]:
 
 def _findings(picture: Picture, view: View) -> Iterator[Line]:
     found = picture["findings"]
-    told = ", ".join(f"{count:,} {severity}" for severity, count in found["by_severity"].items())
-    yield from _title("Open findings", told)
+    summary = ", ".join(f"{count:,} {severity}" for severity, count in found["by_severity"].items())
+    yield from _title("Open findings", summary)
     rows = [row for row in found["worst"] if view.has(row["detector"], row["subject"], row["severity"], row["what"])]
     for row in rows:
         text = f"#{row['id']} {row['severity']}, {_ago(picture, row['last_seen'])}: {row['what']}"
@@ -203,9 +203,9 @@ def _flows(picture: Picture, view: View) -> Iterator[Line]:
         yield "good" if flows["learning"] < flows["series"] else "warning", "None."
 
 
-def _title(name: str, told: str = "") -> Iterator[Line]:
+def _title(name: str, summary: str = "") -> Iterator[Line]:
     yield "plain", ""
-    yield "title", f"{name}: {told}" if told else name
+    yield "title", f"{name}: {summary}" if summary else name
 
 
 def _text(style: str, text: str, view: View) -> Iterator[Line]:

@@ -36,7 +36,7 @@ def carriers(recent: ir.Table) -> ir.Table:
 
 
 def lonely(recent: ir.Table) -> ir.Table:
-    """Return the sums, as far as they tell what it is, of each ``domain`` with several new names, but few clients.
+    """Return the sums that say what a ``domain`` is, for each with several new names, but few clients.
 
     Clients are counted in 64 bits, which have room for so few of them.
     """

@@ -1,6 +1,6 @@
 """The page of the newest records, and the stream that it follows.
 
-A viewer has no queue: each takes what is there from one tail, which is bounded, and is told what has gone meanwhile.
+A viewer has no queue: each takes what is there from one tail, which is bounded, and learns how much has gone meanwhile.
 """
 
 import ipaddress

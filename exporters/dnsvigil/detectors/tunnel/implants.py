@@ -73,7 +73,7 @@ def _channel(row: Row, domain: Row, look: Look) -> Channel | None:
     text = signs.get("text in addresses", 0.0)
     odd = max(signs.values(), default=0.0)
     alone = _NAMES_ALONE * generated * data_share(names, domain)[0]
-    # Answers tell of the names that have one; in some of the samples they may be idle.
+    # Answers concern the names that have one; in some of the samples they may be idle.
     weight = max(odd * (_ANSWERS_ALONE + (1 - _ANSWERS_ALONE) * generated), alone)
     # Whoever begins to watch many hosts asks for all of them at once.
     spread = min(row["names"], _PER_MINUTE * row["active"])
