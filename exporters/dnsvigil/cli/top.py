@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from dnsvigil.api.coverage import Picture
 from dnsvigil.cli import client
 from dnsvigil.cli.ask import shows_answer
 from dnsvigil.cli.client import NoCollectorError
 from dnsvigil.cli.errors import CommandError
 from dnsvigil.cli.output import show_json, width
-from dnsvigil.cli.top_lines import Picture, View, heading, lines
+from dnsvigil.cli.top_lines import View, heading, lines
 from dnsvigil.config.collector import Config
 
 _PATH: Final = "/api/now"

@@ -1,16 +1,14 @@
 """The lines of ``dnsvigil top``: an answer of ``/api/now`` as text, for the screen and for a pipe."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from dnsvigil.api.coverage import Coverage, Picture, of_findings, of_flows
 from dnsvigil.cli.output import Cell, age, table, wrapped
 from dnsvigil.system.terminal import counted, printable
-
-Picture = Mapping[str, Any]
-"""An answer of ``/api/now``."""
 
 Line = tuple[str, str]
 """A style, one of :data:`STYLES`, and the text."""
@@ -164,23 +162,19 @@ def _findings(picture: Picture, view: View) -> Iterator[Line]:
         text = f"#{row['id']} {row['severity']}, {_ago(picture, row['last_seen'])}: {row['what']}"
         yield from _text(_SEVERITIES.get(row["severity"], "plain"), text, view)
     if not found["total"]:
-        yield from _nothing_found(picture)
+        yield from _nothing(of_findings(picture))
     elif rest := found["total"] - len(rows):
         yield "plain", f"{counted(rest, 'other finding')}: dnsvigil findings"
 
 
-def _nothing_found(picture: Picture) -> Iterator[Line]:
-    """Yield that nothing was found, or that it could not be."""
-    states = {row["detector"]: row["state"] for row in picture["detectors"]}
-    blind = [name for name, state in states.items() if state not in ("running", "learning")]
-    learning = [name for name, state in states.items() if state == "learning"]
-    if blind or not states:
-        what = printable(", ".join(blind)) or "any detector"
-        yield "warning", f"None, but this proves nothing of {what}: see above."
-    elif learning:
-        yield "plain", f"None; still learning: {printable(', '.join(learning))}."
-    else:
+def _nothing(found: Coverage) -> Iterator[Line]:
+    """Yield that there is nothing, and why that proves nothing."""
+    if not found.doubt:
         yield "good", "None."
+    elif found.learning:
+        yield "plain", printable(f"None; {found.doubt}.")
+    else:
+        yield "warning", printable(f"None, but this proves nothing: {found.doubt}.")
 
 
 def _flows(picture: Picture, view: View) -> Iterator[Line]:
@@ -193,14 +187,18 @@ def _flows(picture: Picture, view: View) -> Iterator[Line]:
             "Not known: no flow was evaluated yet." if configured else "Not known: no source of flows is configured.",
         )
         return
-    learning = f", {flows['learning']:,} still learning" if flows["learning"] else ""
-    yield from _title("Flows that stand out", f"{flows['series']:,} series at {flows['slot'][11:16]}{learning}")
+    yield from _title("Flows that stand out", f"{flows['series']:,} series at {flows['slot'][11:16]}")
     rows = [row for row in flows["unusual"] if view.has(row["what"])]
     for row in rows:
         far = f"{row['deviation']:+.1f} spreads: " if row["deviation"] is not None else ""
         yield from _text("warning", f"{far}{row['what']}", view)
-    if not rows:
-        yield "good" if flows["learning"] < flows["series"] else "warning", "None."
+    coverage = of_flows(picture)
+    if not flows["unusual"]:
+        yield from _nothing(coverage)
+    elif not rows:
+        yield "plain", "Nothing here matches the filter."
+    elif coverage.doubt:
+        yield "plain", f"{coverage.doubt[:1].upper()}{coverage.doubt[1:]}."
 
 
 def _title(name: str, summary: str = "") -> Iterator[Line]:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import urwid
 
+from dnsvigil.api.coverage import Picture
 from dnsvigil.cli.errors import CommandError
-from dnsvigil.cli.top_lines import SORTS, Picture, View, heading, lines
+from dnsvigil.cli.top_lines import SORTS, View, heading, lines
 from dnsvigil.system.terminal import printable
 
 _OLD: Final = "old"

@@ -8,7 +8,7 @@ from dnsvigil.api.routes import KEY_PATHS, open_paths, triage_paths
 from dnsvigil.collector.application import application
 from dnsvigil.collector.process_metrics import ProcessMetrics
 from dnsvigil.config.collector import Config
-from dnsvigil.exporter.pages import OPEN_PATHS, Pages
+from dnsvigil.exporter.pages import METRICS, OPEN_PATHS, Pages
 from dnsvigil.exporter.sound import Report
 from dnsvigil.httpd.access import TOKEN_FILE, Access, Token, is_loopback
 from dnsvigil.httpd.api_keys import ApiKeys
@@ -24,12 +24,13 @@ class Site:
         self.pages = Pages(config, metrics.registry, report)
         keys = ApiKeys({key.name: key.sha256 for key in config.api.keys}, KEY_PATHS)
         self.token = Token(config.api.token_file or state / TOKEN_FILE, keys)
+        hidden, open_to_all = ([METRICS], []) if config.api.client_addresses == "triage" else ([], [METRICS])
         access = Access(
             self.token.path,
-            [*OPEN_PATHS, *open_paths(config), *pages.open_paths()],
+            [*OPEN_PATHS, *open_to_all, *open_paths(config), *pages.open_paths()],
             loopback=is_loopback(config.listen),
             triage=config.web.triage,
-            triage_paths=[*triage_paths(config)],
+            triage_paths=[*hidden, *triage_paths(config)],
         )
         viewers = Viewers(self.token, access, config)
         blueprints = (

@@ -17,8 +17,11 @@ from dnsvigil.httpd.routes import RETRY_AFTER
 from dnsvigil.ingest.flows import FlowSnapshot
 from dnsvigil.ingest.intake import Snapshot
 
-OPEN_PATHS: Final = ("/metrics", "/-/healthy", "/-/ready", "/runbooks*")
+OPEN_PATHS: Final = ("/-/healthy", "/-/ready", "/runbooks*")
 """What everyone may read."""
+
+METRICS: Final = "/metrics"
+"""What everyone may read where clients' addresses, which labels have, are not for who triages alone."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -43,7 +46,7 @@ class Pages:
         """Return the routes."""
         blueprint = Blueprint("pages", __name__)
         views: dict[str, Callable[[], str | Response]] = {
-            "/metrics": self._metrics,
+            METRICS: self._metrics,
             "/-/healthy": lambda: _text("dnsvigil is healthy.\n"),
             "/-/ready": self._ready,
             "/runbooks": lambda: Response("", 308, {"Location": "runbooks/"}, content_type=_TEXT),

@@ -91,9 +91,9 @@ class Token:
         given = token.strip().encode("latin-1", "replace")
         return scheme.lower() == "bearer" and hmac.compare_digest(given, self._expected)
 
-    def sign(self, text: str) -> str:
-        """Return what only somebody who has the token can make of a text: 64 hexadecimal digits."""
-        return hmac.digest(self._expected, text.encode(), hashlib.sha256).hex()
+    def key(self, purpose: str) -> bytes:
+        """Return a key for a purpose, which only somebody who has the token can make."""
+        return hmac.digest(self._expected, purpose.encode(), hashlib.sha256)
 
     def key_name(self, key: bytes, path: str) -> str | None:
         """Return the name of an API key that opens a path, else None."""
@@ -187,10 +187,15 @@ def _refuse(status: int, message: str, headers: Mapping[str, str] | None = None)
 
 
 def _is_same_site(environ: WSGIEnvironment) -> bool:
-    """Return whether no page of another site made a browser ask, which may have a client certificate to show."""
+    """Return whether no page of another site made a browser ask, which may have a client certificate to show.
+
+    Behind a proxy the host may be another than the browser's, which then says itself whose page it is.
+    """
     origin = environ.get("HTTP_ORIGIN")
     if origin is None:
         return True
+    if (site := environ.get("HTTP_SEC_FETCH_SITE")) is not None:  # no page can set it
+        return site in ("same-origin", "none")
     try:
         return urllib.parse.urlsplit(origin).netloc.lower() == str(environ.get("HTTP_HOST", "")).lower()
     except ValueError:

@@ -11,7 +11,7 @@ from dnsvigil.api.passive_dns.question import data_address
 from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.page import Asked, View
-from dnsvigil.web.passive_dns import history, listed
+from dnsvigil.web.passive_dns import FILTERS, filters_of, history, listed, narrowed
 
 _BESIDE: Final = {4: 24, 6: 64}
 _MAX_BESIDE: Final = 300
@@ -42,8 +42,9 @@ _ROLES: Final[Mapping[str, tuple[str, str]]] = {
 
 def address(asked: Asked) -> View:
     """Return the page. Its status is 404 where nothing is known of the address."""
-    text = address_of(subject.value_of(asked))
-    known = history(asked.backend, data_address(text))
+    text = address_of(subject.value_of(asked, *FILTERS))
+    filters = filters_of(asked.given)
+    known = history(asked.backend, narrowed(data_address(text), filters))
     listing, records = listed(known, asked.given)
     network = ipaddress.ip_network((text, _BESIDE[ipaddress.ip_address(text).version]), strict=False)
     beside = history(asked.backend, data_address(str(network)), _MAX_BESIDE)
@@ -60,6 +61,7 @@ def address(asked: Asked) -> View:
         "known": known,
         "listing": listing,
         "records": records,
+        "filters": filters,
         "beside": [each for each in dict.fromkeys(each.value for each in beside.records) if each != text],
         "more_beside": bool(beside.limited),
         "queries": subject.series({row[0]: row[1] for row in served}, subject.SLOT),
@@ -69,7 +71,7 @@ def address(asked: Asked) -> View:
         "findings": subject.findings(asked, text),
         "commands": commands("address", text, asked.config),
     }
-    nothing = not (known.records or served or values["roles"] or values["findings"] or values["server"])
+    nothing = not (filters or known.records or served or values["roles"] or values["findings"] or values["server"])
     return View("address.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)
 
 

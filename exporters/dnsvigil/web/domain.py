@@ -11,14 +11,13 @@ from flask import Response
 
 from dnsvigil.api import domains as api
 from dnsvigil.api.interface import RequestError
-from dnsvigil.api.passive_dns.question import owner_name
 from dnsvigil.records import DOMAIN_FEATURES
 from dnsvigil.sources.public_suffixes import domain_of
 from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.masks import masked
 from dnsvigil.web.page import Asked, View
-from dnsvigil.web.passive_dns import History, Record, history, listed
+from dnsvigil.web.passive_dns import FILTERS, History, Record, filters_of, history, listed, narrowed, question_about
 from dnsvigil.web.places import Place
 
 _TEN: Final = 10  # features of the paper, which come first
@@ -45,12 +44,15 @@ _HONEYPOT: Final = f"""
 
 def domain(asked: Asked) -> View | Response:
     """Return the page. Its status is 404 where nothing at all is known of the domain."""
-    name = subject.name_of(asked)
+    name = subject.name_of(asked, *FILTERS)
     if (registered := domain_of(name)) != name:
         return Response("", HTTPStatus.SEE_OTHER, {"Location": asked.links.of("domain", registered)})
     features, lacking = _features(asked, name)
     hours = asked.backend.read(_HOURS, name)
-    known = history(asked.backend, owner_name(f"*.{name}" if name != "." else "."))
+    filters = filters_of(asked.given)
+    question = question_about("domain", name)
+    known = history(asked.backend, narrowed(question, filters))
+    whole = history(asked.backend, question) if filters else known
     listing, records = listed(known, asked.given)
     values = {
         "name": name,
@@ -64,7 +66,9 @@ def domain(asked: Asked) -> View | Response:
         "known": known,
         "listing": listing,
         "records": records,
-        "addresses": _addresses(asked, known),
+        "filters": filters,
+        "addresses": _addresses(asked, whole),
+        "span": whole.span,
         "places_lacking": asked.places.lacking,
         "clients": _clients(asked, name),
         "findings": subject.findings(asked, name),
@@ -72,7 +76,9 @@ def domain(asked: Asked) -> View | Response:
         "honeypots": subject.rows(asked, "honeypot_entries", _HONEYPOT, name),
         "commands": commands("domain", name, asked.config),
     }
-    nothing = not any(values[each] for each in ("features", "sums", "records", "clients", "findings", "listed"))
+    nothing = not any(
+        values[each] for each in ("filters", "features", "sums", "records", "clients", "findings", "listed")
+    )
     return View("domain.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)
 
 

@@ -1,12 +1,8 @@
 """The list of findings: filters in the URL, sorted and paged by the server, and the same list as CSV and JSON."""
 
-import csv
-import io
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,7 +14,7 @@ from dnsvigil.api.parameters import only, refuse
 from dnsvigil.records import FINDING_STATES, SEVERITIES
 from dnsvigil.store.finding_search import COLUMNS, SORTS, Search, Terms, search_findings
 from dnsvigil.store.findings import KEPT
-from dnsvigil.system.terminal import printable
+from dnsvigil.web.exports import csv_file, json_file
 from dnsvigil.web.lists import PER_PAGE, listing
 from dnsvigil.web.masks import masked
 from dnsvigil.web.page import Asked, View
@@ -30,7 +26,6 @@ _FIELDS: Final = (
     *("id", "severity", "score", "detector", "subject_type", "subject", "state", "why", "until"),
     *("first_seen", "last_seen", "count", "what"),
 )
-_FORMULA: Final = tuple("=+-@\t\r")  # how a cell begins that a spreadsheet would run (OWASP, CSV injection)
 _LIKE_ADDRESS: Final = re.compile(r"[0-9A-Fa-f.:/*?]*[*?][0-9A-Fa-f.:/*?]*")
 _FACET_COUNTS: Final = "SELECT state, severity, detector, count(*) FROM findings GROUP BY ALL"
 
@@ -61,18 +56,13 @@ def findings(asked: Asked) -> View:
 
 
 def findings_csv(asked: Asked) -> Response:
-    """Return the filtered list as CSV, in which no cell is a formula."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(_FIELDS)
-    for row in _exported(asked):
-        writer.writerow([_cell(row[name]) for name in _FIELDS])
-    return _download(text.getvalue(), "text/csv; charset=utf-8", "csv")
+    """Return the filtered list as CSV."""
+    return csv_file("findings", _FIELDS, _exported(asked))
 
 
 def findings_json(asked: Asked) -> Response:
     """Return the filtered list as JSON, with the evidence."""
-    return _download(json.dumps(list(_exported(asked)), indent=1), "application/json", "json")
+    return json_file("findings", [*_exported(asked)])
 
 
 def _search(asked: Asked, given: Mapping[str, str]) -> Search:
@@ -141,15 +131,3 @@ def _exported(asked: Asked) -> Iterable[dict[str, Any]]:
     shown = listing(given, [*SORTS])
     found, _ = search_findings(asked.backend.read, _search(asked, given), shown.sort, shown.order, most=KEPT)
     return (_row(each.record(), asked) for each in found)
-
-
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if value.startswith(_FORMULA) else text
-
-
-def _download(text: str, kind: str, ending: str) -> Response:
-    name = f"dnsvigil-findings-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{ending}"
-    return Response(text, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})

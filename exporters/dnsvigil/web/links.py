@@ -6,6 +6,7 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
+from dnsvigil.web.idn import in_unicode
 from dnsvigil.web.masks import masked
 from dnsvigil.web.text import visible
 from dnsvigil.web.viewer import Viewer
@@ -48,6 +49,13 @@ class Links:
             return Markup('<span class="value">{}</span>').format(visible(masked(value)))
         kind = _KIND_OF_SUBJECT.get(kind, kind)
         shown = visible(value if text is None else text)
+        beside = unicode_of(value) if text is None else ""
         if not self.shows(kind):
-            return Markup('<span class="value">{}</span>').format(shown)
-        return Markup('<a class="value" href="{}">{}</a>').format(self.of(kind, value), shown)
+            return Markup('<span class="value">{}</span>{}').format(shown, beside)
+        return Markup('<a class="value" href="{}">{}</a>{}').format(self.of(kind, value), shown, beside)
+
+
+def unicode_of(name: str) -> Markup | str:
+    """Return what stands behind a name with labels that are Unicode; nothing behind others."""
+    shown = in_unicode(name)
+    return Markup(' <bdi class="dim">{}</bdi>').format(shown) if shown else ""

@@ -11,6 +11,7 @@ from dnsvigil.api.parameters import only, refuse
 from dnsvigil.api.passive_dns.names import parse_name
 from dnsvigil.config.collector import Config
 from dnsvigil.sources.public_suffixes import domain_of
+from dnsvigil.web.cookies import set_cookie
 from dnsvigil.web.lookups import COOKIE, with_lookup
 from dnsvigil.web.page import KINDS, Asked
 
@@ -66,6 +67,4 @@ def _readings(text: str, config: Config) -> Iterator[tuple[str, str]]:
 
 def _redirect(url: str, text: str) -> Response:
     response = Response("", HTTPStatus.SEE_OTHER, {"Location": url})
-    value = with_lookup(request.cookies, text)
-    response.set_cookie(COOKIE, value, secure=request.scheme == "https", httponly=True, samesite="Strict")
-    return response
+    return set_cookie(response, COOKIE, with_lookup(request.cookies, text))

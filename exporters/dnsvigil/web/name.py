@@ -8,7 +8,7 @@ from dnsvigil.sources.public_suffixes import domain_of
 from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.page import Asked, View
-from dnsvigil.web.passive_dns import history, listed
+from dnsvigil.web.passive_dns import FILTERS, filters_of, history, listed, narrowed
 
 _MAX_BELOW: Final = 100
 _MAX_POINTING: Final = 100
@@ -16,8 +16,9 @@ _MAX_POINTING: Final = 100
 
 def name(asked: Asked) -> View:
     """Return the page. Its status is 404 where passive DNS has nothing of the name, and no finding is about it."""
-    text = subject.name_of(asked)
-    known = history(asked.backend, owner_name(text))
+    text = subject.name_of(asked, *FILTERS)
+    filters = filters_of(asked.given)
+    known = history(asked.backend, narrowed(owner_name(text), filters))
     listing, records = listed(known, asked.given)
     below = history(asked.backend, owner_name(f"+.{text}" if text != "." else "+"))
     pointing = history(asked.backend, data_name(text), _MAX_POINTING)
@@ -29,11 +30,12 @@ def name(asked: Asked) -> View:
         "known": known,
         "listing": listing,
         "records": records,
+        "filters": filters,
         "pointing": pointing,
         "below": [*names][:_MAX_BELOW],
         "more_below": bool(below.limited) or len(names) > _MAX_BELOW,
         "findings": subject.findings(asked, text),
         "commands": commands("name", text, asked.config),
     }
-    nothing = not (known.records or names or values["findings"] or pointing.records)
+    nothing = not (filters or known.records or names or values["findings"] or pointing.records)
     return View("name.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)

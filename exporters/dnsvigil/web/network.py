@@ -13,7 +13,7 @@ from dnsvigil.api.passive_dns.question import data_address
 from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.page import Asked, View
-from dnsvigil.web.passive_dns import history, listed
+from dnsvigil.web.passive_dns import FILTERS, filters_of, history, listed, narrowed
 
 _AROUND: Final = {4: (8, 16, 20, 22, 24), 6: (32, 40, 48, 56, 64)}
 _MAX_BELOW: Final = 32
@@ -27,14 +27,15 @@ _MAX_TALKERS: Final = 20
 
 def network(asked: Asked) -> View | Response:
     """Return the page. Its status is 404 where nothing is known of any address in the network."""
-    text = subject.value_of(asked)
+    text = subject.value_of(asked, *FILTERS)
     try:
         inside = ipaddress.ip_network(text, strict=False)
     except ValueError:
         refuse(f"{text!a} is no network.")
     if inside.num_addresses == 1:
         return Response("", HTTPStatus.SEE_OTHER, {"Location": asked.links.of("address", str(inside.network_address))})
-    known = history(asked.backend, data_address(str(inside)))
+    filters = filters_of(asked.given)
+    known = history(asked.backend, narrowed(data_address(str(inside)), filters))
     listing, records = listed(known, asked.given)
     names = Counter(each.value for each in known.records)
     places = asked.places.of([*names][:_MAX_ADDRESSES])
@@ -49,12 +50,13 @@ def network(asked: Asked) -> View | Response:
         "known": known,
         "listing": listing,
         "records": records,
+        "filters": filters,
         "addresses": len(names),
         "talkers": _talkers(asked, inside) if shown else [],
         "findings": subject.findings_in(asked, inside) if shown else [],
         "commands": commands("network", str(inside), asked.config),
     }
-    nothing = not (known.records or values["talkers"] or values["findings"])
+    nothing = not (filters or known.records or values["talkers"] or values["findings"])
     return View("network.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from dnsvigil.api import coverage
 from dnsvigil.api.parameters import only
 from dnsvigil.records import SEVERITIES
 from dnsvigil.web.page import Asked, View
@@ -19,17 +20,16 @@ def now(asked: Asked) -> View:
     """Return the page."""
     paused = only(asked.given, "refresh").get("refresh") == "off"
     found = picture(asked)
-    detectors = found["detectors"]
-    working = sum(each["state"] in ("running", "learning") for each in detectors)
     values = {
         "found": found,
         "failing": [zone for zone in found["zones"] if zone["state"] == "failing"][:_FAILING],
         "worst": [shown_record(finding, asked) for finding in found["findings"]["worst"][:_WORST]],
         "losses": {row["sensor"]: row["loss_ratio"] for row in found["capture"]},
-        "working": working,
+        "working": coverage.working(found),
         "reporting": sum(each["state"] == "ok" for each in found["sensors"]),
         "severities": [*reversed(SEVERITIES)],
-        "looked": found["current"] and 0 < working == len(detectors),
+        "looked": not coverage.of_findings(found).doubt,
+        "flows_doubt": coverage.of_flows(found).doubt,
         "paused": paused,
         "refresh_seconds": REFRESH_SECONDS,
     }

@@ -1,17 +1,28 @@
-"""What passive DNS has of a name, an address or a network, as far as a page shows it."""
+"""What passive DNS has of a domain, a name, an address or a network, filtered, as far as a page shows it."""
 
+import calendar
+import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from dnsvigil.api import parameters
 from dnsvigil.api.interface import TupleSource
+from dnsvigil.api.parameters import refuse
 from dnsvigil.api.passive_dns.lookup import Found, LimitedError, page, records, without_bailiwick
-from dnsvigil.api.passive_dns.question import Question
+from dnsvigil.api.passive_dns.names import parse_name
+from dnsvigil.api.passive_dns.question import ANY, Fences, Question, data_address, owner_name
 from dnsvigil.engines.tuples import LookupTimeoutError
 from dnsvigil.store.tuple_keys import NAMED_TYPES
 from dnsvigil.web.lists import PER_PAGE, Listing, listing
+
+FILTERS: Final = ("type", "bailiwick", "after", "before")
+"""The parameters that narrow a list of records."""
+
+TYPES: Final = ("A", "AAAA", "CNAME", "NS", "MX", "TXT", "PTR", "SOA", "SRV", "HTTPS", "CAA", "DNSKEY", "DS")
+"""Types to choose from; a URL may have any."""
 
 MAX_RECORDS: Final = 1000
 """How many records a page looks at; a list of more, nobody reads."""
@@ -64,6 +75,36 @@ class History:
         return min(each.first for each in self.records), max(each.last for each in self.records)
 
 
+def question_about(kind: str, value: str) -> Question:
+    """Return what to ask for a value; ``kind`` is one of those that have records. Raises ``RequestError``."""
+    try:
+        if kind == "address":
+            return data_address(str(ipaddress.ip_address(value)))
+        if kind == "network":
+            return data_address(str(ipaddress.ip_network(value, strict=False)))
+        name = parse_name(value)
+        return owner_name(name if kind == "name" or name == "." else f"*.{name}")
+    except ValueError as error:
+        refuse(str(error))
+
+
+def narrowed(question: Question, given: Mapping[str, str]) -> Question:
+    """Return a question with the filters of a request. Raises ``RequestError``."""
+    after, before = (_seconds(given, name) for name in ("after", "before"))
+    if after is not None and before is not None and after > before:
+        refuse("after, before: the end lies before the begin")
+    try:
+        asked = question.with_type(given.get("type", ANY)).with_bailiwick(given.get("bailiwick"))
+    except ValueError as error:
+        refuse(f"type, bailiwick: {error}")
+    return asked.within(Fences.between(after, before, strict=False))
+
+
+def filters_of(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the filters of a request."""
+    return {name: given[name] for name in FILTERS if name in given}
+
+
 def history(source: TupleSource, question: Question, most: int = MAX_RECORDS) -> History:
     """Return what is known, in the order of the names or of the data. Raises ``StoreError``."""
     found, limited = [], ""
@@ -83,8 +124,22 @@ def history(source: TupleSource, question: Question, most: int = MAX_RECORDS) ->
 def listed(known: History, given: Mapping[str, str]) -> tuple[Listing, Sequence[Record]]:
     """Return the page of the list of records that a request wants. Raises ``RequestError``."""
     wanted = listing(given, COLUMNS).of(len(known.records))
-    ordered = sorted(known.records, key=_SORTED_BY[wanted.sort], reverse=wanted.order == "desc")
-    return wanted, ordered[wanted.offset :][:PER_PAGE]
+    return wanted, ordered(known, wanted)[wanted.offset :][:PER_PAGE]
+
+
+def ordered(known: History, wanted: Listing) -> Sequence[Record]:
+    """Return all records in the order of a list."""
+    return sorted(known.records, key=_SORTED_BY[wanted.sort], reverse=wanted.order == "desc")
+
+
+def _seconds(given: Mapping[str, str], name: str) -> int | None:
+    """Return a bound of time, in seconds since 1970; a day as a whole is inside."""
+    if name not in given:
+        return None
+    when = parameters.time(given[name], name)
+    if name == "before" and len(given[name]) == len("2026-01-31") and when.date() < when.date().max:
+        when += timedelta(days=1, seconds=-1)
+    return max(calendar.timegm(when.timetuple()), 0)
 
 
 def _record(found: Found) -> Record:

@@ -2,10 +2,11 @@
 
 from http import HTTPStatus
 
-from flask import Response, request
+from flask import Response
 
 from dnsvigil.api.interface import RequestError
 from dnsvigil.api.parameters import only
+from dnsvigil.web.cookies import set_cookie
 from dnsvigil.web.page import Asked, View
 from dnsvigil.web.viewer import COOKIE, SESSION_SECONDS
 
@@ -23,10 +24,7 @@ def sign_in(asked: Asked) -> Response:
     if session is None:
         raise RequestError(HTTPStatus.FORBIDDEN, "This is not the token of this collector.")
     response = Response("", HTTPStatus.SEE_OTHER, {"Location": "./"})
-    response.set_cookie(
-        COOKIE, session, SESSION_SECONDS, secure=request.scheme == "https", httponly=True, samesite="Strict"
-    )
-    return response
+    return set_cookie(response, COOKIE, session, SESSION_SECONDS)
 
 
 def sign_out(asked: Asked) -> Response:

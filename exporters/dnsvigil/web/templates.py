@@ -8,6 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dnsvigil import __version__
 from dnsvigil.web import svg, text
 from dnsvigil.web.assets import asset_url
+from dnsvigil.web.links import unicode_of
+from dnsvigil.web.passive_dns import TYPES
 
 
 @cache
@@ -22,7 +24,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.globals |= {"svg": svg, "asset_url": asset_url, "version": __version__}
+    made.globals |= {
+        "svg": svg,
+        "asset_url": asset_url,
+        "version": __version__,
+        "unicode_of": unicode_of,
+        "record_types": TYPES,
+    }
     for each in (text.moment, text.iso_moment, text.span, text.count, text.percent, text.brief, text.date):
         made.filters[each.__name__] = each
     return made

@@ -1,11 +1,12 @@
 """Who looks at the pages, and what they may see and do."""
 
-import hmac
+import hashlib
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Final
 from wsgiref.types import WSGIEnvironment
+
+from itsdangerous import BadSignature, Signer, TimestampSigner
 
 from dnsvigil.config.collector import Config
 from dnsvigil.httpd.access import AUTHENTICATED, Access, Token, user_name
@@ -38,6 +39,8 @@ class Viewers:
 
     def __init__(self, token: Token, access: Access, config: Config) -> None:
         self._token = token
+        self._sessions = TimestampSigner(token.key("sessions"), digest_method=hashlib.sha256)
+        self._forms = Signer(token.key("forms"), digest_method=hashlib.sha256)
         self._access = access
         self._clients = config.api.client_addresses
 
@@ -55,7 +58,7 @@ class Viewers:
             may_view=proved or (open_here and not wrong_host),
             may_triage=may_triage,
             sees_clients=allowed[self._clients],
-            form_token=self._token.sign(f"form {cookie if signed_in else name}") if proved else "",
+            form_token=self._forms.get_signature(f"{cookie if signed_in else name}").decode() if proved else "",
             signed_in=signed_in,
             ended=bool(cookie) and not signed_in,
             wrong_host=wrong_host,
@@ -65,15 +68,11 @@ class Viewers:
         """Return the cookie of a new session for who gives the token; None for anything else."""
         if not self._token.proves(f"Bearer {given}"):
             return None
-        session = f"{int(time.time()) + SESSION_SECONDS}.{secrets.token_hex(8)}"
-        return f"{session}.{self._sign(session)}"
+        return self._sessions.sign(secrets.token_urlsafe(8)).decode()
 
     def _is_valid(self, cookie: str) -> bool:
-        session, _, signature = cookie.rpartition(".")
-        expires = session.partition(".")[0]
-        if not (hmac.compare_digest(signature.encode(), self._sign(session).encode()) and expires.isdecimal()):
+        try:
+            self._sessions.unsign(cookie, max_age=SESSION_SECONDS)
+        except BadSignature:
             return False
-        return int(expires) > time.time()
-
-    def _sign(self, session: str) -> str:
-        return self._token.sign(f"session {session}")
+        return True

@@ -138,20 +138,42 @@ def test_hostile_names_are_escaped(page):
 
 
 @pytest.mark.parametrize(
-    ("detectors", "said", "not_said"),
+    ("parts", "said"),
     [
-        ([detector("malware", "running")], "None.", "proves nothing"),
-        ([detector("malware", "running"), detector("tunnel", "not_running")], "proves nothing of tunnel", "None.\n"),
-        ([detector("malware", "running"), detector("tunnel", "learning")], "still learning: tunnel", "None.\n"),
-        ([detector("malware", "lacking", lacks=["failures"])], "proves nothing of malware", "None.\n"),
-        ([], "proves nothing of any detector", "None.\n"),
+        ({"detectors": [detector("malware", "running")]}, "None."),
+        (
+            {"detectors": [detector("malware", "running"), detector("tunnel", "not_running")]},
+            "None, but this proves nothing: not all detectors run: tunnel.",
+        ),
+        ({}, "None; some detectors still learn: tunnel."),
+        ({"current": False}, "None, but this proves nothing: there are no new records to find anything in."),
+        ({"detectors": []}, "None, but this proves nothing: no detector is enabled."),
     ],
 )
-def test_nothing_found_and_not_running_never_look_alike(detectors, said, not_said):
-    found = lines(picture(detectors=detectors), View())
-    shown = "\n".join(each for _, each in found)
-    below = shown.partition("Open findings")[2].partition("Flows")[0]
-    assert said in below and not_said not in below
+def test_nothing_found_and_not_running_never_look_alike(parts, said):
+    found = lines(picture(**parts), View())
+    place = found.index(("title", "Open findings: 0 critical, 0 warning, 0 info"))
+    style, text = found[place + 1]
+    assert text == said
+    assert (style == "good") == (said == "None.")
+
+
+@pytest.mark.parametrize(
+    ("flows", "said"),
+    [
+        ({}, "None."),
+        ({"learning": 2}, "None; 2 of 3 series still learn what is usual."),
+        (
+            {"slot": "2026-03-01T11:30:00Z"},
+            "None, but this proves nothing: the newest flows are those of 2026-03-01T11",
+        ),
+    ],
+)
+def test_old_flows_and_those_of_now_never_look_alike(flows, said):
+    newest = {"slot": "2026-03-01T11:55:00Z", "series": 3, "learning": 0, "unusual": []}
+    style, text = lines(picture(flows=newest | flows), View())[-1]
+    assert text.startswith(said)
+    assert (style == "good") == (said == "None.")
 
 
 def test_a_banner_stands_first_where_something_does_not_run(page):

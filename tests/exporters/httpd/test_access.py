@@ -204,7 +204,14 @@ def test_users_who_may_only_view_change_nothing(tmp_path):
         token = f"Bearer {keep_token(tmp_path / 'state' / TOKEN_FILE)}"
         alice, bob = (f"Basic {b64encode(f'{name}:secret'.encode()).decode()}" for name in ("alice", "bob"))
         eventually(lambda: request(daemon.server, "/-/ready", Authorization=bob)[0] == 200)
-        clients = ("/api/findings", "/api/now", "/api/flows/talkers", "/api/domains/hours", "POST /api/hunt")
+        clients = (
+            "/api/findings",
+            "/api/now",
+            "/api/flows/talkers",
+            "/api/domains/hours",
+            "POST /api/hunt",
+            "/metrics",
+        )
         changes = [key for key in documented() if key.startswith("POST /api/f")]
         assert len(changes) == 5
         for key in (*clients, *changes):
@@ -212,7 +219,7 @@ def test_users_who_may_only_view_change_nothing(tmp_path):
             assert (status, "web.triage" in json.loads(body)["error"]) == (403, True), key
             for authorization in (alice, token):
                 assert request(daemon.server, key, Authorization=authorization)[0] not in (401, 403), key
-        for key in ("/metrics", "/api/zones", "/api/pdns/lookup"):
+        for key in ("/api/zones", "/api/pdns/lookup"):
             assert request(daemon.server, key, Authorization=bob)[0] not in (401, 403), key
 
 

@@ -42,7 +42,7 @@ class Answer:
 
     def form_token(self) -> str:
         """Return what the forms on the page send back."""
-        found = re.search(r'name="form_token" value="([0-9a-f]+)"', self.body)
+        found = re.search(r'name="form_token" value="([\w-]+)"', self.body)
         assert found, self.body
         return found[1]
 

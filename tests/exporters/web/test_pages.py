@@ -124,7 +124,7 @@ def test_now_says_what_fails_and_what_was_found(anybody):
     assert "servfail 100" in shown
     assert re.search(r"1\s+open critical finding\b", shown)
     assert f"All {MANY + 3} open findings" in shown
-    assert "Not known: no flows were evaluated." in shown
+    assert "Not known: no flow was evaluated yet." in shown
 
 
 def test_what_does_not_run_is_said_and_nothing_looks_like_peace(tmp_path):
@@ -183,7 +183,7 @@ def test_the_list_goes_out_as_csv_without_formulas_and_as_json(analyst):
 
 @pytest.mark.parametrize("begin", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
 def test_a_cell_is_never_a_formula(begin):
-    from dnsvigil.web.findings import _cell
+    from dnsvigil.web.exports import _cell
 
     assert _cell(begin).startswith("'")
     assert _cell(-0.5) == -0.5

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from base64 import b64encode
 from pathlib import Path
 
 import yaml
+from itsdangerous import TimestampSigner
 
 from dnsvigil.httpd.access import TOKEN_FILE
 from dnsvigil.web import viewer
@@ -26,8 +28,12 @@ def users(folder: Path) -> str:
 
 
 def dismissal(looker: Looker) -> dict[str, str]:
-    found = re.search(r'name="form_token" value="([0-9a-f]+)"', looker.get("/findings/2").body)
-    return {"why": "ours", "form_token": found[1] if found else ""}
+    return {"why": "ours", "form_token": form_token(looker)}
+
+
+def form_token(looker: Looker) -> str:
+    found = re.search(r'name="form_token" value="([\w-]+)"', looker.get("/findings/2").body)
+    return found[1] if found else ""
 
 
 def test_users_view_or_triage_and_only_who_triages_sees_clients(tmp_path):
@@ -48,6 +54,12 @@ def test_users_view_or_triage_and_only_who_triages_sees_clients(tmp_path):
             assert seen.status == 200
             assert "192.0.2.77" not in seen.body, path
             assert "192.0.2.0/24" in seen.body, path
+        # Labels of metrics have the addresses
+        assert "192.0.2.77" in alice.get("/metrics").body
+        answer = bob.get("/metrics")
+        assert (answer.status, "web.triage in the configuration" in answer.body) == (403, True)
+        token = (tmp_path / "state" / TOKEN_FILE).read_text().strip()
+        assert Looker(daemon.server, {"Authorization": f"Bearer {token}"}).get("/metrics").status == 200
         refused = bob.post("/findings/2/dismiss", {"why": "mine"})
         assert refused.status == 403
         assert "bob may view, but not triage" in refused.body
@@ -101,7 +113,8 @@ def test_a_session_that_is_none_is_said_to_have_ended(tmp_path):
         looker = started(daemon)
         looker.sign_in((tmp_path / "state" / TOKEN_FILE).read_text().strip())
         name, _, value = looker.headers["Cookie"].partition("=")
-        for other in (f"{value[:-1]}{'1' if value[-1] == '0' else '0'}", f"9{value}", "0.x.0", "x", "\xe9"):
+        changed = f"{value[:-2]}{'A' if value[-2] != 'A' else 'B'}{value[-1]}"
+        for other in (changed, f"9{value}", value.partition(".")[0], f"{value}.", "0.x.0", "x", "\xe9"):
             looker.headers["Cookie"] = f"{name}={other}"
             answer = looker.post("/findings/1/reopen", {})
             assert answer.status == 403
@@ -113,9 +126,9 @@ def test_a_session_ends_with_its_time_and_with_the_token(tmp_path, monkeypatch):
         looker = started(daemon)
         looker.sign_in((tmp_path / "state" / TOKEN_FILE).read_text().strip())
         assert "Sign out" in looker.get("/").body
-        now = viewer.time.time()
+        now = int(time.time())
         with monkeypatch.context() as later:
-            later.setattr(viewer.time, "time", lambda: now + viewer.SESSION_SECONDS + 1)
+            later.setattr(TimestampSigner, "get_timestamp", lambda _: now + viewer.SESSION_SECONDS + 2)
             assert "Sign out" not in looker.get("/").body
         assert "Sign out" in looker.get("/").body
         (tmp_path / "state" / TOKEN_FILE).unlink()
@@ -123,6 +136,25 @@ def test_a_session_ends_with_its_time_and_with_the_token(tmp_path, monkeypatch):
         config.write_text(f"{config.read_text()}zones: {{top: 7}}\n")
         daemon.reload()
         eventually(lambda: "Sign out" not in looker.get("/").body)
+
+
+def test_behind_a_proxy_with_tls_a_session_never_crosses_the_network_in_clear_text(tmp_path):
+    with collecting_here(write_config(tmp_path), tmp_path / "state") as daemon:
+        looker = started(daemon)
+        fields = {"token": (tmp_path / "state" / TOKEN_FILE).read_text().strip()}
+        browser = {"Origin": "https://dns.example", "Sec-Fetch-Site": "same-origin"}  # the proxy sends another host
+        for headers in (browser, {"X-Forwarded-Proto": "https"}):
+            answer = looker.post("/sign-in", fields, **headers)
+            assert answer.status == 303
+            assert "Secure" in answer.headers["Set-Cookie"].split("; ")
+        looker.headers["Cookie"] = answer.headers["Set-Cookie"].partition(";")[0]
+        assert looker.get("/findings").status == 200
+        assert "Secure" in looker.get("/lookup?q=a.example", **{"X-Forwarded-Proto": "https"}).headers["Set-Cookie"]
+        assert (
+            "Secure" not in looker.post("/sign-in", fields | {"form_token": form_token(looker)}).headers["Set-Cookie"]
+        )
+        other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        assert looker.post("/sign-in", fields, **other).status == 403
 
 
 def test_a_name_that_somebody_points_at_this_machine_shows_nothing(tmp_path):

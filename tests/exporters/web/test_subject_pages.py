@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import ipaddress
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from dnsvigil.store.findings import Finding, Findings
+from dnsvigil.web import passive_dns_files
 from dnsvigil.web.ranges import RANGES, range_of
 from dnsvigil.web.subject import _begin
 from exporters.running import line
@@ -33,6 +36,11 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
         seen("other.example", "A", "192.0.2.81", START - 9, START),
         seen("shop.example", "NS", "ns1.dns.example", START - 9, START),
         seen(f"{SCRIPT}.hostile.example", "A", "192.0.2.82", START - 9, START),
+        seen("times.example", "MX", "10 mail.shop.example", START - 9, START),
+        seen("times.example", "A", "192.0.2.83", START - 90 * 86400, START - 80 * 86400),
+        seen("times.example", "A", "192.0.2.84", START - 9, START),
+        seen("=cmd|calc.hostile.example", "A", "192.0.2.85", START - 9, START),
+        seen("xn--mnchen-3ya.example", "A", "192.0.2.86", START - 9, START),
     ]
     config = fill(
         folder,
@@ -154,6 +162,79 @@ def test_a_range_with_nothing_says_so_and_leads_back(pages):
     assert ">Newest</a>" in text
 
 
+FILTERED = {
+    "type=mx": ["10 mail.shop.example"],
+    "type=ANY-DNSSEC": [],
+    "after=2099-01-01": [],
+    "before=1999-12-31": [],
+    "after=2023-11-14&before=2023-11-14&type=A": ["192.0.2.84"],  # the day of START, as a whole
+    "before=2023-10-01": ["192.0.2.83"],
+    "bailiwick=other.example": [],
+}
+
+
+@pytest.mark.parametrize("filters", FILTERED)
+def test_records_are_filtered_by_type_time_and_bailiwick_on_the_page_and_in_files(pages, filters):
+    query = dict(each.split("=") for each in filters.split("&"))
+    given = {"q": "times.example"}
+    text = pages.text("/name", **given, **query)
+    assert "Nothing is known" not in text
+    assert ("No record matches these filters." in text) == (FILTERED[filters] == [])
+    found = pages.ask("/passive-dns.json", kind="name", **given, **query).json
+    assert ([each["data"] for each in found["records"]], found["limited"]) == (FILTERED[filters], None)
+    assert all(f">{each.split()[-1]}<" in text for each in FILTERED[filters])
+
+
+def test_records_go_out_as_csv_without_formulas(pages):
+    response = pages.ask("/passive-dns.csv", kind="network", q="192.0.2.0/24", sort="name", order="asc")
+    assert response.headers["Content-Disposition"].startswith('attachment; filename="dnsvigil-passive-dns-')
+    rows = [*csv.DictReader(io.StringIO(response.get_data(as_text=True)))]
+    assert {row["name"]: row["data"] for row in rows}["'=cmd|calc.hostile.example"] == "192.0.2.85"
+    assert len(rows) == 7
+    assert pages.ask("/passive-dns.json", kind="domain", q="shop.example").json["records"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"type": "NOTYPE"},
+        {"type": "A;DROP"},
+        {"after": "x"},
+        {"before": "99999-01-01"},
+        {"after": "2026-03-02", "before": "2026-03-01"},
+        {"bailiwick": "a..b"},
+    ],
+)
+def test_filters_made_by_hand_are_refused(pages, query):
+    assert (
+        "expected" in (text := pages.text("/name", 400, q="times.example", **query))
+        or " is no " in text
+        or "end" in text
+    )
+    pages.text("/passive-dns.csv", 400, kind="name", q="times.example", **query)
+
+
+@pytest.mark.parametrize("query", [{}, {"kind": "name"}, {"kind": "client", "q": "x"}, {"kind": "address", "q": "x"}])
+def test_a_file_is_about_something(pages, query):
+    pages.text("/passive-dns.json", 400, **query)
+
+
+def test_more_records_than_a_file_has_are_told(pages, monkeypatch):
+    monkeypatch.setattr(passive_dns_files, "_MAX_RECORDS", 2)
+    rows = pages.ask("/passive-dns.csv", kind="network", q="192.0.2.0/24").get_data(as_text=True).splitlines()
+    assert rows[-1] == "# There are more: these are the first 2."
+    assert "first 2" in pages.ask("/passive-dns.json", kind="network", q="192.0.2.0/24").json["limited"]
+
+
+def test_names_in_unicode_stand_beside_their_labels(pages):
+    text = pages.text("/name", q="m\u00fcnchen.example")
+    assert "xn--mnchen-3ya.example</span> <bdi" in text
+    assert "m\u00fcnchen.example</bdi>" in text
+    assert 'href="name?q=xn--mnchen-3ya.example">xn--mnchen-3ya.example</a> <bdi' in pages.text(
+        "/address", q="192.0.2.86"
+    )
+
+
 def test_arrows_lead_to_the_ranges_beside():
     newest = datetime(2026, 3, 1, 12, 34)
     for name, length in RANGES.items():
@@ -191,4 +272,4 @@ def test_the_box_leads_to_the_page_and_keeps_what_was_looked_up_in_the_browser(p
     pages.ask("/lookup", q='"><b>.example')
     assert '<option value="&#34;&gt;&lt;b&gt;.example">' in pages.text("/name", q="edge.cdn.example")
     pages.client.delete_cookie("dnsvigil-lookups")
-    assert "datalist" not in pages.text("/name", q="edge.cdn.example")
+    assert 'id="lookups"' not in pages.text("/name", q="edge.cdn.example")
