@@ -75,6 +75,7 @@ class Condition:
     folders: Mapping["Place", str]  # why nothing can be read in each; empty where all is well
     config_mistakes: int  # of the newest configuration, which is not in force if there are any
     failure: str  # of the last round; empty if there was none
+    displaced: bool = False  # another file, or none, is now where the open store was
 
 
 class Backend(TupleSource, Writer, FlowReader, Protocol):

@@ -227,6 +227,9 @@ def _process(config: Config, condition: Condition, snapshot: Snapshot) -> Iterat
     if condition.failure:
         what = f"The collector cannot write to its store, and tries again: {condition.failure}"
         yield _problem("critical", what, "DnsvigilBatchesFailing")
+    if condition.displaced:
+        what = "The file of the store was replaced or removed while the collector runs; restart it, or data is lost."
+        yield _problem("critical", what, "DnsvigilBatchesFailing")
     if reason := no_sources(config):
         yield _problem("critical", f"{reason[:1].upper()}{reason[1:]}.", "DnsvigilNoLogs")
     for place, problem in condition.folders.items():

@@ -116,7 +116,13 @@ class Daemon:
     @property
     def condition(self) -> Condition:
         """How the process is."""
-        return Condition(self._metrics.lag(), self._availability.problems, self._live.problems, self._failure)
+        return Condition(
+            self._metrics.lag(),
+            self._availability.problems,
+            self._live.problems,
+            self._failure,
+            self._store.displaced,
+        )
 
     @property
     def folder(self) -> Path:

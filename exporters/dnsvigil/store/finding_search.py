@@ -1,12 +1,17 @@
-"""A search for findings: terms with NOT, wildcards and networks, sorted and in pages."""
+"""A search for findings: terms with NOT, wildcards and networks, comparisons, sorted and in pages."""
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Any, Final, Literal, Self
 
 from dnsvigil.store.findings import BY_WEIGHT, Finding, Unreadable, select_findings, subjects_of
 from dnsvigil.store.store import Read
+from dnsvigil.system.addresses import Network, begin_of, is_in
 
 SORTS: Final[Mapping[str, str]] = {
     "severity": "",  # with the score, as lists of findings always were
@@ -22,9 +27,17 @@ SORTS: Final[Mapping[str, str]] = {
 COLUMNS: Final = ("state", "detector", "severity", "subject_type", "subject")
 """What terms can be about."""
 
+COMPARED: Final[Mapping[str, str]] = {
+    "score": "0.7",
+    "count": "100",
+    "first_seen": "2026-01-31",
+    "last_seen": "2026-01-31",
+}
+"""What comparisons can be about, with an example of a value."""
+
 MAX_TERMS: Final = 20
 
-_Network = IPv4Network | IPv6Network
+_COMPARISON: Final = re.compile(r"(>=|<=|>|<|=)\s*(\S.*)")
 
 
 @dataclass(frozen=True)
@@ -56,10 +69,34 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What a column must be, such as at least 0.7. Times are UTC without a zone."""
+
+    operator: str
+    value: float | datetime
+
+    @classmethod
+    def parse_all(cls, column: str, text: str) -> Mapping[str, Self]:
+        """Return the comparisons in a text, with commas between them, by their texts. Raises ``ValueError``."""
+        given = [term.strip() for term in text.split(",") if term.strip()]
+        if len(given) > MAX_TERMS:
+            raise ValueError(f"expected at most {MAX_TERMS} terms")
+        return {term: cls._parse(column, term) for term in given}
+
+    @classmethod
+    def _parse(cls, column: str, term: str) -> Self:
+        with suppress(ValueError, OverflowError):
+            if match := _COMPARISON.fullmatch(term):
+                return cls(match[1], _value(column, match[2]))
+        raise ValueError(f"{column}: expected comparisons such as >={COMPARED[column]}")
+
+
+@dataclass(frozen=True)
 class Search:
-    """Which findings are searched for: the terms of each column."""
+    """Which findings are searched for: the terms, and the comparisons that all hold, of each column."""
 
     terms: Mapping[str, Terms] = field(default_factory=dict)
+    comparisons: Mapping[str, Iterable[Comparison]] = field(default_factory=dict)
 
     def condition(self, read: Read) -> tuple[str, list[Any]]:
         """Return the condition in SQL, and what is bound in it."""
@@ -70,6 +107,10 @@ class Search:
                     part, values = _any_of(read, column, some)
                     parts.append(f"{negation}({part})")
                     bound += values
+        for column, comparisons in self.comparisons.items():
+            for each in comparisons:
+                parts.append(f"{column} {each.operator} ?")
+                bound.append(each.value)
         return f"WHERE {' AND '.join(parts) or 'true'}", bound
 
 
@@ -99,7 +140,7 @@ def _any_of(read: Read, column: str, terms: Iterable[str]) -> tuple[str, list[An
         return f"list_contains(?, {column})", [[*terms]]
     exact: list[str] = []
     patterns: list[str] = []
-    networks: list[_Network] = []
+    networks: list[Network] = []
     for term in terms:
         if "*" in term or "?" in term:
             patterns.append(_like(term))
@@ -112,6 +153,17 @@ def _any_of(read: Read, column: str, terms: Iterable[str]) -> tuple[str, list[An
     return " OR ".join(["list_contains(?, subject)", *likes]), [exact, *patterns]
 
 
+def _value(column: str, text: str) -> float | datetime:
+    """Return what a column is compared with. Raises ``ValueError``, and ``OverflowError`` for a time."""
+    if column.endswith("_seen"):
+        when = datetime.fromisoformat(text)
+        return when.astimezone(UTC).replace(tzinfo=None) if when.tzinfo else when
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 def _like(term: str) -> str:
     """Return a pattern of a shell as one of SQL."""
     for character in "\\%_":
@@ -119,24 +171,17 @@ def _like(term: str) -> str:
     return term.replace("*", "%").replace("?", "_")
 
 
-def _network(term: str) -> _Network | None:
+def _network(term: str) -> Network | None:
     try:
         return ip_network(term, strict=False)
     except ValueError:
         return None
 
 
-def _inside(read: Read, networks: Iterable[_Network]) -> list[str]:
+def _inside(read: Read, networks: Sequence[Network]) -> list[str]:
     """Return the subjects that are addresses or networks inside one of these."""
-    wanted = list(networks)
-    if not wanted:
+    if not networks:
         return []
-    subjects = (subject for (subject,) in read("SELECT DISTINCT subject FROM findings"))
-    found = ((subject, _network(subject)) for subject in subjects)
-    return [subject for subject, network in found if network and any(_holds(each, network) for each in wanted)]
-
-
-def _holds(outer: _Network, inner: _Network) -> bool:
-    if isinstance(outer, IPv4Network) and isinstance(inner, IPv4Network):
-        return inner.subnet_of(outer)
-    return isinstance(outer, IPv6Network) and isinstance(inner, IPv6Network) and inner.subnet_of(outer)
+    query = "SELECT DISTINCT subject FROM findings WHERE list_bool_or([starts_with(subject, b) FOR b IN ?::VARCHAR[]])"
+    subjects = (subject for (subject,) in read(query, [*map(begin_of, networks)]))
+    return [subject for subject in subjects if any(is_in(subject, each) for each in networks)]

@@ -82,6 +82,7 @@ class Store:
                     raise StoreError(f"there is no store in {folder}")
                 self._create()
             self.connection = self._connect(max_memory)
+            self._file = _identity(self.path)
         except (duckdb.Error, OSError) as error:
             if holder := re.search(r"Conflicting lock is held in (.*?\(PID (\d+)\))", str(error)):
                 raise StoreInUseError(f"{self.path} is in use by {holder[1]}") from error
@@ -192,6 +193,11 @@ class Store:
             self.connection.close()
             self.closed = True
 
+    @property
+    def displaced(self) -> bool:
+        """Whether another file, or none, is now where the open one was."""
+        return _identity(self.path) != self._file
+
     def use_one_thread(self, one: bool) -> None:
         """Have the engine use one thread, or as many as there are: for little work several cost more than they give."""
         threads = 1 if one else self._threads
@@ -286,3 +292,11 @@ class Store:
         """Return the bytes of the file that hold data; the rest of it is free and used before it grows."""
         ((blocks, block_size),) = self.rows("SELECT used_blocks, block_size FROM pragma_database_size()")
         return int(blocks * block_size)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

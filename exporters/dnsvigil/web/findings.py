@@ -12,7 +12,7 @@ from dnsvigil.api.finding_text import sentence
 from dnsvigil.api.interface import RequestError
 from dnsvigil.api.parameters import only, refuse
 from dnsvigil.records import FINDING_STATES, SEVERITIES
-from dnsvigil.store.finding_search import COLUMNS, SORTS, Search, Terms, search_findings
+from dnsvigil.store.finding_search import COLUMNS, COMPARED, SORTS, Comparison, Search, Terms, search_findings
 from dnsvigil.store.findings import KEPT
 from dnsvigil.web.exports import csv_file, json_file
 from dnsvigil.web.lists import PER_PAGE, listing
@@ -21,6 +21,7 @@ from dnsvigil.web.page import Asked, View
 from dnsvigil.web.records import shown_record
 
 _ANY_STATE: Final = "all"
+_FILTERS: Final = (*COLUMNS, *COMPARED)
 _FACETS: Final = ("state", "severity", "detector")
 _FIELDS: Final = (
     *("id", "severity", "score", "detector", "subject_type", "subject", "state", "why", "until"),
@@ -32,7 +33,7 @@ _FACET_COUNTS: Final = "SELECT state, severity, detector, count(*) FROM findings
 
 def findings(asked: Asked) -> View:
     """Return the page of the list."""
-    given = only(asked.given, *COLUMNS, "sort", "order", "page")
+    given = only(asked.given, *_FILTERS, "sort", "order", "page")
     shown = listing(given, [*SORTS])
     search = _search(asked, given)
     found, total = search_findings(
@@ -43,11 +44,12 @@ def findings(asked: Asked) -> View:
         found, total = search_findings(
             asked.backend.read, search, shown.sort, shown.order, most=PER_PAGE, offset=shown.offset
         )
-    filters = {name: text for name, text in given.items() if name in COLUMNS}
+    filters = {name: text for name, text in given.items() if name in _FILTERS}
     values = {
         "given": given,
         "filters": filters,
         "chips": list(_chips(filters)),
+        "compared": COMPARED,
         "facets": _facets(asked, filters),
         "listing": shown.of(total),
         "findings": [_row(each.record(), asked) for each in found],
@@ -72,12 +74,13 @@ def _search(asked: Asked, given: Mapping[str, str]) -> Search:
         del texts["state"]
     try:
         terms = {name: Terms.parse(text) for name, text in texts.items()}
+        compared = {name: Comparison.parse_all(name, given[name]).values() for name in COMPARED if name in given}
     except ValueError as error:
         refuse(f"{error}")
     if not asked.viewer.sees_clients and "subject" in terms:
         wanted, unwanted = (tuple(map(_widened, some)) for some in (terms["subject"].wanted, terms["subject"].unwanted))
         terms["subject"] = Terms(wanted, unwanted)
-    return Search({name: each for name, each in terms.items() if each != Terms()})
+    return Search({name: each for name, each in terms.items() if each != Terms()}, compared)
 
 
 def _widened(term: str) -> str:
@@ -90,6 +93,12 @@ def _widened(term: str) -> str:
 def _chips(filters: Mapping[str, str]) -> Iterable[dict[str, Any]]:
     """Yield each term with the filters that are left without it."""
     for name, text in filters.items():
+        if name in COMPARED:
+            texts = [*Comparison.parse_all(name, text)]
+            for term in texts:
+                rest = dict(filters) | {name: ",".join(each for each in texts if each != term)}
+                yield {"name": name.replace("_", " "), "term": term, "unwanted": False, "rest": rest}
+            continue
         terms = Terms.parse(text)
         for some, unwanted in ((terms.wanted, False), (terms.unwanted, True)):
             for term in some:
@@ -127,7 +136,7 @@ def _row(record: dict[str, Any], asked: Asked) -> dict[str, Any]:
 
 
 def _exported(asked: Asked) -> Iterable[dict[str, Any]]:
-    given = only(asked.given, *COLUMNS, "sort", "order")
+    given = only(asked.given, *_FILTERS, "sort", "order")
     shown = listing(given, [*SORTS])
     found, _ = search_findings(asked.backend.read, _search(asked, given), shown.sort, shown.order, most=KEPT)
     return (_row(each.record(), asked) for each in found)

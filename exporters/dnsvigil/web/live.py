@@ -22,7 +22,7 @@ from dnsvigil.api.passive_dns.names import parse_name
 from dnsvigil.httpd.request import STREAMED
 from dnsvigil.ingest.live import Tail
 from dnsvigil.records import QTYPES, RCODES, UNANSWERED, UNKNOWN, UNKNOWN_RCODE
-from dnsvigil.web import subject
+from dnsvigil.system.addresses import Network, is_in
 from dnsvigil.web.masks import masked
 from dnsvigil.web.page import Asked, View
 from dnsvigil.web.templates import rendered
@@ -142,7 +142,7 @@ class _Matches:
         elif rcode:
             table = table.filter(pc.equal(table["rcode"], _RCODES[rcode]))
         for column, network in self._networks.items():
-            distinct = [each for each in table[column].unique().to_pylist() if each and subject.is_in(each, network)]
+            distinct = [each for each in table[column].unique().to_pylist() if each and is_in(each, network)]
             table = table.filter(pc.is_in(table[column], pa.array(distinct, pa.string())))
         return table
 
@@ -154,7 +154,7 @@ def _name(text: str) -> str:
         refuse(str(error))
 
 
-def _network(text: str) -> subject.Network:
+def _network(text: str) -> Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -4,12 +4,14 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable
 from http import HTTPStatus
+from itertools import islice
 from typing import Final
 
 from flask import Response
 
 from dnsvigil.api.parameters import refuse
 from dnsvigil.api.passive_dns.question import data_address
+from dnsvigil.system.addresses import Network, is_in
 from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.page import Asked, View
@@ -60,13 +62,13 @@ def network(asked: Asked) -> View | Response:
     return View("network.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)
 
 
-def _around(inside: subject.Network) -> list[str]:
+def _around(inside: Network) -> list[str]:
     """Return the networks of usual lengths that it lies in, the smallest first."""
     lengths = (each for each in reversed(_AROUND[inside.version]) if each < inside.prefixlen)
     return [str(inside.supernet(new_prefix=length)) for length in lengths]
 
 
-def _below(inside: subject.Network, addresses: Iterable[str]) -> list[tuple[str, int]]:
+def _below(inside: Network, addresses: Iterable[str]) -> list[tuple[str, int]]:
     """Return the networks of the next usual length in it that have addresses with names, those with most first."""
     length = next((each for each in _AROUND[inside.version] if each > inside.prefixlen), None)
     if length is None:
@@ -75,7 +77,7 @@ def _below(inside: subject.Network, addresses: Iterable[str]) -> list[tuple[str,
     return found.most_common(_MAX_BELOW)
 
 
-def _talkers(asked: Asked, inside: subject.Network) -> list[tuple[str, str, int]]:
+def _talkers(asked: Asked, inside: Network) -> list[tuple[str, str, int]]:
     """Return the top talkers that lie in the network, with the element and the bytes."""
     rows = asked.backend.read(_TALKERS)
-    return [row for row in rows if subject.is_in(row[0], inside)][:_MAX_TALKERS]
+    return [*islice((row for row in rows if is_in(row[0], inside)), _MAX_TALKERS)]

@@ -35,12 +35,14 @@ def server(asked: Asked) -> View:
         "addresses": addresses,
         "span": span,
         "ranges": RANGES,
+        "zones": [],
+        "others": [],
         "findings": subject.findings(asked, name),
         "commands": commands("server", name, asked.config),
     }
     if span:
         values |= _seen(asked, [*dict.fromkeys([name, *addresses])], span)
-    nothing = name not in asked.config.servers.names and not (values.get("zones") or values["findings"])
+    nothing = name not in asked.config.servers.names and not (values["zones"] or values["findings"])
     return View("server.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)
 
 

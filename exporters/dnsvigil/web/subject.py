@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from dnsvigil.api.finding_text import sentence
@@ -10,11 +11,10 @@ from dnsvigil.api.parameters import only, refuse
 from dnsvigil.api.passive_dns.names import parse_name
 from dnsvigil.records import FLOW_SLOT_SECONDS
 from dnsvigil.store.findings import Finding, finding_with, findings_about
+from dnsvigil.system.addresses import Network, begin_of, is_in
 from dnsvigil.web.page import Asked
 from dnsvigil.web.ranges import Series
 from dnsvigil.web.records import shown_record
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_FINDINGS: Final = 20
 """How many findings a page lists."""
@@ -57,31 +57,15 @@ def findings(asked: Asked, subject: str) -> list[dict[str, Any]]:
 
 def findings_in(asked: Asked, network: Network) -> list[dict[str, Any]]:
     """Return open findings about addresses and networks inside a network, as the viewer may see them."""
-    rows = asked.backend.read(_ADDRESSES, _begin(network))
-    inside = [number for number, subject in rows if is_in(subject, network)]
-    found = (finding_with(asked.backend.read, number) for number in inside[:MAX_FINDINGS])
+    rows = asked.backend.read(_ADDRESSES, begin_of(network))
+    inside = (number for number, subject in rows if is_in(subject, network))
+    found = (finding_with(asked.backend.read, number) for number in islice(inside, MAX_FINDINGS))
     return shown_findings(asked, (each for each in found if each))
-
-
-def _begin(network: Network) -> str:
-    """Return what each address in a network begins with as text: to compare numbers takes a hundred times longer."""
-    first, last = str(network[0]), str(network[-1])
-    alike = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    begin, zeros, _ = first[:alike].partition("::")
-    return f"{begin}:" if begin and zeros else begin  # zeros may stand for themselves, too
 
 
 def _is_address(text: str) -> bool:
     try:
         return bool(ipaddress.ip_interface(text))
-    except ValueError:
-        return False
-
-
-def is_in(text: str, network: Network) -> bool:
-    """Return whether a text is an address, or the first of a network, in a network."""
-    try:
-        return ipaddress.ip_interface(text).ip in network
     except ValueError:
         return False
 

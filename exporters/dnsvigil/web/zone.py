@@ -26,6 +26,8 @@ def zone(asked: Asked) -> View:
         "domain": domain_of(name),
         "span": span,
         "ranges": RANGES,
+        "servers": [],
+        "neighbours": [],
         "threshold": threshold,
         "min_queries": min_queries,
         "findings": subject.findings(asked, name),
@@ -34,7 +36,7 @@ def zone(asked: Asked) -> View:
     if span:
         values |= _seen(asked, name, span)
     configured = name in [each.name for each in asked.config.zones.configured]
-    nothing = not (values.get("servers") or values["findings"] or configured)
+    nothing = not (values["servers"] or values["findings"] or configured)
     return View("zone.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)
 
 

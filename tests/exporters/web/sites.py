@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from flask.testing import FlaskClient
 
@@ -80,6 +81,10 @@ class Pages:
 
     def ask(self, path: str, *, proved: bool = True, **query: str) -> Any:
         """Return the response to somebody who has proved who they are, and sees addresses of clients, or has not."""
+        return self.ask_as_written(path, urlencode(query), proved=proved)
+
+    def ask_as_written(self, path: str, query: str, *, proved: bool = True) -> Any:
+        """Return the response to a URL that is written by hand."""
         return self.client.get(
             path,
             query_string=query,

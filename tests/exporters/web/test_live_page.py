@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -128,6 +129,7 @@ def test_a_collector_streams_what_its_logs_get_and_forgets_browsers_that_are_gon
     with collecting_here(config, tmp_path / "state") as daemon:
         looker = started(daemon)
         assert looker.get("/live").status == 200
+        threads = threading.active_count()
         for _ in range(live.MAX_VIEWERS + 2):  # each goes away without a word
             with closing(http.client.HTTPConnection(*daemon.server.address, timeout=20)) as gone:
                 gone.request("GET", "/live.events")
@@ -138,6 +140,7 @@ def test_a_collector_streams_what_its_logs_get_and_forgets_browsers_that_are_gon
                 file.write(line(time.time(), "new.example"))
         eventually(lambda: "new.example" in looker.get("/live").body)
         eventually(lambda: live._free._value == live.MAX_VIEWERS)
+        eventually(lambda: threading.active_count() <= threads)
         with closing(http.client.HTTPConnection(*daemon.server.address, timeout=20)) as follower:
             follower.request("GET", "/live.events")
             answer = follower.getresponse()

@@ -160,6 +160,14 @@ def test_a_list_is_filtered_sorted_and_paged_by_the_server(anybody):
     assert numbers("/findings?detector=malware,poisoning") == [1, 2]
     assert numbers("/findings?subject=192.0.2.0/24") == [1, 2]
     assert numbers("/findings?state=closed") == []
+    assert numbers("/findings?score=>=0.9&sort=score&order=asc") == [4, 3, 1]
+    assert numbers("/findings?score=>=0.7,<0.75&detector=poisoning") == [2]
+    assert numbers("/findings?count=>1") == []
+    assert numbers("/findings?last_seen=<2020-01-01") == []
+    assert len(numbers("/findings?last_seen=>=2020-01-01T00:00:00Z")) == 50
+    shown = page(anybody, "/findings?score=%3E%3D0.7,%3C0.75&detector=poisoning")
+    chips = [given["href"] for _, given in shown.tags if "chip" in (given.get("class") or "")]
+    assert "findings?score=%3C0.75&detector=poisoning" in chips
     shown = page(anybody, "/findings?severity=critical&detector=!tunnel")
     assert "severity: critical" in shown.text
     assert "detector: not tunnel" in shown.text
@@ -233,6 +241,13 @@ WRONG = [
     ("/findings?severity=a&severity=b", 400),
     ("/findings?detector=" + ",".join("x" * 21), 400),
     ("/findings?subject=%ff", 400),
+    ("/findings?score=0.7", 400),
+    ("/findings?score=>=high", 400),
+    ("/findings?score=>=nan", 400),
+    ("/findings?score=>=0);--", 400),
+    ("/findings?last_seen=>=yesterday", 400),
+    ("/findings?last_seen=>=0001-01-01T00:00:00%2B14:00", 400),
+    ("/findings?count=" + ",".join([">1"] * 21), 400),
     ("/findings/999999", 404),
     ("/findings/99999999999999999999", 400),
     ("/findings/x", 404),
