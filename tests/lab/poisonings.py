@@ -291,18 +291,20 @@ def rows(kind: str, seed: int, start: float) -> Iterator[dict[str, str]]:
 
 def main() -> None:
     """Print the windows of known kinds."""
-    from dnsvigil.detectors.poisoning import neighbours
+    from dnsvigil.detectors.poisoning.neighbours import FEATURES, ORIGIN
 
-    found: dict[str, list[list[float]]] = {name: [] for name in KINDS}
+    print(",".join(("origin", "kind", "variant", *FEATURES)))
     for name in KINDS:
+        known = set()
         for seed in TRAINING:
             for window in windows(name, seed):
-                if [f"{value:.4g}" for value in window] not in [[f"{v:.4g}" for v in each] for each in found[name]]:
-                    found[name].append(window)
-    print(neighbours.rows_of(found), end="")
+                values = ",".join(f"{value:.4g}" for value in window.values())
+                if values not in known:
+                    print(f"{ORIGIN},{name},seed {seed},{values}")
+                known.add(values)
 
 
-def windows(name: str, seed: int) -> list[list[float]]:
+def windows(name: str, seed: int) -> list[dict[str, float]]:
     """Return the windows of one kind: of the zone with most signs, and of the resolver if that shows there."""
     from dnsvigil.detectors.poisoning import neighbours
     from dnsvigil.detectors.poisoning.windows import COUNTS

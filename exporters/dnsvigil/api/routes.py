@@ -36,7 +36,7 @@ ROUTES: Final[Sequence[Route]] = (
     Route("GET", "/api/domains/tuples", domains.tuples),
     Route("GET", "/api/domains/known", domains.known, "configured"),
     Route("GET", "/api/findings", findings.findings, "configured"),
-    Route("GET", "/api/training", training.names, "configured"),
+    Route("GET", "/api/training", training.lessons, "configured"),
     Route("GET", "/api/set-aside", set_aside.set_aside, "configured"),
     Route("GET", "/api/pdns/lookup", cof.lookup, "configured"),
     Route("POST", "/api/pdns/lookup", cof.lookup_many),

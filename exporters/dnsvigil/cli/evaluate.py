@@ -1,4 +1,4 @@
-"""``dnsvigil evaluate``: how well the name score does, and what the detectors find in logs."""
+"""``dnsvigil evaluate``: how well the models do, and what the detectors find in logs."""
 
 import argparse
 from collections.abc import Iterator
@@ -13,43 +13,74 @@ from dnsvigil.cli.ingest import ingest
 from dnsvigil.cli.model_figures import TITLES, enough_names, families_in
 from dnsvigil.cli.output import show, show_json
 from dnsvigil.config.collector import Archive, Config
+from dnsvigil.detectors.labelled import Labelled
+from dnsvigil.detectors.runner import labelled, learners
 from dnsvigil.learning import training
-from dnsvigil.learning.default import default_model, trained_model
+from dnsvigil.learning.default import NAME_SCORE, default_model, models_folder
+from dnsvigil.learning.examples import Example
 from dnsvigil.learning.namescore import NameModel
+from dnsvigil.learning.nearest import KindFigures, figures
 from dnsvigil.store.findings import STATES, Finding, Findings, findings_in
 from dnsvigil.store.store import Store
 from dnsvigil.system.terminal import printable, printable_lines
 
 
 def evaluate(options: argparse.Namespace, config: Config) -> int:
-    """Print how well a model does on names it does not know, or what the detectors find in logs.
+    """Print how well models do on what they do not know, or what the detectors find in logs.
 
     Raises :class:`CommandError`, also where no names are left to evaluate with, ``ModelError``, ``StoreError`` and
     ``OSError``.
     """
-    own = trained_model(options.state)
-    directory = options.model or (own if own.exists() else default_model())
+    models = options.models or models_folder(options.state)
+    if options.models and not models.is_dir():
+        raise UsageError(f"--models: {models}: there is no such folder")
+    own = models / NAME_SCORE
+    directory = own if own.exists() else default_model()
     if options.logs:
         if options.lists:
             raise UsageError("--lists: not together with logs")
-        return _evaluate_logs(options, config, directory)
+        return _evaluate_logs(options, config, models, directory)
     model = NameModel.load(directory)
+    detectors = learners(config.detectors.disabled)
+    examples = {each.name: _figures(each.labelled, models) for each in detectors if each.labelled}
     with enough_names():
         found = training.figures_of(model, families_in(options.lists) if options.lists else {})
     if options.json:
         facts = {name: fact for name, fact in model.facts.items() if name != "figures"}
-        records = {part: figures.record() for part, figures in found.items()}
-        show_json({"model": str(directory), "facts": facts, "figures": records})
+        records = {part: each.record() for part, each in found.items()}
+        content = {
+            each.name: [vars(row) for row in examples[each.name]] if each.labelled else each.learns
+            for each in detectors
+        }
+        show_json({"model": str(directory), "facts": facts, "figures": records, "detectors": content})
         return 0
     print(f"Model {printable(str(directory))}")
-    for part, figures in found.items():
-        print(f"\n{TITLES[part]}\n{printable_lines(figures.table())}")
+    for part, shown in found.items():
+        print(f"\n{TITLES[part]}\n{printable_lines(shown.table())}")
+    for name, rows in examples.items():
+        print(f"\n{name}: labelled examples, each named by those that have another name")
+        head = ("seen by", "kind", "examples", "named rightly", "rightly as harmless or not")
+        show(head, [(row.origin, row.kind, row.examples, row.named, row.sided) for row in rows])
+    print("\nWhat the other detectors learn")
+    show(("detector", "learns"), [(each.name, each.learns) for each in detectors if not each.labelled])
     return 0
 
 
-def _evaluate_logs(options: argparse.Namespace, config: Config, model: Path) -> int:
-    NameModel.load(model)  # the detectors would go on without one that is refused
-    results = [(path, *_found_in(path, config, model)) for path in options.logs]
+def _figures(known: Labelled, models: Path) -> list[KindFigures]:
+    """Return the figures of a detector's examples, with the operator's own if there are any."""
+    return figures([*known.known, *_own(known, models)], [*known.weights.values()], known.harmless)
+
+
+def _own(known: Labelled, models: Path) -> list[Example]:
+    return known.own(models) if (models / known.detector).exists() else []
+
+
+def _evaluate_logs(options: argparse.Namespace, config: Config, models: Path, name_score: Path) -> int:
+    # The detectors would go on without one that is refused.
+    NameModel.load(name_score)
+    for known in labelled(config.detectors.disabled):
+        _own(known, models)
+    results = [(path, *_found_in(path, config, models)) for path in options.logs]
     if options.json:
         show_json(
             [
@@ -65,12 +96,10 @@ def _evaluate_logs(options: argparse.Namespace, config: Config, model: Path) -> 
     return 1 if any(problem for _, _, problem in results) else 0
 
 
-def _found_in(path: Path, config: Config, model: Path) -> tuple[list[Finding], str]:
+def _found_in(path: Path, config: Config, models: Path) -> tuple[list[Finding], str]:
     """Return the findings in a log or a folder of logs alone, and why not all of it was looked at."""
     with TemporaryDirectory(prefix="dnsvigil-evaluate-") as folder:
-        own = trained_model(Path(folder))
-        own.parent.mkdir(parents=True)
-        own.symlink_to(model.absolute())
+        models_folder(Path(folder)).symlink_to(models.absolute())
         complete = ingest([path], replace(config, archive=Archive()), Path(folder))
         with Store(Path(folder)) as store:
             Findings(store)

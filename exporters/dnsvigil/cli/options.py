@@ -335,24 +335,28 @@ def _add_hunt(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    train = commands.add_parser("train", help="train the name score, also on your own names and lists")
+    train = commands.add_parser("train", help="train the models, also on your own names, lists and dismissals")
     train.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="where to write the model (default: models/name-score in the state folder)",
+        help="where to write the models (default: models in the state folder)",
     )
     train.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
     train.add_argument("--names", type=Path, metavar="FILE", help="answer of /api/training, instead of asking")
     train.add_argument(
-        "--seed", type=_number, default=0, metavar="N", help="the same seed gives the same model (default: %(default)s)"
+        "--seed",
+        type=_number,
+        default=0,
+        metavar="N",
+        help="the same seed gives the same models (default: %(default)s)",
     )
     _add_client_options(train)
     train.set_defaults(command="train.train")
 
-    evaluate = commands.add_parser("evaluate", help="evaluate the name score, or run the detectors over logs")
+    evaluate = commands.add_parser("evaluate", help="evaluate the models, or run the detectors over logs")
     evaluate.add_argument(
-        "--model", type=Path, metavar="DIR", help="the model to use (default: that of train, else of the package)"
+        "--models", type=Path, metavar="DIR", help="the models to use (default: those of train, else of the package)"
     )
     evaluate.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
     evaluate.add_argument("--json", action="store_true", help="print records")

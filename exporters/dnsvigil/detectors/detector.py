@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dnsvigil.config.collector import Config
+from dnsvigil.detectors.labelled import Labelled
 from dnsvigil.store.store import Read
 
 THRESHOLD = 0.5
@@ -54,6 +55,12 @@ class Detector(ABC):
 
     every: ClassVar[timedelta] = timedelta(minutes=1)
     """The event time between two evaluations."""
+
+    labelled: ClassVar[Labelled | None] = None
+    """The labelled examples that it compares with, if it does; ``dnsvigil train`` adds the operator's own."""
+
+    learns: ClassVar[str] = "nothing that can be trained"
+    """What it learns, in words, for ``dnsvigil evaluate``; not used where it has labelled examples."""
 
     @abstractmethod
     def __init__(self, context: Context) -> None: ...

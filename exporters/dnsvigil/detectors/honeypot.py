@@ -50,6 +50,7 @@ class Honeypot(Detector):
 
     name: ClassVar[str] = "honeypot"
     reads: ClassVar[Sequence[str]] = ("honeypot_sessions",)
+    learns: ClassVar[str] = "nothing to train: nobody has a reason to log in to a honeypot"
 
     def __init__(self, context: Context) -> None:
         config = context.config

@@ -3,13 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from dnsvigil.learning.default import default_model, trained_model
-from dnsvigil.learning.models import ModelError
+from dnsvigil.learning.models import ModelError, Stamp, model_stamp
 from dnsvigil.learning.namescore import NameModel
 
 _MAX_SCORES: Final = 200_000
@@ -21,7 +21,7 @@ class NameScores:
 
     def __init__(self, state: Path) -> None:
         self._trained = trained_model(state)
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: Stamp | None = None
         self._model: NameModel | None = None
         self._looks: dict[str, float] = {}
         self._reasons: dict[str, Any] = {}
@@ -37,7 +37,7 @@ class NameScores:
         Raises :class:`~dnsvigil.learning.models.ModelError` where the package has none either.
         """
         self._room = _MAX_REASONS
-        stamp = _stamp(self._trained)
+        stamp = model_stamp(self._trained)
         if self._model is not None and stamp == self._stamp:
             return
         model, directory, self.problem = None, self._trained, ""
@@ -48,10 +48,10 @@ class NameScores:
                 self.problem = f"{error}; the model of the package is used"
         if model is None:
             directory = default_model()
-            model = _loaded(directory, _stamp(directory))
+            model = _loaded(directory, model_stamp(directory))
         self._model, self._stamp = model, stamp
-        made = _stamp(directory)
-        self.time = datetime.fromtimestamp(made[1] / 1e9, UTC).replace(tzinfo=None) if made else None
+        made = model_stamp(directory)
+        self.time = made.time if made else None
         self._looks.clear()
         self._reasons.clear()
 
@@ -97,14 +97,6 @@ class NameScores:
 
 
 @lru_cache(maxsize=1)
-def _loaded(directory: Path, stamp: tuple[int, int] | None) -> NameModel:
+def _loaded(directory: Path, stamp: Stamp | None) -> NameModel:
     """Return the model as it is with this stamp: once for all detectors, as it takes 60 MB."""
     return NameModel.load(directory)
-
-
-def _stamp(directory: Path) -> tuple[int, int] | None:
-    try:
-        status = (directory / "model.json").stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns

@@ -11,6 +11,7 @@ from typing import Final
 
 from dnsvigil.detectors.contacts import with_contacts
 from dnsvigil.detectors.detector import THRESHOLD, Anomaly, Context, Detector
+from dnsvigil.detectors.labelled import Labelled
 from dnsvigil.store.findings import Finding
 from dnsvigil.store.store import Read
 from dnsvigil.system.sql import identifier
@@ -200,6 +201,35 @@ def enabled(disabled: Iterable[str]) -> list[EntryPoint]:
     for name in set(disabled) - found.keys():
         log.warning("detectors.disabled: no detector %r is installed; installed: %s", name, ", ".join(sorted(found)))
     return [found[name] for name in sorted(found) if name not in disabled]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a detector learns."""
+
+    name: str
+    labelled: Labelled | None  # its labelled examples
+    learns: str  # in words
+
+
+def learners(disabled: Iterable[str]) -> list[Learner]:
+    """Return what the detectors learn that are not ``disabled``, without those that cannot be loaded."""
+    found = []
+    for entry in enabled(disabled):
+        try:
+            kind = entry.load()
+        except Exception as error:  # another package's code may raise anything
+            log.warning("detector %s cannot be loaded: %s: %s", entry.name, type(error).__name__, error)
+        else:
+            # Other packages' detectors may not say.
+            labelled, learns = getattr(kind, "labelled", None), getattr(kind, "learns", Detector.learns)
+            found.append(Learner(entry.name, labelled, learns))
+    return found
+
+
+def labelled(disabled: Iterable[str]) -> list[Labelled]:
+    """Return the labelled examples of the detectors that have some."""
+    return [each.labelled for each in learners(disabled) if each.labelled]
 
 
 def _rows(read: Read, tables: Iterable[str]) -> dict[str, int]:

@@ -10,6 +10,8 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +30,28 @@ Arrays = dict[str, NDArray[Any]]
 
 class ModelError(Exception):
     """A model that cannot be used; the message names the directory and what to do."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells one model from another in its place."""
+
+    inode: int
+    modified_ns: int
+
+    @property
+    def time(self) -> datetime:
+        """Return when the model was written, UTC without a zone."""
+        return datetime.fromtimestamp(self.modified_ns / 1e9, UTC).replace(tzinfo=None)
+
+
+def model_stamp(directory: Path) -> Stamp | None:
+    """Return the stamp of a model, None if there is none."""
+    try:
+        status = (directory / _FACTS).stat()
+    except OSError:
+        return None
+    return Stamp(status.st_ino, status.st_mtime_ns)
 
 
 def save_model(directory: Path, kind: str, version: int, arrays: Mapping[str, NDArray[Any]], facts: Any) -> None:

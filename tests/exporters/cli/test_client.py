@@ -566,7 +566,7 @@ def test_nor_does_root_train_into_a_folder_below(folder, state, run):
     for path in (state, *state.rglob("*")):
         os.chown(path, daemon.pw_uid, daemon.pw_gid)
     before = seen(folder)
-    model = state / "models" / "name-score"
+    model = state / "models"
     status, output, errors = run("-c", config, "--state", state, "train", "--output", model)
     assert (status, output) == (1, "")
     assert "Run: runuser -u daemon -- " in errors

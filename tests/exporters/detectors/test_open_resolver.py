@@ -16,7 +16,7 @@ from dnsvigil.detectors.open_resolver import flows as open_flows
 from dnsvigil.detectors.open_resolver.detector import NO_FLOWS, NO_NETWORKS, NO_SENSOR, OpenResolver
 from dnsvigil.detectors.open_resolver.flows import OwnFlows, _is_own
 from dnsvigil.detectors.open_resolver.harm import MAX_OF_FLOWS, harm_of, score_of
-from dnsvigil.detectors.open_resolver.kinds import WEIGHTS, References
+from dnsvigil.detectors.open_resolver.kinds import LABELLED
 from dnsvigil.detectors.open_resolver.traffic import FLOWS, SENSOR, Counts, Seen
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
@@ -333,11 +333,9 @@ class TestInput:
 
 class TestLikeness:
     def test_of_a_reference_is_its_own_kind(self) -> None:
-        references = References()
-        for origin, points in references._of.items():
-            for (kind, _), point in zip(points._labels, points._points, strict=True):
-                values = dict.fromkeys(WEIGHTS, None) | dict(zip(points._names, point / points._weights, strict=True))
-                assert references.like(origin, values).kind == kind
+        nearest = LABELLED.nearest()
+        for each in LABELLED.known:
+            assert nearest.votes(each.origin, each.values).kind == each.kind
 
     def test_the_score_grows_with_each_part_of_the_harm(self) -> None:
         idle = Seen(HOST, SENSOR, BEGIN, BEGIN, 1, Counts(1, 1, 1, 1, 40, 60), Counts(), 1, 0, 0.0)

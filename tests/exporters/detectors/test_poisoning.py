@@ -11,8 +11,9 @@ import pytest
 
 from dnsvigil.config.collector import Config, Detectors, Domains
 from dnsvigil.detectors.detector import Anomaly, Context
+from dnsvigil.detectors.labelled import Neighbours
 from dnsvigil.detectors.poisoning.detector import MAX_FINDINGS, Poisoning
-from dnsvigil.detectors.poisoning.neighbours import FILE, kind
+from dnsvigil.detectors.poisoning.neighbours import FEATURES, LABELLED, kind
 from dnsvigil.detectors.poisoning.sequential import bernoulli, whole_tests, zone_tests
 from dnsvigil.store.store import Store
 from evaluation.detection import all_but
@@ -345,15 +346,22 @@ class TestWhatIsMissing:
 
 
 class TestNeighbours:
+    @pytest.fixture
+    def neighbours(self, tmp_path: Path) -> Neighbours:
+        neighbours = Neighbours(LABELLED, tmp_path)
+        neighbours.reload()
+        return neighbours
+
     def test_windows_are_those_that_the_lab_makes(self, capsys: pytest.CaptureFixture[str]) -> None:
         poisonings.main()
-        assert capsys.readouterr().out == FILE.read_text()
+        assert capsys.readouterr().out == LABELLED.file.read_text()
 
     @pytest.mark.parametrize("name", poisonings.KINDS)
-    def test_windows_of_other_seeds_have_their_kind(self, name: str) -> None:
+    def test_windows_of_other_seeds_have_their_kind(self, neighbours: Neighbours, name: str) -> None:
         windows = [window for seed in range(301, 306) for window in poisonings.windows(name, seed)]
-        right = sum(kind(window).name == name for window in windows)
+        right = sum(kind(neighbours, window).name == name for window in windows)
         assert right >= 0.8 * len(windows)
 
-    def test_what_is_unlike_all_is_novel(self) -> None:
-        assert kind([0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]).name == "novel"
+    def test_what_is_unlike_all_is_novel(self, neighbours: Neighbours) -> None:
+        window = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]
+        assert kind(neighbours, dict(zip(FEATURES, window, strict=True))).name == "novel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -13,6 +14,9 @@ import pytest
 
 from dnsvigil.cli.main import main
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.detectors.open_resolver.kinds import LABELLED as HOSTS
+from dnsvigil.detectors.open_resolver.kinds import RESOLVER
+from dnsvigil.detectors.poisoning.neighbours import LABELLED as WINDOWS
 from dnsvigil.detectors.runner import GROUP
 from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.features.popular import own_popular_domains
@@ -36,6 +40,14 @@ DAY = timedelta(days=1)
 SOME = [family for family in FAMILIES if family.name in {"bamital", "cryptolocker"}]
 POPULAR = [f"shop-of-{word}.example" for word in ("north", "south", "east", "west", "harbour", "hill", "lake", "town")]
 DISMISSED = ["xq7-telemetry.example", "zk9-telemetry.example"]
+HOST = "198.51.100.9"
+COMPARED = {
+    name: value
+    for name, value in zip(
+        HOSTS.weights, next(each.values for each in HOSTS.known if each.origin == "flows"), strict=True
+    )
+    if value is not None
+}
 LISTED = [f"evil{n:03}x.com" for n in range(200)]
 
 Run = Callable[..., tuple[int, str, str]]
@@ -76,7 +88,7 @@ def put_finding(store: Store, domains: Sequence[object], subject: str = "198.51.
 
 
 def fill(state: Path) -> None:
-    """A store with popular domains, and a dismissed finding."""
+    """A store with popular domains, a dismissed finding, and an open host that a scan confirms."""
     with Store(state) as store:
         PassiveDns(store)
         put_tuples(store, (f"www.{name}" for name in POPULAR), NOON - 20 * DAY, NOON)
@@ -84,6 +96,8 @@ def fill(state: Path) -> None:
         findings = Findings(store)
         with store.transaction():
             findings.dismiss(number, "a scanner", NOON)
+            evidence = {"seen_by": ["flows", "scan"], "compared": {"flows": COMPARED}}
+            findings.put(Finding("open_resolver", "host", HOST, 0.7, "warning", NOON, NOON, evidence))
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +151,31 @@ class TestTrain:
         names = tmp_path / "names.json"
         with Store(trained) as store:
             popular = own_popular_domains(store.read, TupleReader(lambda: store)).popular
-        names.write_text(json.dumps({"popular": popular, "dismissed": DISMISSED}))
-        command = ["train", "--output", tmp_path / "model", "--names", names, "--lists", trained / "lists"]
+            examples = {each.detector: each.records(each.learn(store.rows)) for each in (HOSTS, WINDOWS)}
+        content = {"popular": popular, "dismissed": DISMISSED, "examples": examples}
+        names.write_text(json.dumps(content))
+        command = ["train", "--output", tmp_path / "new", "--names", names, "--lists", trained / "lists"]
         status, output, errors = run("--state", tmp_path / "none", *command)
         assert (status, errors) == (0, "")
         assert tuple(told) == STEPS
-        for path in trained_model(trained).iterdir():
-            assert (tmp_path / "model" / path.name).read_bytes() == path.read_bytes()
+        files = [path.relative_to(trained / "models") for path in (trained / "models").glob("*/*")]
+        assert len(files) == 6
+        for path in files:
+            assert (tmp_path / "new" / path).read_bytes() == (trained / "models" / path).read_bytes()
         assert "Lists: " in output and "AUC 0." in output
-        assert output.endswith("also on 8 popular, 2 dismissed, 1 listed families\n")
+        assert "also on 8 popular, 2 dismissed, 1 listed families\n" in output
+        assert f"{tmp_path / 'new' / 'open_resolver'}: written, with examples of your own: 1 open resolver\n" in output
+        assert output.endswith("poisoning: written, with examples of your own: none\n")
         assert not (tmp_path / "none").exists()
 
     @pytest.mark.parametrize(
-        "content", ["{", "[]", "{}", '{"popular": "x", "dismissed": []}', '{"popular": ["\\ud800"], "dismissed": []}']
+        "content",
+        [
+            *("{", "[]", "{}", '{"popular": "x", "dismissed": []}', '{"popular": ["\\ud800"], "dismissed": []}'),
+            '{"popular": [], "dismissed": [], "examples": []}',
+            '{"popular": [], "dismissed": [], "examples": {"poisoning": {}}}',
+            '{"popular": [], "dismissed": [], "examples": {"poisoning": [{"origin": "sensor", "kind": "x"}]}}',
+        ],
     )
     def test_refuses_names_that_are_none(self, tmp_path: Path, run: Run, content: str) -> None:
         (tmp_path / "names").write_text(content)
@@ -163,10 +189,10 @@ class TestTrain:
     ) -> None:
         names = {"popular": [f"name{number}.example" for number in range(popular)], "dismissed": []}
         (tmp_path / "names").write_text(json.dumps(names | {"suspected": suspected}))
-        command = ["train", "--names", tmp_path / "names", "--output", tmp_path / "model"]
+        command = ["train", "--names", tmp_path / "names", "--output", tmp_path / "models"]
         status, output, errors = run("--state", tmp_path, *command)
         assert status == refused
-        assert (tmp_path / "model").exists() != refused
+        assert (tmp_path / "models").exists() != refused
         if refused:
             assert f"{suspected} of the {popular + suspected} domains" in errors and not output
 
@@ -185,7 +211,7 @@ class TestTrain:
     def test_a_model_that_cannot_be_written_is_an_error(self, small: None, tmp_path: Path, run: Run) -> None:
         fill(tmp_path)
         (tmp_path / "file").touch()
-        status, _, errors = run("--state", tmp_path, "train", "--seed", "0", "--output", tmp_path / "file" / "model")
+        status, _, errors = run("--state", tmp_path, "train", "--seed", "0", "--output", tmp_path / "file")
         assert status == 1 and f"{tmp_path / 'file'}: File exists" in errors
 
 
@@ -249,6 +275,10 @@ class TestEvaluate:
         status, output, _ = run("--state", trained, "evaluate", "--lists", trained / "lists")
         assert status == 0
         assert output.startswith(f"Model {trained_model(trained)}\n")
+        assert "open_resolver: labelled examples" in output and "poisoning: labelled examples" in output
+        for name in ("abuse", "fast_flux", "honeypot"):
+            assert re.search(rf"^{name} +nothing to train: ", output, re.MULTILINE)
+        assert re.search(r"^tunnel +the name score", output, re.MULTILINE)
         assert "bamital" in output and "evil" in output
 
     def test_does_not_count_what_was_taught(self, trained: Path, run: Run) -> None:
@@ -262,17 +292,23 @@ class TestEvaluate:
         assert families["unknown"]["names"] == len(LISTED)
         assert families["evil"]["names"] == len(parted({"evil": LISTED}, taught=False)["evil"])
         assert found["facts"]["seed"] == 0
+        rows = {(row["origin"], row["kind"]): row["examples"] for row in found["detectors"]["open_resolver"]}
+        packaged = sum((each.origin, each.kind) == ("flows", RESOLVER) for each in HOSTS.known)
+        assert rows["flows", RESOLVER] == packaged + 1
+        assert found["detectors"]["malware"] == "the name score"
 
     def test_refuses_a_model_that_was_changed(self, trained: Path, tmp_path: Path, run: Run) -> None:
         content = json.loads((trained_model(trained) / "model.json").read_text())
         for change, says in (({"version": 0}, "run dnsvigil train"), ({"digest": "0"}, "the model was changed")):
-            (tmp_path / "model.json").write_text(json.dumps(content | change))
-            (tmp_path / "arrays.npz").write_bytes((trained_model(trained) / "arrays.npz").read_bytes())
-            status, _, errors = run("--state", tmp_path, "evaluate", "--model", tmp_path)
+            changed = tmp_path / "models" / "name-score"
+            changed.mkdir(parents=True, exist_ok=True)
+            (changed / "model.json").write_text(json.dumps(content | change))
+            (changed / "arrays.npz").write_bytes((trained_model(trained) / "arrays.npz").read_bytes())
+            status, _, errors = run("--state", tmp_path, "evaluate", "--models", tmp_path / "models")
             assert status == 1 and says in errors and str(tmp_path) in errors
         log = tmp_path / "dns.log"
         log.write_bytes(HEADER)
-        assert run("--state", tmp_path, "evaluate", "--model", tmp_path, log)[0] == 1
+        assert run("--state", tmp_path, "evaluate", "--models", tmp_path / "models", log)[0] == 1
 
     def test_refuses_lists_beside_logs(self, trained: Path, tmp_path: Path, run: Run) -> None:
         assert run("--state", trained, "evaluate", "--lists", trained / "lists", tmp_path)[0] == 2

@@ -31,6 +31,7 @@ class Abuse(Detector):
     reads: ClassVar[Sequence[str]] = (
         "client_lookups", "client_lookup_days", "passive_dns_new", "passive_dns_files", "novel",
     )  # fmt: skip
+    learns: ClassVar[str] = "nothing to train: what is usual for clients, from its own tables, day by day"
 
     def __init__(self, context: Context) -> None:
         self._sweeps = Sweeps(context.config.flows.networks)

@@ -48,6 +48,7 @@ class FastFlux(Detector):
 
     name: ClassVar[str] = "fast_flux"
     reads: ClassVar[Sequence[str]] = ("passive_dns_new", "passive_dns_files", "novel")
+    learns: ClassVar[str] = "nothing to train: growth over networks and time against fixed bounds"
     every: ClassVar[timedelta] = timedelta(minutes=5)
 
     def __init__(self, context: Context) -> None:

@@ -5,15 +5,15 @@ docs/detectors/open_resolver.md has the score, what it was measured to find, and
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from dnsvigil.detectors.detector import Anomaly, Context, Detector
+from dnsvigil.detectors.labelled import Labelled, Neighbours
 from dnsvigil.detectors.open_resolver.evidence import evidence_of
 from dnsvigil.detectors.open_resolver.flows import MAX_HOSTS as MAX_HOSTS_OF_FLOWS
 from dnsvigil.detectors.open_resolver.flows import OwnFlows
 from dnsvigil.detectors.open_resolver.host import Host, together, verdict_on
-from dnsvigil.detectors.open_resolver.kinds import References
+from dnsvigil.detectors.open_resolver.kinds import LABELLED
 from dnsvigil.detectors.open_resolver.sensor import count_hosts, dropped, seen_by_sensors
 from dnsvigil.detectors.open_resolver.traffic import DAY
 from dnsvigil.store.scanned_hosts import OUTDATED_AFTER, newest_scan, open_by_scans
@@ -50,19 +50,18 @@ class OpenResolver(Detector):
     name: ClassVar[str] = "open_resolver"
     reads: ClassVar[Sequence[str]] = ("open_resolvers", "slot_hosts", "dns_flows", "scanned_hosts")
     every: ClassVar[timedelta] = timedelta(minutes=5)
+    labelled: ClassVar[Labelled | None] = LABELLED
 
     def __init__(self, context: Context) -> None:
         config = context.config
         self._flows = OwnFlows([str(network) for network in config.flows.networks])
         self._networks = bool(config.flows.networks)
         self._limits: Sequence[str] = ()
-
-    @cached_property
-    def _references(self) -> References:
-        return References()
+        self._neighbours = Neighbours(LABELLED, context.state)
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return the hosts that are open now: in a day a sensor or flows, or of late a scan, saw them answer."""
+        self._neighbours.reload()
         scans = open_by_scans(read, now)
         hosts = together(seen_by_sensors(read, now, MAX_HOSTS), self._flows.seen(read, now), scans[:MAX_HOSTS])
         known = dict(read(_OPEN_FINDINGS))
@@ -73,6 +72,14 @@ class OpenResolver(Detector):
         if lost or listed > MAX_HOSTS:
             found.append(_flood(listed, lost, now))
         return found
+
+    def problems(self) -> Sequence[str]:
+        """Return why the operator's own examples cannot be used."""
+        return [self._neighbours.problem] if self._neighbours.problem else []
+
+    def model_time(self) -> datetime | None:
+        """Return when the operator's own examples were written."""
+        return self._neighbours.time
 
     def limits(self) -> Sequence[str]:
         """Return who does not look."""
@@ -95,7 +102,7 @@ class OpenResolver(Detector):
         self._limits = [text for text, is_so in missing.items() if is_so]
 
     def _anomaly(self, host: Host, known: datetime | None, now: datetime) -> Anomaly:
-        verdict = verdict_on(host, self._references)
+        verdict = verdict_on(host, self._neighbours)
         state = "still open" if known and known < now - DAY else "new"
         severity = "critical" if verdict.abused else "warning"
         # It stays open until nobody has seen it for a day, though nobody may query it for hours.

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
+from dnsvigil.detectors.labelled import COMPARED, rounded
 from dnsvigil.detectors.open_resolver.host import Host, Verdict
 from dnsvigil.detectors.open_resolver.kinds import PUBLIC
 from dnsvigil.detectors.open_resolver.traffic import RECENT, Counts, Seen
@@ -25,6 +26,7 @@ def evidence_of(host: Host, verdict: Verdict, state: str) -> dict[str, Any]:
         "seen_by": host.origins,
         **_of_traffic(host),
         **_of_likeness(verdict),
+        COMPARED: {seen.origin: rounded(seen.values()) for seen in host.seen},
         "harm": {name: round(value, 2) for name, value in vars(verdict.harm).items()},
     }
     if verdict.abused:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dnsvigil.detectors.labelled import Neighbours
 from dnsvigil.detectors.open_resolver.harm import Harm, harm_of, score_of
-from dnsvigil.detectors.open_resolver.kinds import ABUSED, Likeness, References
+from dnsvigil.detectors.open_resolver.kinds import ABUSED, Likeness, likeness
 from dnsvigil.detectors.open_resolver.traffic import FLOWS, SCAN, SENSOR, Seen
 
 
@@ -60,12 +61,12 @@ class Verdict:
         return self.likeness is not None and self.likeness.kind == ABUSED
 
 
-def verdict_on(host: Host, references: References) -> Verdict:
+def verdict_on(host: Host, neighbours: Neighbours) -> Verdict:
     """Return the verdict on a host; where a sensor and flows saw it, the worse likeness counts."""
-    likes = [references.like(each.origin, each.values()) for each in host.seen]
-    likeness = next((each for each in likes if each.kind == ABUSED), likes[0] if likes else None)
+    likes = [likeness(neighbours, each) for each in host.seen]
+    chosen = next((each for each in likes if each.kind == ABUSED), likes[0] if likes else None)
     harm = harm_of(host.seen, host.scanned_amplification)
-    return Verdict(likeness, harm, score_of(harm, host.sure, likeness.share if likeness else 1.0))
+    return Verdict(chosen, harm, score_of(harm, host.sure, chosen.share if chosen else 1.0))
 
 
 def together(sensor: Sequence[Seen], flows: Sequence[Seen], scans: Sequence[Mapping[str, Any]]) -> list[Host]:

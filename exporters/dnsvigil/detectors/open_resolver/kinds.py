@@ -4,16 +4,13 @@ The labelled hosts are those of the lab: ``python -m evaluation.open_hosts`` mak
 them. They are compared in what those who saw the host can know.
 """
 
-import csv
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from dnsvigil.detectors.open_resolver.traffic import FLOWS, SENSOR
+from dnsvigil.detectors.labelled import DISMISSED, Labelled, Neighbours
+from dnsvigil.detectors.open_resolver.traffic import FLOWS, SCAN, SENSOR, Seen
+from dnsvigil.store.findings import Finding
 
 AUTHORITATIVE: Final = "authoritative server"
 CLOSED: Final = "closed resolver"
@@ -40,11 +37,6 @@ WEIGHTS: Final = {
 }
 """How much a difference of one counts: of shares from none to all, of all else from one to ten times as much."""
 
-K: Final = 5
-"""How many neighbours vote, each with one over its distance."""
-
-_NEAREST: Final = 0.05  # distances below count as this
-
 
 @dataclass(frozen=True)
 class Likeness:
@@ -55,39 +47,27 @@ class Likeness:
     neighbours: tuple[tuple[str, float], ...]  # kind and variant, with the distance
 
 
-class References:
-    """The labelled hosts."""
-
-    def __init__(self) -> None:
-        rows: defaultdict[str, list[dict[str, str]]] = defaultdict(list)
-        with files(__package__).joinpath("reference.csv").open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                rows[row["origin"]].append(row)
-        self._of = {origin: _Points(rows[origin]) for origin in (SENSOR, FLOWS)}
-
-    def like(self, origin: str, values: Mapping[str, float | None]) -> Likeness:
-        """Return what a host is like that ``origin`` saw."""
-        return self._of[origin].like(values)
+def likeness(neighbours: Neighbours, seen: Seen) -> Likeness:
+    """Return what a host is like."""
+    votes = neighbours.votes(seen.origin, seen.values())
+    named = tuple((f"{example.kind}: {example.name}", distance) for example, distance in votes.neighbours)
+    return Likeness(votes.kind, votes.share(OPEN_KINDS), named)
 
 
-class _Points:
-    def __init__(self, rows: list[dict[str, str]]) -> None:
-        # What nobody who sees hosts in this way can know is empty.
-        self._names = [name for name in WEIGHTS if all(row[name] for row in rows)]
-        self._weights = np.array([WEIGHTS[name] for name in self._names])
-        self._points = np.array([[float(row[name]) for name in self._names] for row in rows]) * self._weights
-        self._labels = [(row["kind"], row["variant"]) for row in rows]
+def _witness(finding: Finding, origin: str) -> str | None:
+    """Return the kind of a host that flows saw, if a sensor or a scan knows that it is open."""
+    seen_by = finding.evidence.get("seen_by")
+    if origin != FLOWS or not isinstance(seen_by, list):
+        return None
+    if SENSOR in seen_by and (kind := finding.evidence.get("looks_like")) in OPEN_KINDS:
+        return str(kind)
+    return RESOLVER if {SENSOR, SCAN} & {*map(str, seen_by)} else None
 
-    def like(self, values: Mapping[str, float | None]) -> Likeness:
-        # A few hundred points: scikit-learn's search would find the same, and take 150 MB of the collector.
-        known = np.array([values[name] is not None for name in self._names])
-        point = np.array([values[name] or 0.0 for name in self._names]) * self._weights
-        distances = np.linalg.norm((self._points - point)[:, known], axis=1)
-        votes: defaultdict[str, float] = defaultdict(float)
-        named = []
-        for place in np.argsort(distances, kind="stable")[:K].tolist():
-            (kind, variant), distance = self._labels[place], float(distances[place])
-            votes[kind] += 1 / max(distance, _NEAREST)
-            named.append((f"{kind}: {variant}", distance))
-        share = sum(votes[kind] for kind in OPEN_KINDS if kind in votes) / sum(votes.values())
-        return Likeness(max(votes, key=lambda kind: votes[kind]), share, tuple(named))
+
+LABELLED: Final = Labelled(
+    "open_resolver",
+    Path(__file__).with_name("reference.csv"),
+    WEIGHTS,
+    frozenset({*KINDS, DISMISSED} - {*OPEN_KINDS}),
+    _witness,
+)

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Final, NamedTuple
 
 from dnsvigil.detectors.detector import THRESHOLD, Anomaly, Context, Detector
+from dnsvigil.detectors.labelled import COMPARED, Labelled, Neighbours, rounded
 from dnsvigil.detectors.passive_dns import Tuples, seconds, time_of
 from dnsvigil.detectors.places import NO_TABLE, Places
 from dnsvigil.detectors.poisoning import evidence, windows
 from dnsvigil.detectors.poisoning.injection import Injection, injections
-from dnsvigil.detectors.poisoning.neighbours import kind, vector
+from dnsvigil.detectors.poisoning.neighbours import LABELLED, ORIGIN, kind, vector
 from dnsvigil.detectors.poisoning.search import Search
 from dnsvigil.detectors.poisoning.sequential import ALARM, MAX_USUAL, USUAL_WRONG, Tests, whole_tests, zone_tests
 from dnsvigil.detectors.poisoning.spread import nats, spread
@@ -45,15 +46,18 @@ class Poisoning(Detector):
 
     name: ClassVar[str] = "poisoning"
     reads: ClassVar[Sequence[str]] = ("poisoning", "capture", "passive_dns_new", "passive_dns_files")
+    labelled: ClassVar[Labelled | None] = LABELLED
 
     def __init__(self, context: Context) -> None:
         self._places = Places(context.config.domains.networks)
         self._search = Search(Tuples(context.state), self._places)
         self._searched: tuple[int, list[Anomaly]] = (0, [])
+        self._neighbours = Neighbours(LABELLED, context.state)
         self._package = True
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return the zones and resolvers under attack, and what passive DNS shows without a sign on the wire."""
+        self._neighbours.reload()
         self._package = windows.has_package(read, now)
         slot = seconds(now) // int(_PASSIVE.total_seconds())
         if slot != self._searched[0]:
@@ -67,7 +71,12 @@ class Poisoning(Detector):
 
     def problems(self) -> Sequence[str]:
         """Return what cannot be read."""
-        return [problem for problem in (self._places.problem, self._search.unreadable) if problem]
+        problems = self._places.problem, self._search.unreadable, self._neighbours.problem
+        return [problem for problem in problems if problem]
+
+    def model_time(self) -> datetime | None:
+        """Return when the operator's own windows were written."""
+        return self._neighbours.time
 
     def limits(self) -> Sequence[str]:
         """Return what it works without: a sensor upstream of the resolvers, AS numbers."""
@@ -100,8 +109,10 @@ class Poisoning(Detector):
                 score = 1 - (1 - score) * (1 - changes[0].score)
             if score < _MIN_SCORE:
                 continue
-            like = kind(vector(attack.rows, attack.loss, *entropies.get(resolver, (None, None))))
+            window = vector(attack.rows, attack.loss, *entropies.get(resolver, (None, None)))
+            like = kind(self._neighbours, window)
             shown = evidence.of_zone(attack.rows, attack.tests, changes, like, attack.loss)
+            shown[COMPARED] = {ORIGIN: rounded(window)}
             subject = ("zone", f"{zone} at {resolver}") if zone else ("resolver", resolver)
             severity = "critical" if shown["landed"] else "warning"
             first, last = attack.rows[0].time_first, attack.rows[-1].time_last

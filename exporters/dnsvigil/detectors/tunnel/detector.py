@@ -29,6 +29,7 @@ class Tunnel(Detector):
 
     name = "tunnel"
     reads: ClassVar[Sequence[str]] = ("novel",)
+    learns: ClassVar[str] = "the name score, for implants; volume has nothing to train"
 
     def __init__(self, context: Context) -> None:
         self._leaks = Leaks()
