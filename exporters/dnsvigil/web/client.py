@@ -69,6 +69,8 @@ def client(asked: Asked) -> View:
         "new_failures": subject.series({row[0]: row[2] for row in hours}, timedelta(hours=1)),
         "domains": domains[listed.offset :][:PER_PAGE],
         "listing": listed,
+        "news_unseen": subject.news_unseen(asked),
+        "lists_unseen": subject.lists_unseen(asked),
         "listed": subject.rows(asked, "listed", _LISTED, own),
         "lookups": subject.rows(asked, "client_lookups", _LOOKUPS, own),
         "findings": subject.findings(asked, own),

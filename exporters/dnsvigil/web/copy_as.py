@@ -5,16 +5,18 @@ its environment, because it would read backslashes in a program or an assignment
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Final
 
 from dnsvigil.api.passive_dns.names import zone_file_name
 from dnsvigil.config.collector import Config
+from dnsvigil.sources.public_suffixes import domain_of
 
 _LOG: Final = "ts id.orig_h id.resp_h query qtype_name rcode_name answers"
 _ZEEK: Final = f"zeek-cut {_LOG} < dns.log"
+_MAX_ADDRESSES: Final = 20
 _SLASH: Final = r"\047"  # after a plain one come types
 
 
@@ -26,10 +28,16 @@ class Command:
     text: str
 
 
-def commands(kind: str, value: str, config: Config) -> list[Command]:
-    """Return the commands for a value; ``kind`` is one of ``KINDS``."""
+def commands(kind: str, value: str, config: Config, addresses: Sequence[str] = ()) -> list[Command]:
+    """Return the commands for a value; ``kind`` is one of ``KINDS``, and ``addresses`` are those of a name.
+
+    nfdump, which knows no names, looks for the first of the addresses.
+    """
     made = {"domain": _domain, "name": _name, "zone": _zone, "server": _server}.get(kind, _address)
-    return [*made(value, config)]
+    found = [*made(value, config)]
+    if addresses:
+        found.insert(1, _nfdump(" or ".join(f"host {each}" for each in addresses[:_MAX_ADDRESSES]), config))
+    return found
 
 
 def _domain(name: str, _: Config) -> Iterator[Command]:
@@ -37,15 +45,17 @@ def _domain(name: str, _: Config) -> Iterator[Command]:
     below = '$4 == ENVIRON["NAME"] || substr($4, length($4) - length(ENVIRON["NAME"])) == "." ENVIRON["NAME"]'
     yield _zeek(name, below)
     yield Command("PromQL", f"dnsvigil_zone_queries_total{{dns_zone={_string(name)}}}")
+    yield _score(name)
 
 
 def _name(name: str, _: Config) -> Iterator[Command]:
     yield _dnsdbq("-r", zone_file_name(name))
     yield _zeek(name, '$4 == ENVIRON["NAME"]')
+    yield Command("PromQL", f"dnsvigil_finding_score{{domain={_string(domain_of(name))}}}")
 
 
 def _zone(name: str, config: Config) -> Iterator[Command]:
-    dnsdbq, zeek, _ = _domain(name, config)
+    dnsdbq, zeek, *_ = _domain(name, config)
     yield from (dnsdbq, zeek)
     zone = f"{{dns_zone={_string(name)}}}[5m]"
     failures, queries = (
@@ -69,12 +79,20 @@ def _address(text: str, config: Config) -> Iterator[Command]:
     one = network.num_addresses == 1
     address = str(network.network_address if one else network)
     yield _dnsdbq("-i", address)
-    source = next((str(each.path) for each in config.sources.netflow), ".")
-    condition = f"{'host' if one else 'net'} {address}"
-    yield Command("nfdump", f"nfdump -R {shlex.quote(source)} {shlex.quote(condition)}")
+    yield _nfdump(f"{'host' if one else 'net'} {address}", config)
     if one:
         yield _zeek(address, '$2 == ENVIRON["NAME"] || $3 == ENVIRON["NAME"]')
-        yield Command("PromQL", f"dnsvigil_anomaly_score{{subject={_string(address)}}}")
+        yield _score(address)
+
+
+def _nfdump(condition: str, config: Config) -> Command:
+    source = next((str(each.path) for each in config.sources.netflow), ".")
+    return Command("nfdump", f"nfdump -R {shlex.quote(source)} {shlex.quote(condition)}")
+
+
+def _score(subject: str) -> Command:
+    """Return what shows how a score has changed: Prometheus keeps that, the collector the newest."""
+    return Command("PromQL", f"dnsvigil_anomaly_score{{subject={_string(subject)}}}")
 
 
 def _dnsdbq(option: str, value: str) -> Command:

@@ -17,7 +17,17 @@ from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.masks import masked
 from dnsvigil.web.page import Asked, View
-from dnsvigil.web.passive_dns import FILTERS, History, Record, filters_of, history, listed, narrowed, question_about
+from dnsvigil.web.passive_dns import (
+    FILTERS,
+    History,
+    Record,
+    addresses_of,
+    filters_of,
+    history,
+    listed,
+    narrowed,
+    question_about,
+)
 from dnsvigil.web.places import Place
 
 _TEN: Final = 10  # features of the paper, which come first
@@ -73,8 +83,9 @@ def domain(asked: Asked) -> View | Response:
         "clients": _clients(asked, name),
         "findings": subject.findings(asked, name),
         "listed": subject.rows(asked, "listed", _LISTED, name),
+        "lists_unseen": subject.lists_unseen(asked),
         "honeypots": subject.rows(asked, "honeypot_entries", _HONEYPOT, name),
-        "commands": commands("domain", name, asked.config),
+        "commands": commands("domain", name, asked.config, addresses_of(whole)),
     }
     nothing = not any(
         values[each] for each in ("filters", "features", "sums", "records", "clients", "findings", "listed")

@@ -8,7 +8,7 @@ from dnsvigil.sources.public_suffixes import domain_of
 from dnsvigil.web import subject
 from dnsvigil.web.copy_as import commands
 from dnsvigil.web.page import Asked, View
-from dnsvigil.web.passive_dns import FILTERS, filters_of, history, listed, narrowed
+from dnsvigil.web.passive_dns import FILTERS, addresses_of, filters_of, history, listed, narrowed
 
 _MAX_BELOW: Final = 100
 _MAX_POINTING: Final = 100
@@ -35,7 +35,7 @@ def name(asked: Asked) -> View:
         "below": [*names][:_MAX_BELOW],
         "more_below": bool(below.limited) or len(names) > _MAX_BELOW,
         "findings": subject.findings(asked, text),
-        "commands": commands("name", text, asked.config),
+        "commands": commands("name", text, asked.config, addresses_of(known)),
     }
     nothing = not (filters or known.records or names or values["findings"] or pointing.records)
     return View("name.html", values | {"nothing": nothing}, HTTPStatus.NOT_FOUND if nothing else HTTPStatus.OK)

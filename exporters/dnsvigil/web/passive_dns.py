@@ -75,6 +75,12 @@ class History:
         return min(each.first for each in self.records), max(each.last for each in self.records)
 
 
+def addresses_of(known: History) -> Sequence[str]:
+    """Return the addresses in records, those that were seen last first."""
+    last = sorted((each for each in known.records if each.kind == "address"), key=lambda each: each.last, reverse=True)
+    return [*dict.fromkeys(each.value for each in last)]
+
+
 def question_about(kind: str, value: str) -> Question:
     """Return what to ask for a value; ``kind`` is one of those that have records. Raises ``RequestError``."""
     try:

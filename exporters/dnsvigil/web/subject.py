@@ -15,6 +15,7 @@ from dnsvigil.system.addresses import Network, begin_of, is_in
 from dnsvigil.web.page import Asked
 from dnsvigil.web.ranges import Series
 from dnsvigil.web.records import shown_record
+from dnsvigil.web.watch import picture
 
 MAX_FINDINGS: Final = 20
 """How many findings a page lists."""
@@ -78,8 +79,25 @@ def shown_findings(asked: Asked, found: Iterable[Finding]) -> list[dict[str, Any
 
 def rows(asked: Asked, table: str, query: str, *bound: Any) -> list[Any]:
     """Return the rows of a query over a table that may not be there, as where all detectors are disabled."""
-    there = asked.backend.read("FROM duckdb_tables() WHERE table_name = ?", table)
-    return asked.backend.read(query, *bound) if there else []
+    return asked.backend.read(query, *bound) if _is_there(asked, table) else []
+
+
+def news_unseen(asked: Asked) -> str:
+    """Return why it proves nothing that nothing new was asked for; nothing where it proves something."""
+    if not _is_there(asked, "novel"):
+        return "all detectors are disabled, so nobody looks for it"
+    return "" if picture(asked)["current"] else "there are no new records"
+
+
+def lists_unseen(asked: Asked) -> str:
+    """Return why it proves nothing that no entry of a list was asked for; nothing where it proves something."""
+    if asked.config.detectors.lists is None:
+        return "detectors.lists in the configuration names no folder with lists"
+    return news_unseen(asked)
+
+
+def _is_there(asked: Asked, table: str) -> bool:
+    return bool(asked.backend.read("FROM duckdb_tables() WHERE table_name = ?", table))
 
 
 def series(points: Mapping[datetime, float], step: timedelta) -> Series | None:

@@ -25,10 +25,13 @@ from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
 from exporters.domain_tables import write_table
 from exporters.running import collecting_here, eventually, line, write_config
-from exporters.zeeklogs import HEADER
+from exporters.zeeklogs import HEADER, package_header, package_line
 
 HOSTILE = '"><script>alert(1)</script>\x1b[31m\u202e=cmd|x {{ 7 * 7 }}'
 """What may stand in every text."""
+
+PDNS = "dnsvigil_pdns"
+"""The name of the Zeek package's log of passive DNS."""
 
 MANY = 120
 """Findings about clients, enough for three pages."""
@@ -79,7 +82,23 @@ def write_log(folder: Path) -> None:
     """Write a minute of queries: a third of those for shop.example fail."""
     now = time.time()
     lines = [line(now - 60 + n / 100, "www.shop.example", rcode="2" if n % 3 == 0 else "0") for n in range(300)]
-    (folder / "zeek" / "current" / "dns.log").write_bytes(HEADER + b"".join(lines))
+    logs = folder / "zeek" / "current"
+    (logs / "dns.log").write_bytes(HEADER + b"".join(lines))
+    day = 86400
+    seen = [
+        ("www.shop.example", "A", "192.0.2.80", now - 30 * day, now - 9 * day),
+        ("www.shop.example", "A", "198.51.100.80", now - 9 * day, now - 60),
+        ("xn--bcher-kva.shop.example", "CNAME", "www.shop.example", now - 20 * day, now - 60),
+        ("shop.example", "MX", "10 mail.shop.example", now - 12 * day, now - 60),
+        ("shop.example", "NS", "ns1.hoster.example", now - 30 * day, now - 60),
+    ]
+    (logs / f"{PDNS}.log").write_bytes(package_header(PDNS) + b"".join(tuple_line(*each) for each in seen))
+
+
+def tuple_line(name: str, rrtype: str, rdata: str, first: float, last: float) -> bytes:
+    """Return a line of the Zeek package's log of passive DNS."""
+    times = {key: f"{when:.6f}" for key, when in (("ts", last), ("time_first", first), ("time_last", last))}
+    return package_line(PDNS, **times, rrname=name, rrtype=rrtype, rdata=rdata, bailiwick="-")
 
 
 def found_by_all() -> list[Finding]:

@@ -73,6 +73,15 @@ def test_nfdump_reads_the_filter(tmp_path, value):
     subprocess.run(["nfdump", "-Z", condition], check=True, capture_output=True)
 
 
+def test_a_name_is_looked_for_in_flows_by_its_addresses():
+    addresses = [f"192.0.2.{number}" for number in range(30)] + ["2001:db8::1"]
+    (found,) = [each.text for each in commands("domain", "example.com", STOCK, addresses) if each.program == "nfdump"]
+    assert shlex.split(found)[3].split(" or ") == [f"host {each}" for each in addresses[:20]]
+    assert {each.program for each in commands("name", "a.example", STOCK, addresses)} == {
+        *("dnsdbq", "nfdump", "zeek-cut", "PromQL"),
+    }
+
+
 def test_dnsdbq_takes_the_options():
     if not shutil.which("dnsdbq"):
         pytest.skip("no dnsdbq")
@@ -86,8 +95,10 @@ def test_prometheus_reads_the_expressions(tmp_path):
     if not shutil.which("promtool"):
         pytest.skip("no promtool")
     values = [*HOSTILE, 'x"} or vector(1) #', "new\nline", "192.0.2.1"]
-    found = [command(kind, value, "PromQL") for value in values for kind in ("domain", "zone", "server")]
-    found.append(command("address", "2001:db8::1", "PromQL"))
+    kinds = ("domain", "name", "zone", "server")
+    shown = [each for value in values for kind in kinds for each in commands(kind, value, STOCK)]
+    shown += commands("address", "2001:db8::1", STOCK)
+    found = [each.text for each in shown if each.program == "PromQL"]
     rules = {"groups": [{"name": "g", "rules": [{"record": f"r{i}", "expr": each} for i, each in enumerate(found)]}]}
     (tmp_path / "rules.json").write_text(json.dumps(rules))
     done = subprocess.run(["promtool", "check", "rules", tmp_path / "rules.json"], check=False, capture_output=True)

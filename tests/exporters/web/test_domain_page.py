@@ -10,17 +10,12 @@ import pytest
 
 from dnsvigil.store.findings import Finding, Findings
 from exporters.domain_tables import write_table
+from exporters.web.looking import PDNS
+from exporters.web.looking import tuple_line as seen
 from exporters.web.sites import SCRIPT, Pages, fill, in_order, serving
-from exporters.zeeklogs import HEADER, START, package_header, package_line, tsv
+from exporters.zeeklogs import HEADER, START, package_header, tsv
 
-PDNS = "dnsvigil_pdns"
 DAY = 86400
-
-
-def seen(name: str, rrtype: str, rdata: str, first: int, last: int) -> bytes:
-    times = {"ts": last, "time_first": first, "time_last": last}
-    texts = {"rrname": name, "rrtype": rrtype, "rdata": rdata, "bailiwick": "-"}
-    return package_line(PDNS, **{key: f"{when}.000000" for key, when in times.items()}, **texts)
 
 
 @pytest.fixture(scope="module")

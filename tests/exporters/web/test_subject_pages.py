@@ -15,8 +15,9 @@ from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.web import passive_dns_files
 from dnsvigil.web.ranges import RANGES, range_of
 from exporters.running import line
+from exporters.web.looking import PDNS
+from exporters.web.looking import tuple_line as seen
 from exporters.web.sites import SCRIPT, Pages, fill, in_order, serving
-from exporters.web.test_domain_page import PDNS, seen
 from exporters.zeeklogs import HEADER, START, package_header
 
 CLIENT, NEIGHBOUR = "198.51.100.1", "198.51.100.9"
