@@ -12,7 +12,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from dnsvigil.web.text import visible
+from dnsvigil.web.text import percent, visible
 
 Values = Sequence[float | None]
 """A series at equal steps; None is a gap."""
@@ -58,15 +58,20 @@ def series(
     marks: Iterable[int] = (),
     labels: tuple[str, str] = ("", ""),
     height: int = 180,
+    shares: bool = False,
 ) -> Markup:
-    """Draw a series over time with its baseline, from 0 to the greatest value.
+    """Draw a series over time with its baseline, from 0 to the greatest value; ``shares`` are labelled as percentages.
 
     ``marks`` are the places of values that stand out; ``labels`` are those of the first and the last value.
     """
     width = 640
     top = max((value for value in (*values, *baseline) if value is not None and math.isfinite(value)), default=0) or 1
     frame = _Frame(width, height - 18, top)
-    parts = [*_scale(frame, labels), frame.line(baseline, "baseline"), frame.line(values, "line")]
+    parts = [
+        *_scale(frame, labels, percent(top) if shares else short(top)),
+        frame.line(baseline, "baseline"),
+        frame.line(values, "line"),
+    ]
     for place in marks:
         if _is_number(value := values[place]):
             at = frame.point(place, value or 0, len(values))
@@ -120,7 +125,7 @@ def stacked(layers: Sequence[Values], title: str, *, labels: tuple[str, str] = (
         back = [frame.point(place, value, places) for place, value in enumerate(lower)]
         corners = " ".join(f"{x},{y}" for x, y in (*there, *reversed(back)))
         parts.append(Markup('<polygon class="g{}" points="{}"/>').format(number % COLOURS, corners))
-    parts += _scale(frame, labels)
+    parts += _scale(frame, labels, short(frame.top))
     return _SVG.format("series", 0, width, height, visible(title), Markup("").join(parts))
 
 
@@ -215,12 +220,12 @@ def strip(value: float | None, statistics: Mapping[str, float | None], title: st
     return _SVG.format("strip", 0, width, 24, visible(title), Markup("").join(parts))
 
 
-def _scale(frame: _Frame, labels: tuple[str, str]) -> list[Markup]:
+def _scale(frame: _Frame, labels: tuple[str, str], top: str) -> list[Markup]:
     """Return the axis of time, and the labels of its ends and of the greatest value."""
     width, height = frame.width, frame.height
     return [
         Markup('<line class="axis" x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(height, width),
-        Markup('<text class="tick" x="2" y="10">{}</text>').format(short(frame.top)),
+        Markup('<text class="tick" x="2" y="10">{}</text>').format(top),
         Markup('<text class="tick" x="2" y="{}">{}</text>').format(height + 14, visible(labels[0])),
         Markup('<text class="tick end" x="{}" y="{}">{}</text>').format(width - 2, height + 14, visible(labels[1])),
     ]

@@ -99,6 +99,7 @@ def test_a_server_has_its_zones_failures_latencies_and_clients(pages):
 
 def test_a_zone_is_held_against_its_threshold(pages):
     text = pages.text("/zone", q="shop.example")
+    assert in_order(text, ["Share of failures", ">25.0 %</text>"])
     assert in_order(text, ["The dashed line is the threshold, 20.0 %", "resolver-1", "25.0 %"])
 
 
