@@ -3,19 +3,18 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from dnsvigil.api.finding_text import details, sentence
-from dnsvigil.cli.ask import ask, ask_counted, change, shows_answer
+from dnsvigil.cli.ask import ask, change, shows_answer
 from dnsvigil.cli.output import show, show_json, width, wrapped
 from dnsvigil.cli.pdns_remotes import Service, services
+from dnsvigil.cli.selected_findings import FILTERS, selected
 from dnsvigil.config.collector import Config
-from dnsvigil.records import utc_now
 from dnsvigil.sources.passive_dns.remote import RemoteError
-from dnsvigil.system.terminal import counted, printable
+from dnsvigil.system.terminal import printable
 
-_FILTERS: Final = ("detector", "severity", "subject_type", "subject")
 _LINE: Final = 100  # characters, where there is no terminal
 _LABEL: Final = 14  # characters
 _INDENT: Final = 4
@@ -35,25 +34,11 @@ def findings(options: argparse.Namespace, config: Config) -> int:
         rows = [[*_row(each), *(each[name] for name in state)] for each in found]
         show((*head, *state, "what happens"), rows, [sentence(each) for each in found])
     else:
-        narrowed = (*_FILTERS, "since", "last")
+        narrowed = (*FILTERS, "since", "last")
         such = any(getattr(options, name) is not None for name in narrowed)
         what = f"no {'such ' if such else ''}finding"
         print({"all": f"there is {what}"}.get(options.status, f"{what} is {options.status}"))
     return 0
-
-
-def selected(options: argparse.Namespace, config: Config) -> list[dict[str, Any]]:
-    """Return the findings that the options select, the worst first; report if there are more. Raises as :func:`ask`."""
-    since = options.since
-    if options.last is not None:
-        since = utc_now() - timedelta(seconds=options.last)
-    asked = {name: getattr(options, name) for name in (*_FILTERS, "limit")}
-    begin = f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else None
-    found, total = ask_counted(config, options.state, "/api/findings", state=options.status, since=begin, **asked)
-    if total is not None and total > len(found):
-        more = "--limit shows more" if len(found) >= options.limit else "dnsvigil set-aside lists those that fail"
-        print(f"{len(found):,} of {counted(total, 'finding')} shown; {more}", file=sys.stderr)
-    return list(found)
 
 
 @shows_answer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dnsvigil.cli.ask import shows_answer
 from dnsvigil.cli.errors import CommandError
-from dnsvigil.cli.findings import selected
+from dnsvigil.cli.selected_findings import selected
 from dnsvigil.config.collector import Config
 from dnsvigil.sources.honeypots.hosts import address_of, hosts_in_url
 from dnsvigil.system.terminal import counted

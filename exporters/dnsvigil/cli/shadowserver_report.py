@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dnsvigil.cli.ask import shows_answer
 from dnsvigil.cli.errors import CommandError
-from dnsvigil.cli.findings import selected
+from dnsvigil.cli.selected_findings import selected
 from dnsvigil.config.collector import Config
 from dnsvigil.sources.networks import Networks, NetworkTableError
 from dnsvigil.sources.shadowserver.columns import COLUMNS, OWN_COLUMNS, TAG
