@@ -13,12 +13,16 @@ from typing import Final
 
 from dnsvigil.config.collector import Config, Detectors
 from lab import implants, lookalikes
+from lab.lookalikes import EVERYDAY
 from lab.population import Population, addresses
 from lab.transactions import Session, mixed
 
 from .detection import Watched, all_but, of_logs, of_parts, subjects, watch
-from .infected import BENIGN, DATA, names, real_logs
+from .infected import DATA, HEAVY, names, real_logs
 from .tunnels import START, parts, table
+
+BENIGN: Final = (("everyday", EVERYDAY, 1500, 81), ("everyday", EVERYDAY, 1200, 82), ("NXDOMAIN-heavy", HEAVY, 300, 83))
+"""Shares of look-alikes, clients, and seeds on which nothing was chosen; each is a day."""
 
 QUERIES: Final = (5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 144)
 SEEDS: Final = (1, 2, 3)

@@ -113,8 +113,23 @@ class TestEvidence:
 
     def test_addresses_that_are_in_their_names_are_no_answers_of_an_implant(self) -> None:
         received = [f"h-{n}-8-{n + 3}-9.odd-x.com\t60\t{n}.8.{n + 3}.9" for n in range(24)]
-        assert self.score(received=received) < self.score(look=5.0)
-        assert self.score(look=0.2, received=received) == 0
+        assert self.score(received=received) == self.score(look=0.2, received=received) == 0
+
+    @pytest.mark.parametrize(
+        "name", ["p{0:02x}{1:02x}{2:02x}{3:02x}", "{3}.{2}.{1}.{0}.dyn", "h{0:02x}-{1:02x}-{2:02x}-{3:02x}"]
+    )
+    def test_a_mail_server_looks_up_who_sends_to_it(self, name: str) -> None:
+        addresses = [(60 + 7 * n, 8, 3 * n, 9 + n) for n in range(24)]
+        received = [f"{name.format(*each)}.odd-x.com\t60\t{'.'.join(map(str, each))}" for each in addresses]
+        assert self.score(received=received) == 0
+
+    def test_an_address_beside_data_hides_nothing(self) -> None:
+        row = self.row()
+        received = []
+        for each in row["received"]:
+            name, ttl, address = each.split("\t")
+            received.append(f"{bytes(map(int, address.split('.'))).hex()}{name}\t{ttl}\t{address}")
+        assert self.score(received=received) == self.score()
 
     def test_one_address_for_all_is_a_wildcard(self) -> None:
         received = [f"{n:012x}.odd-x.com\t60\t198.51.100.4" for n in range(24)]

@@ -1,6 +1,7 @@
 """Sampled names with what they got for an answer."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,16 +28,24 @@ class Received:
         """Return the name that the answers begin with, None where they begin with an address."""
         return None if _address(self.answers[0]) else self.answers[0]
 
-    @property
-    def names_its_address(self) -> bool:
-        """Whether the name has its address in it, as those of dynamic addresses do."""
+    @cached_property
+    def beside_address(self) -> str | None:
+        """Return what the name has beside its first address, as that of a dynamic host; None where it is not in it."""
         if self.address is None:
-            return False
+            return None
         octets = self.address.packed
-        if octets.hex() in re.sub(r"[^0-9a-f]", "", self.name):
-            return True
-        numbers = [int(number) for number in re.findall(r"\d+", self.name)]
-        return self.address.version == 4 and all(octet in numbers for octet in octets)
+        beside, count = re.subn("[-.]?".join(f"{octet:02x}" for octet in octets), "", self.name, count=1)
+        if count:
+            return beside
+        if self.address.version == 6:
+            return None
+        parts = re.split(r"(\d+)", self.name)
+        for octet in octets:
+            place = next((place for place, part in enumerate(parts) if part.isdecimal() and int(part) == octet), None)
+            if place is None:
+                return None
+            parts[place] = ""
+        return "".join(parts)
 
 
 def received_in(row: Row) -> list[Received]:
@@ -44,6 +53,13 @@ def received_in(row: Row) -> list[Received]:
     texts = (text.split("\t") for text in row["received"] or ())
     found = {name: Received(name, int(ttl) if ttl else None, answers) for name, ttl, *answers in texts}
     return [each for each in found.values() if each.answers]
+
+
+def named_after_address(received: Sequence[Received]) -> list[Received]:
+    """Return those that differ from others in the address alone: what is beside it in a single name may be data."""
+    found = [each for each in received if each.beside_address is not None]
+    alike = Counter(each.beside_address for each in found)
+    return [each for each in found if alike[each.beside_address] > 1]
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
