@@ -11,7 +11,6 @@ import duckdb
 
 from bench.ingestion import peak_memory
 from dnsvigil.engines.domain_features import make_domain_features
-from dnsvigil.engines.duckdb import Embedded
 from dnsvigil.records import DOMAIN_HOUR
 from dnsvigil.sources.words import common_words
 
@@ -75,7 +74,7 @@ def measure(folder: Path, count: int) -> str:
             connection.execute(statement)
         rows = [connection.execute(f"SELECT count(*) FROM {table}").fetchone() for table in ("domain_hours", "tuples")]
         wall, cpu = time.perf_counter(), time.process_time()
-        make_domain_features(Embedded(connection), common_words())
+        make_domain_features(connection, common_words())
         took = time.perf_counter() - wall, time.process_time() - cpu
         (made,) = connection.execute("SELECT count(*) FROM domain_features").fetchone() or (0,)
     sizes = " | ".join(f"{row[0]:,}" for row in rows if row)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from dnsvigil.api.changes import result
 from dnsvigil.api.interface import Backend, Objects, Parameters, Reader, Stream
 from dnsvigil.api.parameters import only_keys, refuse
-from dnsvigil.api.passive_dns.lookup import SECONDS, LimitedError
+from dnsvigil.api.passive_dns.lookup import SECONDS, LimitedError, deadline_of
 from dnsvigil.api.passive_dns.question import anything
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.retro_hunt import finding
@@ -58,8 +58,9 @@ def _indicator(text: str) -> Indicator:
 
 def _hunt(backend: Backend, indicators: Sequence[Indicator]) -> Objects:
     history = _history(backend)
-    running = Hunt(backend.tuples, indicators)
-    deadline = time.monotonic() + SECONDS
+    tuples = backend.tuples
+    running = Hunt(tuples, indicators)
+    deadline = deadline_of(tuples)
     while not (complete := running.step(_STEP)) and time.monotonic() < deadline:
         yield None
     hits = {each.text: (each, running.hits[each.text]) for each in indicators if each.text in running.hits}

@@ -8,6 +8,7 @@ from typing import Final
 from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.ingest import ingest
 from dnsvigil.cli.ownership import require_owner
+from dnsvigil.cli.spark import with_master
 from dnsvigil.config.collector import Archive, Config
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.ingest.archive import archive_parts
@@ -35,11 +36,6 @@ def archive(options: argparse.Namespace, config: Config) -> int:
 
         return 0 if archive_on_spark(options.paths, with_master(config, options), path, state, options.start) else 1
     return 0 if ingest(options.paths, config, state, options.start, archive_parts) else 1
-
-
-def with_master(config: Config, options: argparse.Namespace) -> Config:
-    """Return the configuration with the Spark master of the command line."""
-    return replace(config, spark=replace(config.spark, master=options.master)) if options.master else config
 
 
 def with_archive(config: Config, path: Path, *, transactions: bool = False) -> Config:

@@ -14,7 +14,8 @@ from typing import Final
 
 from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records
-from dnsvigil.cli.tasks import Files, Read, all_of, cluster_of, heard, portions, same_logs
+from dnsvigil.cli.spark import cluster_of
+from dnsvigil.cli.tasks import Files, Read, all_of, heard, portions, same_logs
 from dnsvigil.config.collector import Config
 from dnsvigil.ingest.archive import archive_parts
 from dnsvigil.records import Cursor

@@ -23,6 +23,7 @@ from dnsvigil.system.files import reason_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from dnsvigil.engines.spark import Cluster
     from dnsvigil.engines.tuples import TupleReader
     from dnsvigil.store.store import Store  # which few commands need, and takes long to import
 
@@ -61,12 +62,17 @@ def ask_stream(
     content: dict[str, Any] | None = None,
     *,
     read_only: bool = True,
+    cluster: "Cluster | None" = None,
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the frames of the answer to ``GET path``, or to ``POST path`` where there is ``content``.
 
-    What is not ``read_only`` may change the store where no collector runs. Raises :class:`CommandError`, also
-    ``OwnerError``.
+    What is not ``read_only`` may change the store where no collector runs. Where there is a ``cluster``, it reads the
+    store's files of passive DNS, and no collector is asked. Raises :class:`CommandError`, also ``OwnerError``.
     """
+    if cluster:
+        with open_store(state, read_only=read_only) as store:
+            yield from _stream_from_store(store, config, path, given, content, cluster=cluster)
+        return
     try:
         target = f"{path}?{urllib.parse.urlencode(given)}" if given else path
         body = None if content is None else json.dumps(content).encode()
@@ -114,19 +120,24 @@ def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = Tr
 
     Raises :class:`CommandError`, ``OwnerError`` among them.
     """
+    with open_store(state, f"{nobody}, and ", read_only=read_only) as store:
+        # A person should know; a script that reads the store, as it may without a collector, needs no word.
+        log.log(logging.INFO if sys.stderr.isatty() else logging.DEBUG, "%s; reading %s instead", nobody, store.path)
+        yield store
+
+
+@contextmanager
+def open_store(state: Path, before: str = "", *, read_only: bool = True) -> Iterator["Store"]:
+    """Give the store; none is made. Raises :class:`CommandError`, ``OwnerError`` among them, with a text ``before``."""
     from dnsvigil.store.store import FILE_NAME, Store, StoreError
 
     try:
         if not read_only and (state / FILE_NAME).exists():
             require_owner(state)
         with Store(state, _MEMORY, read_only=read_only, must_exist=True) as store:
-            # A person should know; a script that reads the store, as it may without a collector, needs no word.
-            log.log(
-                logging.INFO if sys.stderr.isatty() else logging.DEBUG, "%s; reading %s instead", nobody, store.path
-            )
             yield store
     except (StoreError, OSError) as error:
-        raise CommandError(f"{nobody}, and {reason_of(error)}") from error
+        raise CommandError(f"{before}{reason_of(error)}") from error
 
 
 def shows_answer(command: Callable[P, T]) -> Callable[P, T]:
@@ -165,16 +176,30 @@ def _ask_store(store: "Store", config: Config, method: str, path: str, parameter
 
 
 def _stream_from_store(
-    store: "Store", config: Config, path: str, given: Mapping[str, str], content: Mapping[str, Any] | None
+    store: "Store",
+    config: Config,
+    path: str,
+    given: Mapping[str, str],
+    content: Mapping[str, Any] | None,
+    *,
+    cluster: "Cluster | None" = None,
 ) -> Iterator[Mapping[str, Any]]:
     from dnsvigil.api.passive_dns.saf import framed
 
     asked = ("GET", path, given) if content is None else ("POST", path, content)
-    answer = _answer(store, config, *asked)
+    answer = _answer(store, config, *asked, cluster=cluster)
     yield from (frame for frame in framed(answer.objects, answer.problems) if frame is not None)
 
 
-def _answer(store: "Store", config: Config, method: str, path: str, parameters: Mapping[str, Any]) -> Any:
+def _answer(
+    store: "Store",
+    config: Config,
+    method: str,
+    path: str,
+    parameters: Mapping[str, Any],
+    *,
+    cluster: "Cluster | None" = None,
+) -> Any:
     """Return an ``Answer``, a ``Stream`` or ``Tables``. Raises :class:`CommandError`."""
     from dnsvigil.api.interface import RequestError
     from dnsvigil.api.routes import ROUTES
@@ -191,7 +216,7 @@ def _answer(store: "Store", config: Config, method: str, path: str, parameters: 
         FlowTables(store, config.store.max_size)
     (route,) = (each for each in ROUTES if (each.method, each.path) == (method, path))
     try:
-        return route.answer(_StoreBackend(store), config, parameters)
+        return route.answer(_StoreBackend(store, cluster), config, parameters)
     except RequestError as error:
         raise _error(error.status, str(error)) from error
 
@@ -203,14 +228,19 @@ def _error(status: int, message: str) -> CommandError:
 class _StoreBackend:
     """The API's backend where no collector runs."""
 
-    def __init__(self, store: "Store") -> None:
+    def __init__(self, store: "Store", cluster: "Cluster | None" = None) -> None:
         self._store = store
+        self._cluster = cluster
         self.read = store.read
         self.read_tables = store.read_tables
         self.folder = store.path.parent
 
     @property
     def tuples(self) -> "TupleReader":
+        if self._cluster:
+            from dnsvigil.engines.spark_tuples import ClusterTuples
+
+            return ClusterTuples(self._store, self._cluster)
         from dnsvigil.engines.tuples import TupleReader
 
         return TupleReader(lambda: self._store)

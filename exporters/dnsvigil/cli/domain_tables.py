@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records
-from dnsvigil.cli.tasks import Files, Read, all_of, cluster_of, heard, portions, same_logs
+from dnsvigil.cli.spark import cluster_of
+from dnsvigil.cli.tasks import Files, Read, all_of, portions, same_logs, task_read
 from dnsvigil.config.collector import Config
 from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.ingest.archive import archive_parts
-from dnsvigil.learning.domain_kinds import TABLES
 from dnsvigil.learning.domains import DomainTable, domain_table, domain_table_on
 from dnsvigil.sources.networks import NetworkTableError
 from dnsvigil.sources.zeek.options import LogOptions
@@ -45,7 +45,7 @@ def table_of(
     archives = [path for path in paths if is_archive(path)]
     if archives and len(archives) < len(paths):
         raise UsageError("give logs or archives, not both")
-    make = partial(_on_spark, TABLES if for_groups else {}) if on_spark else _on_duckdb
+    make = partial(_on_spark, for_groups) if on_spark else _on_duckdb
     try:
         if archives:
             files = [file for root in archives for file in archive_files(root)]
@@ -69,21 +69,22 @@ def _on_duckdb(groups: Iterable[Files], opened: Opened, config: Config, stack: E
 
 
 def _on_spark(
-    further: Mapping[str, str], groups: Iterable[Files], opened: Opened, config: Config, stack: ExitStack
+    for_groups: bool, groups: Iterable[Files], opened: Opened, config: Config, stack: ExitStack
 ) -> tuple[Read, DomainTable]:
     with cluster_of(config) as spark:
-        reports = spark.read(portions(groups, spark.slots), partial(_read, opened))
-        table = stack.enter_context(domain_table_on(spark, config.domains.networks, further))
-        return all_of(reports.all()), table
+        inputs = portions(groups, spark.slots) or [[]]
+        made = domain_table_on(
+            spark, inputs, partial(task_read, partial(_rows, opened)), config.domains.networks, for_kinds=for_groups
+        )
+        table, reports = stack.enter_context(made)
+        return all_of(reports), table
 
 
-def _read(opened: Opened, files: Files, report: Callable[[Read], None]) -> "Iterator[tuple[str, pa.Table]]":
-    """Read files in a task; yield rows with the name of their table."""
-    read = Read()
-    with heard(read.messages), opened(files, read) as reader:
+def _rows(opened: Opened, files: Files, read: Read) -> "Iterator[tuple[str, pa.Table]]":
+    """Yield rows of what is in files, with the name of their table."""
+    with opened(files, read) as reader:
         yield from (("domain_hours", table) for table in reader.hours())
         yield from (("tuples", table) for table in reader.tuples())
-    report(read)
 
 
 @contextmanager

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dnsvigil.cli.archive import with_master
 from dnsvigil.cli.ask import ask, ask_tables, shows_answer
 from dnsvigil.cli.domain_plot import check_plot, draw
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.output import Cell, show, show_json, show_records
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.cli.progress import progress
+from dnsvigil.cli.spark import with_master
 from dnsvigil.config.collector import Config
 from dnsvigil.records import DOMAIN_FEATURES
 

@@ -3,14 +3,18 @@
 import argparse
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dnsvigil.cli.ask import ask_stream, shows_answer
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.output import show, show_json
 from dnsvigil.cli.pdns import lines_of, portions
+from dnsvigil.cli.spark import cluster_if_asked
 from dnsvigil.config.collector import Config
 from dnsvigil.system.terminal import counted, printable
+
+if TYPE_CHECKING:
+    from dnsvigil.engines.spark import Cluster
 
 _PATH: Final = "/api/hunt"
 _HEAD: Final = ("indicator", "found", "first seen", "last seen", "answers", "finding", "record")
@@ -30,12 +34,13 @@ def hunt(options: argparse.Namespace, config: Config) -> int:
         raise UsageError("give an indicator, or --file FILE")
     records: list[Record] = []
     problems: list[str] = []
-    for portion in portions(indicators):
-        for frame in _frames(options, config, portion):
-            if "obj" in frame:
-                records.append(frame["obj"])
-            elif message := frame.get("msg"):
-                problems.append(str(message))
+    with cluster_if_asked(options, config) as cluster:
+        for portion in portions(indicators):
+            for frame in _frames(options, config, portion, cluster):
+                if "obj" in frame:
+                    records.append(frame["obj"])
+                elif message := frame.get("msg"):
+                    problems.append(str(message))
     if options.json:
         show_json(records)
     elif records:
@@ -46,10 +51,14 @@ def hunt(options: argparse.Namespace, config: Config) -> int:
     return 1 if problems else 0
 
 
-def _frames(options: argparse.Namespace, config: Config, indicators: list[str]) -> Iterable[Record]:
+def _frames(
+    options: argparse.Namespace, config: Config, indicators: list[str], cluster: "Cluster | None"
+) -> Iterable[Record]:
     """Yield the frames of an answer. Raises ``CommandError`` where it has failed, or breaks off."""
     last: Record = {}
-    for last in ask_stream(config, options.state, _PATH, {}, {"indicators": indicators}, read_only=False):
+    for last in ask_stream(
+        config, options.state, _PATH, {}, {"indicators": indicators}, read_only=False, cluster=cluster
+    ):
         yield last
     if last.get("cond") not in ("succeeded", "limited"):
         raise CommandError(str(last.get("msg", "the answer breaks off, so there may be more")))

@@ -316,9 +316,17 @@ def _add_pdns(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     lookup.add_argument("--dnsdb", action="store_true", help="ask DNSDB as well, with the key in dnsdb.key_file")
     lookup.add_argument("--circl", action="store_true", help="ask CIRCL as well, as the user in circl.username")
     lookup.add_argument("--json", action="store_true", help="print a record in the Common Output Format on each line")
+    _add_engine(lookup)
     _add_client_options(lookup)
     lookup.set_defaults(command="pdns.lookup")
     _add_hunt(more)
+    compact = more.add_parser("compact", help="put the tuples of archives into passive DNS, month by month")
+    compact.add_argument("paths", nargs="+", type=Path, metavar="ARCHIVE", help="folder of an archive")
+    compact.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="state folder, which other commands take as --state"
+    )
+    _add_engine(compact)
+    compact.set_defaults(command="compact.compact")
 
 
 def _add_hunt(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -330,6 +338,7 @@ def _add_hunt(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "--file", type=Path, metavar="FILE", help="hunt for each line of this file as well; - is standard input"
     )
     hunt.add_argument("--json", action="store_true", help="print a list of records, one for each indicator")
+    _add_engine(hunt)
     _add_client_options(hunt)
     hunt.set_defaults(command="hunt.hunt")
 

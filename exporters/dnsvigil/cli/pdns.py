@@ -6,16 +6,20 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dnsvigil.cli.ask import ask_stream, shows_answer
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.output import show
 from dnsvigil.cli.pdns_remotes import asked_of, services
+from dnsvigil.cli.spark import cluster_if_asked
 from dnsvigil.config.collector import Config
 from dnsvigil.sources.passive_dns.remote import RemoteError
 from dnsvigil.system.files import reason_of
 from dnsvigil.system.terminal import printable
+
+if TYPE_CHECKING:
+    from dnsvigil.engines.spark import Cluster
 
 _PATH: Final = "/api/pdns/lookup"
 _HEAD: Final = ("first seen", "last seen", "count", "name", "type", "data", "bailiwick")
@@ -31,7 +35,11 @@ Record = Mapping[str, Any]
 def lookup(options: argparse.Namespace, config: Config) -> int:
     """Print what is found. Return 1 where a part of the question is wrong. Raises ``CommandError``."""
     _check(options)
-    answer = _Answer(options, config)
+    with cluster_if_asked(options, config) as cluster:
+        return _print(options, _Answer(options, config, cluster))
+
+
+def _print(options: argparse.Namespace, answer: "_Answer") -> int:
     if options.json:
         for _, record in answer.records():
             # Of all control characters, JSON in ASCII leaves this one as it is.
@@ -50,8 +58,9 @@ def lookup(options: argparse.Namespace, config: Config) -> int:
 class _Answer:
     """The records of an answer, which may be several answers, and what is to say of them at the end."""
 
-    def __init__(self, options: argparse.Namespace, config: Config) -> None:
+    def __init__(self, options: argparse.Namespace, config: Config, cluster: "Cluster | None") -> None:
         self._options = options
+        self._cluster = cluster
         self._config = config
         self.services = services(options, config)
         self._left = options.limit
@@ -101,7 +110,7 @@ class _Answer:
 
     def _records(self, given: Mapping[str, str], content: dict[str, Any] | None) -> Iterator[tuple[str, Record]]:
         self._failure = "the answer breaks off, so there may be more"
-        for frame in ask_stream(self._config, self._options.state, _PATH, given, content):
+        for frame in ask_stream(self._config, self._options.state, _PATH, given, content, cluster=self._cluster):
             if "obj" in frame:
                 self._left -= 1
                 yield _OWN, frame["obj"]
@@ -124,6 +133,8 @@ class _Answer:
 def _check(options: argparse.Namespace) -> None:
     if (options.what is None) == (options.bulk is None):
         raise UsageError("give a name or an address, or --bulk FILE")
+    if options.engine == "spark" and options.bulk is None:
+        raise UsageError("--engine spark: only together with --bulk")
     if options.bulk is not None and options.offset:
         raise UsageError("--offset: not together with --bulk")
     if options.strict and options.after is None and options.before is None:

@@ -2,17 +2,14 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from dnsvigil.cli.errors import CommandError
 from dnsvigil.cli.ingest import Total
-from dnsvigil.cli.progress import polled
 from dnsvigil.config.collector import Config
-from dnsvigil.engines.pandas import allow_pandas
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.given import in_order_of_time
@@ -20,7 +17,8 @@ from dnsvigil.sources.zeek.options import LogOptions
 from dnsvigil.sources.zeek.pending import pending_log
 
 if TYPE_CHECKING:
-    from dnsvigil.engines.spark import Cluster
+    import pyarrow as pa
+
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +36,6 @@ class Read:
     total: Total = field(default_factory=Total)
     unread: list[Path] = field(default_factory=list)
     messages: list[tuple[int, str]] = field(default_factory=list)  # what was logged: levels and texts
-
-
-@contextmanager
-def cluster_of(config: Config) -> Iterator["Cluster"]:
-    """Give the Spark of the configuration, with a bar of its tasks. Raises ``CommandError`` and ``SparkError``."""
-    allow_pandas()
-    try:
-        from dnsvigil.engines.spark import cluster
-    except ModuleNotFoundError as error:
-        raise CommandError(f"{error.name} is not installed; --engine spark needs dnsvigil[spark]") from error
-    with cluster(config.spark) as spark, polled("tasks", spark.status):
-        yield spark
 
 
 def portions(groups: Iterable[Files], slots: int) -> list[Files]:
@@ -94,6 +80,16 @@ def heard(messages: list[tuple[int, str]]) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+def task_read(
+    rows: "Callable[[Files, Read], Iterator[tuple[str, pa.Table]]]", files: Files, report: Callable[[Read], None]
+) -> "Iterator[tuple[str, pa.Table]]":
+    """Yield what files have, in a task, and report what became of them."""
+    read = Read()
+    with heard(read.messages):
+        yield from rows(files, read)
+    report(read)
 
 
 def all_of(reports: Iterable[Read]) -> Read:

@@ -8,10 +8,11 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from dnsvigil.engines.duckdb import Steps, lookup
+from dnsvigil.engines.duckdb import Steps, is_in, lookup
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
 from dnsvigil.store.archive_file import SCHEMAS, ArchiveFileError, read
 from dnsvigil.store.tuple_file import SCHEMA
+from dnsvigil.store.tuple_keys import NEGATIVE_TYPES
 
 TABLES: Final = ("domain_hours", "tuples")
 """The tables that are read here."""
@@ -43,8 +44,8 @@ class ArchiveReader:
         for table in self._read("domain_hours"):
             yield table.select([*DOMAIN_HOUR]).cast(schema)
 
-    def tuples(self) -> Iterator[pa.Table]:
-        """Yield the tuples of passive DNS, each once, with the columns of ``TUPLE``."""
+    def tuples(self, *, negative: bool = False) -> Iterator[pa.Table]:
+        """Yield the tuples of passive DNS, each once, with the columns of ``TUPLE``; negative ones on demand."""
         with (
             TemporaryDirectory(prefix="dnsvigil-archive-") as folder,
             duckdb.connect(Path(folder) / "tuples.duckdb") as connection,
@@ -59,7 +60,9 @@ class ArchiveReader:
             connection.unregister("piece")
             lookup(connection, "sensor_bits", {"sensor": "VARCHAR", "bit": "UBIGINT"}, [], [])
             Steps(connection, "passive_dns").run("archived")
-            for batch in connection.execute(f"SELECT {', '.join(TUPLE)} FROM archived").to_arrow_reader(_ROWS):
+            where = "" if negative else f" WHERE NOT {is_in('rrtype', NEGATIVE_TYPES)}"
+            query = f"SELECT {', '.join(TUPLE)} FROM archived{where}"
+            for batch in connection.execute(query).to_arrow_reader(_ROWS):
                 yield pa.Table.from_batches([batch]).cast(SCHEMA)
 
     def _read(self, name: str) -> Iterator[pa.Table]:

@@ -15,7 +15,6 @@ from typing import Final
 import duckdb
 
 from dnsvigil.engines import kept
-from dnsvigil.engines.engine import Columns
 from dnsvigil.system.sql import literal
 
 SUBJECTS: Final = (
@@ -39,7 +38,6 @@ FILE: Final = Path(__file__).with_name("queries.json")
 _SOURCES: Final = (
     "features/*.py",
     "engines/duckdb.py",
-    "engines/engine.py",
     "records.py",
     "store/counters.py",
     "store/sketches.py",
@@ -77,27 +75,6 @@ class Steps:
     def append(self, name: str, table: str) -> None:
         """Append the rows of the query to a table."""
         self._connection.execute(f"INSERT INTO {table} {self._queries[name]}")
-
-
-class Embedded:
-    """The :class:`dnsvigil.engines.engine.Engine` of one connection."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-        macro(connection, "domain_number(name)", "row_number() OVER ()")
-
-    def lookup(self, name: str, types: Mapping[str, str], *columns: Sequence[object]) -> None:
-        """Make a small temporary table to join with."""
-        lookup(self._connection, name, types, *columns)
-
-    def run(self, subject: str, *names: str) -> None:
-        """Fill the temporary tables of these names."""
-        Steps(self._connection, subject).run(*names)
-
-    def derive(self, name: str, types: Mapping[str, str], query: str, function: Columns) -> None:
-        """Make a temporary table of texts and of what a function says of them."""
-        texts = [text for (text,) in self._connection.execute(query).fetchall()]
-        lookup(self._connection, name, types, texts, *function(texts))
 
 
 def queries(subject: str) -> Mapping[str, str]:

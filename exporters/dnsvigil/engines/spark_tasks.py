@@ -1,11 +1,10 @@
-"""What runs in Spark's tasks.
+"""What runs in Spark's tasks."""
 
-Each new Python worker imports this module, so it does without Ibis.
-"""
-
+import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -14,13 +13,13 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import pyarrow as pa
 from pyspark.accumulators import AccumulatorParam
 
-from dnsvigil.engines.engine import Columns
+from dnsvigil.engines.pandas import leave_out_pandas
+from dnsvigil.engines.steps import Piece, Step, table_of
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _LIBRARIES: Final = ("dnsvigil", "duckdb", "pyarrow", "pyspark")
-_ROWS: Final = 65_536
 
 
 Function: TypeAlias = Callable[[T, Callable[[R], None]], Iterator[tuple[str, pa.Table]]]
@@ -52,46 +51,48 @@ def versions() -> dict[str, str]:
 
 
 class Task(Generic[T, R]):
-    """What runs in tasks, each of which has the numbers of some inputs."""
+    """What reads an input, and does the first step on what it has."""
 
-    def __init__(
-        self,
-        inputs: list[T],
-        function: "Function[T, R]",
-        schema: pa.Schema,
-        reports: Reports[R],
-        expected: Mapping[str, str],
-    ) -> None:
-        self._inputs, self._function, self._schema = inputs, function, schema
-        self._reports = reports
-        self._expected = expected
+    def __init__(self, function: "Function[T, R]", step: Step, parts: int, reports: Reports[R]) -> None:
+        self._function, self._step, self._parts, self._reports = function, step, parts, reports
 
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of inputs, with the table of each in the column ``of``, from the numbers of the inputs."""
-        if different := difference(self._expected):
-            raise RuntimeError(different)
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                for name, table in self._function(self._inputs[number], partial(self._reports.put, number)):
-                    yield from self._widened(name, table)
-
-    def _widened(self, name: str, table: pa.Table) -> Iterator[pa.RecordBatch]:
-        count = table.num_rows
-        columns = [
-            pa.array([name], pa.string()).take(pa.array([0] * count, pa.int32())),
-            *(
-                table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(count, field.type)
-                for field in list(self._schema)[1:]
-            ),
-        ]
-        yield from pa.table(columns, schema=self._schema).to_batches(_ROWS)
+    def __call__(self, numbered: tuple[int, T]) -> Iterator[tuple[int, Piece]]:
+        """Yield what the step gives."""
+        number, given = numbered
+        tables = self._function(given, partial(self._reports.put, number))
+        yield from self._step(number, self._parts, tables)
 
 
 def checked(expected: Mapping[str, str], function: Callable[[T], R], given: T) -> R:
     """Return what a function makes of an input, where the versions are those that are expected."""
     if different := difference(expected):
         raise RuntimeError(different)
+    leave_out_pandas()
+    if folders := os.environ.get("SPARK_LOCAL_DIRS"):
+        tempfile.tempdir = folders.split(",")[0]
     return function(given)
+
+
+def checked_step(
+    expected: Mapping[str, str], step: Step, parts: int, number: int, pieces: Iterable[tuple[int, Piece]]
+) -> Iterator[tuple[int, Piece]]:
+    """Yield what a step gives in the task of a number."""
+    tables = (table_of(piece) for _, piece in pieces)
+    return checked(expected, partial(step, number, parts), tables)
+
+
+def is_for(name: str, numbered: tuple[int, Piece]) -> bool:
+    """Return whether a piece is for the step of a name."""
+    return numbered[1].to == name
+
+
+def number_of(part: int) -> int:
+    """Return the number of the task that a key is for, which is the key."""
+    return part
+
+
+def nothing(_: Iterable[object]) -> None:
+    """Do nothing: what a task has is kept on the way."""
 
 
 class ByNumber(AccumulatorParam[dict[int, Any]]):  # type: ignore[misc]
@@ -103,25 +104,6 @@ class ByNumber(AccumulatorParam[dict[int, Any]]):  # type: ignore[misc]
     def addInPlace(self, value1: dict[int, Any], value2: dict[int, Any]) -> dict[int, Any]:  # noqa: D102
         value1.update(value2)
         return value1
-
-
-def derived(function: Columns, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield texts, of the first column, with what a function says of them."""
-    for batch in batches:
-        texts = batch.column(0).to_pylist()
-        columns = (texts, *function(texts))
-        yield pa.record_batch(
-            [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-        )
-
-
-def packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield each batch as the bytes of Arrow's stream format."""
-    for batch in batches:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        yield pa.record_batch([pa.array([sink.getvalue().to_pybytes()], pa.binary())], names=["piece"])
 
 
 def difference(expected: Mapping[str, str]) -> str:

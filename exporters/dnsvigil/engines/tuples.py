@@ -50,6 +50,9 @@ class TupleReader:
     answer is then not all that was seen.
     """
 
+    timed = True
+    """Whether a look-up may only take so long."""
+
     def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
         self._files: OrderedDict[Path, TupleFile] = OrderedDict()
@@ -137,7 +140,7 @@ class TupleReader:
             once = [merge(cursor, recent, order)] if recent.num_rows else []  # each batch may have had a tuple
             yield from merged(cursor, [wanted(stream) for stream in (iter(once), *streams)], order)
 
-    def _snapshot(self, order: Order, condition: str, bound: Sequence[Any]) -> tuple[pa.Table, list[TupleFile]]:
+    def _snapshot(self, order: Order, condition: str, bound: Sequence[Any]) -> tuple[pa.Table, Sequence[TupleFile]]:
         """Return the tuples that are in no file yet and meet a condition, sorted, and the files."""
         columns, sorting = ", ".join(SCHEMA.names), ", ".join(SORTED_BY[order])
         recent = f"SELECT {columns} FROM {NEW} WHERE {condition} ORDER BY {sorting}"
@@ -148,8 +151,15 @@ class TupleReader:
             folder = store.path.with_name(FOLDER)
             paths = [path_of(folder / stem, order) for stem in stems["stem"].to_pylist()]
             with suppress(FileNotFoundError):
-                return found.cast(SCHEMA), [file for path in paths if (file := self._open(path, order))]
+                return found.cast(SCHEMA), self._opened(paths, order)
         raise StoreError(f"files of passive DNS are missing in {folder}")
+
+    def _opened(self, paths: Sequence[Path], order: Order) -> Sequence[Any]:
+        """Return what reads files as :class:`dnsvigil.store.tuple_file.TupleFile` does, without those that cannot be.
+
+        Raises ``FileNotFoundError``.
+        """
+        return [file for path in paths if (file := self._open(path, order))]
 
     def _open(self, path: Path, order: Order) -> TupleFile | None:
         """Return an open file, None where it cannot be read. Raises ``FileNotFoundError``."""

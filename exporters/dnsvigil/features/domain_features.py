@@ -247,13 +247,18 @@ def _network(addresses: ir.Table, level: int) -> ir.StringValue:
     return ibis.ifelse(addresses.family == 4, four, six)
 
 
-def domain_networks(addresses: ir.Table, places: ir.Table) -> ir.Table:
+def address_sharing(addresses: ir.Table) -> ir.Table:
+    """Return how many ``domains`` each ``address`` has."""
+    return addresses.group_by("address").agg(domains=addresses.count())
+
+
+def domain_networks(addresses: ir.Table, sharing: ir.Table, places: ir.Table) -> ir.Table:
     """Return how many ``ips`` each ``domain`` has, and their distinct ``asns`` and ``countries``, NULL for none known.
 
-    ``sharing_domains`` is the number of other domains at that of its addresses where there are most. ``places`` has the
-    ``asn`` and ``country`` of an ``address``, as far as the operator's tables know it.
+    ``sharing_domains`` is the number of other domains at that of its addresses where there are most: ``sharing`` has
+    the ``domains`` of an ``address``. ``places`` has its ``asn`` and ``country``, as far as the operator's tables know
+    them.
     """
-    sharing = addresses.group_by("address").agg(domains=addresses.count())
     t = addresses.select("domain", "address").left_join(places, "address").drop("address_right")
     t = t.left_join(sharing, "address")
     return t.group_by("domain").agg(
@@ -363,9 +368,13 @@ def longest_words(places: ir.Table, words: ir.Table) -> ir.Table:
 # All
 
 
-def domain_features(
-    domains: ir.Table, everybody: ir.Table, asked: ir.Table, answered: ir.Table, parts: list[ir.Table]
-) -> ir.Table:
+def what_is_known(asked: ir.Table, answered: ir.Table, words: ir.Table) -> ir.Table:
+    """Return whether there are any queries, any tuples, and any words: without, a count is NULL rather than 0."""
+    hours = asked.agg(has_hours=asked.count() > 0)
+    return hours.cross_join(answered.agg(has_tuples=answered.count() > 0), words.agg(has_words=words.count() > 0))
+
+
+def domain_features(domains: ir.Table, everybody: ir.Table, known: ir.Table, parts: list[ir.Table]) -> ir.Table:
     """Return all features of each domain, with ``first_seen`` and ``last_seen``; ``parts`` have some of them each.
 
     DNS Magnitude is 10 ln(n) / ln(N), n the clients that asked for the domain and N all (Mayrhofer et al., 2020).
@@ -373,7 +382,7 @@ def domain_features(
     t = domains.select("domain", "name")
     for part in parts:
         t = t.left_join(part, "domain").drop("domain_right")
-    t = t.cross_join(everybody.select(all_clients="clients"), asked, answered)
+    t = t.cross_join(everybody.select(all_clients="clients"), known)
     first = ibis.coalesce(ibis.least(t.seen_from, t.tuples_from), t.seen_from, t.tuples_from)
     last = ibis.coalesce(ibis.greatest(t.seen_to, t.tuples_to), t.seen_to, t.tuples_to)
     t = t.mutate(first_seen=first, last_seen=last)
@@ -422,7 +431,8 @@ def expressions() -> dict[str, ir.Table]:
         chain.append(keep(f"aliases_{step}", aliases(chain[-1], tuples)))
     addresses = keep("domain_addresses", domain_addresses(tuples, *chain))
     dispersion = keep("domain_dispersion", ip_dispersion(addresses))
-    networked = keep("domain_networks", domain_networks(addresses, places))
+    sharing = keep("address_sharing", address_sharing(addresses))
+    networked = keep("domain_networks", domain_networks(addresses, sharing, places))
     sets = keep("rrsets", rrsets(tuples, names))
     ttls = keep("domain_rrsets", domain_rrsets(sets))
     servers = keep("domain_servers", domain_servers(tuples, names))
@@ -442,8 +452,6 @@ def expressions() -> dict[str, ir.Table]:
         entropy,
         longest,
     ]
-    answered = names.agg(has_tuples=names.count() > 0).cross_join(words.agg(has_words=words.count() > 0))
-    made["domain_features"] = domain_features(
-        domains, everybody, asked.agg(has_hours=asked.count() > 0), answered, parts
-    )
+    known = keep("what_is_known", what_is_known(asked, names, words))
+    made["domain_features"] = domain_features(domains, everybody, known, parts)
     return made

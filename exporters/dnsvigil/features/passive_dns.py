@@ -174,8 +174,8 @@ def answered(records: ir.Table, bits: ir.Table) -> ir.Table:
 
 
 def archived(rows: ir.Table, bits: ir.Table) -> ir.Table:
-    """Return the tuples of rows of the archive, each once, without negative ones; none has a sensor."""
-    t = rows.filter(rows.rrtype.notin(NEGATIVE_TYPES))
+    """Return the tuples of rows of the archive, each once; none has a sensor."""
+    t = rows
     t = t.group_by("rrname", "rrtype", "rdata", "bailiwick").agg(
         time_first=t.time_first.min(),
         time_last=t.time_last.max(),

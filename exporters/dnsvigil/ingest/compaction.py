@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 MAX_INPUTS: Final = 64
 """The maximum number of files that are merged at once; each takes two megabytes of memory."""
 
-_HOUR, _DAY, _MONTH = 1, 2, 3
+_HOUR, _DAY, MONTH = 1, 2, 3
 _RETRY_SECONDS: Final = 300.0
 _FULL: Final = 0.9  # of the size bound, at which the tuples seen least are dropped
 
@@ -52,7 +52,7 @@ def begin_of(time: datetime, level: int) -> datetime:
 
 
 def _periods(files: Sequence[TupleFiles], newest: datetime) -> Iterator[Compaction]:
-    for level in (_MONTH, _DAY, _HOUR):
+    for level in (MONTH, _DAY, _HOUR):
         groups: dict[datetime, list[TupleFiles]] = {}
         for file in files:
             period = begin_of(file.period, level)

@@ -1,10 +1,10 @@
 """All domains with their features, made from the summaries of queries and the tuples of passive DNS."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 import numpy as np
@@ -12,7 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dnsvigil.engines.domain_features import make_domain_features
-from dnsvigil.engines.duckdb import Embedded
+from dnsvigil.engines.domain_steps import domain_features_on
+from dnsvigil.engines.steps import append
+from dnsvigil.learning import domain_kinds
 from dnsvigil.records import DOMAIN_FEATURES, DOMAIN_HOUR, TUPLE
 from dnsvigil.sources.networks import Networks
 from dnsvigil.sources.words import common_words
@@ -20,6 +22,10 @@ from dnsvigil.store.domain_file import ROWS
 
 if TYPE_CHECKING:
     from dnsvigil.engines.spark import Cluster
+    from dnsvigil.engines.spark_tasks import Function
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 STATISTICS: Final = ("mean", "median", "p5", "p95", "min", "max")
 """What there is of each feature over all domains that have it."""
@@ -81,27 +87,35 @@ def domain_table(
     with _database() as connection:
         _copy(connection, "domain_hours", DOMAIN_HOUR, hours)
         _copy(connection, "tuples", {name: TUPLE[name] for name in _TUPLES}, tuples)
-        make_domain_features(Embedded(connection), common_words(), places)
+        make_domain_features(connection, common_words(), places)
         yield DomainTable(connection)
 
 
 @contextmanager
-def domain_table_on(cluster: "Cluster", networks: Sequence[Path], further: Mapping[str, str]) -> Iterator[DomainTable]:
-    """Give the features of all domains, as :func:`domain_table` does, from what a cluster has read.
+def domain_table_on(
+    cluster: "Cluster",
+    inputs: Sequence[T],
+    read: "Function[T, R]",
+    networks: Sequence[Path],
+    *,
+    for_kinds: bool = False,
+) -> Iterator[tuple[DomainTable, Sequence[R]]]:
+    """Give the features of all domains, as :func:`domain_table` does, from what a cluster reads of inputs.
 
-    Of the tables that they are made from, there are then those that ``further`` has, with the queries of what is needed
-    of them. Raises :class:`dnsvigil.engines.engine.SparkError` as well.
+    With them is what was reported while reading. ``for_kinds`` has the table for
+    :func:`dnsvigil.learning.domain_kinds.kinds_of` as well. Raises :class:`dnsvigil.engines.spark.SparkError` as well.
     """
     places = Networks(networks).places if networks else None
-    make_domain_features(cluster, common_words(), places)
+    further = domain_kinds.TABLES if for_kinds else {}
     with _database() as connection:
-        for name, query in {"domain_features": "SELECT * FROM domain_features", **further}.items():
-            for number, table in enumerate(cluster.fetch(query)):
-                connection.register("piece", table)
-                begin = f"INSERT INTO {name}" if number else f"CREATE TABLE {name} AS"
-                connection.execute(f"{begin} FROM piece")
-                connection.unregister("piece")
-        yield DomainTable(connection)
+        made: set[str] = set()
+
+        def put(name: str, rows: pa.Table) -> None:
+            append(connection, name, rows, new=name not in made)
+            made.add(name)
+
+        reports = domain_features_on(cluster, inputs, read, put, words=common_words(), places=places, further=further)
+        yield DomainTable(connection), reports
 
 
 @contextmanager

@@ -1,120 +1,147 @@
-"""Spark's engine makes the tables that DuckDB's makes."""
+"""The steps that Spark's tasks run make the tables that one database makes, in however many tasks."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from dnsvigil.config.collector import Spark
-from dnsvigil.config.types import SparkMaster
 from dnsvigil.engines.domain_features import make_domain_features
-from dnsvigil.engines.duckdb import Embedded, queries
-from dnsvigil.engines.pandas import allow_pandas
+from dnsvigil.engines.domain_steps import domain_features_on
+from dnsvigil.engines.steps import COMMAND, Piece, Step, table_of
+from dnsvigil.learning.domain_kinds import TABLES
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
 from exporters.features import test_domain_features as truth
-from exporters.standalone_spark import home
-
-if TYPE_CHECKING:
-    from dnsvigil.engines.spark import Cluster
-
-allow_pandas()  # which commands in the same process leave out
-engine = pytest.importorskip("dnsvigil.engines.spark", reason="needs dnsvigil[spark]", exc_type=ImportError)
 
 LARGEST = 2**63 - 1
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Cluster]:
-    home()
-    tests = str(Path(__file__).parents[2])  # which tasks import
-    properties = {"spark.sql.shuffle.partitions": "2", "spark.executorEnv.PYTHONPATH": tests}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")  # short runs are not worth the best machine code
-        with engine.cluster(Spark(SparkMaster("local[1]"), properties=properties)) as cluster:
-            yield cluster
+@dataclass
+class Flow:
+    """That of :mod:`dnsvigil.engines.spark`, in this process: each part of a step in turn."""
+
+    parts: int
+    pieces: list[tuple[int, Piece]]
+
+    def step(self, name: str, step: Step, *, keep: bool = False) -> Flow:
+        own = defaultdict[int, list[Piece]](list)
+        for number, piece in self.pieces:
+            if piece.to == name:
+                own[number].append(piece)
+        assert own.keys() <= {*range(self.parts)}
+        found: list[tuple[int, Piece]] = []
+        for number in range(self.parts):
+            found += step(number, self.parts, map(table_of, own[number]))
+        return Flow(self.parts, found)
+
+    def join(self, other: Flow) -> Flow:
+        return Flow(self.parts, self.pieces + other.pieces)
+
+    def take(self) -> Iterator[tuple[str, pa.Table]]:
+        yield from (table_of(piece) for _, piece in self.pieces if piece.to == COMMAND)
 
 
-def read(spark: Cluster, tables: dict[str, pa.Table]) -> list[Any]:
-    def rows(given: dict[str, pa.Table], report: Any) -> Iterator[tuple[str, pa.Table]]:
-        yield from given.items()
-        report({name: table.num_rows for name, table in given.items()})
+@dataclass
+class Reported:
+    found: list[Any] = field(default_factory=list)
 
-    # The rows of each table in two pieces, which two tasks read
-    halves = [{name: table.slice(0, len(table) // 2) for name, table in tables.items()}]
-    halves.append({name: table.slice(len(table) // 2) for name, table in tables.items()})
-    reports = spark.read(halves, rows)
-    for name in tables:
-        list(spark.fetch(f"SELECT * FROM {name}"))
-    return reports.all()
+    def all(self) -> list[Any]:
+        return self.found
 
 
-def rows_of(spark: Cluster, name: str) -> list[dict[str, Any]]:
-    return pa.concat_tables(spark.fetch(f"SELECT * FROM {name}")).to_pylist()
+class Here:
+    """The cluster that is this process."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+
+    def read(self, inputs: Sequence[Any], function: Any, step: Step, parts: int) -> tuple[Flow, Reported]:
+        reported, found = Reported(), list[tuple[int, Piece]]()
+        for number, given in enumerate(inputs):
+            found += step(number, parts, function(given, reported.found.append))
+        return Flow(parts, found), reported
 
 
-def test_features_of_domains_are_those_of_duckdb(spark: Cluster) -> None:
+Tables = dict[str, pa.Table]
+
+
+def made_on(cluster: Any, tables: Tables, *, inputs: int, **options: Any) -> dict[str, pa.Table]:
+    """Return the tables that the command gets, where each input has some rows of the tables."""
+
+    def read(number: int, report: Callable[[int], None]) -> Iterator[tuple[str, pa.Table]]:
+        for name, table in tables.items():
+            begin, end = (part * len(table) // inputs for part in (number, number + 1))
+            yield name, table.slice(begin, end - begin)
+        report(number)
+
+    found = defaultdict[str, list[pa.Table]](list)
+    reports = domain_features_on(
+        cluster, range(inputs), read, lambda name, rows: found[name].append(rows), further=TABLES, **options
+    )
+    assert sorted(reports) == [*range(inputs)]
+    return {name: pa.concat_tables(each) for name, each in found.items()}
+
+
+@pytest.mark.parametrize(("inputs", "slots"), [(1, 1), (3, 5)])
+def test_features_are_those_of_one_database(inputs: int, slots: int) -> None:
     dice = random.Random(7)
     with duckdb.connect() as connection:
         truth.fill(connection, truth.some_queries(dice), truth.some_tuples(dice))
         hours = connection.execute(f"SELECT {', '.join(DOMAIN_HOUR)} FROM domain_hours").to_arrow_table()
         # Rows of the same key are two, which a bailiwick of their own keeps apart
-        kept = ", ".join(name if name in truth.TUPLE else f"NULL AS {name}" for name in TUPLE if name != "bailiwick")
-        tuples = connection.execute(f"SELECT {kept}, row_number() OVER () AS bailiwick FROM tuples").to_arrow_table()
-        reports = read(spark, {"domain_hours": hours, "tuples": tuples})
-        assert sum(each["tuples"] for each in reports) == len(tuples)
-        for each in (Embedded(connection), spark):
-            make_domain_features(each, truth.WORDS, truth.PLACES.of_each)
-        for name in queries("domain_features"):
-            found = rows_of(spark, name)
-            (count,) = connection.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,)
-            assert len(found) == count > 0, name
-        rows = connection.execute(f"FROM {name}").fetchall()
-        columns = [column[0] for column in connection.description or ()]
-        expected = {row[0]: dict(zip(columns[1:], row[1:], strict=True)) for row in rows}
-        truth.compare({row.pop("domain"): row for row in found}, expected)
+        kept = ", ".join(
+            f"{name if name in truth.TUPLE else 'NULL'}::{kind} AS {name}"
+            for name, kind in TUPLE.items()
+            if name not in ("bailiwick", "count")
+        )
+        tuples = connection.execute(
+            f"SELECT {kept}, 1::BIGINT AS count, row_number() OVER ()::UTINYINT AS bailiwick FROM tuples"
+        ).to_arrow_table()
+        options = {"words": truth.WORDS, "places": truth.PLACES.of_each}
+        found = made_on(Here(slots), {"domain_hours": hours, "tuples": tuples}, inputs=inputs, **options)
+        make_domain_features(connection, **options)
+        columns = [column for column, *_ in connection.execute("DESCRIBE domain_features").fetchall()]
+        made = connection.execute("FROM domain_features").fetchall()
+        expected = {row[0]: dict(zip(columns, row, strict=True)) for row in made}
+        assert len(expected) == 20
+        rows = {row["domain"]: row for row in found["domain_features"].to_pylist()}
+        assert len(rows) == found["domain_features"].num_rows
+        for each in (rows, expected):
+            for row in each.values():
+                del row["domain"]
+        truth.compare(rows, expected)
+        for name, query in TABLES.items():
+            ((count,),) = connection.execute(f"SELECT count(*) FROM ({query})").fetchall()
+            assert len(found[name]) == count > 0, name
 
 
-def test_tuples_of_several_files_are_one(spark: Cluster) -> None:
+def test_tuples_of_several_inputs_are_one() -> None:
     one = dict(zip(TUPLE, ("com.a", "A", "a192000002001", None, 10, 20, 1, 5, 60, 1, 1), strict=True))
     assert [*one] == [*TUPLE]
     many = [
         one,
-        one | {"time_first": 5, "time_last": 15, "ttl_min": 1, "ttl_max": None, "sensors": 4, "seen_in": 16},
+        one | {"time_first": 5, "time_last": 15, "ttl_min": 1, "ttl_max": 90, "sensors": 4, "seen_in": 16},
         one | {"count": LARGEST},
         one | {"bailiwick": 1, "count": LARGEST - 1},
         one | {"rrtype": "TXT", "rkey": "r\\x00'"},
     ]
-    given = pa.Table.from_pylist(many)
-    read(spark, {"domain_hours": pa.table({"domain": pa.array([], pa.string())}), "tuples": given})
     with duckdb.connect() as connection:
-        columns = ", ".join(f"{name}::{kind} AS {name}" for name, kind in TUPLE.items())
-        connection.execute(f"CREATE TABLE tuples AS SELECT {columns} FROM given")
-        expected = connection.execute(f"FROM ({queries('passive_dns')['merged']}) ORDER BY ALL").fetchall()
-    found = rows_of(spark, "tuples")
-    assert len(found) == 3
-    assert {row["count"] for row in found} == {Decimal(LARGEST), Decimal(LARGEST - 1), Decimal(1)}
-    key = lambda row: tuple((value is None, str(value)) for value in row)  # noqa: E731
-    assert sorted((tuple(row.values()) for row in found), key=key) == sorted(expected, key=key)
+        typed = ", ".join(f"{name}::{kind} AS {name}" for name, kind in TUPLE.items())
+        given = connection.from_arrow(pa.Table.from_pylist(many)).select(typed).to_arrow_table()
+    found = made_on(Here(2), {"tuples": given}, inputs=3, words=())
+    (row,) = found["domain_features"].to_pylist()
+    assert (row["domain"], row["first_seen"], row["last_seen"]) == ("a.com", 5, 20)
+    assert (row["ips"], row["ttls"], row["ttl_changes"]) == (1, 2, 1)
+    assert row["queries"] is None
 
 
-def test_functions_say_the_same(spark: Cluster) -> None:
-    keys = ["com.example.www", "..a", "x"]
-    spark.lookup("given", {"key": "VARCHAR"}, keys)
-    reverse, number = "list_reverse(split(key, '[.]')) AS parts", "domain_number(key) AS number"
-    spark._session.sql(f"SELECT {reverse}, {number} FROM given").createOrReplaceTempView("found")
-    with duckdb.connect() as connection:
-        own = Embedded(connection)
-        own.lookup("given", {"key": "VARCHAR"}, keys)
-        query = f"SELECT {reverse.replace('[.]', '.')}, {number} FROM given"
-        expected = connection.execute(query).fetchall()
-    found = rows_of(spark, "found")
-    assert [row["parts"] for row in found] == [parts for parts, _ in expected] == [key.split(".")[::-1] for key in keys]
-    assert spark.status() == (0, 0)
-    assert len({row["number"] for row in found}) == len({number for _, number in expected}) == len(keys)
+def test_nothing_makes_nothing() -> None:
+    found = made_on(Here(2), {}, inputs=1, words=("word",))
+    assert found["domain_features"].num_rows == 0
+    assert found.keys() == {"domain_features", *TABLES}

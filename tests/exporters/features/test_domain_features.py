@@ -20,7 +20,7 @@ import pytest
 import tldextract
 
 from dnsvigil.engines.domain_features import make_domain_features
-from dnsvigil.engines.duckdb import Embedded, Steps, lookup, macro
+from dnsvigil.engines.duckdb import Steps, lookup, macro
 from dnsvigil.features.addresses import LEVELS
 from dnsvigil.records import DOMAIN_FEATURES, DOMAIN_HOUR
 from dnsvigil.store.tuple_keys import key_of_data, key_of_name
@@ -52,7 +52,7 @@ def found_in(
     """What the expressions make of queries, in rows of several batches, and tuples."""
     with duckdb.connect() as connection:
         fill(connection, asked, tuples)
-        make_domain_features(Embedded(connection), words, places and places.of_each)
+        make_domain_features(connection, words, places and places.of_each)
         found = connection.execute("FROM domain_features")
         columns = [column[0] for column in found.description or ()]
         rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]

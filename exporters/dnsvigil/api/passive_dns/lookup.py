@@ -1,5 +1,6 @@
 """Asks the tuples a question, and gives what is found in sets of records, as records or as a sum."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def records(reader: Reader, questions: Iterable[Asked], deadline: float | None =
     ``deadline`` is of ``time.monotonic``, by default ``SECONDS`` from now. Raises what the reader raises, and
     :class:`LimitedError` at the end where files could not be read.
     """
-    end = time.monotonic() + SECONDS if deadline is None else deadline
+    end = deadline_of(reader) if deadline is None else deadline
     for question in questions:
         for table in question.read(reader, end):
             yield from _rows(table)
@@ -66,6 +67,11 @@ def records(reader: Reader, questions: Iterable[Asked], deadline: float | None =
     if missing := len(reader.unreadable):
         files = "1 file" if missing == 1 else f"{missing} files"
         raise LimitedError(f"{files} of passive DNS cannot be read, so there may be more")
+
+
+def deadline_of(reader: Reader) -> float:
+    """Return when a look-up that begins now is to end, of ``time.monotonic``."""
+    return time.monotonic() + SECONDS if reader.timed else math.inf
 
 
 def record_sets(found: Finds) -> Finds:

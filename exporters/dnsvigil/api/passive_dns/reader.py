@@ -14,6 +14,7 @@ Select = Callable[[pa.Table], pa.Table]
 class Reader(Protocol):
     """Reads tuples."""
 
+    timed: bool
     unreadable: dict[Path, str]
 
     def chunks(

@@ -1,4 +1,4 @@
-"""``--engine spark`` on a cluster of a master and two workers: what one process finds, whatever happens to a worker."""
+"""``--engine spark``: what one process finds, whatever happens to a worker."""
 
 from __future__ import annotations
 
@@ -28,12 +28,21 @@ LOGS = 6
 Rows = dict[str, dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+LOCAL = ("--engine", "spark", "--master", "local[1]")  # without the JVMs of a cluster
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_start() -> Iterator[None]:
+    home()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")  # short runs are not worth the best machine code
-        with standalone(tmp_path_factory.mktemp("spark")) as found:
-            yield found
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    with standalone(tmp_path_factory.mktemp("spark")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -134,9 +143,8 @@ def test_a_cluster_finds_in_logs_what_one_process_finds_also_where_a_worker_is_k
     assert not killer.is_alive()
 
 
-def test_archives_and_groups_are_the_same(cluster: Standalone, ask: Ask, logs: Path, capsys: Any, caplog: Any) -> None:
+def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, capsys: Any, caplog: Any) -> None:
     tmp_path = logs.parent
-    on_spark = ("--engine", "spark", "--master", cluster.master)
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
 
     def convert(root: Path, *engine: str, status: int = 1) -> str:
@@ -146,12 +154,12 @@ def test_archives_and_groups_are_the_same(cluster: Standalone, ask: Ask, logs: P
         return str(capsys.readouterr().err)
 
     said = convert(ours)  # of which one log is broken
-    assert convert(theirs, *on_spark) == said
+    assert convert(theirs, *LOCAL) == said
     same(ask(theirs), ask(ours))
     files = set(theirs.rglob("*.parquet*"))
     left = next(iter(files)).with_name(f"{next(iter(files)).name.partition('-')[0]}-0.parquet.new")
     left.write_bytes(b"of a task that was killed")
-    again = convert(theirs, *on_spark, status=0)
+    again = convert(theirs, *LOCAL, status=0)
     assert again.startswith("0 records read, 0 skipped; ")
     assert set(theirs.rglob("*.parquet*")) == files
     damaged = next(path for path in sorted(files) if "tuples" in path.parts)
@@ -160,7 +168,7 @@ def test_archives_and_groups_are_the_same(cluster: Standalone, ask: Ask, logs: P
     capsys.readouterr()
     call = ["-c", str(tmp_path / "dnsvigil.yml"), "domains", "cluster", "--json", str(theirs)]
     groups = []
-    for engine in ((), on_spark):
+    for engine in ((), LOCAL):
         assert main([*call, *engine]) == 1
         groups.append(json.loads(capsys.readouterr().out))
     assert caplog.text.count(damaged.name) == 2
@@ -172,11 +180,57 @@ def test_archives_and_groups_are_the_same(cluster: Standalone, ask: Ask, logs: P
     assert len(names[0]) > 3
 
 
+def test_passive_dns_of_archives_is_the_same(tmp_path: Path, logs: Path, capsys: Any, caplog: Any) -> None:
+    config, archive = write_config(tmp_path), tmp_path / "archive"
+    named = tmp_path / "names"
+    named.write_text("*.example\nshop.example\n192.0.2.0/24\nno.such.name\n")
+
+    def run(*arguments: object, status: int = 0) -> tuple[str, str]:
+        capsys.readouterr()
+        assert main(["-c", str(config), *map(str, arguments)]) == status
+        out, err = capsys.readouterr()
+        return out, err
+
+    run("archive", "--output", archive, logs, status=1)
+    found = []
+    for engine in ((), LOCAL):
+        state = tmp_path / f"state{len(found)}"
+        compact = ("pdns", "compact", "--output", state, *engine, archive)
+        said = run(*compact)
+        files = {*(state / "passive-dns").iterdir()}
+        assert run(*compact) == ("", "0 months compacted, 0 tuples; 2 months had nothing new\n")
+        assert {*(state / "passive-dns").iterdir()} == files
+        looked = run("--state", state, "pdns", "lookup", "--json", "--bulk", named, *engine)
+        hunted = run("--state", state, "pdns", "hunt", "--json", "--file", named, *engine)
+        found.append((said, looked, hunted))
+    assert found[0] == found[1]
+    (_, said), (records, _), (hits, _) = found[1]
+    assert said.startswith("2 months compacted, ")
+    assert [each["found"] for each in json.loads(hits)] == [True, True, True, False]
+    data = [json.loads(line)["rdata"] for line in records.splitlines() if '"shop.example"' in line]
+    assert {f"192.0.2.{n}" for n in range(9)} < {*data}
+    # What is unreadable is looked at again, and what is new takes the place of what was.
+    damaged = min(archive.glob("tuples/*/*/*.parquet"))
+    content = damaged.read_bytes()
+    damaged.rename(bad := damaged.with_name("bad.parquet"))
+    bad.write_bytes(content[:-9])
+    for _ in range(2):
+        caplog.clear()
+        _, err = run("pdns", "compact", "--output", tmp_path / "state0", archive, status=1)
+        assert f"{bad} cannot be read" in caplog.text
+        assert "1 month compacted" in err
+    bad.write_bytes(content)
+    run("pdns", "compact", "--output", tmp_path / "state0", archive)
+    looked = run("--state", tmp_path / "state0", "pdns", "lookup", "--json", "--bulk", named)
+    assert looked == found[0][1]
+
+
 def test_workers_with_other_versions_are_found_before_the_run(
     cluster: Standalone, ask: Ask, logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dnsvigil.engines import spark
 
+    write_config(logs.parent, spark={"properties": {"spark.cores.max": "1"}})
     own = spark.versions()
     monkeypatch.setattr(spark, "versions", lambda: own | {"duckdb": "0.1"})
     status, found, err, _ = ask("--engine", "spark", "--master", cluster.master, logs)
