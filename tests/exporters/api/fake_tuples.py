@@ -69,6 +69,7 @@ class FakeReader:
 
     tuples: Sequence[Tuple]
     chunk: int = 3  # rows
+    timed = True
     unreadable: dict[Path, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from dnsvigil.api import hunt as api
+from dnsvigil.api.passive_dns import lookup
 from dnsvigil.cli.main import main
 from dnsvigil.store.passive_dns import FOLDER
 from exporters.cli.test_pdns_command import NEWEST, PDNS, ROWS, row
@@ -140,6 +141,7 @@ def test_what_could_not_be_read_is_not_taken_for_nothing(hunt):
 
 def test_a_hunt_that_takes_too_long_is_not_complete(filled, capsys, tmp_path, monkeypatch):
     shutil.copytree(filled, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(lookup, "SECONDS", 0.0)
     monkeypatch.setattr(api, "SECONDS", 0.0)
     monkeypatch.setattr(api, "_STEP", -1.0)
     hunt = Command(tmp_path, capsys)
