@@ -36,6 +36,7 @@ Select = Callable[[pa.Table], pa.Table]
 
 Wanted = Callable[[Iterator[pa.Table]], Iterator[pa.Table]]
 
+_MAX_DECODED: Final = 4096  # rows at once
 _MAX_OPEN: Final = 256  # files; the footer of each takes memory
 
 
@@ -79,7 +80,8 @@ class TupleReader:
             yield from self.with_keys(order, [low], deadline=deadline, select=select, negative=negative)
             return
         for table in self.encoded(order, low, high, deadline=deadline, select=select, negative=negative):
-            yield decoded(table)
+            for begin in range(0, max(table.num_rows, 1), _MAX_DECODED):  # whoever wants a few need not wait for all
+                yield decoded(table.slice(begin, _MAX_DECODED))
 
     def with_keys(
         self,
