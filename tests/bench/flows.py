@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import closing, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 from statistics import median
 
@@ -18,7 +20,9 @@ from bench.ingestion import peak_memory
 from dnsvigil.config.collector import Config, ConfiguredServer, Flows, Servers
 from dnsvigil.config.types import Network
 from dnsvigil.ingest.flows import FlowsPart
+from dnsvigil.sources.netflow.contacts import contacts
 from dnsvigil.sources.netflow.follower import pending_file
+from dnsvigil.store.contacts import MAX_LISTED, MAX_WATCHED
 from dnsvigil.store.store import Store
 from lab.flows import resolver_traffic, write
 
@@ -27,6 +31,7 @@ REFERENCE = "DNS, 9,500/s"
 MAX_SECONDS = 3.0
 """What a file of the reference may take, from the file to committed summaries and verdicts."""
 ROUNDS = 9
+SEARCHED = 1_000_000  # flows
 FILES = (("mixed", 1_000_000, 0.4), ("mixed", 5_000_000, 0.4), ("mixed", 20_000_000, 0.4), (REFERENCE, None, 0.0))
 """What is in it, flows (None: five minutes of 9,500 questions a second), and the share of web traffic."""
 SERVERS = [ConfiguredServer.parse(f"198.51.100.{last}") for last in range(53, 58)]
@@ -70,6 +75,23 @@ def measure(path: Path) -> tuple[float, float, float]:
     return float(process.communicate()[0].split()[0]), own, nfdump
 
 
+def search(path: Path) -> None:
+    """Print what it takes to search a file for watched addresses, as many as there may be, few or most used in it."""
+    dice = random.Random(1)
+    for count, used in ((2_500, 5), (MAX_WATCHED + MAX_LISTED, 5), (MAX_WATCHED + MAX_LISTED, 50)):
+        watched = {f"203.0.113.{number}": True for number in range(used)}
+        while len(watched) < count:
+            watched[str(IPv4Address(dice.randrange(0x0B00_0000, 0xBF00_0000)))] = True
+        before = os.times()
+        found = contacts(path, watched, "nfdump")
+        own, _, nfdump, *_ = (after - then for after, then in zip(os.times(), before, strict=True))
+        print(
+            f"searched for {count:,} addresses, {used} of them in it: {len(found):,} pairs, CPU {own:.2f} s, and"
+            f" nfdump's {nfdump:.2f} s",
+            flush=True,
+        )
+
+
 def judge_reference(path: Path) -> None:
     """Say whether two files of the reference, one after the other, take no longer than they may."""
     following = path.with_name("following")
@@ -110,5 +132,7 @@ def main() -> None:
                 f" | {printed / seconds:.1f} | {own:,.0f} + {nfdump:,.0f} MB |",
                 flush=True,
             )
+            if flows == SEARCHED:
+                search(path)
             if kind == REFERENCE:
                 judge_reference(path)

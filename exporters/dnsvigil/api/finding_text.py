@@ -22,6 +22,7 @@ _LABELS: Final = {
     "connected_to": "answered addresses that it connected to",
     "failing": "failing domains",
     "expected": "failing domains expected",
+    "flows_sampled": "flows show one packet in",
     "flows_since": "flows searched for these since",
     "hours": "window",
     "kinds": "weight of evidence",

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dnsvigil.records import TUPLE
 from dnsvigil.store.passive_dns import FOLDER, NEW
 from dnsvigil.store.store import Read
-from dnsvigil.store.tuple_file import TupleFile, TupleFileError, path_of
+from dnsvigil.store.tuple_file import SORTED_BY, Order, TupleFile, TupleFileError, path_of
 from dnsvigil.store.tuple_keys import Range
 
 _EPOCH: Final = datetime(1970, 1, 1)
@@ -46,22 +46,22 @@ class Tuples:
             self.unreadable = f"files of passive DNS cannot be read, and are left out: {error}"
             return read(f"WITH {_recent(readable)}{query}", *span, *bound)
 
-    def inside(self, read: Read, ranges: Sequence[Range]) -> Iterator[tuple[Any, ...]]:
+    def inside(self, read: Read, ranges: Sequence[Range], order: Order = "names") -> Iterator[tuple[Any, ...]]:
         """Yield all tuples, as the store has them, whose names lie in ranges, which are ascending and apart.
 
-        A tuple comes once for each file that has it.
+        With the order ``rdata``, it is their data that does. A tuple comes once for each file that has it.
         """
         self.unreadable = ""
         lows, highs = ([each[place] for each in ranges] for place in (0, 1))
         yield from read(
             f"SELECT {_COLUMNS} FROM {NEW} SEMI JOIN (SELECT unnest($1::VARCHAR[]) AS low, unnest($2::VARCHAR[]) AS"
-            f" high) ON nkey >= low AND nkey < high",
+            f" high) ON {SORTED_BY[order][0]} >= low AND {SORTED_BY[order][0]} < high",
             lows,
             highs,
         )
         for (stem,) in read("SELECT stem FROM passive_dns_files ORDER BY period, stem"):
             try:
-                for table in TupleFile(path_of(self._folder / stem, "names"), "names").inside(ranges):
+                for table in TupleFile(path_of(self._folder / stem, order), order).inside(ranges):
                     yield from _rows(table)
             except TupleFileError as error:
                 self.unreadable = f"a file of passive DNS cannot be read, and is left out: {error}"

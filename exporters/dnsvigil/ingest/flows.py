@@ -327,6 +327,7 @@ class FlowsPart:
             bytes=byte_count,
             sequence_failures=info.sequence_failures,
             skipped=loaded.skipped,
+            sampling=loaded.sampling,
             newest=newest,
             damaged=loaded.damage is not None,
             dated=bool(loaded.flows or file.begin) and not loaded.refused,

@@ -1,7 +1,7 @@
 """Who exchanged packets with the addresses that findings are about, as far as flows show it.
 
 Only addresses that are watched are looked for: those that DNS gave to clients with an open finding, and those on the
-operator's lists.
+operator's lists, with the networks there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,20 +15,23 @@ from dnsvigil.store.store import Store
 MAX_WATCHED: Final = 500
 """How many addresses of findings are looked for in a flow file: those of the newest."""
 
-MAX_LISTED: Final = 2000
-"""How many addresses of lists are looked for besides."""
+MAX_LISTED: Final = 20_000
+"""How many addresses and networks of lists are looked for besides."""
 
 MAX_CONTACTS: Final = 10_000
 """How many pairs of a client and an address are kept of a file: those with most bytes."""
 
-Contact = tuple[str, str, int, int, int]
-"""A client, the address, the number of flows, and the bytes that the client sent and received."""
+Contact = tuple[str, str, str | None, int, int, int]
+"""A client, the address, its entry on the lists, the number of flows, and the bytes that the client sent and got."""
 
 _NEW: Final = "CREATE OR REPLACE TEMP TABLE sum_contacts"
-_COLUMNS: Final = "client VARCHAR, address VARCHAR, flows BIGINT, bytes_sent BIGINT, bytes_received BIGINT"
+_COLUMNS: Final = (
+    "client VARCHAR, address VARCHAR, entry VARCHAR, flows BIGINT, bytes_sent BIGINT, bytes_received BIGINT"
+)
 SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS watched_addresses (address VARCHAR, since TIMESTAMP, lists VARCHAR[]);
 CREATE TABLE IF NOT EXISTS contacts (slot TIMESTAMP, exporter VARCHAR, {_COLUMNS}, file BIGINT);
+ALTER TABLE contacts ADD COLUMN IF NOT EXISTS entry VARCHAR;
 """
 
 # What a client asked for, and what it got: of newly observed domains some addresses, of other names some samples.
@@ -69,27 +72,33 @@ class Contacts:
         since = {address: since for address, _, since in known}
         self._store.rows("DELETE FROM watched_addresses")
         if wanted:
-            self._store.connection.executemany(
-                "INSERT INTO watched_addresses VALUES (?, ?, ?)",
-                [(address, since.get(address), lists) for address, lists in wanted.items()],
+            self._store.rows(
+                "INSERT INTO watched_addresses"
+                " SELECT unnest($1::VARCHAR[]), unnest($2::TIMESTAMP[]), unnest($3::VARCHAR[][])",
+                [*wanted],
+                [since.get(address) for address in wanted],
+                [lists and [*lists] for lists in wanted.values()],
             )
 
-    def watched(self) -> list[str]:
-        """Return the addresses that are watched."""
-        return [address for (address,) in self._store.rows("SELECT address FROM watched_addresses ORDER BY address")]
+    def watched(self) -> dict[str, bool]:
+        """Return the addresses and networks that are watched, with whether they are on a list."""
+        return dict(self._store.rows("SELECT address, lists IS NOT NULL FROM watched_addresses ORDER BY address"))
 
     def prepare(self, slot: datetime, exporter: str, found: Sequence[Contact]) -> None:
         """Put what a file has into the table ``sum_contacts``, before the transaction."""
         self._store.rows(f"{_NEW} (slot TIMESTAMP, exporter VARCHAR, {_COLUMNS})")
         if found:
-            self._store.connection.executemany(
-                "INSERT INTO sum_contacts VALUES (?, ?, ?, ?, ?, ?, ?)", [(slot, exporter, *each) for each in found]
+            texts, numbers = "unnest(?::VARCHAR[]), " * 3, "unnest(?::BIGINT[]), " * 3
+            columns = map(list, zip(*found, strict=True))
+            self._store.rows(
+                f"INSERT INTO sum_contacts SELECT ?::TIMESTAMP, ?, {texts}{numbers}", slot, exporter, *columns
             )
 
     def searched(self, addresses: Iterable[str], slot: datetime) -> None:
-        """Note that addresses were looked for in a slot."""
+        """Note that addresses and networks were looked for in a slot."""
         self._store.rows(
-            "UPDATE watched_addresses SET since = least(coalesce(since, $2), $2) WHERE list_contains($1, address)",
+            "UPDATE watched_addresses SET since = least(coalesce(since, $2), $2)"
+            " WHERE address IN (SELECT unnest($1::VARCHAR[]))",
             [*addresses],
             slot,
         )

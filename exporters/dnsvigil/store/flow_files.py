@@ -20,10 +20,11 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS flow_files (
     id BIGINT, exporter VARCHAR, name VARCHAR, slot TIMESTAMP, "begin" TIMESTAMP, digest VARCHAR, path VARCHAR,
     size BIGINT, changed BIGINT, flows BIGINT, packets BIGINT, bytes BIGINT, sequence_failures BIGINT,
-    newest TIMESTAMP, damaged BOOLEAN, read_at TIMESTAMP, skips MAP(VARCHAR, BIGINT)
+    newest TIMESTAMP, damaged BOOLEAN, read_at TIMESTAMP, skips MAP(VARCHAR, BIGINT), sampling BIGINT
 );
 ALTER TABLE flow_files DROP COLUMN IF EXISTS skipped;
 ALTER TABLE flow_files ADD COLUMN IF NOT EXISTS skips MAP(VARCHAR, BIGINT);
+ALTER TABLE flow_files ADD COLUMN IF NOT EXISTS sampling BIGINT;
 CREATE TABLE IF NOT EXISTS flow_submitted (path VARCHAR PRIMARY KEY, exporter VARCHAR);
 """
 
@@ -47,6 +48,7 @@ class FlowFile:
     newest: datetime | None  # end of its newest flow
     damaged: bool
     skipped: Mapping[str, int] = field(default_factory=dict)  # flows, by reason
+    sampling: int | None = None  # one packet in so many, as far as the counts show it; None with few flows
     dated: bool = True  # else its slot and begin do not count: no flow of it counts, and no time in its name does
 
 
@@ -97,7 +99,7 @@ class FlowFiles:
     def put_file(self, number: int, file: FlowFile) -> None:
         """Keep what is known of a file."""
         self._store.rows(
-            "INSERT INTO flow_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP, ?)",
+            "INSERT INTO flow_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, now()::TIMESTAMP, ?, ?)",
             number,
             file.exporter,
             file.name,
@@ -114,6 +116,7 @@ class FlowFiles:
             file.newest,
             file.damaged,
             dict(file.skipped),
+            file.sampling,
         )
 
     def next_number(self) -> int:

@@ -14,17 +14,23 @@ import pytest
 
 from dnsvigil.config.collector import Config, Detectors
 from dnsvigil.detectors.contacts import with_contacts
-from dnsvigil.detectors.detector import Anomaly
-from dnsvigil.detectors.malware.connections import connections
+from dnsvigil.detectors.detector import Anomaly, Context
+from dnsvigil.detectors.malware import detector as malware
+from dnsvigil.detectors.malware.connections import Connections
+from dnsvigil.detectors.malware.detector import TOO_MANY
+from dnsvigil.detectors.passive_dns import Tuples
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Intake
 from dnsvigil.sources.blocklists import list_file
 from dnsvigil.sources.blocklists.domain_lists import DomainLists
+from dnsvigil.sources.netflow import contacts as flow_contacts
 from dnsvigil.sources.netflow.contacts import contacts
 from dnsvigil.sources.netflow.follower import pending_file
-from dnsvigil.store.contacts import MAX_WATCHED, Contacts
+from dnsvigil.store import contacts as store_contacts
+from dnsvigil.store.contacts import MAX_LISTED, MAX_WATCHED, Contacts
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.store import Store
+from dnsvigil.store.tuple_keys import key_of_data, key_of_name
 from exporters.flowfiles import SLOT, OneWay, damage, many, write_flows
 
 pytestmark = pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
@@ -110,16 +116,29 @@ def test_nothing_is_said_before_flows_were_searched_for_a_while(store: Store, tm
     assert evidence(store, finding())["never_connected_to"] == [DATA]
 
 
+@pytest.mark.parametrize(("packets", "sampled"), [(1, False), (1000, True)])
+def test_sampled_flows_do_not_show_what_is_missing(store: Store, tmp_path: Path, packets: int, sampled: bool) -> None:
+    novel(store, [f"a.odd-x.com\t60\t{SERVER}\t{DATA}"])
+    put(store, finding())
+    others = [flow(OTHER, "203.0.113.6", packets=packets * number) for number in (1, 1, 1, 2, 3)] * 30
+    read(store, tmp_path / "flows", {0: [flow(CLIENT, SERVER, packets=packets), *others], 4: []})
+    found = evidence(store, finding())
+    assert [each["address"] for each in found["connected_to"]] == [SERVER]
+    assert (found.get("never_connected_to"), found.get("flows_sampled")) == (
+        (None, 1000) if sampled else ([DATA], None)
+    )
+
+
 def test_addresses_are_watched_as_long_as_a_finding_is_open(store: Store) -> None:
     novel(store, [f"a.odd-x.com\t60\t{SERVER}", "b.odd-x.com\t60\t224.0.0.1", "c.odd-x.com\t60\t0.0.0.0"])
     novel(store, [f"www.other-x.com\t60\t{DATA}"], domain="other-x.com")
     put(store, finding())
-    assert Contacts(store).watched() == [SERVER]
+    assert Contacts(store).watched() == {SERVER: False}
     findings, addresses = Findings(store), Contacts(store)
     with store.transaction():
         findings.close_quiet(NOW + timedelta(hours=2))
         addresses.watch({})
-    assert Contacts(store).watched() == []
+    assert Contacts(store).watched() == {}
 
 
 def test_the_number_of_addresses_is_bounded(store: Store) -> None:
@@ -140,22 +159,30 @@ def test_a_file_that_grew_counts_once(store: Store, tmp_path: Path) -> None:
 def test_who_is_visited_from_an_address_is_not_its_client(tmp_path: Path) -> None:
     visit = OneWay(SERVER, 50_000, CLIENT, 443, proto=6, bytes=90)
     path = write_flows(tmp_path, BEGIN, [visit, visit.back])
-    assert contacts(path, {SERVER}, "nfdump") == []
+    assert contacts(path, {SERVER: True}, "nfdump") == []
 
 
 class TestListed:
     """Addresses on the operator's lists."""
 
     LISTS: ClassVar = {SERVER: ["feodo.txt"]}
+    NETWORK: ClassVar = {"203.0.113.0/28": ["drop.txt"], "203.0.113.0/24": ["wide.txt"]}
 
     def seen(self, store: Store) -> dict[str, Anomaly]:
-        found = connections(store.rows, NOW + timedelta(minutes=9), Detectors().client_of, {OTHER})
-        return {each.subject: each for each in found}
+        detector = Connections(Tuples(store.path.parent), Detectors().client_of)
+        return {each.subject: each for each in detector.anomalies(store.rows, NOW + timedelta(minutes=9), {OTHER})}
 
-    def watch(self, store: Store) -> None:
+    def watch(self, store: Store, lists: Mapping[str, list[str]] = LISTS) -> None:
         addresses = Contacts(store)
         with store.transaction():
-            addresses.watch(self.LISTS)
+            addresses.watch(lists)
+
+    def lead(self, store: Store, *names: str) -> None:
+        for name in names:
+            store.rows(
+                "INSERT INTO passive_dns_new (nkey, rrtype, rkey) VALUES (?, 'A', ?)",
+                key_of_name(name), key_of_data("A", SERVER),
+            )  # fmt: skip
 
     def test_a_connection_that_dns_did_not_lead_to_is_a_finding(self, store: Store, tmp_path: Path) -> None:
         self.watch(store)
@@ -171,19 +198,82 @@ class TestListed:
             {"address": SERVER, "flows": 2, "bytes_sent": 1000, "bytes_received": 2000}
         ]
 
-    def test_whom_dns_led_there_has_a_finding_of_another_kind(self, store: Store, tmp_path: Path) -> None:
-        self.watch(store)
-        store.rows("INSERT INTO listed (hour, client, addresses) VALUES (?, ?, ?)", NOW, CLIENT, [SERVER])
+    @pytest.mark.parametrize(
+        ("entry", "addresses"), [("bad.example", [SERVER]), ("203.0.113.0/28", ["203.0.113.9"]), (SERVER, [])]
+    )
+    def test_whom_dns_led_there_has_a_finding_of_another_kind(
+        self, store: Store, tmp_path: Path, entry: str, addresses: list[str]
+    ) -> None:
+        self.watch(store, self.NETWORK if "/" in entry else self.LISTS)
+        store.rows(
+            "INSERT INTO listed (hour, client, entry, addresses) VALUES (?, ?, ?, ?)", NOW, CLIENT, entry, addresses
+        )
         there = flow(CLIENT, SERVER, bytes=1000)
         read(store, tmp_path / "flows", {0: [there, there.back]})
         assert not self.seen(store)
+
+    @pytest.mark.parametrize(("most", "limits"), [(1, [TOO_MANY]), (2, [])])
+    def test_that_lists_have_more_than_is_watched_is_a_limit(
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, limits: list[str]
+    ) -> None:
+        for module in (store_contacts, malware):
+            monkeypatch.setattr(module, "MAX_LISTED", most)
+        self.watch(store, {SERVER: ["a.txt"], DATA: ["b.txt"]} if limits else self.LISTS)
+        detector = malware.Malware(Context(tmp_path, Config(detectors=Detectors(lists=tmp_path))))
+        read(store, tmp_path / "flows", {0: many()})
+        assert not [*detector.evaluate(store.rows, NOW)]
+        assert detector.limits() == limits
+
+    def test_a_listed_network_alone_is_no_finding(self, store: Store, tmp_path: Path) -> None:
+        self.watch(store, self.NETWORK)
+        there = flow(CLIENT, SERVER, bytes=1000)
+        read(store, tmp_path / "flows", {0: [there, there.back]})
+        (found,) = self.seen(store).values()
+        assert (found.score, found.evidence["listed"]) == (
+            0.3,
+            [{"entry": "203.0.113.0/28", "lists": ["drop.txt"], "names": []}],
+        )
+        assert f"with {SERVER}, in 203.0.113.0/28 on the list drop.txt, and DNS" in found.evidence["what"]
+
+    def test_an_address_that_many_clients_connect_to_is_no_finding(self, store: Store, tmp_path: Path) -> None:
+        self.watch(store)
+        there = [flow(f"198.51.100.{number}", SERVER) for number in range(20, 41)]
+        read(store, tmp_path / "flows", {0: [each for one in there for each in (one, one.back)]})
+        assert {each.score for each in self.seen(store).values()} == {0.3}
+        assert len(self.seen(store)) == 21
+
+    def test_an_address_that_popular_names_lead_to_is_no_finding(self, store: Store, tmp_path: Path) -> None:
+        self.watch(store, {**self.LISTS, DATA: ["feodo.txt"]})
+        self.lead(store, "www.bad-x.com", "www.wikipedia.org")
+        there = flow(CLIENT, SERVER, bytes=1000)
+        read(store, tmp_path / "flows", {0: [there, there.back]})
+        (found,) = self.seen(store).values()
+        assert found.score == 0.3
+        assert found.evidence["what"].endswith("Names in wikipedia.org, bad-x.com lead there: many may share it.")
+        beside = flow(CLIENT, DATA)
+        read(store, tmp_path / "flows", {1: [beside, beside.back]})
+        (found,) = self.seen(store).values()
+        assert (found.score, found.evidence["connected_to"][0]["address"]) == (0.6, DATA)
+
+    @pytest.mark.parametrize(("domains", "score"), [(19, 0.6), (20, 0.3)])
+    def test_an_address_of_many_domains_is_no_finding(
+        self, store: Store, tmp_path: Path, domains: int, score: float
+    ) -> None:
+        self.watch(store)
+        self.lead(store, *(f"www.site{number}-x.com" for number in range(domains)))
+        there = flow(CLIENT, SERVER, bytes=1000)
+        read(store, tmp_path / "flows", {0: [there, there.back]})
+        (found,) = self.seen(store).values()
+        assert found.score == score
 
     def test_what_was_not_answered_is_no_connection(self, store: Store, tmp_path: Path) -> None:
         self.watch(store)
         read(store, tmp_path / "flows", {0: [flow(CLIENT, SERVER, bytes=1000)]})
         assert not self.seen(store)
 
-    def test_lists_tell_some_of_their_addresses(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_lists_report_some_of_their_addresses_and_networks(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(list_file, "MAX_ADDRESSES", 3)
         (tmp_path / "a.txt").write_text(
             "203.0.113.5\nbad.example\n203.0.113.0/28\n2001:db8::5\n203.0.113.6\n203.0.113.7\n"
@@ -191,17 +281,36 @@ class TestListed:
         (tmp_path / "b.txt").write_text("203.0.113.5\n")
         lists = DomainLists(tmp_path)
         lists.reload()
-        assert lists.addresses.keys() == {"203.0.113.5", "2001:db8::5", "203.0.113.6"}
+        assert lists.addresses.keys() == {"203.0.113.5", "203.0.113.0/28", "2001:db8::5"}
         assert lists.addresses["203.0.113.5"] == ["a.txt", "b.txt"]
 
 
 def test_a_filter_takes_as_many_addresses_as_are_watched(tmp_path: Path) -> None:
     path = write_flows(tmp_path, BEGIN, [flow(CLIENT6, SERVER6, bytes=7), flow(CLIENT, DATA)])
-    addresses = {f"2001:db8:{number:x}::1:{number:x}" for number in range(MAX_WATCHED - 1)} | {SERVER6}
-    assert contacts(path, addresses, "nfdump") == [(CLIENT6, SERVER6, 1, 7, 0)]
+    many = range(MAX_WATCHED + MAX_LISTED - 1)
+    addresses = {f"2001:db8:{number:x}::1:{number:x}": False for number in many} | {SERVER6: False}
+    assert contacts(path, addresses, "nfdump") == [(CLIENT6, SERVER6, None, 1, 7, 0)]
+
+
+def test_networks_that_overlap_are_watched_with_all_that_is_in_them(tmp_path: Path) -> None:
+    path = write_flows(
+        tmp_path, BEGIN, [flow(CLIENT, SERVER, bytes=9), flow(CLIENT6, SERVER6, bytes=8), flow(CLIENT, DATA, bytes=7)]
+    )
+    watched = {SERVER: False, "203.0.113.4/31": True, "203.0.113.0/24": True, "2001:db8:5::/48": True}
+    assert contacts(path, watched, "nfdump") == [
+        (CLIENT, SERVER, "203.0.113.4/31", 1, 9, 0),
+        (CLIENT6, SERVER6, "2001:db8:5::/48", 1, 8, 0),
+        (CLIENT, DATA, "203.0.113.0/24", 1, 7, 0),
+    ]
+
+
+def test_the_number_of_connections_that_are_read_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_contacts, "MAX_ROWS", 5)
+    flows = [OneWay(f"198.51.100.{number}", 50_000, SERVER, 443, proto=6) for number in range(1, 9)]
+    assert len(contacts(write_flows(tmp_path, BEGIN, flows), {SERVER: True}, "nfdump")) == 5
 
 
 def test_what_is_read_of_a_damaged_file_counts(tmp_path: Path) -> None:
     path = write_flows(tmp_path, BEGIN, [flow(CLIENT, SERVER, bytes=7), *many()])
     damage(path)
-    assert contacts(path, {SERVER}, "nfdump") == [(CLIENT, SERVER, 1, 7, 0)]
+    assert contacts(path, {SERVER: False}, "nfdump") == [(CLIENT, SERVER, None, 1, 7, 0)]

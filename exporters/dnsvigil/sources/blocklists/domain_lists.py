@@ -74,7 +74,7 @@ class DomainLists:
 
     @property
     def addresses(self) -> dict[str, list[str]]:
-        """Some addresses of single hosts among the entries, each with the names of its lists."""
+        """Some addresses and networks among the entries, each with the names of its lists."""
         found: dict[str, list[str]] = {}
         for file in self.files:
             for address in sorted(file.addresses):

@@ -16,8 +16,8 @@ from dnsvigil.sources.blocklists.misp import MispExport, columns_of
 from dnsvigil.sources.blocklists.rpz import PolicyZone, is_policy_zone
 from dnsvigil.sources.decompressed import BrokenFileError, DecompressedFile
 
-MAX_ADDRESSES: Final = 2000
-"""How many addresses of a list are kept as texts, to be looked for in flows."""
+MAX_ADDRESSES: Final = 20_000
+"""How many addresses and networks of a list are kept as texts, to be looked for in flows."""
 
 _CHUNK: Final = 2**20  # bytes, uncompressed
 _MAX_LINE: Final = 2**16
@@ -35,7 +35,7 @@ class ListFile:
     skipped: Counter[str] = field(default_factory=Counter)
     error: str = ""
     lengths: set[Length] = field(default_factory=set)  # of the prefixes of networks among the names
-    addresses: set[str] = field(default_factory=set)  # of single hosts among the names, the first ``MAX_ADDRESSES``
+    addresses: set[str] = field(default_factory=set)  # with networks, among the names, the first ``MAX_ADDRESSES``
 
     @property
     def changed(self) -> float | None:
@@ -79,7 +79,7 @@ def _noting(names: Iterator[bytes], file: ListFile) -> Iterator[bytes]:
     for name in names:
         if (name[-1] < _LETTERS or b":" in name) and (length := length_of(name.decode())):
             file.lengths.add(length)
-            if b"/" not in name and len(file.addresses) < MAX_ADDRESSES:
+            if len(file.addresses) < MAX_ADDRESSES:
                 file.addresses.add(name.decode())
         yield name
 

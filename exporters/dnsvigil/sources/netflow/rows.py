@@ -42,6 +42,9 @@ MAX_SUM: Final = 2**63 - 1024
 _MAX_COUNT: Final = np.uint64(1 << 42)
 _MINUTE: Final = 60_000  # milliseconds
 _FEW_MINUTES: Final = 1 << 16
+_MIN_FLOWS: Final = 100  # that show whether packets are sampled
+_MULTIPLES: Final = 0.9
+_NO_COUNTS: Final = np.zeros(0, "u8")
 _DNS_PROTOCOLS: Final = PROTOCOLS.index("udp")  # and those before it
 
 
@@ -59,6 +62,8 @@ class FlowRows:
         self.first: datetime | None = None
         self.last: datetime | None = None
         self.minutes: dict[datetime, int] = {}
+        self.sampling: int | None = None
+        """One packet in so many was sampled, as far as the counts show it; None with few flows."""
         self._times = times
         self._refused = refused
         self.skipped: Counter[str] = Counter()
@@ -91,6 +96,7 @@ class FlowRows:
             for flows in self._source:
                 described = self._timely(_describe(flows))
                 there = _carrying(described, "packets", "bytes")
+                self.sampling = self.sampling or sampling_of(described.get("packets", _NO_COUNTS))
                 back = _carrying(described, "out_packets", "out_bytes")
                 anything = there | back
                 self.flows += int(described["flows"][anything].sum())
@@ -151,6 +157,19 @@ class FlowRows:
             others = _choose(flows, ~dns)
             yield _ends(others, "src", "query")
             yield _ends(others, "dst", "response")
+
+
+def sampling_of(packets: NDArray[Any]) -> int | None:
+    """Return how many packets one sampled packet stands for, 1 where they are not sampled; None of few flows.
+
+    Whoever knows the rate multiplies the counts by it, so that nearly all are multiples of the commonest.
+    """
+    known = packets[packets > 0]
+    if len(known) < _MIN_FLOWS:
+        return None
+    values, counts = np.unique(known, return_counts=True)
+    commonest = int(values[counts.argmax()])
+    return commonest if np.mean(known % commonest == 0) >= _MULTIPLES else 1
 
 
 def _describe(flows: Columns) -> dict[str, NDArray[Any]]:

@@ -64,6 +64,7 @@ class Loaded:
     first: datetime | None = None  # start of the first flow with a good time, UTC; None where no flow has a time
     last: datetime | None = None  # end of the last flow
     minutes: Mapping[datetime, int] = field(default_factory=dict)  # how many flows end in each minute
+    sampling: int | None = None  # as that of FlowRows
 
 
 def _sums(ways: Iterable[str], unsplit: str) -> str:
@@ -214,7 +215,9 @@ class FlowReader:
             rows = self._sum_up(FlowRows(printed.batches(), times, refused))
             damage = printed.damage or damage
         self._finish()
-        return Loaded(info, damage, rows.flows, rows.skipped, bool(refused), rows.first, rows.last, rows.minutes)
+        return Loaded(
+            info, damage, rows.flows, rows.skipped, bool(refused), rows.first, rows.last, rows.minutes, rows.sampling
+        )
 
     def close(self) -> None:
         """Drop the tables. The connection stays open."""
