@@ -111,7 +111,7 @@ class Traffic:
                 (when, when + 1000, 8, 900, port, served, 6, 0x1B, ends[0], ends[1]),
                 (when, when + 1000, 9, 9000, served, port, 6, 0x1B, ends[1], ends[0]),
             ]
-        path = folder / name_at(slot * SLOT)
+        path: Path = folder / name_at(slot * SLOT)
         write(path, [np.array(rows, FLOW)] if rows else [], "edge")
         return path
 

@@ -91,11 +91,14 @@ def _poisson(rng: random.Random, mean: float) -> int:
     return count
 
 
-def _scans(rng: random.Random, per_day: float, query: int, response: int) -> list[Exchange]:
-    """Return what scanners ask in a slot; none comes twice."""
-    return [
-        Exchange(anybody(rng), rng.choice((1, 1, 1, 2)), query, response) for _ in range(_poisson(rng, per_day / 288))
-    ]
+def _scans(rng: random.Random, per_day: float, query: int, response: int, lengths: int = 1) -> list[Exchange]:
+    """Return what scanners ask in a slot, for names of so many ``lengths``; none comes twice."""
+    found = []
+    for _ in range(_poisson(rng, per_day / 288)):
+        client = anybody(rng)
+        longer = int(IPv4Address(client)) % lengths
+        found.append(Exchange(client, rng.choice((1, 1, 1, 2)), query + longer, response + longer))
+    return found
 
 
 def _visits(rng: random.Random, clients: Sequence[str], mean: float, queries: int, response: int) -> list[Exchange]:
@@ -133,11 +136,11 @@ def _authoritative(clients: tuple[int, int], share: float, response: tuple[int, 
     return slots
 
 
-def _closed(own: float, response: int = 42) -> Behaviour:
+def _closed(own: float, response: int = 42, lengths: int = 1) -> Behaviour:
     def slots(rng: random.Random, count: int) -> Iterator[Slot]:
         servers, scanned = _people(rng, 800), rng.uniform(50, 500)
         for number in range(count):
-            yield Slot(_scans(rng, scanned, 42, response), _ask(rng, servers, own * _daily(number)))
+            yield Slot(_scans(rng, scanned, 42, response, lengths), _ask(rng, servers, own * _daily(number)))
 
     return slots
 
@@ -150,7 +153,7 @@ def _ask(rng: random.Random, servers: Sequence[str], mean: float) -> dict[str, i
     return asked
 
 
-def _resolver(users: tuple[int, int], share: float, servers: int, own: float = 0.0) -> Behaviour:
+def _resolver(users: tuple[int, int], share: float, servers: int, own: float = 0.0, lengths: int = 1) -> Behaviour:
     """Resolve for strangers, for ``own`` queries of the inside in a slot, and for scanners."""
 
     def slots(rng: random.Random, count: int) -> Iterator[Slot]:
@@ -158,7 +161,7 @@ def _resolver(users: tuple[int, int], share: float, servers: int, own: float = 0
         queries, size, scanned = rng.randrange(3, 15), rng.randrange(85, 160), rng.uniform(50, 400)
         for number in range(count):
             found = _visits(rng, people, len(people) * share * _daily(number), queries, size) if people else []
-            found += _scans(rng, scanned, 42, rng.choice((58, 58, 74, 120)))
+            found += _scans(rng, scanned, 42, rng.choice((58, 58, 74, 120)), lengths)
             missed = sum(each.queries for each in found) * 0.3
             yield Slot(found, _ask(rng, known, missed + own * _daily(number)))
 
@@ -219,7 +222,7 @@ VARIANTS: Final[dict[tuple[str, str], Variant]] = {
     ("closed resolver", "refuses, with clients inside"): Variant(_closed(300), False),
     ("closed resolver", "refuses, idle"): Variant(_closed(0), False),
     ("closed resolver", "refuses, with few clients"): Variant(_closed(20), False),
-    ("closed resolver", "answers with the servers of the root"): Variant(_closed(20, 450), False),
+    ("closed resolver", "answers with the servers of the root"): Variant(_closed(20, 450, 20), False),
     ("victim of reflection", "answers from everywhere"): Variant(_victim, False),
     ("public resolver", "of the operator"): Variant(_resolver((800, 4000), 0.2, 3000)),
     ("public resolver", "of a club"): Variant(_resolver((60, 250), 0.3, 1500)),
@@ -228,6 +231,7 @@ VARIANTS: Final[dict[tuple[str, str], Variant]] = {
     ("customer forwarder", "upstream out of sight"): Variant(_forwarder(60, False)),
     ("open resolver", "scanned alone"): Variant(_IDLE_RESOLVER),
     ("open resolver", "used by strangers"): Variant(_resolver((5, 60), 0.3, 600, 20)),
+    ("open resolver", "scanned for names of all lengths"): Variant(_resolver((0, 1), 0, 300, 40, 20)),
     ("open resolver", "of a busy office"): Variant(_resolver((0, 3), 0.5, 1500, 400)),
     ("abused for reflection", "ANY"): Variant(_abused(_IDLE_RESOLVER, (1, 5), (20, 1500), (1500, 4000))),
     ("abused for reflection", "TXT"): Variant(_abused(_IDLE_RESOLVER, (1, 20), (20, 800), (500, 1400))),

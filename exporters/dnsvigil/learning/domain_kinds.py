@@ -12,8 +12,11 @@ from dnsvigil.engines.duckdb import lookup
 from dnsvigil.sources.warninglists import warning_list
 from dnsvigil.store.tuple_keys import network_range
 
+CONTENT_DELIVERY: Final = ("akamai", "cloudflare", "fastly", "stackpath")
+"""The lists of content delivery networks' addresses."""
+
 _NETWORKS: Final[Mapping[str, Sequence[str]]] = {
-    "CDN": ("akamai", "cloudflare", "fastly", "stackpath"),
+    "CDN": CONTENT_DELIVERY,
     "parking": ("parking-domain",),
 }
 """Kind to the lists of networks that most addresses of such a domain are in."""

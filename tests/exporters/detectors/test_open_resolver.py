@@ -190,6 +190,32 @@ class TestFlows:
         assert found[OTHER].evidence["flows"]["askers"] == 24
         assert found[OTHER].evidence["flows"]["servers_queried"] == 1
 
+    @pytest.mark.parametrize(
+        ("lengths", "added", "refers"),
+        [
+            (range(60, 80), [408, 408, 408, 392], True),
+            (range(60, 80), [408, 16, 32, 78], False),
+            (range(60, 80), [32], False),
+            ([60] * 20, [408], False),
+        ],
+        ids=["a referral", "answers that vary", "small answers", "one name"],
+    )
+    def test_who_adds_the_same_to_every_query_may_refer_to_the_root(
+        self, taking: Taking, tmp_path: Path, lengths: Sequence[int], added: Sequence[int], refers: bool
+    ) -> None:
+        flows = exchange("192.0.2.53", HOST, 20, 170) + exchange(HOST, "198.51.100.77", 9, 900)
+        for number, length in enumerate(lengths):
+            question = asking(f"203.0.113.{number}", HOST, bytes=length)
+            flows += [question, replace(question.back, bytes=length + added[number % len(added)])]
+        now = take_flows(taking.store, tmp_path / "flows", [flows])
+        found = evaluated(taking.store, now - BEGIN)[HOST]
+        assert ("added_bytes" in found.evidence["flows"]) is refers
+        if refers:
+            assert found.score < 0.5
+            assert found.evidence["looks_like"] == "closed resolver"
+            assert found.evidence["flows"]["added_bytes"] == [392, 408]
+            assert "adds 392 or 408 bytes to the queries of 20 outside clients" in found.evidence["what"]
+
     def test_of_own_clients_are_not_from_outside(self, taking: Taking, tmp_path: Path) -> None:
         flows = exchange(HOST, "198.51.100.77", 9, 200) + exchange(HOST, "203.0.113.7", 1, 86)
         flows += exchange(NEW, "2001:db8:1:7::7", 9, 200) + exchange(NEW, "2001:db8:2::7", 1, 86)

@@ -255,6 +255,14 @@ class TestListed:
         (found,) = self.seen(store).values()
         assert (found.score, found.evidence["connected_to"][0]["address"]) == (0.6, DATA)
 
+    @pytest.mark.parametrize("address", ["104.16.1.1", "2606:4700::5"])
+    def test_an_address_of_content_delivery_is_no_finding(self, store: Store, tmp_path: Path, address: str) -> None:
+        self.watch(store, {address: ["feodo.txt"]})
+        there = flow(CLIENT6 if ":" in address else CLIENT, address, bytes=1000)
+        read(store, tmp_path / "flows", {0: [there, there.back]})
+        (found,) = self.seen(store).values()
+        assert found.score == 0.3
+
     @pytest.mark.parametrize(("domains", "score"), [(19, 0.6), (20, 0.3)])
     def test_an_address_of_many_domains_is_no_finding(
         self, store: Store, tmp_path: Path, domains: int, score: float

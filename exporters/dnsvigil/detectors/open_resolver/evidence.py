@@ -60,6 +60,12 @@ def sentence(host: Host, verdict: Verdict) -> str:
             f" {'address' if now.askers == 1 else 'addresses'} in {_span(busiest)}, {now.amplification:,.1f} bytes for"
             " each byte of the queries."
         )
+    if not host.sure and busiest.added:
+        return (
+            f"{address} adds {' or '.join(map(str, busiest.added))} bytes to the queries of {_outside(busiest)},"
+            f" whatever they ask for, as a closed resolver does that refers to the root: {_amount(busiest.day)} in"
+            f" {_hours(busiest)}. Attackers can use it for reflection. Flows cannot show whether it recurses."
+        )
     if not host.sure:
         return (
             f"{address} sends answers from port 53 to {_outside(busiest)}, as an open resolver does:"
@@ -99,6 +105,7 @@ def _of_traffic(host: Host) -> dict[str, Any]:
             "recent_amplification": round(now.amplification, 2),
             "resolved_by": seen.answered_from,
             "servers_queried": seen.upstreams,
+            "added_bytes": list(seen.added) or None,
             "samples": list(seen.names) or None,
         }
         found[seen.origin] = {name: value for name, value in known.items() if value is not None}

@@ -1,14 +1,17 @@
 """One open host: what sensors, flows and scans know of it, put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from dnsvigil.detectors.labelled import Neighbours
 from dnsvigil.detectors.open_resolver.harm import Harm, harm_of, score_of
-from dnsvigil.detectors.open_resolver.kinds import ABUSED, Likeness, likeness
+from dnsvigil.detectors.open_resolver.kinds import ABUSED, CLOSED, Likeness, likeness
 from dnsvigil.detectors.open_resolver.traffic import FLOWS, SCAN, SENSOR, Seen
+
+_REFERS: Final = 0.5
+"""What counts of the likeness to open hosts where all answers add the same to their queries."""
 
 
 @dataclass
@@ -63,10 +66,16 @@ class Verdict:
 
 def verdict_on(host: Host, neighbours: Neighbours) -> Verdict:
     """Return the verdict on a host; where a sensor and flows saw it, the worse likeness counts."""
-    likes = [likeness(neighbours, each) for each in host.seen]
+    likes = [_like(neighbours, each) for each in host.seen]
     chosen = next((each for each in likes if each.kind == ABUSED), likes[0] if likes else None)
     harm = harm_of(host.seen, host.scanned_amplification)
     return Verdict(chosen, harm, score_of(harm, host.sure, chosen.share if chosen else 1.0))
+
+
+def _like(neighbours: Neighbours, seen: Seen) -> Likeness:
+    """Return what a host is like. One that refers everybody to the root may recurse, as far as flows know."""
+    like = likeness(neighbours, seen)
+    return replace(like, kind=CLOSED, share=like.share * _REFERS) if seen.added and like.kind != ABUSED else like
 
 
 def together(sensor: Sequence[Seen], flows: Sequence[Seen], scans: Sequence[Mapping[str, Any]]) -> list[Host]:

@@ -62,6 +62,7 @@ class Seen:
     unsolicited: int | None = None  # recent responses to it that it did not ask for
     answered_from: str | None = None
     names: Sequence[str] = ()
+    added: Sequence[int] = ()  # bytes that it adds to queries of every length, where these are a few sizes; of flows
 
     @property
     def now(self) -> Counts:
