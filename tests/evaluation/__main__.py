@@ -10,6 +10,7 @@ PARTS = (
     "lab",
     "names",
     "infected",
+    "contacts",
     "tunnels",
     "implants",
     "groups",

@@ -255,6 +255,25 @@ class TestListed:
         (found,) = self.seen(store).values()
         assert (found.score, found.evidence["connected_to"][0]["address"]) == (0.6, DATA)
 
+    @pytest.mark.parametrize(("alias", "score"), [("www.wikipedia.org", 0.3), ("www.bad-x.com", 0.6)])
+    def test_an_address_that_popular_names_lead_to_by_aliases_is_no_finding(
+        self, store: Store, tmp_path: Path, alias: str, score: float
+    ) -> None:
+        self.watch(store)
+        self.lead(store, "e1.edge-x.net")
+        for name, target in ((alias, "a.middle-x.net"), ("a.middle-x.net", "e1.edge-x.net")):
+            store.rows(
+                "INSERT INTO passive_dns_new (nkey, rrtype, rkey) VALUES (?, 'CNAME', ?)",
+                key_of_name(name), key_of_data("CNAME", target),
+            )  # fmt: skip
+        there = flow(CLIENT, SERVER, bytes=1000)
+        read(store, tmp_path / "flows", {0: [there, there.back]})
+        (found,) = self.seen(store).values()
+        assert (found.score, set(found.evidence["listed"][0]["names"])) == (
+            score,
+            {alias.removeprefix("www."), "middle-x.net", "edge-x.net"},
+        )
+
     @pytest.mark.parametrize("address", ["104.16.1.1", "2606:4700::5"])
     def test_an_address_of_content_delivery_is_no_finding(self, store: Store, tmp_path: Path, address: str) -> None:
         self.watch(store, {address: ["feodo.txt"]})
