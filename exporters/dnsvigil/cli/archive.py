@@ -9,7 +9,7 @@ from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.ingest import ingest
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.cli.spark import with_master
-from dnsvigil.config.collector import Archive, Config
+from dnsvigil.config.collector import Config
 from dnsvigil.config.types import Duration, Size
 from dnsvigil.ingest.archive import archive_parts
 
@@ -40,4 +40,5 @@ def archive(options: argparse.Namespace, config: Config) -> int:
 
 def with_archive(config: Config, path: Path, *, transactions: bool = False) -> Config:
     """Return a configuration with an archive that keeps all: whoever asks for old logs wants all of them."""
-    return replace(config, archive=Archive(path, transactions, _EVER, _ANY))
+    archive = replace(config.archive, path=path, transactions=transactions, retention=_EVER, max_size=_ANY)
+    return replace(config, archive=archive)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,10 +19,12 @@ from dnsvigil.config.collector import Config
 from dnsvigil.ingest.archive import archive_parts
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.options import LogOptions
-from dnsvigil.store.archive import Archive, ArchiveFile
+from dnsvigil.store.archive import Archive, ArchiveFile, new_name
 from dnsvigil.store.archive_file import Written
 from dnsvigil.store.cursors import put_cursors, read_cursors
+from dnsvigil.store.pseudonyms import KEY_FILE, Pseudonyms
 from dnsvigil.store.store import Store
+from dnsvigil.system.secret_files import make_secret
 from dnsvigil.system.terminal import printable
 
 _WAVE: Final = 4
@@ -50,8 +51,9 @@ def archive_on_spark(paths: Files, config: Config, root: Path, state: Path, star
     config = replace(config, archive=replace(config.archive, path=root.absolute()))
     reports: list[Read] = []
     with Store(state) as store, cluster_of(config) as spark:
-        archive = Archive(store, root)
+        archive = Archive(store, root, config.archive.site or "")
         archive.flush()
+        key = Pseudonyms(store, config.archive.pseudonym_key_file).key
         groups = same_logs(given.logs, config, options, read_cursors(store))
         known = {file: cursors for files, cursors in groups for file in files}
         tasks = [
@@ -60,7 +62,7 @@ def archive_on_spark(paths: Files, config: Config, root: Path, state: Path, star
         ]
         wave = _WAVE * spark.slots
         for begin in range(0, len(tasks), wave):
-            done = spark.each(tasks[begin : begin + wave], partial(_convert, config, options, archive.writer))
+            done = spark.each(tasks[begin : begin + wave], partial(_convert, config, options, archive.writer, key))
             with store.transaction():
                 if cursors := [cursor for each in done for cursor in each.cursors]:
                     put_cursors(store, cursors)
@@ -68,13 +70,15 @@ def archive_on_spark(paths: Files, config: Config, root: Path, state: Path, star
                     archive.put(file.table, file.day, file.sensor, path, Written(file.rows, file.size))
             archive.flush()
             reports += [each.read for each in done]
-        Archive(store, root).flush()  # removes what tasks have left that ran once more
+        Archive(store, root, config.archive.site or "").flush()  # removes what tasks have left that ran once more
     read = all_of(reports)
     print(printable("; ".join([say_records(read.total), *say_known(read.total)])), file=sys.stderr)
     return not (given.unread or read.unread)
 
 
-def _convert(config: Config, options: LogOptions, writer: str, task: tuple[Files, Sequence[Cursor]]) -> _Converted:
+def _convert(
+    config: Config, options: LogOptions, writer: str, key: str, task: tuple[Files, Sequence[Cursor]]
+) -> _Converted:
     """Convert logs from where their cursors are, and leave new files in the archive."""
     logs, cursors = task
     root = config.archive.path
@@ -83,19 +87,21 @@ def _convert(config: Config, options: LogOptions, writer: str, task: tuple[Files
     with TemporaryDirectory(prefix="dnsvigil-archive-") as name, heard(read.messages):
         folder = Path(name)
         own = with_archive(config, folder / "archive", transactions=config.archive.transactions)
+        own = replace(own, archive=replace(own.archive, pseudonym_key_file=None))
         with Store(folder / "state", one_thread=True) as store:
+            make_secret(folder / "state" / KEY_FILE, key)
             if cursors:
                 with store.transaction():
                     put_cursors(store, cursors)
             read.unread += read_logs(store, logs, own, options, total=read.total, parts=archive_parts)
-            archive = Archive(store, folder / "archive")
+            archive = Archive(store, folder / "archive", config.archive.site or "")
             files = [(file, _moved(archive.path(file), folder / "archive", root, writer)) for file in archive.files()]
             return _Converted(read, read_cursors(store), files)
 
 
 def _moved(path: Path, own: Path, root: Path, writer: str) -> Path:
     """Copy a file into an archive under a name that no engine reads; return its path there."""
-    to = root / path.relative_to(own).with_name(f"{writer}-{uuid.uuid4().hex}.parquet.new")
+    to = root / path.relative_to(own).with_name(new_name(writer))
     to.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, to)
     with to.open("rb+") as file:

@@ -11,12 +11,19 @@ from dnsvigil.config.collector import DEFAULT_PATH, Config
 from dnsvigil.config.yaml_file import ConfigError, Loaded, examine
 from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.sources.availability import no_sources, places, problem_of
+from dnsvigil.store.pseudonyms import PseudonymKeyError, read_key
 from dnsvigil.system import programs
 from dnsvigil.system.files import open_to_all
 from dnsvigil.system.terminal import printable
 
 _DENIED = "permission denied"
-_SECRETS = ("api.token_file", "client.key_file", "client.password_file", "client.token_file")
+_SECRETS = (
+    "api.token_file",
+    "archive.pseudonym_key_file",
+    "client.key_file",
+    "client.password_file",
+    "client.token_file",
+)
 
 
 def check_config(options: argparse.Namespace, _: Config) -> int:
@@ -78,6 +85,13 @@ def _further_mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Ite
         if name not in installed:
             text = f"no detector {name!r} is installed; there are {', '.join(installed)}"
             yield ConfigError(path, loaded.lines.get(key + part), key, text)
+    key_file = config.archive.pseudonym_key_file
+    if key_file and key_file.is_file() and os.access(key_file, os.R_OK):
+        try:
+            read_key(key_file)
+        except PseudonymKeyError as error:
+            key = "archive.pseudonym_key_file"
+            yield ConfigError(path, loaded.lines.get(key), key, str(error))
     lists = config.detectors.lists
     if lists and not _denied(lists) and not lists.is_dir():
         key = "detectors.lists"
@@ -123,9 +137,11 @@ def _warnings(path: Path, loaded: Loaded[Config], config: Config) -> Iterator[Co
 
 
 def _files(config: Config) -> Iterator[tuple[str, Path]]:
-    """Yield the files that the command line and the API read."""
+    """Yield the files that must be there."""
     if config.api.token_file and config.api.token_file.exists():  # the collector makes it
         yield "api.token_file", config.api.token_file
+    if config.archive.pseudonym_key_file:
+        yield "archive.pseudonym_key_file", config.archive.pseudonym_key_file
     for name in ("ca_file", "cert_file", "key_file", "password_file", "token_file"):
         if file := getattr(config.client, name):
             yield f"client.{name}", file

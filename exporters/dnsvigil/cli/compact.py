@@ -20,6 +20,7 @@ from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.engines.archive_compaction import READ, compact_step, written_in
 from dnsvigil.engines.steps import table_of
 from dnsvigil.ingest.compaction import MONTH
+from dnsvigil.store.archive import Place
 from dnsvigil.store.passive_dns import PassiveDns
 from dnsvigil.store.store import Store
 from dnsvigil.store.tuple_file import Order, Written
@@ -36,8 +37,9 @@ CREATE TABLE IF NOT EXISTS compacted_stems (period TIMESTAMP, stem VARCHAR);
 """
 
 Pairs: TypeAlias = list[tuple[str, Mapping[Order, Written]]]
-Compacted: TypeAlias = Callable[[Files, Path], tuple[Read, Pairs]]
-"""Writes the tuples of files into a folder."""
+Bits: TypeAlias = Mapping[str, int]
+Compacted: TypeAlias = Callable[[Files, Path, Bits], tuple[Read, Pairs]]
+"""Writes the tuples of files into a folder, with the bits of their sensors."""
 
 
 def compact(options: argparse.Namespace, config: Config) -> int:
@@ -63,7 +65,8 @@ def compact(options: argparse.Namespace, config: Config) -> int:
             compacted = _on_duckdb
         reads, total = [], 0
         for period, files in due.items():
-            read, pairs = compacted(files, tuples.folder)
+            bits = tuples.sensor_bits({Place.of(path).source for path in files} - {""})
+            read, pairs = compacted(files, tuples.folder, bits)
             _replace(store, tuples, period, {path.name for path in files if path not in read.unread}, pairs)
             total += sum(written["names"].rows for _, written in pairs)
             reads.append(read)
@@ -78,15 +81,15 @@ def compact(options: argparse.Namespace, config: Config) -> int:
 def _months(archives: Iterable[Path]) -> dict[datetime, list[Path]]:
     """Return the files of tuples by the begin of their month."""
     found: dict[datetime, list[Path]] = defaultdict(list)
-    for root in archives:
-        for path in archive_files(root):
-            if path.parents[2].name == "tuples":
-                try:
-                    day = datetime.strptime(path.parents[1].name, "day=%Y-%m-%d")
-                except ValueError:
-                    log.warning("%s: left out, as its folder is no day", path)
-                    continue
-                found[day.replace(day=1)].append(path)
+    for path in archive_files(*archives):
+        place = Place.of(path)
+        if place.table == "tuples":
+            try:
+                day = datetime.strptime(place.day, "%Y-%m-%d")
+            except ValueError:
+                log.warning("%s: left out, as its folder is no day", path)
+                continue
+            found[day.replace(day=1)].append(path)
     return dict(sorted(found.items()))
 
 
@@ -109,9 +112,9 @@ def _replace(store: Store, tuples: PassiveDns, period: datetime, names: Iterable
     tuples.remove_unlisted()
 
 
-def _on_duckdb(files: Files, folder: Path) -> tuple[Read, Pairs]:
+def _on_duckdb(files: Files, folder: Path, bits: Bits) -> tuple[Read, Pairs]:
     read = Read()
-    tables = _tuples(files, read)
+    tables = _tuples(bits, files, read)
     return read, [*written_in(table_of(piece) for _, piece in compact_step(folder)(0, 1, tables))]
 
 
@@ -119,18 +122,20 @@ def _on_duckdb(files: Files, folder: Path) -> tuple[Read, Pairs]:
 def _on_spark(config: Config) -> Iterator[Compacted]:
     with cluster_of(config) as spark:
 
-        def compacted(files: Files, folder: Path) -> tuple[Read, Pairs]:
+        def compacted(files: Files, folder: Path, bits: Bits) -> tuple[Read, Pairs]:
             inputs = portions([[file] for file in files], spark.slots)
-            flow, reports = spark.read(inputs, partial(task_read, _tuples), READ, max(1, len(inputs) // 2))
+            flow, reports = spark.read(
+                inputs, partial(task_read, partial(_tuples, bits)), READ, max(1, len(inputs) // 2)
+            )
             pairs = [*written_in(flow.step("compact", compact_step(folder), keep=True).take())]
             return all_of(reports.all()), pairs
 
         yield compacted
 
 
-def _tuples(files: Files, read: Read) -> Iterator[tuple[str, "pa.Table"]]:
+def _tuples(bits: Bits, files: Files, read: Read) -> Iterator[tuple[str, "pa.Table"]]:
     """Yield the rows of the table of tuples; then it is known what became of the files."""
-    reader = ArchiveReader(files)
+    reader = ArchiveReader(files, bits)
     yield from (("tuples", table) for table in reader.tuples(negative=True))
     for path, reason in reader.unreadable.items():
         log.error("%s cannot be read: %s", path, reason)

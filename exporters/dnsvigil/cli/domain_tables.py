@@ -4,29 +4,34 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records
 from dnsvigil.cli.spark import cluster_of
 from dnsvigil.cli.tasks import Files, Read, all_of, portions, same_logs, task_read
-from dnsvigil.config.collector import Config
+from dnsvigil.config.collector import Archive, Config
 from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.ingest.archive import archive_parts
 from dnsvigil.learning.domains import DomainTable, domain_table, domain_table_on
 from dnsvigil.sources.networks import NetworkTableError
 from dnsvigil.sources.zeek.options import LogOptions
+from dnsvigil.store.pseudonyms import KEY_FILE
 from dnsvigil.store.store import Store
+from dnsvigil.system.secret_files import make_secret
 from dnsvigil.system.terminal import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
+
+_KEY: Final = "no-key-that-is-secret"  # each run makes the same hashes, which are gone afterwards
 
 Opened: TypeAlias = Callable[[Files, Read], AbstractContextManager[ArchiveReader]]
 """Gives what there is in files, for as long as the context lasts; then it is known what became of them."""
@@ -48,8 +53,7 @@ def table_of(
     make = partial(_on_spark, for_groups) if on_spark else _on_duckdb
     try:
         if archives:
-            files = [file for root in archives for file in archive_files(root)]
-            read, table = make([[file] for file in files], _archived, config, stack)
+            read, table = make([[file] for file in archive_files(*archives)], _archived, config, stack)
             return not read.unread, table
         options = LogOptions(config.sources.field_names)
         given = find_given(paths, options, logs_only=True)
@@ -102,8 +106,9 @@ def _converted(
 ) -> Iterator[ArchiveReader]:
     """Give logs as an archive, which is gone afterwards."""
     with TemporaryDirectory(prefix="dnsvigil-features-") as folder:
-        root = Path(folder, "archive")
-        with Store(Path(folder, "state"), one_thread=one_thread) as store:
-            bounds = with_archive(config, root)
+        root, state = Path(folder, "archive"), Path(folder, "state")
+        with Store(state, one_thread=one_thread) as store:
+            make_secret(state / KEY_FILE, _KEY)
+            bounds = with_archive(replace(config, archive=Archive()), root)
             read.unread += read_logs(store, logs, bounds, options, total=read.total, parts=archive_parts)
         yield ArchiveReader(archive_files(root))

@@ -73,7 +73,7 @@ def cluster(options: argparse.Namespace, config: Config) -> int:
     """Divide domains into groups and print them. Return 1 unless all logs were read.
 
     Without logs they are all domains of the collector or the store, and the table of them is left where the collector
-    looks for it. Raises as :func:`features`.
+    looks for it; with logs, where ``--output`` says, if all were read. Raises as :func:`features`.
     """
     from dnsvigil.cli.domain_tables import table_of
     from dnsvigil.learning.outcome import outcome, save
@@ -81,15 +81,19 @@ def cluster(options: argparse.Namespace, config: Config) -> int:
 
     if _on_spark(options) and not options.paths:
         raise UsageError("--engine spark needs logs or archives: give a PATH")
+    if options.output and not options.paths:
+        raise UsageError("--output needs logs or archives: give a PATH")
+    if options.output and not options.output.parent.is_dir():
+        raise CommandError(f"--output: there is no folder {options.output.parent}")
     if options.plot:
         check_plot(options.plot)
     now = datetime.now(UTC)
-    path = domain_file(options.state)
-    complete, known, former = True, {}, None
+    path = options.output if options.paths else domain_file(options.state)
+    complete, known = True, {}
     if not options.paths:
         require_owner(options.state)
         known = ask(config, options.state, "/api/domains/known")
-        former = _former(path)
+    former = _former(path) if path else None
     with progress(("features", "groups")) as begin, ExitStack() as stack:
         begin("features")
         if options.paths:
@@ -100,8 +104,10 @@ def cluster(options: argparse.Namespace, config: Config) -> int:
             table = _table_of_store(options.state, config, stack)
         begin("groups")
         found = outcome(table, known, former, now, options.seed)
-        if not options.paths:
+        if path and complete:
             save(path, table, found)
+        elif path:
+            log.error("%s is left as it was, because not all could be read", path)
     if options.plot:
         draw(found, options.plot)
     (_show_json if options.json else _show_groups)(found)

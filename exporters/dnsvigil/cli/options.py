@@ -272,13 +272,19 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
         help="the same seed gives the same groups (default: 0)",
     )
     _add_engine(cluster)
+    cluster.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="leave the table of domains in this file, for the state of collectors",
+    )
     cluster.add_argument("--plot", type=Path, metavar="FILE", help="draw the groups into this PNG file")
     cluster.add_argument(
         "paths",
         type=Path,
         nargs="*",
         metavar="PATH",
-        help="log file, or folder of such files (default: all domains of the collector, whose table is made anew)",
+        help="log file, folder of such files, or archive (default: all domains of the collector, for its table)",
     )
     _add_client_options(cluster)
     cluster.set_defaults(command="domains.cluster")

@@ -26,6 +26,8 @@ from dnsvigil.records import FLOW_MEASURES, OTHER, RCODES, UNANSWERED
 
 DEFAULT_PATH = Path("/etc/dnsvigil/dnsvigil.yml")
 
+_NAME = r"[0-9A-Za-z]([0-9A-Za-z._-]{0,61}[0-9A-Za-z])?"
+
 CLIENT_PREFIX = 64
 """The bits of an IPv6 address that stand for a client, as each host chooses the others."""
 
@@ -146,7 +148,7 @@ class ConfiguredServer:
         if not self.addresses:
             raise Invalid("addresses", "expected one address or more")
         # No colon, so that a name is never taken for an IPv6 address.
-        if not re.fullmatch(r"[0-9A-Za-z]([0-9A-Za-z._-]{0,61}[0-9A-Za-z])?", self.name):
+        if not re.fullmatch(_NAME, self.name):
             raise Invalid(
                 "name", f"expected up to 63 letters, digits, dots, hyphens and underscores, found {self.name!r}"
             )
@@ -394,10 +396,17 @@ class Archive:
     transactions: bool = False  # every query, which is much
     retention: Duration = Duration(365 * 86400)
     max_size: Size = Size(100 * 10**9)
+    site: str | None = None  # in the paths of its files, so that those of several sites go together
+    clients: Literal["pseudonyms", "counts"] = "pseudonyms"  # what stands for the clients of a domain
+    pseudonym_key_file: Path | None = None  # default: pseudonym-key in the folder of the state
 
     def __post_init__(self) -> None:
         if self.retention < 86400:
             raise Invalid("retention", "expected at least 1d")
+        if self.site is not None and not re.fullmatch(_NAME, self.site):
+            raise Invalid(
+                "site", f"expected up to 63 letters, digits, dots, hyphens and underscores, found {self.site!r}"
+            )
         if self.max_size < 10 * 10**6:
             raise Invalid("max_size", "expected at least 10MB")
 

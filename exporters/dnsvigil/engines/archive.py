@@ -1,6 +1,9 @@
 """Reads what an archive has of domains, as the store has it."""
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -10,39 +13,96 @@ import pyarrow as pa
 
 from dnsvigil.engines.duckdb import Steps, is_in, lookup
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
-from dnsvigil.store.archive_file import SCHEMAS, ArchiveFileError, read
+from dnsvigil.store.archive import Place
+from dnsvigil.store.archive_file import SCHEMAS, ArchiveFileError, read, read_footer
 from dnsvigil.store.tuple_file import SCHEMA
 from dnsvigil.store.tuple_keys import NEGATIVE_TYPES
+
+log = logging.getLogger(__name__)
 
 TABLES: Final = ("domain_hours", "tuples")
 """The tables that are read here."""
 
+HOURS: Final = pa.schema([SCHEMAS["domain_hours"].field(name) for name in DOMAIN_HOUR])
+"""The columns of summaries that are read."""
+
+_PARTITIONS: Final = ("day=*/sensor=*", "site=*/day=*/sensor=*")
 _MEMORY: Final = "512MB"
 _ROWS: Final = 65_536  # of a table that is given
+_NAMED: Final = 3  # sensors
 
 
 def is_archive(path: Path) -> bool:
     """Return whether a folder has files of an archive."""
-    return any(next(path.glob(f"{table}/day=*/sensor=*"), None) for table in TABLES)
+    return any(next(path.glob(f"{table}/{below}"), None) for table in TABLES for below in _PARTITIONS)
 
 
-def archive_files(root: Path) -> list[Path]:
-    """Return the files of an archive that are read here."""
-    return [path for table in TABLES for path in sorted(root.glob(f"{table}/day=*/sensor=*/*.parquet"))]
+def archive_files(*roots: Path) -> list[Path]:
+    """Return the files of archives that are read here, each once; what is odd about them is logged.
+
+    A file is left out where another has all of its rows: a copy of an archive may have both.
+    """
+    found = {
+        (place.table, place.day, place.sensor, path.name): path
+        for root in roots
+        for table in TABLES
+        for below in _PARTITIONS
+        for path in sorted(root.glob(f"{table}/{below}/*.parquet"))
+        for place in [Place.of(path)]
+    }
+    keys: dict[tuple[str, str], set[str | None]] = defaultdict(set)
+    replaced = set()
+    for (table, day, sensor, _), path in found.items():
+        with suppress(ArchiveFileError):  # the reader says so
+            footer = read_footer(path)
+            replaced |= {(table, day, sensor, name) for name in footer.replaced}
+            keys[Place.of(path).site, sensor] |= set(footer.keys)
+    if twice := found.keys() & replaced:
+        log.warning(
+            "%d files are left out, because others have all of their rows: remove what is no longer in the archive"
+            " that this is a copy of",
+            len(twice),
+        )
+    _report_keys(keys)
+    return [path for name, path in found.items() if name not in twice]
+
+
+def _report_keys(found: Mapping[tuple[str, str], Collection[str | None]]) -> None:
+    several = [name for name, keys in found.items() if len({*keys} - {None}) > 1]
+    if several:
+        log.warning(
+            "the clients of %s stand under more than one key, and those under both count more than once; sites with"
+            " sensors of the same names need archive.site",
+            _names(several),
+        )
+    if alone := [name for name, keys in found.items() if None in keys]:
+        log.warning(
+            "the archive has the clients of %s as numbers, in some files or all, which do not add up: the features of"
+            " clients are without them",
+            _names(alone),
+        )
+
+
+def _names(sensors: Sequence[tuple[str, str]]) -> str:
+    named = [f"{sensor or 'no name'} of site {site}" if site else sensor or "no name" for site, sensor in sensors]
+    more = [f"{len(named) - _NAMED} others"] if len(named) > _NAMED else []
+    return f"sensor {', '.join([*named[:_NAMED], *more])}"
 
 
 class ArchiveReader:
     """Reads files of archives. ``unreadable`` has those that were left out, each with the reason."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
+    def __init__(self, files: Iterable[Path], bits: Mapping[str, int] | None = None) -> None:
+        """Take the files, and the bits of the sensors of tuples, by :attr:`Place.source`; others have none."""
         self._files = list(files)
+        self._bits = bits or {}
         self.unreadable: dict[Path, str] = {}
 
     def hours(self) -> Iterator[pa.Table]:
         """Yield the summaries of domains, with the columns of ``DOMAIN_HOUR``; those of a domain and hour add up."""
-        schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in SCHEMAS["domain_hours"]])
-        for table in self._read("domain_hours"):
-            yield table.select([*DOMAIN_HOUR]).cast(schema)
+        schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in HOURS])
+        for _, table in self._read("domain_hours"):
+            yield table.select(schema.names).cast(schema)
 
     def tuples(self, *, negative: bool = False) -> Iterator[pa.Table]:
         """Yield the tuples of passive DNS, each once, with the columns of ``TUPLE``; negative ones on demand."""
@@ -53,31 +113,28 @@ class ArchiveReader:
             connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
             schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in SCHEMAS["tuples"]])
             connection.register("piece", schema.empty_table())
-            connection.execute("CREATE TABLE archived_tuples AS FROM piece")
-            for table in self._read("tuples"):
+            connection.execute("CREATE TABLE archived_tuples AS SELECT *, '' AS sensor FROM piece")
+            for place, table in self._read("tuples"):
                 connection.register("piece", table.select(schema.names).cast(schema))
-                connection.execute("INSERT INTO archived_tuples BY NAME FROM piece")
+                query = "INSERT INTO archived_tuples BY NAME SELECT *, ? AS sensor FROM piece"
+                connection.execute(query, [place.source])
             connection.unregister("piece")
-            lookup(connection, "sensor_bits", {"sensor": "VARCHAR", "bit": "UBIGINT"}, [], [])
+            types = {"sensor": "VARCHAR", "bit": "UBIGINT"}
+            lookup(connection, "sensor_bits", types, [*self._bits], [*self._bits.values()])
             Steps(connection, "passive_dns").run("archived")
             where = "" if negative else f" WHERE NOT {is_in('rrtype', NEGATIVE_TYPES)}"
             query = f"SELECT {', '.join(TUPLE)} FROM archived{where}"
             for batch in connection.execute(query).to_arrow_reader(_ROWS):
                 yield pa.Table.from_batches([batch]).cast(SCHEMA)
 
-    def _read(self, name: str) -> Iterator[pa.Table]:
+    def _read(self, name: str) -> Iterator[tuple[Place, pa.Table]]:
         for path in self._files:
-            if path.parents[2].name != name:
-                continue
-            try:
-                for table in read([path]):
-                    if lacking := set(SCHEMAS[name].names).difference(table.column_names):
-                        columns = ", ".join(sorted(lacking))
-                        self.unreadable[path] = f"it lacks {columns}, as another version of dnsvigil has written it"
-                        break
-                    yield table
-            except ArchiveFileError as error:
-                self.unreadable[path] = error.reason
+            place = Place.of(path)
+            if place.table == name:
+                try:
+                    yield from ((place, table) for table in read(name, [path]))
+                except ArchiveFileError as error:
+                    self.unreadable[path] = error.reason
 
 
 def _without_zone(kind: pa.DataType) -> pa.DataType:

@@ -3,12 +3,13 @@
 They are those of :data:`dnsvigil.records.DOMAIN_HOUR`, from the tables that :mod:`dnsvigil.features.summaries` makes.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
-from dnsvigil.features.functions import distinct, is_failure, md5_number_lower
+from dnsvigil.features.functions import client_pseudonym, distinct, is_failure, md5_number_lower
 from dnsvigil.features.summaries import transactions_table
 from dnsvigil.records import DOMAIN_HOUR, UNKNOWN_RCODE
 from dnsvigil.store.sketches import DOMAIN_SKETCH_SIZE
@@ -27,7 +28,12 @@ def domain_hours_table(name: str = "domain_hours") -> ir.Table:
     return ibis.table({column: _TYPES[kind] for column, kind in DOMAIN_HOUR.items()}, name=name)
 
 
-def domain_hours(transactions: ir.Table, names: ir.Table, *keys: str) -> ir.Table:
+def domain_hours(
+    transactions: ir.Table,
+    names: ir.Table,
+    *keys: str,
+    client_hash: Callable[[ir.StringValue], ir.IntegerValue] = md5_number_lower,
+) -> ir.Table:
     """Return the summaries of some transactions, apart by further ``keys``; ``names`` has the ``domain`` of names."""
     t = transactions.filter(transactions.qname.notnull())
     # By name and client first: the columns of names are joined to what is left.
@@ -40,10 +46,12 @@ def domain_hours(transactions: ir.Table, names: ir.Table, *keys: str) -> ir.Tabl
         last_seen=t.ts.max(),
     )
     below = names.select(
-        "qname", "domain", name_hash=ibis.ifelse(names.qname == names.domain, None, _hash(names.qname))
+        "qname",
+        "domain",
+        name_hash=ibis.ifelse(names.qname == names.domain, None, _positive(md5_number_lower(names.qname))),
     )
     t = t.inner_join(below, "qname")
-    t = t.mutate(client_hash=_hash(t.client))
+    t = t.mutate(client_hash=_positive(client_hash(t.client)))
     return (
         t.group_by("domain", "hour", *keys)
         .agg(
@@ -60,8 +68,8 @@ def domain_hours(transactions: ir.Table, names: ir.Table, *keys: str) -> ir.Tabl
     )
 
 
-def _hash(text: ir.StringValue) -> ir.IntegerValue:
-    return (md5_number_lower(text).cast("uint64") >> ibis.literal(1, "uint64")).cast("int64")
+def _positive(number: ir.IntegerValue) -> ir.IntegerValue:
+    return (number.cast("uint64") >> ibis.literal(1, "uint64")).cast("int64")
 
 
 def _sketch(hashes: ir.ArrayValue) -> ir.ArrayValue:
@@ -75,5 +83,5 @@ def expressions() -> dict[str, ir.Table]:
     sensors = ibis.table(dict(transactions.schema()) | {"sensor": "string"}, name=transactions.get_name())
     return {
         "sum_domain_hours": domain_hours(transactions, names),
-        "sum_sensor_domain_hours": domain_hours(sensors, names, "sensor"),
+        "sum_sensor_domain_hours": domain_hours(sensors, names, "sensor", client_hash=client_pseudonym),
     }

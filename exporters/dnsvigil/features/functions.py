@@ -69,6 +69,11 @@ def novelty_hash(kind, text):  # type: ignore[no-untyped-def]
     """Return the 64 bits by which a store knows a text of a kind: the engine's hash, with what is the store's own."""
 
 
+@ibis.udf.scalar.builtin(signature=(("string",), "uint64"))
+def client_pseudonym(client):  # type: ignore[no-untyped-def]
+    """Return the 64 bits that stand for a client in the archive: a hash with a key."""
+
+
 @ibis.udf.scalar.builtin(signature=(("string",), "boolean"))
 def is_broadcast(address):  # type: ignore[no-untyped-def]
     """Return whether an address is a broadcast address, of the operator's networks too, and no configured server."""

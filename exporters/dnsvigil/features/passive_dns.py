@@ -42,11 +42,11 @@ _IBIS_TYPES: Final = {
     "UBIGINT": "uint64",
 }
 ARCHIVED: Final = {
-    **dict.fromkeys(("rrname", "rrtype", "rdata", "bailiwick"), "string"),
+    **dict.fromkeys(("rrname", "rrtype", "rdata", "bailiwick", "sensor"), "string"),
     **dict.fromkeys(("time_first", "time_last"), "timestamp"),
     **dict.fromkeys(("count", "ttl_min", "ttl_max", "seen_in"), "int64"),
 }
-"""The columns of tuples in the archive, and their types."""
+"""The columns of tuples in the archive, and their types; the sensor is in the path."""
 
 _SHORTEST_ZERO: Final = "::"
 _TEXT: Final = r"^TXT \d+ "
@@ -93,7 +93,7 @@ def logged(rows: ir.Table, bits: ir.Table) -> ir.Table:
         ttl_max=t.ttl_max.max(),
         seen_in=t.seen_in.bit_or(),
     )
-    return _encoded(t, bits)
+    return _encoded(t.left_join(bits, "sensor"))
 
 
 def inferred(transactions: ir.Table, types: ir.Table) -> ir.Table:
@@ -170,12 +170,12 @@ def answered(records: ir.Table, bits: ir.Table) -> ir.Table:
         ttl_max=t.ttl.max(),
         seen_in=t.seen_in.bit_or(),
     )
-    return _encoded(t.mutate(bailiwick=ibis.null("string")), bits)
+    return _encoded(t.mutate(bailiwick=ibis.null("string")).left_join(bits, "sensor"))
 
 
 def archived(rows: ir.Table, bits: ir.Table) -> ir.Table:
-    """Return the tuples of rows of the archive, each once; none has a sensor."""
-    t = rows
+    """Return the tuples of rows of the archive, each once."""
+    t = rows.left_join(bits, "sensor")
     t = t.group_by("rrname", "rrtype", "rdata", "bailiwick").agg(
         time_first=t.time_first.min(),
         time_last=t.time_last.max(),
@@ -183,8 +183,9 @@ def archived(rows: ir.Table, bits: ir.Table) -> ir.Table:
         ttl_min=t.ttl_min.min(),
         ttl_max=t.ttl_max.max(),
         seen_in=t.seen_in.bit_or().cast("uint8"),
+        bit=t.bit.bit_or(),
     )
-    return _encoded(t.mutate(sensor=ibis.literal("")), bits)
+    return _encoded(t)
 
 
 def expressions() -> dict[str, ir.Table]:
@@ -207,11 +208,10 @@ def _table(types: dict[str, str], columns: tuple[str, ...], name: str) -> ir.Tab
     return ibis.table({column: _IBIS_TYPES[types[column]] for column in columns}, name=name)
 
 
-def _encoded(t: ir.Table, bits: ir.Table) -> ir.Table:
+def _encoded(t: ir.Table) -> ir.Table:
     """Return tuples in the store's form; times that are timestamps become seconds."""
     inside = (t.bailiwick == ".") | (t.bailiwick == t.rrname) | t.rrname.endswith(ibis.literal(".") + t.bailiwick)
     labels = ibis.ifelse(t.bailiwick == ".", 0, t.bailiwick.split(".").length())
-    t = t.left_join(bits, "sensor")
     return t.select(
         nkey=reversed_labels(t.rrname),
         rrtype=t.rrtype,

@@ -1,17 +1,11 @@
 """Who may ask what. Some paths are open to everybody; the others need the token, a password or a certificate."""
 
 import contextlib
-import errno
 import hashlib
 import hmac
 import ipaddress
 import json
-import logging
-import os
-import re
-import secrets
 import socket
-import tempfile
 import urllib.parse
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,9 +14,7 @@ from wsgiref.types import WSGIEnvironment
 
 from dnsvigil.httpd.api_keys import API_KEY, ApiKeys
 from dnsvigil.httpd.routes import Response
-from dnsvigil.system.files import naming, open_to_all, read_file
-
-log = logging.getLogger(__name__)
+from dnsvigil.system.secret_files import keep_secret
 
 AUTHENTICATED: Final = "dnsvigil.authenticated"
 """The key in a request's environ: whether it came with a password, a client certificate or the token."""
@@ -33,10 +25,6 @@ WITH_TOKEN: Final = "dnsvigil.with_token"  # noqa: S105 (a name)
 TOKEN_FILE: Final = "api-token"  # noqa: S105 (a name)
 """The name of the file with the token, in the folder of the state."""
 
-_MODE: Final = 0o640  # the group may read it
-_BYTES: Final = 32  # of randomness
-_MAX_BYTES: Final = 1024  # of the file
-_TOKEN: Final = re.compile(rb"[!-~]{20,200}")
 _OF_PROGRAMS: Final = ("/api/", "/dnsdb/", "/pdns/")  # no person looks at them
 _REFUSAL: Final = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
@@ -46,34 +34,7 @@ def keep_token(path: Path) -> str:
 
     Raises ``OSError``, also for a file without a token.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        _make_token(path)
-    content = read_file(path, _MAX_BYTES).strip()
-    if problem := open_to_all(path, path.stat()):
-        log.warning("%s", problem)
-    if not _TOKEN.fullmatch(content):
-        message = "it holds no token, 20 to 200 printable ASCII characters; remove it, and a new one is made"
-        raise OSError(errno.EINVAL, message, str(path))
-    return content.decode()
-
-
-def _make_token(path: Path) -> None:
-    """Write a new token: the file is there, whole, or not at all."""
-    descriptor, new = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with naming(path), os.fdopen(descriptor, "w", encoding="ascii") as file:
-            os.fchmod(descriptor, _MODE)
-            if os.geteuid() == 0:  # or the service could not read what root made by hand
-                folder = path.parent.stat()
-                os.fchown(descriptor, folder.st_uid, folder.st_gid)
-            file.write(f"{secrets.token_urlsafe(_BYTES)}\n")
-            file.flush()
-            os.fsync(descriptor)
-        with contextlib.suppress(FileExistsError):  # another collector was quicker
-            os.link(new, path)
-    finally:
-        Path(new).unlink()
+    return keep_secret(path, "token")
 
 
 class Token:

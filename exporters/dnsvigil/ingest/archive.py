@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from dnsvigil.config.collector import Archive as Bounds
 from dnsvigil.config.collector import Config
-from dnsvigil.engines.duckdb import Steps
+from dnsvigil.engines.duckdb import Steps, macro
 from dnsvigil.engines.tuples import decoded
 from dnsvigil.ingest.answers import AnswersPart
 from dnsvigil.ingest.archive_merge import Merged, Merger
@@ -23,10 +24,13 @@ from dnsvigil.ingest.passive_dns import PassiveDnsPart, merged
 from dnsvigil.records import DOMAIN_HOUR, SUMMARY_COLUMNS, TRANSACTION, TUPLE
 from dnsvigil.sources.zeek.log_types import DNS, PDNS
 from dnsvigil.store.archive import ARCHIVED, DROPPED, Archive
+from dnsvigil.store.archive_clients import with_counts, without_addresses, without_pseudonyms
 from dnsvigil.store.archive_file import SCHEMAS
 from dnsvigil.store.counters import CounterTable
-from dnsvigil.store.domains import MERGED
+from dnsvigil.store.domains import merged_hours
+from dnsvigil.store.pseudonyms import Pseudonyms
 from dnsvigil.store.store import Store
+from dnsvigil.system.sql import literal
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +53,18 @@ class _Waiting:
     day: str  # SQL
     sensor: str  # SQL
     query: Callable[[str], str]  # returns the SQL of what is written, from the rows of a day and sensor
-    read: Callable[[pa.Table], pa.Table] = lambda rows: rows
+    read: Callable[[pa.Table, Bounds], pa.Table] = lambda rows, _: rows
 
 
-def _tuples(rows: pa.Table) -> pa.Table:
+def _hours(rows: pa.Table, bounds: Bounds) -> pa.Table:
+    """Return summaries of domains with what is to be known of clients."""
+    rows = with_counts(rows)
+    if bounds.clients == "counts":
+        return without_pseudonyms(rows, pa.repeat(True, len(rows)))
+    return without_addresses(rows) if bounds.site else rows
+
+
+def _tuples(rows: pa.Table, _: Bounds) -> pa.Table:
     """Return tuples as people read them, with times."""
     found = decoded(rows)
     for name in ("time_first", "time_last"):
@@ -64,10 +76,11 @@ def _tuples(rows: pa.Table) -> pa.Table:
 _TABLES: Final = {
     "transactions": _Waiting(TRANSACTION, "ts::DATE", "coalesce(sensor, '')", lambda rows: f"FROM {rows} ORDER BY ts"),
     "domain_hours": _Waiting(
-        DOMAIN_HOUR | {"sensor": "VARCHAR"},
+        DOMAIN_HOUR | {"sensor": "VARCHAR", "client_key": "VARCHAR"},
         "hour::DATE",
         "coalesce(sensor, '')",
-        lambda rows: f"FROM ({MERGED.format(rows=rows)}) ORDER BY domain, hour",
+        lambda rows: f"FROM ({merged_hours(rows, 'client_key')}) ORDER BY domain, hour",
+        _hours,
     ),
     "tuples": _Waiting(
         TUPLE,
@@ -111,7 +124,7 @@ class ArchivePart(Part):
         with store.errors():
             define_failures(store.connection, config.zones.failures)
             self._steps = Steps(store.connection, "domain_hours")
-        self._archive = Archive(store, config.archive.path)
+        self._archive = Archive(store, config.archive.path, config.archive.site or "")
         self._merger = Merger(self._archive)
         counts = {name: store.rows(f"SELECT count(*) FROM archive_{name}")[0][0] for name in SCHEMAS}
         self._waiting = Counter[str](counts)
@@ -120,6 +133,10 @@ class ArchivePart(Part):
         self._failed = ""
         self._failures = 0
         if not store.read_only:
+            pseudonyms = Pseudonyms(store, config.archive.pseudonym_key_file)
+            with store.errors():
+                macro(store.connection, "client_pseudonym(client)", pseudonyms.macro)
+            self._key = pseudonyms.id
             self._flush_files()
 
     def close(self) -> None:
@@ -134,7 +151,7 @@ class ArchivePart(Part):
         """Append the records, what was gathered, and the tuples of answers."""
         if "transactions" in self._tables:
             self.append("transactions", f"SELECT {', '.join(TRANSACTION)} FROM {DNS.view}")
-        self.append("domain_hours", "FROM sum_sensor_domain_hours")
+        self.append("domain_hours", f"SELECT *, {literal(self._key)} AS client_key FROM sum_sensor_domain_hours")
         self.append("tuples", "FROM answered")
 
     def append(self, name: str, query: str) -> None:
@@ -229,7 +246,7 @@ class ArchivePart(Part):
         with self._store.errors():
             reader = self._store.connection.execute(table.query(rows), bound).to_arrow_reader(_AT_ONCE)
             for batch in reader:
-                yield table.read(pa.Table.from_batches([batch]))
+                yield table.read(pa.Table.from_batches([batch]), self._bounds)
 
     def _drop_rows(self, name: str) -> None:
         if self._waiting[name] > MAX_KEPT:

@@ -12,7 +12,8 @@ from typing import Final
 import pyarrow as pa
 
 from dnsvigil.store.archive import Archive, ArchiveFile
-from dnsvigil.store.archive_file import ArchiveFileError, Written, read, write
+from dnsvigil.store.archive_clients import without_addresses
+from dnsvigil.store.archive_file import ArchiveFileError, Written, read, read_footer, write
 
 log = logging.getLogger(__name__)
 
@@ -30,21 +31,26 @@ class Merged:
     unreadable: ArchiveFileError | None = None
 
 
-def due(files: Sequence[ArchiveFile], today: date) -> Sequence[ArchiveFile]:
-    """Return the small files of a table, day and sensor that become one, none where nothing is to do."""
+def due(files: Sequence[ArchiveFile], today: date, site: str) -> Sequence[ArchiveFile]:
+    """Return the files of a table, day and sensor that become one, none where nothing is to do.
+
+    They are small ones of a day that is over, or any that are not of this ``site``.
+    """
     for (_, day, _), group in groupby(files, lambda file: (file.table, file.day, file.sensor)):
-        if day < today:
-            small = list(_first([file for file in group if file.size < MAX_SIZE // 2]))
-            if len(small) > 1:
-                return small
+        some = list(group)
+        if others := list(_first([file for file in some if file.site != site])):
+            return others
+        small = list(_first([file for file in some if file.size < MAX_SIZE // 2]))
+        if day < today and len(small) > 1:
+            return small
     return []
 
 
 def _first(files: Sequence[ArchiveFile]) -> Iterator[ArchiveFile]:
     size = 0
-    for file in files:
+    for number, file in enumerate(files):
         size += file.size
-        if size > MAX_SIZE:
+        if number and size > MAX_SIZE:
             return
         yield file
 
@@ -61,7 +67,7 @@ class Merger:
 
     def start(self, today: date) -> bool:
         """Begin what is due, unless something is under way; return whether anything is."""
-        if self._thread is None and (inputs := due(self._archive.files(), today)):
+        if self._thread is None and (inputs := due(self._archive.named_files(), today, self._archive.site)):
             first = inputs[0]
             output = self._archive.new_path(first.table, first.day, first.sensor)
             self._thread = threading.Thread(target=self._run, args=(inputs, output), name="archive")
@@ -89,7 +95,12 @@ class Merger:
     def _run(self, inputs: Sequence[ArchiveFile], output: Path) -> None:
         paths = [self._archive.path(file) for file in inputs]
         try:
-            written = write(output, inputs[0].table, self._until_closed(read(paths)))
+            table = inputs[0].table
+            replaced = {name for path in paths for name in (path.name, *read_footer(path).replaced)}
+            rows = read(table, paths)
+            if table == "domain_hours" and self._archive.site:
+                rows = map(without_addresses, rows)
+            written = write(output, table, self._until_closed(rows), replaced)
             self._merged = Merged(inputs, output, written)
         except ArchiveFileError as error:
             self._merged = Merged(inputs, output, unreadable=error)

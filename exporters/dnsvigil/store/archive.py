@@ -1,8 +1,8 @@
 """The archive: Parquet files by table, day and sensor, for other engines; the store lists those that are its own.
 
-A file has its name from the commit of the transaction on that lists it. Until then its name ends in ``.new``, and no
-engine reads it: killed at any instant, nothing is lost, and nothing counts twice. Several stores can write into one
-archive, as the names of their files begin differently.
+A file has its name from the commit of the transaction on that lists it. Until then its name begins with a dot and ends
+in ``.new``, and no engine reads it: killed at any instant, nothing is lost, and nothing counts twice. Several stores
+can write into one archive, as the names of their files begin differently.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 import pyarrow as pa
 
@@ -30,9 +30,11 @@ NOTHING: Final = "__HIVE_DEFAULT_PARTITION__"
 
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS archive_files (
-    root VARCHAR, tbl VARCHAR, day DATE, sensor VARCHAR, name VARCHAR, rows BIGINT, size BIGINT, removed BOOLEAN
+    root VARCHAR, tbl VARCHAR, day DATE, sensor VARCHAR, name VARCHAR, rows BIGINT, size BIGINT, removed BOOLEAN,
+    site VARCHAR
 );
 {ARCHIVED.schema}{DROPPED.schema}"""
+_COLUMNS: Final = "tbl, day, sensor, name, rows, size, site"
 _NEW: Final = ".new"
 _MAX_VALUE: Final = 200  # characters of a value in a path; names of folders have 255 bytes at most
 
@@ -47,23 +49,53 @@ class ArchiveFile:
     name: str
     rows: int
     size: int  # bytes
+    site: str  # whose name is in its path; nothing for none
+
+
+class Place(NamedTuple):
+    """What the path of a file says."""
+
+    table: str
+    site: str
+    day: str
+    sensor: str
+
+    @property
+    def source(self) -> str:
+        """The sensor, with its site, if it has one."""
+        return f"{self.site}/{self.sensor}" if self.site else self.sensor
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Return that of a file."""
+        names = [folder.name for folder in path.parents]
+        table = next((place for place, name in enumerate(names) if "=" not in name), 0)
+        values = dict(
+            urllib.parse.unquote(name, errors="backslashreplace").split("=", 1)
+            for name in names[:table]
+            if not name.endswith(f"={NOTHING}")
+        )
+        return cls(names[table], values.get("site", ""), values.get("day", ""), values.get("sensor", ""))
 
 
 class Archive:
     """The archive below ``root``, as far as one store writes it. Callers that change it must have begun a transaction.
 
-    :meth:`flush` makes true on the disk what earlier transactions have decided.
+    :meth:`flush` makes true on the disk what earlier transactions have decided. New files lie below the ``site``, if it
+    has a name.
     """
 
-    def __init__(self, store: Store, root: Path) -> None:
+    def __init__(self, store: Store, root: Path, site: str = "") -> None:
         """Raises :class:`dnsvigil.store.store.StoreError`."""
         self.root = root
+        self.site = site
         self._store = store
         store.create(_SCHEMA)
         with store.transaction():
             self.writer = store.meta("archive_writer", uuid.uuid4().hex[:12])
             """What the names of its files begin with."""
-        self._pending = {*root.glob(f"*/*/*/{self.writer}-*{_NEW}")}  # files that may have to be renamed
+        own = f"*{self.writer}-*{_NEW}"  # earlier versions left out the dot
+        self._pending = {*root.glob(f"*/*/*/{own}"), *root.glob(f"*/*/*/*/{own}")}  # that may have to be renamed
         self._leaving = True  # whether there may be files to remove
 
     def files(self) -> list[ArchiveFile]:
@@ -71,11 +103,15 @@ class Archive:
         return [
             ArchiveFile(*row)
             for row in self._store.rows(
-                "SELECT tbl, day, sensor, name, rows, size FROM archive_files WHERE root = ? AND NOT removed"
-                " ORDER BY tbl, day, sensor, name",
+                f"SELECT {_COLUMNS} FROM archive_files WHERE root = ? AND NOT removed ORDER BY tbl, day, sensor, name",
                 str(self.root),
             )
         ]
+
+    def named_files(self) -> list[ArchiveFile]:
+        """Return those of them that have their names by now."""
+        pending = {_final(path).name for path in self._pending}
+        return [file for file in self.files() if file.name not in pending]
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return how many files each table has, and their bytes."""
@@ -84,11 +120,11 @@ class Archive:
 
     def path(self, file: ArchiveFile) -> Path:
         """Return the path of a file."""
-        return self._folder(file.table, file.day, file.sensor) / file.name
+        return self._folder(file.table, file.site, file.day, file.sensor) / file.name
 
     def new_path(self, table: str, day: date, sensor: str) -> Path:
         """Return where a new file is to be written."""
-        return self._folder(table, day, sensor) / f"{self.writer}-{uuid.uuid4().hex}.parquet{_NEW}"
+        return self._folder(table, self.site, day, sensor) / new_name(self.writer)
 
     def write(self, table: str, day: date, sensor: str, parts: Iterable[pa.Table]) -> int:
         """Write rows into a file of their own, and have it count; return how many they were. Raises ``OSError``."""
@@ -101,10 +137,10 @@ class Archive:
     def put(self, table: str, day: date, sensor: str, path: Path, written: Written) -> None:
         """Have a new file count."""
         self._pending.add(path)
-        name = path.name.removesuffix(_NEW)
+        name = _final(path).name
         self._store.rows(
-            "INSERT INTO archive_files VALUES (?, ?, ?, ?, ?, ?, ?, false)",
-            *(str(self.root), table, day, sensor, name, written.rows, written.size),
+            f"INSERT INTO archive_files (root, removed, {_COLUMNS}) VALUES (?, false, ?, ?, ?, ?, ?, ?, ?)",
+            *(str(self.root), table, day, sensor, name, written.rows, written.size, self.site),
         )
 
     def remove(self, files: Sequence[ArchiveFile]) -> None:
@@ -117,7 +153,7 @@ class Archive:
         """Have a file that is unreadable count no more; it is kept under another name, which no engine reads."""
         self._store.rows("DELETE FROM archive_files WHERE name = ?", file.name)
         with suppress(OSError):
-            self.path(file).rename(self.path(file).with_name(f"{file.name}.unreadable"))
+            self.path(file).rename(self.path(file).with_name(f".{file.name}.unreadable"))
 
     def flush(self) -> None:
         """Remove the files that count no more, then give those that count their names. Raises ``OSError``.
@@ -125,7 +161,7 @@ class Archive:
         So a reader at that instant misses rows rather than having them twice. This is for outside of a transaction.
         """
         if self._leaving:
-            gone = "SELECT tbl, day, sensor, name, rows, size FROM archive_files WHERE root = ? AND removed"
+            gone = f"SELECT {_COLUMNS} FROM archive_files WHERE root = ? AND removed"
             for row in self._store.rows(gone, str(self.root)):
                 self.path(ArchiveFile(*row)).unlink(missing_ok=True)
             with self._store.transaction():
@@ -136,14 +172,25 @@ class Archive:
             for path in sorted(self._pending):
                 if not path.exists():
                     continue
-                if path.name.removesuffix(_NEW) in listed:
-                    path.rename(path.with_name(path.name.removesuffix(_NEW)))
+                if _final(path).name in listed:
+                    path.rename(_final(path))
                 else:
                     path.unlink()
             self._pending.clear()
 
-    def _folder(self, table: str, day: date, sensor: str) -> Path:
-        return self.root / table / f"day={day:%Y-%m-%d}" / f"sensor={partition_value(sensor)}"
+    def _folder(self, table: str, site: str, day: date, sensor: str) -> Path:
+        above = self.root / table / f"site={site}" if site else self.root / table
+        return above / f"day={day:%Y-%m-%d}" / f"sensor={partition_value(sensor)}"
+
+
+def new_name(writer: str) -> str:
+    """Return the name of a new file of a writer, which does not count yet."""
+    return f".{writer}-{uuid.uuid4().hex}.parquet{_NEW}"
+
+
+def _final(path: Path) -> Path:
+    """Return what a new file is called once it counts."""
+    return path.with_name(path.name.removeprefix(".").removesuffix(_NEW))
 
 
 def partition_value(text: str) -> str:

@@ -1,7 +1,8 @@
 """One file of the archive: a Parquet file of one table, day and sensor, as every engine reads it."""
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from dnsvigil.store.archive_clients import ADDED, completed
+from dnsvigil.store.pseudonyms import NO_KEY
 
 _ROWS: Final = 2**17  # of a row group
 
@@ -52,6 +56,8 @@ SCHEMAS: Final = {
             ("last_seen", _TIME),
             ("clients", _NUMBERS),
             ("names", _NUMBERS),
+            ("client_count", pa.int64()),
+            ("client_key", pa.string()),
         ]
     ),
     "tuples": pa.schema(
@@ -67,10 +73,13 @@ SCHEMAS: Final = {
 """The columns of each table. Day and sensor are in the path. All numbers have signs, which some engines need."""
 
 
+_REPLACED: Final = b"dnsvigil.replaces"
+
+
 class ArchiveFileError(Exception):
     """A file of the archive cannot be read."""
 
-    def __init__(self, path: Path, error: Exception) -> None:
+    def __init__(self, path: Path, error: object) -> None:
         super().__init__(f"{path}: {error}")
         self.path = path
         self.reason = str(error)
@@ -84,8 +93,11 @@ class Written:
     size: int  # bytes
 
 
-def write(path: Path, table: str, parts: Iterable[pa.Table]) -> Written:
-    """Write the rows of a table, and have them on the disk. Raises ``OSError``; nothing is then left."""
+def write(path: Path, table: str, parts: Iterable[pa.Table], replaced: Iterable[str] = ()) -> Written:
+    """Write the rows of a table, and have them on the disk; ``replaced`` are names of files that have them as well.
+
+    Raises ``OSError``; nothing is then left.
+    """
     schema = SCHEMAS[table]
     rows = 0
     waiting: list[pa.Table] = []
@@ -98,6 +110,8 @@ def write(path: Path, table: str, parts: Iterable[pa.Table]) -> Written:
             if sum(each.num_rows for each in waiting) >= _ROWS:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting.clear()
+        if replaced:
+            writer.add_key_value_metadata({_REPLACED: json.dumps(sorted(replaced)).encode()})
         writer.write_table(pa.concat_tables([*waiting, schema.empty_table()]))
         writer.close()
         with path.open("rb+") as file:
@@ -110,12 +124,47 @@ def write(path: Path, table: str, parts: Iterable[pa.Table]) -> Written:
         raise
 
 
-def read(paths: Sequence[Path]) -> Iterator[pa.Table]:
-    """Yield the rows of files, a row group at a time. Raises :class:`ArchiveFileError`."""
+def read(table: str, paths: Sequence[Path]) -> Iterator[pa.Table]:
+    """Yield the rows of files of a table, a row group at a time. Raises :class:`ArchiveFileError`."""
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
+                if lacking := set(SCHEMAS[table].names).difference(file.schema_arrow.names, ADDED):
+                    columns = ", ".join(sorted(lacking))
+                    raise ArchiveFileError(path, f"it lacks {columns}, as another version of dnsvigil has written it")
                 for group in range(file.num_row_groups):
-                    yield file.read_row_group(group, use_threads=False)
+                    rows = file.read_row_group(group, use_threads=False)
+                    yield completed(rows) if table == "domain_hours" else rows
         except (OSError, pa.ArrowException) as error:
             raise ArchiveFileError(path, error) from error
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What the footer of a file says."""
+
+    replaced: Sequence[str]  # names of files of which it has all rows
+    keys: Collection[str | None]  # of the pseudonyms in it; None for clients that are a number alone
+
+
+def read_footer(path: Path) -> Footer:
+    """Return what a file says without its rows. Raises :class:`ArchiveFileError`."""
+    try:
+        metadata = pq.read_metadata(path)
+        replaced = json.loads((metadata.metadata or {}).get(_REPLACED, b"[]"))
+        return Footer(replaced, _keys(metadata))
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise ArchiveFileError(path, error) from error
+
+
+def _keys(metadata: pq.FileMetaData) -> Collection[str | None]:
+    """Return the least and the greatest key of each row group, as their statistics have them."""
+    columns = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+    if "client_key" not in columns:
+        return {NO_KEY} if any(name.startswith("clients.") for name in columns) else ()
+    found: set[str | None] = set()
+    for number in range(metadata.num_row_groups):
+        statistics = metadata.row_group(number).column(columns["client_key"]).statistics
+        found |= {statistics.min, statistics.max} if statistics.has_min_max else set()
+        found |= {None} if statistics.null_count else set()
+    return found

@@ -29,19 +29,22 @@ _READ_AT_ONCE: Final = 50_000  # rows: with full sketches, 50 MB
 _MERGED_AT_ONCE: Final = 100_000  # rows: DuckDB keeps all of an aggregate with lists in memory
 _COLUMNS: Final = ", ".join(f"{name} {kind}" for name, kind in DOMAIN_HOUR.items())
 _SKETCH: Final = f"nullif(list_sort(list_distinct(flatten(list({{0}}))))[:{DOMAIN_SKETCH_SIZE}], []) AS {{0}}"
-MERGED: Final = f"""
-    SELECT domain, hour, sum(queries)::BIGINT AS queries, sum(known)::BIGINT AS known, sum(failed)::BIGINT AS failed,
-        sum(nxdomain)::BIGINT AS nxdomain, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
-        {_SKETCH.format("clients")}, {_SKETCH.format("names")}
-    FROM {{rows}} GROUP BY domain, hour
-"""
-"""The query that makes one row of those of each domain and hour."""
-
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS domain_hours_new ({_COLUMNS});
 CREATE TABLE IF NOT EXISTS domain_hours_merged ({_COLUMNS});
 CREATE VIEW IF NOT EXISTS domain_hours AS FROM domain_hours_merged UNION ALL FROM domain_hours_new;
 {DROPPED.schema}"""
+
+
+def merged_hours(rows: str, *keys: str) -> str:
+    """Return the query that makes one row of those of each domain, hour and further ``keys``."""
+    grouped = ", ".join(["domain", "hour", *keys])
+    return f"""
+        SELECT {grouped}, sum(queries)::BIGINT AS queries, sum(known)::BIGINT AS known, sum(failed)::BIGINT AS failed,
+            sum(nxdomain)::BIGINT AS nxdomain, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
+            {_SKETCH.format("clients")}, {_SKETCH.format("names")}
+        FROM {rows} GROUP BY {grouped}
+    """
 
 
 class Part(NamedTuple):
@@ -74,7 +77,7 @@ class DomainHours:
         """Make one row of those of each domain and hour that were added since."""
         if self.unmerged:
             run = self._store.connection.execute
-            run(f"INSERT INTO domain_hours_merged {MERGED.format(rows='domain_hours_new')}")
+            run(f"INSERT INTO domain_hours_merged {merged_hours('domain_hours_new')}")
             run("DELETE FROM domain_hours_new")
             self.unmerged = 0
             self.rows = self._count("domain_hours_merged")
@@ -96,7 +99,7 @@ class DomainHours:
         several = f"SELECT domain FROM domain_hours_merged WHERE {own} GROUP BY domain HAVING count(*) > 1"
         run(f"CREATE OR REPLACE TEMP TABLE several AS {several}", [part.hour])
         rows = "(FROM domain_hours_merged SEMI JOIN several USING (domain) WHERE hour = ?)"
-        run(f"CREATE OR REPLACE TEMP TABLE merged AS {MERGED.format(rows=rows)}", [part.hour])
+        run(f"CREATE OR REPLACE TEMP TABLE merged AS {merged_hours(rows)}", [part.hour])
         same = "domain_hours_merged.domain = several.domain"
         run(f"DELETE FROM domain_hours_merged USING several WHERE hour = ? AND {same}", [part.hour])
         run("INSERT INTO domain_hours_merged FROM merged")

@@ -6,7 +6,7 @@ The statements are frozen: they make the tables of the layout that they lead to,
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-VERSION: Final = "8"
+VERSION: Final = "9"
 """The layout of the stores that this version of dnsvigil makes."""
 
 
@@ -173,6 +173,15 @@ MIGRATIONS: Final[Mapping[str, Iterable[str]]] = {
         );
         ALTER TABLE dismissals ADD COLUMN until TIMESTAMP;
         UPDATE dismissals SET until = dismissed_at + INTERVAL 30 DAY;
+        """,
+    ),
+    # Files of the archive were of no site, and what stood for clients were hashes without a key.
+    "8": (
+        """
+        ALTER TABLE IF EXISTS archive_files ADD COLUMN site VARCHAR DEFAULT '';
+        ALTER TABLE IF EXISTS archive_files ALTER COLUMN site DROP DEFAULT;
+        ALTER TABLE IF EXISTS archive_domain_hours ADD COLUMN client_key VARCHAR DEFAULT '';
+        ALTER TABLE IF EXISTS archive_domain_hours ALTER COLUMN client_key DROP DEFAULT;
         """,
     ),
 }

@@ -139,7 +139,8 @@ def config_of(tmp_path: Path) -> Path:
     sources = {"zeek": zeek, "netflow": [{"path": f"{tmp_path}/flows"}]}
     sources["honeypots"] = [{"path": f"{tmp_path}/pots", "archive": f"{tmp_path}/old"}]
     sources["shadowserver"] = f"{tmp_path}/reports"
-    more = {"flows": {"nfdump": "/no/nfdump"}, "archive": {"path": f"{tmp_path}/a-file/below"}, "client": client}
+    archive = {"path": f"{tmp_path}/a-file/below", "pseudonym_key_file": f"{tmp_path}/key"}
+    more = {"flows": {"nfdump": "/no/nfdump"}, "archive": archive, "client": client}
     path.write_text(yaml.safe_dump({"sources": sources} | more))
     return path
 
@@ -168,9 +169,21 @@ def test_what_is_not_there_is_a_warning_with_its_line(tmp_path: Path, capsys: py
         "flows.nfdump": "flow files cannot be read: /no/nfdump is not the absolute path of an executable file."
         " Is it installed?",
         "archive.path": f"{tmp_path}/a-file is not a folder that can be written to: it is no folder",
+        "archive.pseudonym_key_file": f"{tmp_path}/key is not a file",
         "client.ca_file": f"{tmp_path}/ca.pem is not a file",
         "client.token_file": f"{tmp_path}/token is not a file",
     }
+
+
+def test_a_key_that_is_none_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, key = tmp_path / "dnsvigil.yml", tmp_path / "key"
+    key.write_text("too short")
+    key.chmod(0o600)
+    path.write_text(f"archive:\n  site: ams\n  pseudonym_key_file: {key}\n")
+    status, _, err = check(path, capsys)
+    assert status == 2
+    assert f"{path}:3: archive.pseudonym_key_file: {key}: it holds no key, 20 to 200 printable" in err[0]
+    assert "too short" not in "".join(err)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")

@@ -12,11 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psutil
 import pytest
 
 from dnsvigil.cli import domain_tables
 from dnsvigil.cli.main import main
+from dnsvigil.store.domains import merged_hours
 from exporters.features.test_domain_features import SAMPLES
 from exporters.ingest.test_passive_dns import PDNS, row
 from exporters.running import write_config
@@ -79,7 +81,10 @@ def ask(tmp_path: Path, capsys: Any, caplog: Any) -> Ask:
     """Return the features that an engine prints, its exit status, what it says and what it logs."""
     table = tmp_path / "asn.csv"
     table.write_text("192.0.2.0,192.0.2.255,64500,One\n")
-    config = write_config(tmp_path, domains={"networks": [str(table)]})
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    archive = {"site": "ams", "pseudonym_key_file": str(key)}
+    config = write_config(tmp_path, domains={"networks": [str(table)]}, archive=archive)
 
     def ask(*arguments: object) -> tuple[int, Rows, str, set[str]]:
         capsys.readouterr()
@@ -143,6 +148,16 @@ def test_a_cluster_finds_in_logs_what_one_process_finds_also_where_a_worker_is_k
     assert not killer.is_alive()
 
 
+def sketches(root: Path) -> list[Any]:
+    """Return all that an archive has of domains, with the pseudonyms of clients."""
+    with duckdb.connect() as connection:
+        hours = f"read_parquet('{root}/domain_hours/site=ams/*/*/*.parquet')"
+        query = f"FROM ({merged_hours(hours, 'client_key')}) ORDER BY domain, hour"
+        return connection.execute(
+            f"SELECT * EXCLUDE (hour, first_seen, last_seen), epoch(COLUMNS('hour|_seen')) {query}"
+        ).fetchall()
+
+
 def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, capsys: Any, caplog: Any) -> None:
     tmp_path = logs.parent
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
@@ -155,6 +170,7 @@ def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, capsys: Any, cap
 
     said = convert(ours)  # of which one log is broken
     assert convert(theirs, *LOCAL) == said
+    assert sketches(theirs) == sketches(ours)
     same(ask(theirs), ask(ours))
     files = set(theirs.rglob("*.parquet*"))
     left = next(iter(files)).with_name(f"{next(iter(files)).name.partition('-')[0]}-0.parquet.new")

@@ -165,6 +165,42 @@ MISTAKES = {
         "servers.configured[0].name",
         "expected up to 63 letters, digits, dots, hyphens and underscores, found '2001:db8::x'",
     ),
+    "site with a slash": (
+        "archive:\n  path: /srv/archive\n  site: a/b\n",
+        3,
+        "archive.site",
+        "expected up to 63 letters, digits, dots, hyphens and underscores, found 'a/b'",
+    ),
+    "site with dots": (
+        "archive:\n  path: /srv/archive\n  site: ..\n",
+        3,
+        "archive.site",
+        "expected up to 63 letters, digits, dots, hyphens and underscores, found '..'",
+    ),
+    "site with an equals sign": (
+        "archive:\n  path: /srv/archive\n  site: day=1\n",
+        3,
+        "archive.site",
+        "expected up to 63 letters, digits, dots, hyphens and underscores, found 'day=1'",
+    ),
+    "site with a percent sign": (
+        "archive:\n  path: /srv/archive\n  site: a%2Fb\n",
+        3,
+        "archive.site",
+        "expected up to 63 letters, digits, dots, hyphens and underscores, found 'a%2Fb'",
+    ),
+    "site with a line feed": (
+        'archive:\n  path: /srv/archive\n  site: "a\\nb"\n',
+        3,
+        "archive.site",
+        "expected up to 63 letters, digits, dots, hyphens and underscores, found 'a\\nb'",
+    ),
+    "site with no name": (
+        'archive:\n  path: /srv/archive\n  site: ""\n',
+        3,
+        "archive.site",
+        "expected up to 63 letters, digits, dots, hyphens and underscores, found ''",
+    ),
     "server twice": (
         "servers:\n  configured:\n    - {name: a, addresses: [192.0.2.1]}\n    - {name: a, addresses: [192.0.2.2]}\n",
         3,

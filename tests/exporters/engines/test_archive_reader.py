@@ -15,7 +15,7 @@ import pytest
 from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.records import TUPLE
-from dnsvigil.store.domains import MERGED
+from dnsvigil.store.domains import merged_hours
 from dnsvigil.store.store import Store
 from exporters.ingest.test_archive import SAMPLES, Archiving, at, files
 from exporters.ingest.test_passive_dns import HOUR, PDNS, row
@@ -55,10 +55,11 @@ def test_tuples_are_those_of_the_store(archiving: Archiving) -> None:
 
 def test_summaries_of_domains_are_those_of_the_store(archiving: Archiving) -> None:
     hours = pa.concat_tables(ArchiveReader(archive_files(archiving.root)).hours())
+    own = "SELECT * REPLACE (len(clients) AS clients)"  # their hashes have a key in the archive
     with duckdb.connect() as connection:
         connection.register("hours", hours)
-        found = connection.execute(f"{MERGED.format(rows='hours')} ORDER BY ALL").fetchall()
-    assert found == archiving.store.rows(f"{MERGED.format(rows='domain_hours')} ORDER BY ALL")
+        found = connection.execute(f"{own} FROM ({merged_hours('hours')}) ORDER BY ALL").fetchall()
+    assert found == archiving.store.rows(f"{own} FROM ({merged_hours('domain_hours')}) ORDER BY ALL")
     assert len(found) > 20
 
 

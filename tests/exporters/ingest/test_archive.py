@@ -126,9 +126,11 @@ def test_other_engines_read_what_was_ingested(archiving: Archiving, taker: Taker
     assert table.drop_columns(["day", "sensor"]).schema.remove_metadata() == SCHEMAS["transactions"]
     assert Counter(table["qname"].to_pylist()) == Counter(row[list(TRANSACTION).index("qname")] for row in rows)
     # What was made of them
-    own = archiving.store.rows("SELECT COLUMNS(*) FROM domain_hours_merged ORDER BY domain, hour")
+    own = archiving.store.rows(
+        "SELECT * REPLACE (len(clients) AS clients) FROM domain_hours_merged ORDER BY domain, hour"
+    )
     times = "hour AT TIME ZONE 'UTC', queries, known, failed, nxdomain, first_seen AT TIME ZONE 'UTC',"
-    times += " last_seen AT TIME ZONE 'UTC', clients, names"
+    times += " last_seen AT TIME ZONE 'UTC', len(clients), names"
     assert read(archiving.root, "domain_hours", f"SELECT domain, {times} FROM archived ORDER BY 1, 2") == own
     tuples = [tuple(each.values())[:9] for each in all_tuples(archiving.store, negative=True)]
     assert sorted(read(archiving.root, "tuples", _OF_TUPLES), key=repr) == sorted(tuples, key=repr)
@@ -220,6 +222,19 @@ def test_the_oldest_days_are_dropped_and_counted(tmp_path: Path) -> None:
             assert archiving.value("dnsvigil_archive_dropped_total", table="transactions", reason="size") == 4
 
 
+def test_what_a_round_writes_is_merged_once_it_has_its_name(archiving: Archiving) -> None:
+    for hour in range(2, 6):
+        archiving.take("dns", tsv(ts=at(hour * HOUR), query=f"h{hour}.example"), sensor="ns1")
+    part = archiving.part
+    with archiving.store.transaction():
+        part._empty("transactions")
+        assert part._merger.start(date(2023, 11, 20))
+        part._merger.wait()
+        found = part._merger.take()
+    assert found is not None
+    assert found.unreadable is None
+
+
 def test_what_is_dropped_during_a_merge_does_not_come_back(archiving: Archiving) -> None:
     for hour in range(2, 6):
         archiving.take("dns", tsv(ts=at(hour * HOUR), query=f"h{hour}.example"))
@@ -241,7 +256,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_the_others_are_merged(archi
     path.write_bytes(path.read_bytes()[:-20])
     archiving.pass_to(5 * DAY)
     archiving.intake.flush()
-    assert path.with_name(f"{path.name}.unreadable").exists()
+    assert path.with_name(f".{path.name}.unreadable").exists()
     counts = read(archiving.root, "transactions", "SELECT qname, count(*) FROM archived GROUP BY ALL ORDER BY ALL")
     assert counts == [("h0.example", 1), ("h1.example", 2), ("h3.example", 8)]
     assert archiving.value("dnsvigil_archive_dropped_total", table="transactions", reason="unreadable") == 4
@@ -258,7 +273,7 @@ def test_what_a_commit_has_listed_is_renamed_and_what_it_replaced_removed_after_
     monkeypatch.setattr(Archive, "flush", lambda _: None)  # killed before it
     archiving.intake.flush()
     orphan = (
-        archiving.root / "tuples" / "day=2023-11-14" / "sensor=x" / f"{archiving.part._archive.writer}-1.parquet.new"
+        archiving.root / "tuples" / "day=2023-11-14" / "sensor=x" / f".{archiving.part._archive.writer}-1.parquet.new"
     )
     orphan.parent.mkdir(parents=True, exist_ok=True)
     orphan.write_bytes(b"half")

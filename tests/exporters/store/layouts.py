@@ -131,7 +131,16 @@ ALTER TABLE novel ADD COLUMN received VARCHAR[];
 UPDATE meta SET value = '7' WHERE key = 'version';
 """
 
-LAYOUTS: Final = {1: _LAYOUT_1, 2: _LAYOUT_2, 3: _LAYOUT_3, 4: _LAYOUT_4, 5: _LAYOUT_5, 6: _LAYOUT_6, 7: _LAYOUT_7}
+_LAYOUT_8: Final = f"""
+{_LAYOUT_7}
+ALTER TABLE findings ADD COLUMN until TIMESTAMP;
+ALTER TABLE dismissals ADD COLUMN until TIMESTAMP;
+UPDATE meta SET value = '8' WHERE key = 'version';
+"""
+
+_ALL: Final = (_LAYOUT_1, _LAYOUT_2, _LAYOUT_3, _LAYOUT_4, _LAYOUT_5, _LAYOUT_6, _LAYOUT_7, _LAYOUT_8)
+
+LAYOUTS: Final = dict(enumerate(_ALL, 1))
 
 
 def make_store(folder: Path, layout: int, statements: str = "") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from dnsvigil.config.collector import Config, Detectors, Servers
+from dnsvigil.config.collector import Archive, Config, Detectors, Servers
 from dnsvigil.exporter import dns, records
 from dnsvigil.ingest import former_passive_dns
 from dnsvigil.ingest.flows import FlowsPart
@@ -21,6 +21,7 @@ from dnsvigil.sources.zeek.header import Header
 from dnsvigil.sources.zeek.lines import Chunk
 from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store import novelty, passive_dns
+from dnsvigil.store.archive import Archive as Files
 from dnsvigil.store.findings import Finding, Findings
 from dnsvigil.store.flow_files import FlowFiles
 from dnsvigil.store.migrations import MIGRATIONS, VERSION
@@ -211,6 +212,25 @@ def test_novel_traffic_goes_on_and_clients_of_ipv6_become_prefixes(tmp_path: Pat
             at, findings = datetime(2026, 1, 31, 13), Findings(store)
             with store.transaction():
                 assert findings.put(Finding("malware", "client", customer, 0.9, "warning", at, at, {})) is None
+
+
+def test_an_archive_goes_on_with_hashes_that_have_no_key(tmp_path: Path) -> None:
+    old = f"""
+        CREATE TABLE archive_files (
+            root VARCHAR, tbl VARCHAR, day DATE, sensor VARCHAR, name VARCHAR, rows BIGINT, size BIGINT, removed BOOLEAN
+        );
+        INSERT INTO archive_files VALUES ('{tmp_path}', 'tuples', '2026-01-31', 'ns1', 'x.parquet', 1, 2, false);
+        CREATE TABLE archive_domain_hours (
+            domain VARCHAR, hour TIMESTAMP, queries BIGINT, known BIGINT, failed BIGINT, nxdomain BIGINT,
+            first_seen TIMESTAMP, last_seen TIMESTAMP, clients BIGINT[], names BIGINT[], sensor VARCHAR
+        );
+        INSERT INTO archive_domain_hours (domain, hour, clients) VALUES ('a.example', '2026-01-31', [1, 2]);
+    """
+    make_store(tmp_path, 8, old)
+    with Store(tmp_path) as store, closing(Intake(store, Config(archive=Archive(tmp_path)))):
+        (file,) = Files(store, tmp_path).files()
+        assert (file.name, file.site) == ("x.parquet", "")
+        assert store.rows("SELECT clients, client_key FROM archive_domain_hours") == [([1, 2], "")]
 
 
 def test_submitted_files_are_still_to_be_read(tmp_path: Path) -> None:
