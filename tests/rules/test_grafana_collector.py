@@ -172,7 +172,7 @@ def test_every_query_returns_data(prometheus: Prometheus, target: Target) -> Non
     everything = dict.fromkeys(variables(target.board), ".*") | {"job": "dnsvigil"}
     if reason := EMPTY.get((target.board, target.title, target.letter)):
         pytest.skip(reason)
-    result = eventually(lambda: prometheus.query(target.expression, **everything), 20)
+    result = eventually(lambda: prometheus.query(target.expression, **everything), 60)
     check_legend(target, result)
     nowhere = prometheus.query(target.expression, **everything | {"instance": "nowhere"})
     assert nowhere == [], "what nobody sees is not 0"
@@ -189,7 +189,7 @@ def test_variables_offer_what_there_is(prometheus: Prometheus, board: str) -> No
         if "$instance" in target.expression and (board, target.title, target.letter) not in EMPTY:
             one = dict.fromkeys(variables(board), ".*") | {"job": "dnsvigil"}
             one["instance"] = chosen_values(chosen["instance"][:1])
-            found = eventually(lambda given=one, asked=target: prometheus.query(asked.expression, **given), 20)
+            found = eventually(lambda given=one, asked=target: prometheus.query(asked.expression, **given), 60)
             names = {series["metric"].get("instance") for series in found} - {None}
             assert names <= {chosen["instance"][0]}, target.title
 
@@ -197,4 +197,4 @@ def test_variables_offer_what_there_is(prometheus: Prometheus, board: str) -> No
 @pytest.mark.parametrize("annotation", BOARDS["zones"]["annotations"]["list"], ids=lambda each: each["name"])
 def test_annotations_mark_something(prometheus: Prometheus, annotation: dict[str, str]) -> None:
     now = time.time()
-    assert eventually(lambda: prometheus.over(annotation["expr"], now - 600, time.time()), 20)
+    assert eventually(lambda: prometheus.over(annotation["expr"], now - 600, time.time()), 60)

@@ -68,7 +68,7 @@ def test_every_query_returns_data(prometheus: Prometheus, chosen: dict[str, list
     expression = target.expression
     skip_where_the_machine_has_no_such_thing(prometheus, expression)
     everything = {"job": "dnsvigil-resolver", "instance": ".*", "resolver": ".*"}
-    result = eventually(lambda: prometheus.query(expression, **everything), 20)
+    result = eventually(lambda: prometheus.query(expression, **everything), 60)
     check_legend(target, result)
     if "$instance" in expression:
         one = everything | {"instance": chosen_values(chosen["instance"][:1])}
