@@ -225,9 +225,10 @@ def test_the_oldest_days_are_dropped_and_counted(tmp_path: Path) -> None:
 def test_what_a_round_writes_is_merged_once_it_has_its_name(archiving: Archiving) -> None:
     for hour in range(2, 6):
         archiving.take("dns", tsv(ts=at(hour * HOUR), query=f"h{hour}.example"), sensor="ns1")
+    archiving.take("dns", tsv(ts=at(5 * HOUR + 1), query="waits.example"), sensor="ns1")
     part = archiving.part
     with archiving.store.transaction():
-        part._empty("transactions")
+        part._empty("domain_hours")
         assert part._merger.start(date(2023, 11, 20))
         part._merger.wait()
         found = part._merger.take()
