@@ -69,13 +69,13 @@ def sessions() -> Iterator[tuple[str, int, Session]]:
                 )
 
 
-def at_work(days: range, seed: int, each: int = EACH) -> list[Session]:
-    """Return what clients ask for whose trade it is."""
+def at_work(days: range, seed: int, each: int = EACH, hours: int = 24) -> list[Session]:
+    """Return what clients ask for whose trade it is, until an hour of the last day."""
     names = domains()
     return [
         abuse.habit(
             what, hour, f"10.{seed % 256}.{number}.{place + 1}", names,
-            seed=seed + days.start, start=START + 86_400 * days.start, hours=24 * len(days), count=count,
+            seed=seed + days.start, start=START + 86_400 * days.start, hours=24 * (len(days) - 1) + hours, count=count,
         )
         for number, (what, (hour, count)) in enumerate(abuse.TRADE.items())
         for place in range(each)

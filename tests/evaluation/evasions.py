@@ -211,9 +211,17 @@ EVASIONS: Final[Mapping[str, Evasion]] = {
 
 
 def evaluate(
-    chosen: Iterable[str] = EVASIONS, clients: int = CLIENTS
+    chosen: Iterable[str] = EVASIONS,
+    clients: int = CLIENTS,
+    *,
+    hours: float = HOURS,
+    seconds: float = 60,
+    config: Config = CONFIG,
 ) -> tuple[dict[str, dict[str, Session]], dict[str, dict[str, float | None]], Watched]:
-    """Return the sessions by evasion and kind, the minutes until each was found (None: never), and all that was."""
+    """Return the sessions by evasion and kind, the minutes until each was found (None: never), and all that was.
+
+    Of each session, so many hours are left; the collector reads every so many seconds.
+    """
     made: dict[str, dict[str, Session]] = {}
     everything = []
     for place, name in enumerate(chosen):
@@ -224,14 +232,20 @@ def evaluate(
             start = START + (60 if evasion.early else WARM * 3600 + FLOODED)
             sessions = list(evasion.hide(PLAIN[kind](client, number, start), client, number))
             made.setdefault(name, {})[kind] = sessions[-1]
-            everything += sessions
+            end = (start + hours * 3600) * MICROSECONDS
+            everything += [_until(session, end) for session in sessions]
     people = Population(addresses(clients), popular_names(), seed=SEED)
-    slices = people.slices(START, WARM + FLOODED / 3600 + HOURS)
-    watched = watch(of_parts(mixed(slices, everything)), config=CONFIG)
+    slices = people.slices(START, WARM + FLOODED / 3600 + hours)
+    watched = watch(of_parts(mixed(slices, everything)), config=config, seconds=seconds)
     found = {
         name: {kind: _found(session, kind, watched) for kind, session in own.items()} for name, own in made.items()
     }
     return made, found, watched
+
+
+def _until(session: Session, end: float) -> Session:
+    rows = session.transactions
+    return replace(session, transactions=rows[rows.ts < end])
 
 
 def _found(session: Session, kind: str, watched: Watched) -> float | None:

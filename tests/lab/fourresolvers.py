@@ -93,18 +93,24 @@ def start_authority(
     contents += [f"*.d{index} 60 AAAA 2001:db8::{index}" for index in range(0, 40, 2)]
     contents += ["@ 300 A 192.0.2.80", "nx 300 TXT here", "*.c 600 CNAME h1.d1", *more]
     (own / "zone").write_text("\n".join(["$ORIGIN example.com.", soa, *told, *glue, *contents]) + "\n")
-    lines = ["server:", *(f"  ip-address: {address}" for address in SERVERS), "  server-count: 1", '  username: ""']
+    return start_nsd(
+        net, "authority", own, SERVERS, {".": "root", "example.com": "zone", **{zone: zone for zone in zones}}
+    )
+
+
+def start_nsd(net: Namespaces, host: str, own: Path, addresses: Sequence[str], zones: Mapping[str, str]) -> Process:
+    """Start an authoritative server for zones, whose files are in its folder; a SIGHUP lets it read them again."""
+    lines = ["server:", *(f"  ip-address: {address}" for address in addresses), "  server-count: 1", '  username: ""']
     lines += ['  chroot: ""', '  database: ""', '  pidfile: ""', f'  zonesdir: "{own}"', "  rrl-ratelimit: 0"]
     lines += [f'  zonelistfile: "{own}/zone.list"', f'  xfrdfile: "{own}/xfrd.state"', f'  xfrdir: "{own}"']
     lines += ["remote-control:", "  control-enable: no"]
-    lines += ["zone:", '  name: "."', '  zonefile: "root"', "zone:", '  name: "example.com"', '  zonefile: "zone"']
-    for zone in zones:
-        lines += ["zone:", f'  name: "{zone}"', f'  zonefile: "{zone}"']
+    for zone, file in zones.items():
+        lines += ["zone:", f'  name: "{zone}"', f'  zonefile: "{file}"']
     (own / "nsd.conf").write_text("\n".join(lines) + "\n")
-    return net.start("authority", ["nsd", "-d", "-c", str(own / "nsd.conf")], own / "nsd.log")
+    return net.start(host, ["nsd", "-d", "-c", str(own / "nsd.conf")], own / "nsd.log")
 
 
-def start(net: Namespaces, program: str, folder: Path, address: str) -> None:
+def start(net: Namespaces, program: str, folder: Path, address: str) -> Process:
     """Start a resolver that is open to all, on the host of its name."""
     own = folder / program
     own.mkdir()
@@ -142,4 +148,4 @@ def start(net: Namespaces, program: str, folder: Path, address: str) -> None:
             "dont-query=\ndaemon=no\nwrite-pid=no\nthreads=1\nsecurity-poll-suffix=\n"
         )
         command = ["pdns_recursor", f"--config-dir={own}"]
-    net.start(program, command, own / "start.log")
+    return net.start(program, command, own / "start.log")

@@ -7,7 +7,7 @@ import lzma
 import random
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -29,6 +29,20 @@ def thinned(pcap: Path, into: Path, lost: float) -> Path:
             frame = stream.read(struct.unpack("<4I", head)[2])
             if dice.random() >= lost:
                 out.write(head + frame)
+    return into
+
+
+def joined(pcaps: Iterable[tuple[Path, float]], into: Path) -> Path:
+    """Write captures one after the other, each as if its first packet had come at a time (seconds since the epoch)."""
+    with into.open("wb") as out:
+        for pcap, begin in pcaps:
+            if not out.tell():
+                out.write(pcap.read_bytes()[:24])
+            first = None
+            for when, frame in packets(pcap):
+                first = when if first is None else first
+                seconds, rest = divmod(begin + when - first, 1)
+                out.write(struct.pack("<4I", int(seconds), int(rest * 1e6), len(frame), len(frame)) + frame)
     return into
 
 

@@ -226,7 +226,7 @@ def test_the_whole_way() -> None:
 
 
 def test_trade_is_not_found() -> None:
-    watched = after_a_day(at_work(range(1), 8, 1), of_parts(joined(at_work(range(1, 2), 8, 1))), 3600)
+    watched = after_a_day(at_work(range(1), 8, 1), of_parts(joined(at_work(range(1, 2), 8, 1, hours=9))), 3600)
     assert not watched.found
     assert watched.records > 10_000
 
