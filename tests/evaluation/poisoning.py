@@ -28,7 +28,7 @@ from dnsvigil.sources.zeek.reader import Batch
 from dnsvigil.store.findings import Finding, findings_in
 from dnsvigil.store.store import Store
 from exporters.zeeklogs import HEADER, package_header, package_line, tsv
-from lab import fourresolvers, guessing, pasts, poisoners, poisonings, sensor
+from lab import fourresolvers, guessing, pasts, poisoners, poisonings, sensor, takeover
 from lab.namespaces import LabError, why_not
 from lab.pcaps import packets, thinned, unpacked
 
@@ -116,7 +116,7 @@ def main() -> None:
 
 def _real() -> None:
     with tempfile.TemporaryDirectory(prefix="dnsvigil-evaluation-") as made:
-        rows = [*_captures(Path(made)), *_attacks(Path(made)), *_resolvers(Path(made))]
+        rows = [*_captures(Path(made)), *_attacks(Path(made)), *_takeovers(Path(made)), *_resolvers(Path(made))]
     print("Captures, through Zeek: what is found, and after how many signs, and seconds of the sensor's time\n")
     table(("capture", "findings", "highest score", "signs until the alarm", "seconds until it", "kind", "landed"), rows)
 
@@ -217,6 +217,18 @@ def _attacks(folder: Path) -> Iterator[tuple[object, ...]]:
         yield _through(name, done.pcap, folder, poisoners.OPTIONS, done.first)
 
 
+def _takeovers(folder: Path) -> Iterator[tuple[object, ...]]:
+    """Yield what is found where the name server of a zone gets another address."""
+    if reason := why_not(takeover.TOOLS):
+        print(f"Takeovers: {reason}\n")
+        return
+    for way in takeover.WAYS:
+        made = folder / way
+        made.mkdir()
+        done = takeover.make(made, way)
+        yield _through(f"name server {way}", done.pcap, folder, takeover.OPTIONS, since=takeover.START - 3600)
+
+
 def _resolvers(folder: Path) -> Iterator[tuple[object, ...]]:
     """Yield what is found in ordinary traffic of four resolvers, also through a tap that loses packets."""
     if reason := why_not([*fourresolvers.TOOLS, *fourresolvers.RESOLVERS]):
@@ -231,12 +243,14 @@ def _resolvers(folder: Path) -> Iterator[tuple[object, ...]]:
         yield _through(f"four resolvers, {lost:.0%} lost", lossy, folder, fourresolvers.OPTIONS)
 
 
-def _through(name: str, pcap: Path, folder: Path, options: Mapping[str, str], begin: float = 0.0) -> tuple[object, ...]:
+def _through(
+    name: str, pcap: Path, folder: Path, options: Mapping[str, str], begin: float = 0.0, *, since: float = 0.0
+) -> tuple[object, ...]:
     with tempfile.TemporaryDirectory(dir=folder) as made:
         # Of an attack the capture is short, and what a sensor usually loses is known from the intervals before.
         short = {"DNSVigilCapture::log_interval": "1sec"} if begin else {}
         logs = sensor.run(pcap, Path(made) / "zeek", {**options, **short}, *SCRIPTS, as_json=False)
-        seen = watch(of_folder(logs.folder))
+        seen = watch(of_folder(logs.folder), since=since)
     with_alarm = [each.evidence for each in seen.findings if each.evidence.get("alarm_at")]
     signs = min((each["alarm_after_signs"] for each in with_alarm), default="-")
     at = min((datetime.fromisoformat(each["alarm_at"]).timestamp() for each in with_alarm), default=None)

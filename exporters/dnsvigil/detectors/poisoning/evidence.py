@@ -89,7 +89,9 @@ def describe(change: Change) -> str:
     why = "; ".join(MEANINGS[sign] for sign in change.signs)
     if had is None:
         return f"{name}: {why}"
-    kind = "NS" if change.kind == "NS" and had.rkey.startswith("n") else "A" if had.rkey.startswith("a") else "AAAA"
+    kind = "NS" if had.rkey.startswith("n") else "A" if had.rkey.startswith("a") else "AAAA"
+    if change.kind == "NS" and kind != "NS":
+        name = f"a name server of {name}"
     since = f"{time_of(min(each.first for each in change.new)):%Y-%m-%d %H:%M} UTC"
     return f"{name} has {kind} {data_of_key(had.rkey)} since {since} in {counted(change.answers, 'answer')} ({why})"
 
