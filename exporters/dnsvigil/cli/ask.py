@@ -114,6 +114,15 @@ def change(config: Config, state: Path, path: str, content: dict[str, Any]) -> A
             return _ask_store(store, config, "POST", path, content)[0]
 
 
+def ask_on(cluster: "Cluster", config: Config, state: Path, path: str) -> Any:
+    """Return the answer to ``GET path`` from the store, whose files of passive DNS a cluster reads.
+
+    Raises :class:`CommandError`.
+    """
+    with open_store(state) as store:
+        return _ask_store(store, config, "GET", path, {}, cluster=cluster)[0]
+
+
 @contextmanager
 def store_instead(nobody: NoCollectorError, state: Path, *, read_only: bool = True) -> Iterator["Store"]:
     """Give the store where no collector answers; none is made.
@@ -168,8 +177,16 @@ def _content_of(answer: client.Answer) -> Found:
     raise _error(answer.status, message)
 
 
-def _ask_store(store: "Store", config: Config, method: str, path: str, parameters: Mapping[str, Any]) -> Found:
-    answer = _answer(store, config, method, path, parameters)
+def _ask_store(
+    store: "Store",
+    config: Config,
+    method: str,
+    path: str,
+    parameters: Mapping[str, Any],
+    *,
+    cluster: "Cluster | None" = None,
+) -> Found:
+    answer = _answer(store, config, method, path, parameters, cluster=cluster)
     if answer.status >= 300:
         raise _error(answer.status, str(answer.content["error"]))
     return answer.content, answer.total

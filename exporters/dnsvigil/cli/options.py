@@ -366,6 +366,7 @@ def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
         metavar="N",
         help="the same seed gives the same models (default: %(default)s)",
     )
+    _add_engine(train)
     _add_client_options(train)
     train.set_defaults(command="train.train")
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dnsvigil.cli.ask import ask, shows_answer
+from dnsvigil.cli.ask import ask, ask_on, shows_answer
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.model_figures import TITLES, enough_names, families_in
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.cli.progress import progress
+from dnsvigil.cli.spark import cluster_if_asked
 from dnsvigil.config.collector import Config
 from dnsvigil.detectors.labelled import Labelled
 from dnsvigil.detectors.runner import labelled
@@ -25,6 +26,7 @@ from dnsvigil.learning.training import STEPS, Lessons
 from dnsvigil.system.files import read_file
 from dnsvigil.system.terminal import printable
 
+_PATH: Final = "/api/training"
 _MAX_NAMES: Final = 64 << 20  # bytes
 _MAX_SUSPECTED: Final = 0.05  # of the popular domains
 _FEW_SUSPECTED: Final = 20  # domains that any network may have
@@ -79,11 +81,12 @@ def _own(options: argparse.Namespace, config: Config) -> _Own:
             content = json.loads(read_file(options.names, _MAX_NAMES).decode())
             return _own_of(content, parts)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UsageError(f"{options.names}: not what /api/training answers: {error}") from error
+            raise UsageError(f"{options.names}: not what {_PATH} answers: {error}") from error
     try:
-        content = ask(config, options.state, "/api/training")
+        with cluster_if_asked(options, config) as cluster:
+            content = ask_on(cluster, config, options.state, _PATH) if cluster else ask(config, options.state, _PATH)
     except CommandError as error:
-        raise type(error)(f"{error}; what /api/training answered can be given with --names") from error
+        raise type(error)(f"{error}; what {_PATH} answered can be given with --names") from error
     return _own_of(content, parts)
 
 

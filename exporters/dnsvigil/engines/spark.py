@@ -222,13 +222,17 @@ def reason_of(error: Exception) -> str:
     text = str(error)
     if "No space left on device" in text:
         return _NO_SPACE
+    where = re.search(r"\((\S+) executor \S+\): ", text)
+    worker = f"worker {where[1]}" if where else "a worker"
     if lacking := re.search(r"ModuleNotFoundError: No module named '(\w+)", text):
         return (
-            f"a worker's Python has no {lacking[1]}: install dnsvigil[spark] there, in the version that is here, or"
-            " name its Python in spark.python"
+            f"the Python of {worker} has no {lacking[1]}: install dnsvigil[spark] there, in the version that is here,"
+            " or name its Python in spark.python"
         )
-    if "PYTHON_VERSION_MISMATCH" in text or "different version" in text:
-        return next(line.strip() for line in text.splitlines() if "version" in line)
+    if other := re.search(r"PYTHON_VERSION_MISMATCH\].* version: (\S+) than that in driver: ([\d.]*\d)", text):
+        return f"{worker} has Python {other[1]} in place of {other[2]}: name one of this version in spark.python"
+    if missing := re.search(r'Cannot run program "([^"]+)"', text):
+        return f"{worker} has no {missing[1]}: name its Python in spark.python"
     if different := re.search(r"RuntimeError: (worker .*)", text):
         return different[1]
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -5,14 +5,14 @@ from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
 
 from dnsvigil.engines.spark import Cluster
 from dnsvigil.engines.steps import packed, unpacked
 from dnsvigil.engines.tuple_merge import engine, merged
-from dnsvigil.engines.tuples import TupleReader
+from dnsvigil.engines.tuples import TupleReader, Wanted
 from dnsvigil.store.store import Store
 from dnsvigil.store.tuple_file import SCHEMA, Order, TupleFile, TupleFileError
 from dnsvigil.store.tuple_keys import Range
@@ -29,19 +29,19 @@ class ClusterTuples(TupleReader):
 
     def __init__(self, store: Store, cluster: Cluster) -> None:
         super().__init__(lambda: store)
-        self._cluster = cluster
+        self.cluster = cluster
 
-    def _opened(self, paths: Sequence[Path], order: Order) -> "Sequence[_Files]":
-        return [_Files(self._cluster, paths, order, self.unreadable)] if paths else []
+    def _opened(self, paths: Sequence[Path], order: Order, wanted: Wanted) -> "Sequence[_Files]":
+        return [_Files(self, paths, order, wanted)] if paths else []
 
 
 class _Files:
     """Some files, as if they were one :class:`dnsvigil.store.tuple_file.TupleFile`."""
 
-    def __init__(self, cluster: Cluster, paths: Sequence[Path], order: Order, unreadable: dict[Path, str]) -> None:
+    def __init__(self, reader: ClusterTuples, paths: Sequence[Path], order: Order, wanted: Wanted) -> None:
         self.path = paths[0]
-        self._cluster, self._order, self._unreadable = cluster, order, unreadable
-        tasks = min(len(paths), 2 * cluster.slots)
+        self._reader, self._order, self._wanted = reader, order, wanted
+        tasks = min(len(paths), 2 * reader.cluster.slots)
         self._portions = [paths[number::tasks] for number in range(tasks)]
 
     def tables(self, low: str, high: str) -> Iterator[pa.Table]:
@@ -61,13 +61,14 @@ class _Files:
             yield from merged(cursor, self._streams(look, in_order=True), self._order)
 
     def _streams(self, look: Look, *, in_order: bool) -> list[Iterator[pa.Table]]:
-        found = self._cluster.each(self._portions, partial(_look, self._order, look, in_order))
+        task = partial(_look, self._order, look, self._wanted, in_order)
+        found = self._reader.cluster.each(self._portions, task)
         for _, unreadable in found:
-            self._unreadable.update(unreadable)
+            self._reader.unreadable.update(unreadable)
         return [unpacked(tables) for tables, _ in found]
 
 
-def _look(order: Order, look: Look, in_order: bool, paths: Sequence[Path]) -> Found:
+def _look(order: Order, look: Look, wanted: Wanted, in_order: bool, paths: Sequence[Path]) -> Found:
     """Look into files, in a task."""
     unreadable: dict[Path, str] = {}
 
@@ -77,7 +78,7 @@ def _look(order: Order, look: Look, in_order: bool, paths: Sequence[Path]) -> Fo
         except TupleFileError as error:
             unreadable[path] = error.reason
 
-    streams: list[Iterator[Any]] = [stream(path) for path in paths]
+    streams = [wanted(stream(path)) for path in paths]
     with engine() as connection, closing(connection.cursor()) as cursor:
         tables = merged(cursor, streams, order) if in_order else chain.from_iterable(streams)
         return packed(tables, SCHEMA), unreadable

@@ -32,7 +32,7 @@ DECODED: Final = pa.schema(
 """The columns of what is looked up: names and data as logs have them, times in seconds since 1970 in UTC."""
 
 Select = Callable[[pa.Table], pa.Table]
-"""Returns the tuples, by their keys and types, that are wanted of a table as the store has it."""
+"""Returns the tuples, by their keys and types, that are wanted of a table as the store has it; once or twice."""
 
 Wanted = Callable[[Iterator[pa.Table]], Iterator[pa.Table]]
 
@@ -95,9 +95,9 @@ class TupleReader:
         """Yield the tuples that have one of many keys, as :meth:`chunks` does: no part of a file is read twice."""
         ascending = sorted(set(keys))
         condition = f"list_contains(?::VARCHAR[], {SORTED_BY[order][0]})"
-        recent, files = self._snapshot(order, condition, [ascending])
-        streams = [self._guarded(file, file.with_keys(ascending)) for file in files]
         wanted = _filter(order, deadline, select, negative)
+        recent, files = self._snapshot(order, condition, [ascending], wanted)
+        streams = [self._guarded(file, file.with_keys(ascending)) for file in files]
         for table in self._merged(order, recent, streams, wanted):
             yield decoded(table)
 
@@ -113,9 +113,9 @@ class TupleReader:
     ) -> Iterator[pa.Table]:
         """Yield what :meth:`chunks` does in the form of the store, which costs a third of it."""
         key = SORTED_BY[order][0]
-        recent, files = self._snapshot(order, f"{key} >= ? AND {key} < ?", [low, high])
-        streams = [self._guarded(file, file.tables(low, high)) for file in files]
         wanted = _filter(order, deadline, select, negative)
+        recent, files = self._snapshot(order, f"{key} >= ? AND {key} < ?", [low, high], wanted)
+        streams = [self._guarded(file, file.tables(low, high)) for file in files]
         yield from self._merged(order, recent, streams, wanted)
 
     def apart(self, order: Order, ranges: Sequence[Range]) -> Iterator[pa.Table]:
@@ -125,7 +125,7 @@ class TupleReader:
         empty, is a few milliseconds of work, but for the first. Raises :class:`dnsvigil.store.store.StoreError`.
         """
         key = SORTED_BY[order][0]
-        recent, files = self._snapshot(order, f"{key} >= ? AND {key} < ?", [ranges[0][0], ranges[-1][1]])
+        recent, files = self._snapshot(order, f"{key} >= ? AND {key} < ?", [ranges[0][0], ranges[-1][1]], iter)
         yield recent.take(rows_inside(recent[key].to_pylist(), ranges))
         del recent
         for file in files:
@@ -142,7 +142,9 @@ class TupleReader:
             once = [merge(cursor, recent, order)] if recent.num_rows else []  # each batch may have had a tuple
             yield from merged(cursor, [wanted(stream) for stream in (iter(once), *streams)], order)
 
-    def _snapshot(self, order: Order, condition: str, bound: Sequence[Any]) -> tuple[pa.Table, Sequence[TupleFile]]:
+    def _snapshot(
+        self, order: Order, condition: str, bound: Sequence[Any], wanted: Wanted
+    ) -> tuple[pa.Table, Sequence[TupleFile]]:
         """Return the tuples that are in no file yet and meet a condition, sorted, and the files."""
         columns, sorting = ", ".join(SCHEMA.names), ", ".join(SORTED_BY[order])
         recent = f"SELECT {columns} FROM {NEW} WHERE {condition} ORDER BY {sorting}"
@@ -153,13 +155,13 @@ class TupleReader:
             folder = store.path.with_name(FOLDER)
             paths = [path_of(folder / stem, order) for stem in stems["stem"].to_pylist()]
             with suppress(FileNotFoundError):
-                return found.cast(SCHEMA), self._opened(paths, order)
+                return found.cast(SCHEMA), self._opened(paths, order, wanted)
         raise StoreError(f"files of passive DNS are missing in {folder}")
 
-    def _opened(self, paths: Sequence[Path], order: Order) -> Sequence[Any]:
+    def _opened(self, paths: Sequence[Path], order: Order, wanted: Wanted) -> Sequence[Any]:
         """Return what reads files as :class:`dnsvigil.store.tuple_file.TupleFile` does, without those that cannot be.
 
-        Raises ``FileNotFoundError``.
+        All that is looked for is what is ``wanted`` of them. Raises ``FileNotFoundError``.
         """
         return [file for path in paths if (file := self._open(path, order))]
 

@@ -100,8 +100,7 @@ def _long_seen(tuples: TupleReader) -> list[str]:
     """Return the names that have been seen for long and lately, those seen most first."""
     found: list[tuple[int, str, int]] = []  # how often it was seen, below zero; the name; when last
     newest = 0
-    types = pa.array(_TYPES)
-    for table in tuples.encoded("names", select=lambda table: table.filter(pc.is_in(table["rrtype"], types))):
+    for table in tuples.encoded("names", select=_names):
         grouped = table.group_by("nkey").aggregate([("time_first", "min"), ("time_last", "max"), ("count", "sum")])
         newest = max(newest, pc.max(table["time_last"]).as_py() or 0)
         span = pc.subtract(grouped["time_last_max"].cast("int64"), grouped["time_first_min"].cast("int64"))
@@ -111,6 +110,24 @@ def _long_seen(tuples: TupleReader) -> list[str]:
         found = nsmallest(2 * _NAMES, [*found, *rows])
     fresh = newest - _FRESH.total_seconds()
     return [name for _, name, last in found if last >= fresh][:_NAMES]
+
+
+def _names(table: pa.Table) -> pa.Table:
+    """Return a tuple for each name of a sorted table: the type and data do not matter, and are a type that counts."""
+    t = table.filter(pc.is_in(table["rrtype"], pa.array(_TYPES)))
+    found = t.group_by("nkey", use_threads=False).aggregate(
+        [("time_first", "min"), ("time_last", "max"), ("count", "sum")]
+    )
+    size = found.num_rows
+    columns = {name: pa.nulls(size, table.schema.field(name).type) for name in table.column_names} | {
+        "nkey": found["nkey"],
+        "rrtype": pa.array([_TYPES[0]] * size, pa.string()),
+        "rkey": pa.array([""] * size, pa.string()),
+        "time_first": found["time_first_min"],
+        "time_last": found["time_last_max"],
+        "count": found["count_sum"],
+    }
+    return pa.table([columns[field.name].cast(field.type) for field in table.schema], schema=table.schema)
 
 
 def _registered(names: Iterable[str]) -> Iterator[str]:

@@ -17,7 +17,9 @@ import psutil
 import pytest
 
 from dnsvigil.cli import domain_tables
+from dnsvigil.cli.errors import CommandError
 from dnsvigil.cli.main import main
+from dnsvigil.learning.training import Lessons
 from dnsvigil.store.domains import merged_hours
 from exporters.features.test_domain_features import SAMPLES
 from exporters.ingest.test_passive_dns import PDNS, row
@@ -60,6 +62,8 @@ def logs(tmp_path: Path) -> Path:
         (folder / f"dns.{number}.log").write_bytes(header + b"".join(part))
     (folder / "dns.copy.log.gz").write_bytes(gzip.compress((folder / "dns.0.log").read_bytes()))
     rows = [row(0, rrname="shop.example", rdata=f"192.0.2.{n}", ttl_max=60 + n) for n in range(9)]
+    newest = max(float(line.split(b"\t")[0]) for line in records)
+    rows.append(row(0, rrname="www.long.example", rdata="192.0.2.1", time_last=newest))
     (folder / f"{PDNS}.log").write_bytes(package_header(PDNS) + b"".join(rows))
     (folder / "dns.broken.log").write_bytes(HEADER + 3 * b"no record\n")
     torn = bytearray(
@@ -196,7 +200,9 @@ def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, capsys: Any, cap
     assert len(names[0]) > 3
 
 
-def test_passive_dns_of_archives_is_the_same(tmp_path: Path, logs: Path, capsys: Any, caplog: Any) -> None:
+def test_passive_dns_of_archives_is_the_same(
+    tmp_path: Path, logs: Path, capsys: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, archive = write_config(tmp_path), tmp_path / "archive"
     named = tmp_path / "names"
     named.write_text("*.example\nshop.example\n192.0.2.0/24\nno.such.name\n")
@@ -207,6 +213,13 @@ def test_passive_dns_of_archives_is_the_same(tmp_path: Path, logs: Path, capsys:
         out, err = capsys.readouterr()
         return out, err
 
+    taught: list[list[str]] = []
+
+    def train(lessons: Lessons, *_: Any) -> None:
+        taught.append([*lessons.popular])
+        raise CommandError("it has learnt enough for a test")
+
+    monkeypatch.setattr("dnsvigil.learning.training.train", train)
     run("archive", "--output", archive, logs, status=1)
     found = []
     for engine in ((), LOCAL):
@@ -218,9 +231,11 @@ def test_passive_dns_of_archives_is_the_same(tmp_path: Path, logs: Path, capsys:
         assert {*(state / "passive-dns").iterdir()} == files
         looked = run("--state", state, "pdns", "lookup", "--json", "--bulk", named, *engine)
         hunted = run("--state", state, "pdns", "hunt", "--json", "--file", named, *engine)
-        found.append((said, looked, hunted))
+        assert main(["--state", str(state), "train", "--output", str(tmp_path / "models"), *engine]) == 1
+        found.append((said, looked, hunted, taught.pop()))
     assert found[0] == found[1]
-    (_, said), (records, _), (hits, _) = found[1]
+    (_, said), (records, _), (hits, _), lessons = found[1]
+    assert lessons == ["long.example"]
     assert said.startswith("2 months compacted, ")
     assert [each["found"] for each in json.loads(hits)] == [True, True, True, False]
     data = [json.loads(line)["rdata"] for line in records.splitlines() if '"shop.example"' in line]

@@ -145,3 +145,39 @@ def test_nothing_makes_nothing() -> None:
     found = made_on(Here(2), {}, inputs=1, words=("word",))
     assert found["domain_features"].num_rows == 0
     assert found.keys() == {"domain_features", *TABLES}
+
+
+LOST = (
+    "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n: org.apache.spark."
+    "SparkException: Job aborted due to stage failure: Task 0 in stage 0.0 failed 1 times, most recent failure: Lost"
+    " task 0.0 in stage 0.0 (TID 0) (192.0.2.2 executor 1): "
+)
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (
+            "org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n    check_python_version"
+            "(infile)\npyspark.errors.exceptions.base.PySparkRuntimeError: [PYTHON_VERSION_MISMATCH] Python in worker"
+            " has different version: 3.9 than that in driver: 3.11, PySpark cannot run with different minor versions.\n"
+            "Please check environment variables PYSPARK_PYTHON and PYSPARK_DRIVER_PYTHON are correctly set.\n",
+            "worker 192.0.2.2 has Python 3.9 in place of 3.11: name one of this version in spark.python",
+        ),
+        (
+            'java.io.IOException: Cannot run program "/opt/python": error=2, No such file or directory\n\tat java.base/'
+            "java.lang.ProcessBuilder.start(ProcessBuilder.java:1143)\nCaused by: java.io.IOException: error=2, No such"
+            " file or directory\n",
+            "worker 192.0.2.2 has no /opt/python: name its Python in spark.python",
+        ),
+        (
+            "org.apache.spark.api.python.PythonException: Traceback (most recent call last):\nModuleNotFoundError:"
+            " No module named 'dnsvigil'\n",
+            "the Python of worker 192.0.2.2 has no dnsvigil: install dnsvigil[spark] there, in the version that is"
+            " here, or name its Python in spark.python",
+        ),
+    ],
+)
+def test_what_a_worker_lacks_is_said_with_its_name(failure: str, said: str) -> None:
+    spark = pytest.importorskip("dnsvigil.engines.spark", reason="needs dnsvigil[spark]", exc_type=ImportError)
+    assert spark.reason_of(Exception(LOST + failure)) == said
