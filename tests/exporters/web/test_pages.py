@@ -20,7 +20,7 @@ from dnsvigil.store.store import Store, StoreError
 from dnsvigil.web.finding import runbook_of
 from dnsvigil.web.routes import PAGES
 from exporters.running import collecting_here, eventually, write_config
-from exporters.web.looking import HOSTILE, MANY, Looker, collecting, started
+from exporters.web.looking import HOSTILE, MANY, Looker, collecting, started, write_log
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +142,18 @@ def test_what_does_not_run_is_said_and_nothing_looks_like_peace(tmp_path):
         shown = page(started(daemon), "/findings")
         assert "No finding is open. But there are no new records to find anything in." in shown.text
         assert "nothing" not in [given.get("class") for _, given in shown.tags]
+
+
+def test_zones_with_too_few_queries_to_evaluate_are_no_good_news(tmp_path):
+    config = write_config(tmp_path, zones={"min_queries": 10_000})
+    write_log(tmp_path)
+    with collecting_here(config, tmp_path / "state") as daemon:
+        looker, why = started(daemon), "Not known: no zone had enough queries in these minutes."
+        eventually(lambda: why in looker.get("/").body)
+        shown = page(looker, "/")
+        assert "0\n    zones over the threshold, of 0 with enough queries" in shown.text
+        classes = [given.get("class") or "" for _, given in shown.tags]
+        assert next(each for each in classes if each.startswith("tile ")) == "tile unknown"
 
 
 def test_a_list_is_filtered_sorted_and_paged_by_the_server(anybody):
