@@ -151,10 +151,15 @@ def read_footer(path: Path) -> Footer:
     """Return what a file says without its rows. Raises :class:`ArchiveFileError`."""
     try:
         metadata = pq.read_metadata(path)
-        replaced = json.loads((metadata.metadata or {}).get(_REPLACED, b"[]"))
-        return Footer(replaced, _keys(metadata))
-    except (OSError, pa.ArrowException, ValueError) as error:
+        replaced = [*map(str, json.loads((metadata.metadata or {}).get(_REPLACED, b"[]")))]
+        # A store replaces its own files alone, whose names begin alike.
+        return Footer([name for name in replaced if name.startswith(_writer(path.name))], _keys(metadata))
+    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise ArchiveFileError(path, error) from error
+
+
+def _writer(name: str) -> str:
+    return name.partition("-")[0] + "-"
 
 
 def _keys(metadata: pq.FileMetaData) -> Collection[str | None]:
@@ -165,6 +170,7 @@ def _keys(metadata: pq.FileMetaData) -> Collection[str | None]:
     found: set[str | None] = set()
     for number in range(metadata.num_row_groups):
         statistics = metadata.row_group(number).column(columns["client_key"]).statistics
-        found |= {statistics.min, statistics.max} if statistics.has_min_max else set()
-        found |= {None} if statistics.null_count else set()
+        if statistics:  # which other programs may leave out
+            found |= {statistics.min, statistics.max} if statistics.has_min_max else set()
+            found |= {None} if statistics.null_count else set()
     return found

@@ -142,10 +142,16 @@ def test_a_copy_in_which_nothing_was_removed_has_nothing_twice(
     copy = shutil.copytree(roots["all"], tmp_path / "copy")
     merged = next(path for path in files(copy / "domain_hours" / "site=ams") if pq.read_metadata(path).num_rows > 1)
     table = pq.read_table(merged, partitioning=None)
-    for name in ("old-1.parquet", "old-2.parquet"):
+    old = [f"{merged.name.partition('-')[0]}-{number}.parquet" for number in range(2)]
+    for name in old:
         pq.write_table(table, merged.with_name(name))
-    metadata = {**(table.schema.metadata or {}), "dnsvigil.replaces": json.dumps(["old-1.parquet", "old-2.parquet"])}
+    # A file says this of those of its own store alone
+    others = [path for path in files(copy / "domain_hours") if "site=ams" not in path.parts]
+    metadata = {"dnsvigil.replaces": json.dumps([*old, *(path.name for path in others)])}
     pq.write_table(table.replace_schema_metadata(metadata), merged)
+    for path, odd in zip(others, ("7", "{", "[[]]"), strict=False):
+        kept = pq.read_table(path, partitioning=None).replace_schema_metadata({"dnsvigil.replaces": odd})
+        pq.write_table(kept, path, write_statistics=False)
     same(features(roots["all"], copy), features(roots["one"]))  # both are given: each file counts once
     assert "2 files are left out, because others have all of their rows" in caplog.text
 
