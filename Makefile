@@ -14,6 +14,7 @@ run: .venv/ready
 
 test: .venv/ready
 	tests/install-packages
+	tests/install-cowrie
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n 2 --dist loadfile
 

@@ -1,7 +1,6 @@
 """Cowrie on loopback, attacked over telnet: ``attacked(folder)`` returns the log that it wrote.
 
-Cowrie is no dependency of dnsvigil. ``pip install cowrie`` in an environment of its own puts its program where ``PATH``
-finds it. Cowrie connects to no address of a loopback or documentation network, so the attacker's downloads fail.
+Cowrie is no dependency of dnsvigil. ``tests/install-cowrie`` installs it into ``build/cowrie``. Cowrie connects to no address of a loopback or documentation network, so the attacker's downloads fail.
 """
 
 from __future__ import annotations
@@ -43,11 +42,12 @@ logfile = var/log/cowrie/cowrie.json
 epoch_timestamp = false
 """
 _SECONDS: Final = 60.0
+_FOLDER: Final = Path(__file__).parents[2] / "build" / "cowrie" / "bin"
 
 
 def program() -> str | None:
     """Return the path of Cowrie's program, None where there is none."""
-    return shutil.which("cowrie")
+    return shutil.which("cowrie", path=_FOLDER) or shutil.which("cowrie")
 
 
 def attacked(folder: Path) -> Path:

@@ -35,6 +35,9 @@ class Anomaly:
     detector: str | None = None
     """The name that it is reported under, if it is not the detector's own: a detector may also find something else."""
 
+    severity_ends: bool = False
+    """Whether the severity is what it is now, and the finding's follows it down, too; else the worst so far stays."""
+
 
 @dataclass(frozen=True)
 class Context:

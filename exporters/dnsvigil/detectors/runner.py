@@ -248,4 +248,5 @@ def _finding(detector: str, anomaly: Anomaly) -> Finding:
         anomaly.first_seen,
         anomaly.last_seen,
         anomaly.evidence,
+        severity_ends=anomaly.severity_ends,
     )

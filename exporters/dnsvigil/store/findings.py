@@ -133,6 +133,7 @@ class Finding:
     why: str | None = None  # it is not open any more
     id: int | None = None  # which the store gives
     until: datetime | None = None  # the end of its dismissal
+    severity_ends: bool = False  # whether the severity is that of now, not the worst so far; not stored
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.detector):
@@ -168,7 +169,8 @@ class Finding:
     def record(self) -> dict[str, Any]:
         """Return the finding as JSON has it."""
         times = {name: f"{getattr(self, name):%Y-%m-%dT%H:%M:%SZ}" for name in ("first_seen", "last_seen")}
-        return vars(self) | times | {"until": f"{self.until:%Y-%m-%dT%H:%M:%SZ}" if self.until else None}
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return columns | times | {"until": f"{self.until:%Y-%m-%dT%H:%M:%SZ}" if self.until else None}
 
 
 @dataclass(frozen=True)
@@ -225,11 +227,12 @@ class Findings:
     def put_all(self, findings: Sequence[Finding]) -> list[int | None]:
         """Add each finding to the open one of the same detector and subject, or as a new one; return their ids.
 
-        Its score is the greatest that was found, halved for each ``HALF_LIFE`` since; its severity is the worst, its
-        evidence the newest. One whose dismissal ended before it was found again is open again. Beyond ``KEPT``, those
-        not found for longest are dropped, closed ones before open ones. A finding has None as its id, and only
-        increments a counter, if a similar one is dismissed, not to end before it was found, and was not less severe:
-        the same detector's finding about the same subject, or some that rest on half of its domains.
+        Its score is the greatest that was found, halved for each ``HALF_LIFE`` since; its severity is the worst, or the
+        newest where it ends; its evidence is the newest. One whose dismissal ended before it was found again is open
+        again. Beyond ``KEPT``, those not found for longest are dropped, closed ones before open ones. A finding has
+        None as its id, and only increments a counter, if a similar one is dismissed, not to end before it was found,
+        and was not less severe: the same detector's finding about the same subject, or some that rest on half of its
+        domains.
         """
         if not findings:
             return []
@@ -454,7 +457,9 @@ def _merged(old: Finding, finding: Finding) -> Finding:
     return replace(
         old,
         score=max(_decayed(each, newest.last_seen) for each in (old, finding)),
-        severity=max(old.severity, finding.severity, key=SEVERITIES.index),
+        severity=newest.severity
+        if finding.severity_ends
+        else max(old.severity, finding.severity, key=SEVERITIES.index),
         first_seen=min(old.first_seen, finding.first_seen),
         last_seen=newest.last_seen,
         count=old.count + finding.count,

@@ -14,7 +14,7 @@ from lab import honeypot
 BOT = "198.51.100.7"
 
 
-@pytest.mark.skipif(not honeypot.program(), reason="needs the program cowrie: pip install cowrie, anywhere in PATH")
+@pytest.mark.skipif(not honeypot.program(), reason="needs cowrie: tests/install-cowrie")
 def test_a_client_that_asks_for_where_cowries_attacker_fetched_a_program_is_a_finding(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

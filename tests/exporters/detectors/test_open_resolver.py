@@ -108,6 +108,26 @@ class TestSensor:
         assert evaluated(taking.store, 20 * HOUR)[HOST].last_seen == BEGIN + 20 * HOUR
         assert HOST not in evaluated(taking.store, 25 * HOUR)
 
+    def test_a_dismissed_one_is_reported_again_only_if_it_is_abused(self, taking: Taking) -> None:
+        taking.take(LOG, seen(300, **IDLE))
+        (finding,) = findings_in(taking.store.rows, "open")
+        findings = Findings(taking.store)
+        with taking.store.transaction():
+            assert finding.id and findings.dismiss(finding.id, "on purpose", BEGIN + timedelta(minutes=5))
+        taking.take(LOG, seen(3600, **IDLE))
+        assert not findings_in(taking.store.rows, "open")
+        taking.take(LOG, seen(7200, **ABUSED))
+        assert [each.severity for each in findings_in(taking.store.rows, "open")] == ["critical"]
+
+    def test_it_is_critical_only_while_it_is_abused(self, taking: Taking) -> None:
+        severities = []
+        for rows in (seen(300, **ABUSED), seen(600, **ABUSED)), (seen(3600, OTHER, **IDLE),), (seen(7200, **ABUSED),):
+            taking.take(LOG, *rows)
+            (finding,) = (each for each in findings_in(taking.store.rows, "open") if each.subject == HOST)
+            severities.append((finding.severity, "used for reflection" in finding.evidence["what"]))
+        assert severities == [("critical", True), ("warning", False), ("critical", True)]
+        assert finding.count > 2  # of one finding, which stays open
+
     def test_state_is_new_for_a_day_and_still_open_then(self, taking: Taking) -> None:
         findings = Findings(taking.store)
         states = []
@@ -126,8 +146,8 @@ class TestSensor:
     ) -> None:
         monkeypatch.setattr(open_resolver, "MAX_HOSTS", 20)
         taking.take(LOG, *(seen(300, f"198.51.100.{n}", **IDLE) for n in range(100, 200)), seen(600, **ABUSED))
-        taking.take(CAPTURE, package_line(CAPTURE, ts=f"{EPOCH + 1200:.6f}", dropped_open_resolver="7"))
-        found = evaluated(taking.store, HOUR)
+        taking.take(CAPTURE, package_line(CAPTURE, ts=f"{EPOCH + 600:.6f}", dropped_open_resolver="7"))
+        found = evaluated(taking.store, HOUR / 4)
         assert len(found) == 21 and found[HOST].severity == "critical"
         assert found["*"].score > 0.5
         assert found["*"].evidence["what"] == (

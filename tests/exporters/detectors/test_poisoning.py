@@ -15,6 +15,7 @@ from dnsvigil.detectors.labelled import Neighbours
 from dnsvigil.detectors.poisoning.detector import MAX_FINDINGS, Poisoning
 from dnsvigil.detectors.poisoning.neighbours import FEATURES, LABELLED, kind
 from dnsvigil.detectors.poisoning.sequential import bernoulli, whole_tests, zone_tests
+from dnsvigil.store.findings import Findings, findings_in
 from dnsvigil.store.store import Store
 from evaluation.detection import all_but
 from exporters.ingest.taking import Taking
@@ -165,6 +166,19 @@ class TestOnTheWire:
         take(taking, made("guessing"))
         assert reported(taking, 3500)
         assert not reported(taking, 4500)
+
+    def test_a_dismissed_one_is_reported_again_only_if_data_landed(self, taking: Taking) -> None:
+        past(taking, ("ns.bank.example", "A", "198.51.100.7"))
+        take(taking, made("guessing"))
+        (finding,) = findings_in(taking.store.rows, "open")
+        findings = Findings(taking.store)
+        with taking.store.transaction():
+            assert finding.id and findings.dismiss(finding.id, "a test of ours", BEGIN)
+        take(taking, made("guessing", start=EPOCH + 600))
+        assert not findings_in(taking.store.rows, "open")
+        taking.take(PDNS, had("ns.bank.example", "A", "203.0.113.66", 700))
+        take(taking, made("guessing", start=EPOCH + 1200))
+        assert [each.severity for each in findings_in(taking.store.rows, "open")] == ["critical"]
 
     def test_loss_at_the_sensor_lowers_the_weight(self, taking: Taking) -> None:
         take(taking, made("guessing")[:2])

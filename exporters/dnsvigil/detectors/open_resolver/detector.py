@@ -107,8 +107,9 @@ class OpenResolver(Detector):
         severity = "critical" if verdict.abused else "warning"
         # It stays open until nobody has seen it for a day, though nobody may query it for hours.
         return Anomaly(
-            "host", host.address, verdict.score, severity, min(host.first, now), now, evidence_of(host, verdict, state)
-        )
+            "host", host.address, verdict.score, severity, min(host.first, now), now, evidence_of(host, verdict, state),
+            severity_ends=True,
+        )  # fmt: skip
 
 
 def _newest_of_sensors(read: Read, now: datetime) -> datetime | None:

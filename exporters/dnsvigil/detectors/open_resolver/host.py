@@ -57,11 +57,12 @@ class Verdict:
     likeness: Likeness | None  # None where nobody saw its traffic
     harm: Harm
     score: float
+    active: bool  # whether anybody saw it answer of late
 
     @property
     def abused(self) -> bool:
-        """Return whether the host is being used for reflection."""
-        return self.likeness is not None and self.likeness.kind == ABUSED
+        """Return whether the host is being used for reflection now."""
+        return self.active and self.likeness is not None and self.likeness.kind == ABUSED
 
 
 def verdict_on(host: Host, neighbours: Neighbours) -> Verdict:
@@ -69,7 +70,8 @@ def verdict_on(host: Host, neighbours: Neighbours) -> Verdict:
     likes = [_like(neighbours, each) for each in host.seen]
     chosen = next((each for each in likes if each.kind == ABUSED), likes[0] if likes else None)
     harm = harm_of(host.seen, host.scanned_amplification)
-    return Verdict(chosen, harm, score_of(harm, host.sure, chosen.share if chosen else 1.0))
+    active = any(each.recent.slots for each in host.seen)
+    return Verdict(chosen, harm, score_of(harm, host.sure, chosen.share if chosen else 1.0), active)
 
 
 def _like(neighbours: Neighbours, seen: Seen) -> Likeness:

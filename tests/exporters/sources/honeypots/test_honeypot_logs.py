@@ -115,6 +115,18 @@ def test_a_hostile_line_costs_that_line_alone(taker: Taker, bad: bytes, reason: 
     assert dict(taken.skipped) == {reason: 1}
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    ["\x00\x1b]0;x\x07\r\n", "<script>'; DROP TABLE findings; --", "\u202e" * 999, "\ud800", 7e308, None, {"a": []}],
+)
+def test_any_field_of_any_event_may_hold_anything(taker: Taker, hostile: object) -> None:
+    made = [json.loads(line) | {field: hostile} for line in LINES for field in json.loads(line)]
+    taken = taker.take(text(*made), COWRIE)
+    assert len(taken.rows) + sum(taken.skipped.values()) == len(made)
+    for row in taken.rows:
+        event_of(dict(zip(COWRIE.record, row, strict=True)))
+
+
 def test_what_an_attacker_types_is_no_record_of_another_log(taker: Taker) -> None:
     """Cowrie writes ``CMD: `` and the command, which could be a record of Zeek's with a prefix."""
     record = '{"ts":1700000000,"id.orig_h":"192.0.2.1","id.resp_h":"192.0.2.2","query":"a.example","qtype":1}'
