@@ -32,7 +32,7 @@ from .open_hosts import CONFIG, TAUGHT, end, hosts_of, put_flows, put_rows
 from .tunnels import SHARED, table
 
 SEEDS: Final = range(100, 104)  # nothing was chosen on these, nor on the next
-MORE_SEEDS: Final = range(200, 220)
+MORE_SEEDS: Final = range(300, 320)
 HOURS: Final = 24
 ABUSE_HOURS: Final = 4  # of which the abuse takes the last two at most
 SLOT_TIME: Final = timedelta(seconds=SLOT)

@@ -30,6 +30,7 @@ _LABELS: Final = {
     "mean_name_octets": "mean length of names",
     "minutes_active": "active",
     "neighbours": "most like malware's",
+    "moving_since": "moving since",
     "never_connected_to": "answered addresses that it never connected to",
     "benign_neighbours": "most like benign",
     "resembles": "looks like the program",

@@ -138,6 +138,16 @@ class TestPassiveDns:
         assert found["net-x.com"].score > found["one-x.com"].score
         assert found["net-x.com"].evidence["name_servers"] == ["ns1.net-x.com"]
 
+    @pytest.mark.parametrize(("networks", "days", "share"), [(4, 60, 0.5), (3, 60, 1), (4, 29, 1)])
+    def test_who_has_moved_for_months_is_a_pool_rather(
+        self, taking: Taking, networks: int, days: int, share: float
+    ) -> None:
+        past = [row("www.old-x.com", "A", f"{70 + number}.1.0.1", -86_400.0 * days) for number in range(networks)]
+        taking.take(PDNS, *past, *spread("www.old-x.com", 40), *spread("www.net-x.com", 40, second=3))
+        found = evaluated(taking)
+        assert found["old-x.com"].score == pytest.approx(share * found["net-x.com"].score, rel=0.01)
+        assert ("moving_since" in found["old-x.com"].evidence) is (share < 1)
+
     def test_name_servers_alone_are_a_finding_of_their_domain(self, taking: Taking) -> None:
         taking.take(PDNS, *spread("ns1.net-x.com", 40), row("net-x.com", "NS", "ns1.net-x.com", 0))
         assert evaluated(taking)["net-x.com"].evidence["kind"] == "name servers"

@@ -16,6 +16,7 @@ from dnsvigil.detectors.fast_flux.queries import Host, Tuples
 from dnsvigil.detectors.places import NO_TABLE, Places, is_global
 from dnsvigil.detectors.techniques import FAST_FLUX
 from dnsvigil.engines.established import are_established
+from dnsvigil.features.flux import MIN_NETWORKS
 from dnsvigil.sources.public_suffixes import registered_domain
 from dnsvigil.store.findings import QUIET
 from dnsvigil.store.store import Read
@@ -26,6 +27,7 @@ _WINDOW: Final = timedelta(hours=24)
 _MAX_CHOSEN: Final = 1000  # names
 _MIN_SCORE: Final = 0.1
 _MIN_SERVER: Final = 0.3  # score of a name server that moves as well
+_OLD: Final = timedelta(days=30)  # a botnet's name rarely moves for so long
 _SHOWN: Final = 10
 
 SINGLE, DOUBLE, SERVERS = ("single", "double", "name servers")
@@ -54,6 +56,9 @@ class FastFlux(Detector):
     def __init__(self, context: Context) -> None:
         self._tuples = Tuples(context.state)
         self._places = Places(context.config.domains.networks)
+        self._past = Tuples(context.state)  # of its own, as each remembers what it could not read last
+        self._moving_since: dict[str, datetime | None] = {}  # of the last day, by the key of the name
+        self._looked_back = datetime.min
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return the domains whose names move."""
@@ -72,12 +77,14 @@ class FastFlux(Detector):
         for domain, client in read(_CLIENTS, list(moving), now - _WINDOW, now) if moving else ():
             clients[domain].append(client)
         every = {key: found for each in moving.values() for key, found in each.items()}
+        self._look_back(read, now, every)
         nets = [_net(domain, found, servers.get(key_of_name(domain), ()), every) for domain, found in moving.items()]
-        return [self._anomaly(net, hosts, clients[net.domain]) for net in nets]
+        return [self._anomaly(net, hosts, clients[net.domain], now) for net in nets]
 
     def problems(self) -> Sequence[str]:
         """Return what cannot be read."""
-        return [problem for problem in (self._places.problem, self._tuples.unreadable) if problem]
+        problems = dict.fromkeys((self._places.problem, self._tuples.unreadable, self._past.unreadable))
+        return [problem for problem in problems if problem]
 
     def lacks(self, read: Read, now: datetime) -> Sequence[str]:
         """Return whether passive DNS has no addresses of the window."""
@@ -87,7 +94,24 @@ class FastFlux(Detector):
         """Return that AS numbers are not known where no table has them."""
         return [NO_TABLE] if self._places.none else []
 
-    def _anomaly(self, net: "_Net", hosts: Mapping[str, Sequence[Host]], clients: Sequence[str]) -> Anomaly:
+    def _look_back(self, read: Read, now: datetime, keys: Iterable[str]) -> None:
+        """Find since when names have moved, of those that did so before ``_OLD``; once a day, as the past is long."""
+        if not self._looked_back <= now < self._looked_back + _WINDOW:
+            self._moving_since, self._looked_back = {}, now
+        new = [key for key in keys if key not in self._moving_since]
+        past = self._past.hosts(read, _EPOCH, now - _OLD, new) if new else {}
+        for key in new:
+            known = [host for host in past.get(key, ()) if is_global(host.key)]
+            self._places.learn(host.key for host in known)
+            firsts: dict[str, int] = {}
+            for host in known:  # in the order of their time
+                firsts.setdefault(self._places.of(host.key), host.first)
+            times = sorted(firsts.values())
+            self._moving_since[key] = _time(times[MIN_NETWORKS - 1]) if len(times) >= MIN_NETWORKS else None
+
+    def _anomaly(
+        self, net: "_Net", hosts: Mapping[str, Sequence[Host]], clients: Sequence[str], now: datetime
+    ) -> Anomaly:
         best, name = net.best, name_of_key(net.key)
         hours = max((best.last - best.first) / 3600, 0.1)
         unit = self._places.unit
@@ -113,7 +137,11 @@ class FastFlux(Detector):
             "clients": list(clients[:_SHOWN]),
         }
         severity = "critical" if net.kind == DOUBLE else "warning"
-        return Anomaly("domain", net.domain, net.score, severity, _time(best.first), _time(best.last), evidence)
+        score = net.score
+        if since := self._moving_since[net.key]:
+            evidence["moving_since"] = since.isoformat()
+            score *= _OLD / max(now - since, _OLD)
+        return Anomaly("domain", net.domain, score, severity, _time(best.first), _time(best.last), evidence)
 
 
 @dataclass(frozen=True)
