@@ -1,7 +1,7 @@
 """Cowrie on loopback, attacked over telnet: ``attacked(folder)`` returns the log that it wrote.
 
-Cowrie is no dependency of dnsvigil: ``tests/install-cowrie`` installs it into ``build/cowrie``. It connects to no address
-of a loopback or documentation network, so the attacker's downloads fail.
+Cowrie is no dependency of dnsvigil: ``tests/install-cowrie`` installs it into ``build/cowrie``. It connects to no
+address of a loopback or documentation network, so the attacker's downloads fail.
 """
 
 from __future__ import annotations
