@@ -6,7 +6,7 @@
             └── aliases_N ───────────────────┴─ domain_addresses ── dispersion, networks ──┤
     feature_domains (of both) ── label_places ── domain_labels, domain_words ──────────────┘
 
-Between the first tables and the last, a ``domain`` is its ``domain_number``: on one machine, texts take twice the time.
+Between the first tables and the last, a ``domain`` is its ``domain_number``: texts take twice the time.
 A table of a period is made of the summaries and tuples of that period, which may have several rows for a key: all add
 up. Formulas and their sources stand in docs/features.md, and at each function here.
 """

@@ -50,9 +50,10 @@ def texts_of_most(text, value, count):  # type: ignore[no-untyped-def]
 
 @ibis.udf.scalar.builtin(signature=(("string",), "int64"))
 def domain_number(name):  # type: ignore[no-untyped-def]
-    """Return what a domain is known by between tables: the number of its row, or on a cluster its name.
+    """Return the number that a domain has between tables: that of its row.
 
-    A row has no number there that is the same when a lost part is made once more.
+    On a cluster the number of the task comes first, and rows are in the order of their names, so that a number is the
+    same when a lost part is made once more.
     """
 
 
