@@ -255,6 +255,13 @@ class TestThePast:
         assert found.subject == f"attacker.example at {RESOLVER}"
         assert "ns1.bank.example: wrong answers on the wire have data that the name never had" in found.evidence["what"]
 
+    def test_one_about_a_name_without_a_past_is_found_if_it_landed(self, taking: Taking) -> None:
+        take(taking, made("bailiwick"))
+        assert reported(taking) == {}
+        taking.take(PDNS, had("ns1.bank.example", "A", "203.0.113.66", 60))
+        (found,) = reported(taking).values()
+        assert found.severity == "critical" and found.evidence["landed"]
+
     def test_one_with_the_data_of_the_past_is_not(self, taking: Taking) -> None:
         past(taking, ("ns1.bank.example", "A", "203.0.113.66"))
         take(taking, made("bailiwick"))
