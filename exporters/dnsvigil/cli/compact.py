@@ -56,8 +56,12 @@ def compact(options: argparse.Namespace, config: Config) -> int:
     with ExitStack() as stack:
         store = stack.enter_context(Store(state))
         tuples = PassiveDns(store)
-        tuples.remove_orphans()
         store.create(_SCHEMA)
+        own = {stem for (stem,) in store.rows("SELECT stem FROM compacted_stems")}
+        if tuples.waiting or not own >= {each.stem for each in tuples.files()}:
+            # What it has of the same records would count twice.
+            raise UsageError(f"--output {options.output}: it has passive DNS of a collector; give a folder of its own")
+        tuples.remove_orphans()
         due = {period: files for period, files in months.items() if _is_new(store, period, files)}
         if due and options.engine == "spark":
             compacted: Compacted = stack.enter_context(_on_spark(with_master(config, options)))
