@@ -23,6 +23,9 @@ _SHOWN: Final = 10
 _NO_NETWORKS: Final = (
     "flows.networks in the configuration has no network, so an attacker of a honeypot is never known to be a client"
 )
+_NO_HONEYPOTS: Final = (
+    "sources.honeypots in the configuration is empty: there is no honeypot that a client could attack"
+)
 _ATTACKERS: Final = f"""
     SELECT client, min(first_seen), max(last_seen), count(DISTINCT (sensor, session)), sum(connections)::BIGINT,
         sum(logins)::BIGINT, sum(commands)::BIGINT, sum(downloads)::BIGINT, list_sort(list(DISTINCT sensor)),
@@ -54,7 +57,8 @@ class Honeypot(Detector):
 
     def __init__(self, context: Context) -> None:
         config = context.config
-        self._blind = bool(config.sources.honeypots) and not config.flows.networks
+        self._honeypots = bool(config.sources.honeypots)
+        self._networks = bool(config.flows.networks)
 
     def evaluate(self, read: Read, now: datetime) -> Iterable[Anomaly]:
         """Return the clients that attacked a honeypot within a day, as long as they go on."""
@@ -63,7 +67,11 @@ class Honeypot(Detector):
 
     def problems(self) -> Sequence[str]:
         """Return that no client can be recognized where the operator's networks are not known."""
-        return [_NO_NETWORKS] if self._blind else []
+        return [_NO_NETWORKS] if self._honeypots and not self._networks else []
+
+    def limits(self) -> Sequence[str]:
+        """Return that there is no honeypot."""
+        return [] if self._honeypots else [_NO_HONEYPOTS]
 
 
 def _anomaly(attacker: _Attacker) -> Anomaly:

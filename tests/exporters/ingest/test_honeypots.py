@@ -12,6 +12,8 @@ import pytest
 
 from dnsvigil.config.collector import Config, Flows, HoneypotSource, Sources, Zone, Zones
 from dnsvigil.config.types import Network, ZoneName
+from dnsvigil.detectors.detector import Context
+from dnsvigil.detectors.honeypot import Honeypot
 from dnsvigil.engines.tuples import TupleReader
 from dnsvigil.features.popular import known_domains, own_popular_domains
 from dnsvigil.ingest import honeypots
@@ -262,6 +264,11 @@ class TestAttackers:
             metrics = taking.metrics
         said = [dict(labels)["problem"] for name, labels in metrics if name == "dnsvigil_detector_problem"]
         assert any("flows.networks" in problem for problem in said)
+
+    def test_cannot_be_found_without_honeypots(self, tmp_path: Path) -> None:
+        assert not Honeypot(Context(tmp_path, CONFIG)).limits()
+        (limit,) = Honeypot(Context(tmp_path, Config())).limits()
+        assert "sources.honeypots in the configuration is empty" in limit
 
 
 def test_training_takes_the_list_as_bad_and_not_as_popular(taking: Taking) -> None:
