@@ -55,8 +55,10 @@ _PROPERTIES: Final = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
-_PLANNER: Final = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
-"""Of a driver beside which others run the tasks: it plans for seconds, which the best machine code takes to make."""
+_QUICK: Final = dict.fromkeys(
+    ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions"), "-XX:TieredStopAtLevel=1"
+)
+"""Of a driver and executors that are apart: they move bytes, for which the best machine code is not worth its time."""
 _NO_SPACE: Final = "no space is left on the disk of spark.local.dir, where Spark keeps what does not fit memory"
 _WAIT_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
@@ -146,7 +148,7 @@ def cluster(settings: Settings) -> Iterator[Cluster]:
 def _start(settings: Settings) -> SparkContext:
     os.environ["PYSPARK_PYTHON"] = str(settings.python or sys.executable)  # Spark's property is that of spark-submit
     logging.getLogger("py4j").setLevel(logging.WARNING)
-    own = _PROPERTIES if settings.master.startswith("local") else _PROPERTIES | _PLANNER
+    own = _PROPERTIES if settings.master.startswith("local") else _PROPERTIES | _QUICK
     conf = SparkConf().setAppName("dnsvigil").setMaster(settings.master)
     return SparkContext(conf=conf.setAll([*{**own, **settings.properties}.items()]))
 
