@@ -66,7 +66,7 @@ def _zone(name: str, config: Config) -> Iterator[Command]:
 
 def _server(server: str, config: Config) -> Iterator[Command]:
     for address in config.servers.addresses.get(server, [server]):
-        yield from (each for each in _address(address, config) if each.program in ("nfdump", "zeek-cut"))
+        yield from (each for each in _address(address, config) if each.program != "PromQL")
     yield Command("PromQL", f"sum by (rcode) (rate(dnsvigil_responses_total{{server={_string(server)}}}[5m]))")
 
 

@@ -27,6 +27,18 @@ from exporters.domain_tables import write_table
 from exporters.running import collecting_here, eventually, line, write_config
 from exporters.zeeklogs import HEADER, package_header, package_line
 
+VALUES = {
+    "domain": "shop.example",
+    "name": "www.shop.example",
+    "address": "192.0.2.53",
+    "network": "192.0.2.0/24",
+    "client": "192.0.2.77",
+    "server": "192.0.2.53",
+    "zone": "shop.example",
+    "group": "4",
+}
+"""A value of each kind of page, of which the collector knows something or nothing."""
+
 HOSTILE = '"><script>alert(1)</script>\x1b[31m\u202e=cmd|x {{ 7 * 7 }}'
 """What may stand in every text."""
 

@@ -20,21 +20,11 @@ from dnsvigil.web.page import Page
 from dnsvigil.web.routes import PAGES
 from exporters.httpd.support import hashed, write
 from exporters.running import collecting_here, eventually, line, write_config
-from exporters.web.looking import Looker, put, started, write_groups, write_log
+from exporters.web.looking import VALUES, Looker, put, started, write_groups, write_log
 from exporters.web.sites import Pages, fill, serving
 from exporters.web.test_roles import password
 from exporters.zeeklogs import HEADER, START
 
-VALUES = {
-    "domain": "shop.example",
-    "name": "www.shop.example",
-    "address": "192.0.2.53",
-    "network": "192.0.2.0/24",
-    "client": "192.0.2.77",
-    "server": "192.0.2.53",
-    "zone": "shop.example",
-    "group": "4",
-}
 GOOD = {path: {"q": VALUES[page.shows]} for page in PAGES if (path := page.path) and page.shows}
 GOOD |= {
     "/lookup": {"q": "#1"},

@@ -22,23 +22,12 @@ from dnsvigil.web import now
 from dnsvigil.web.page import KINDS
 from dnsvigil.web.routes import PAGES
 from exporters.running import line
-from exporters.web.looking import HOSTILE, collecting, put_flows, write_groups
+from exporters.web.looking import HOSTILE, VALUES, collecting, put_flows, write_groups
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)")
 
 WIDE, PHONE, WALL = (1400, 900), (390, 800), (2560, 1440)
-VALUES = {
-    "domain": "shop.example",
-    "name": "www.shop.example",
-    "address": "192.0.2.53",
-    "network": "192.0.2.0/24",
-    "client": "192.0.2.77",
-    "server": "192.0.2.53",
-    "zone": "shop.example",
-    "group": "4",
-}
-"""A value of each kind, of which the collector knows something or nothing."""
 
 FOLDER = Path(__file__).parents[3] / "docs" / "pictures"
 STRUCTURE = FOLDER / "structure.json"
