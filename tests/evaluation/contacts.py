@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -40,6 +40,9 @@ PEERS: Final = 20  # of each in a slot
 INFECTED: Final = 10  # clients besides, that have the address of a server in them
 SERVERS, SCANNERS, NETWORKS, WRONG = 1_000, 10_000, 1_000, 50
 """How many addresses of malware's servers, of scanners, networks, and addresses of popular names are listed."""
+
+FOUND, SHOWN = 0.6, 0.3
+"""The scores of such connections."""
 
 Flow = tuple[str, int, str, int]
 """Client, its port, server, its port."""
@@ -149,10 +152,11 @@ def main() -> None:
             path.unlink()
 
         watched = watch(of_parts(traffic.parts(servers)), config=config, seconds=SLOT, each=each)
-    kinds: Counter[tuple[str, bool, bool]] = Counter()
-    highest = {subject: max(score for _, score in shown) for (_, _, subject), shown in watched.scores.items()}
-    for subject, score in highest.items():
-        kinds[who(traffic, subject), score >= 0.5, score >= 0.25] += 1
+    # Who asked for a name that leads to a listed address is another finding; connections have one of two scores.
+    found, shown = (
+        {subject for (_, _, subject), each in watched.scores.items() if any(score == wanted for _, score in each)}
+        for wanted in (FOUND, SHOWN)
+    )
     print(f"{CLIENTS:,} clients, {HOURS:g} hours, {watched.records:,} records of DNS\n")
     rows = []
     for kind, size in (
@@ -161,10 +165,9 @@ def main() -> None:
         ("ask elsewhere", len(traffic.elsewhere)),
         ("all others", CLIENTS - len(traffic.sharers) - len(traffic.elsewhere)),
     ):
-        found = sum(number for (of, is_found, _), number in kinds.items() if of == kind and is_found)
-        shown = sum(number for (of, _, is_shown), number in kinds.items() if of == kind and is_shown)
-        rows.append((kind, size, found, shown))
-    table(("clients", "number", "found", "with a score of 0.3 or more"), rows)
+        of_kind = [{subject for subject in subjects if who(traffic, subject) == kind} for subjects in (found, shown)]
+        rows.append((kind, size, len(of_kind[0]), len(of_kind[1] - of_kind[0])))
+    table(("clients", "number", "found", "with a score of 0.3"), rows)
 
 
 def who(traffic: Traffic, subject: str) -> str:
