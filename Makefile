@@ -16,7 +16,7 @@ test: .venv/ready
 	tests/install-packages
 	tests/install-cowrie
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 bench: .venv/ready
 	tests/install-packages
