@@ -119,7 +119,7 @@ def _replace(store: Store, tuples: PassiveDns, period: datetime, names: Iterable
 def _on_duckdb(files: Files, folder: Path, bits: Bits) -> tuple[Read, Pairs]:
     read = Read()
     tables = _tuples(bits, files, read)
-    return read, [*written_in(table_of(piece) for _, piece in compact_step(folder)(0, 1, tables))]
+    return read, [*written_in(table_of(chunk) for _, chunk in compact_step(folder)(0, 1, tables))]
 
 
 @contextmanager

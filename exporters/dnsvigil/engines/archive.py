@@ -112,13 +112,13 @@ class ArchiveReader:
         ):
             connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
             schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in SCHEMAS["tuples"]])
-            connection.register("piece", schema.empty_table())
-            connection.execute("CREATE TABLE archived_tuples AS SELECT *, '' AS sensor FROM piece")
+            connection.register("chunk", schema.empty_table())
+            connection.execute("CREATE TABLE archived_tuples AS SELECT *, '' AS sensor FROM chunk")
             for place, table in self._read("tuples"):
-                connection.register("piece", table.select(schema.names).cast(schema))
-                query = "INSERT INTO archived_tuples BY NAME SELECT *, ? AS sensor FROM piece"
+                connection.register("chunk", table.select(schema.names).cast(schema))
+                query = "INSERT INTO archived_tuples BY NAME SELECT *, ? AS sensor FROM chunk"
                 connection.execute(query, [place.source])
-            connection.unregister("piece")
+            connection.unregister("chunk")
             types = {"sensor": "VARCHAR", "bit": "UBIGINT"}
             lookup(connection, "sensor_bits", types, [*self._bits], [*self._bits.values()])
             Steps(connection, "passive_dns").run("archived")

@@ -39,7 +39,7 @@ from dnsvigil.engines.spark_tasks import (
     number_of,
     versions,
 )
-from dnsvigil.engines.steps import COMMAND, Piece, Step, table_of
+from dnsvigil.engines.steps import COMMAND, Chunk, Step, table_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,28 +101,28 @@ class Cluster:
 
 
 class Flow:
-    """Pieces of tables on their way from the tasks of a step. All is lazy but for what :meth:`take` needs."""
+    """Chunks of tables on their way from the tasks of a step. All is lazy but for what :meth:`take` needs."""
 
-    def __init__(self, pieces: "RDD[tuple[int, Piece]]", parts: int) -> None:
-        self._pieces = pieces
+    def __init__(self, chunks: "RDD[tuple[int, Chunk]]", parts: int) -> None:
+        self._chunks = chunks
         self._parts = parts
 
     def step(self, name: str, step: Step, *, keep: bool = False) -> "Flow":
         """Return what the tasks of the next step give. It is kept where several steps come after it."""
-        own = self._pieces.filter(partial(is_for, name)).partitionBy(self._parts, number_of)
+        own = self._chunks.filter(partial(is_for, name)).partitionBy(self._parts, number_of)
         given = own.mapPartitionsWithIndex(partial(checked_step, versions(), step, self._parts))
         return Flow(given.persist(StorageLevel.MEMORY_AND_DISK) if keep else given, self._parts)
 
     def join(self, other: "Flow") -> "Flow":
-        """Return the pieces of both."""
-        return Flow(self._pieces.union(other._pieces), self._parts)
+        """Return the chunks of both."""
+        return Flow(self._chunks.union(other._chunks), self._parts)
 
     def take(self) -> Iterator[tuple[str, pa.Table]]:
         """Yield the rows for the command, with the name of their table, of a step that is kept."""
         with _failures():
-            self._pieces.foreachPartition(nothing)  # in all tasks at once, which those of an iterator would not be
-            for _, piece in self._pieces.filter(partial(is_for, COMMAND)).toLocalIterator(prefetchPartitions=True):
-                yield table_of(piece)
+            self._chunks.foreachPartition(nothing)  # in all tasks at once, which those of an iterator would not be
+            for _, chunk in self._chunks.filter(partial(is_for, COMMAND)).toLocalIterator(prefetchPartitions=True):
+                yield table_of(chunk)
 
 
 @contextmanager

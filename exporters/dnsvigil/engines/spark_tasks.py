@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyspark.accumulators import AccumulatorParam
 
 from dnsvigil.engines.pandas import leave_out_pandas
-from dnsvigil.engines.steps import Piece, Step, table_of
+from dnsvigil.engines.steps import Chunk, Step, table_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,7 +56,7 @@ class Task(Generic[T, R]):
     def __init__(self, function: "Function[T, R]", step: Step, parts: int, reports: Reports[R]) -> None:
         self._function, self._step, self._parts, self._reports = function, step, parts, reports
 
-    def __call__(self, numbered: tuple[int, T]) -> Iterator[tuple[int, Piece]]:
+    def __call__(self, numbered: tuple[int, T]) -> Iterator[tuple[int, Chunk]]:
         """Yield what the step gives."""
         number, given = numbered
         tables = self._function(given, partial(self._reports.put, number))
@@ -74,15 +74,15 @@ def checked(expected: Mapping[str, str], function: Callable[[T], R], given: T) -
 
 
 def checked_step(
-    expected: Mapping[str, str], step: Step, parts: int, number: int, pieces: Iterable[tuple[int, Piece]]
-) -> Iterator[tuple[int, Piece]]:
+    expected: Mapping[str, str], step: Step, parts: int, number: int, chunks: Iterable[tuple[int, Chunk]]
+) -> Iterator[tuple[int, Chunk]]:
     """Yield what a step gives in the task of a number."""
-    tables = (table_of(piece) for _, piece in pieces)
+    tables = (table_of(chunk) for _, chunk in chunks)
     return checked(expected, partial(step, number, parts), tables)
 
 
-def is_for(name: str, numbered: tuple[int, Piece]) -> bool:
-    """Return whether a piece is for the step of a name."""
+def is_for(name: str, numbered: tuple[int, Chunk]) -> bool:
+    """Return whether a chunk is for the step of a name."""
     return numbered[1].to == name
 
 

@@ -22,7 +22,7 @@ _PART: Final = "part_of_step"  # the column that has the task that a row goes to
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """Some rows of a table, on their way to a task of a step."""
 
     to: str  # the step
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     rows: bytes
 
 
-Pieces = Iterable[tuple[int, Piece]]  # with the number of the task
+Chunks = Iterable[tuple[int, Chunk]]  # with the number of the task
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Step:
     gives: Sequence[Give]
     once: Sequence[str] = field(default=())  # the tables of which several tasks give rows that are alike
 
-    def __call__(self, number: int, parts: int, tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[int, Piece]]:
+    def __call__(self, number: int, parts: int, tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[int, Chunk]]:
         """Run in the task of a number on the rows of tables; the step that is next has so many ``parts``."""
         with database() as connection:
             load(connection, tables)
@@ -93,14 +93,14 @@ def load(connection: duckdb.DuckDBPyConnection, tables: Iterable[tuple[str, pa.T
 
 def append(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, *, new: bool) -> None:
     """Append rows to a table, which is new or has these columns."""
-    connection.register("piece", rows)
-    connection.execute(f"CREATE TABLE {name} AS FROM piece" if new else f"INSERT INTO {name} BY NAME FROM piece")
-    connection.unregister("piece")
+    connection.register("chunk", rows)
+    connection.execute(f"CREATE TABLE {name} AS FROM chunk" if new else f"INSERT INTO {name} BY NAME FROM chunk")
+    connection.unregister("chunk")
 
 
 def given(
     connection: duckdb.DuckDBPyConnection, gives: Iterable[Give], number: int, parts: int
-) -> Iterator[tuple[int, Piece]]:
+) -> Iterator[tuple[int, Chunk]]:
     """Yield what a task gives. That of number 0 gives of each table to all, so that none lacks it."""
     for give in gives:
         missing = set() if number else {0} if give.to == COMMAND else {*range(parts)}
@@ -108,15 +108,15 @@ def given(
         for batch in reader:
             for part, rows in _parted(pa.Table.from_batches([batch])):
                 missing.discard(part)
-                yield part, Piece(give.to, give.table, packed([rows], rows.schema))
+                yield part, Chunk(give.to, give.table, packed([rows], rows.schema))
         nothing = reader.schema.empty_table().drop_columns(_PART)
         for part in missing:
-            yield part, Piece(give.to, give.table, packed([], nothing.schema))
+            yield part, Chunk(give.to, give.table, packed([], nothing.schema))
 
 
-def table_of(piece: Piece) -> tuple[str, pa.Table]:
-    """Return the name of a piece's table, and the rows."""
-    return piece.table, pa.ipc.open_stream(piece.rows).read_all()
+def table_of(chunk: Chunk) -> tuple[str, pa.Table]:
+    """Return the name of a chunk's table, and the rows."""
+    return chunk.table, pa.ipc.open_stream(chunk.rows).read_all()
 
 
 def _reader(connection: duckdb.DuckDBPyConnection, give: Give, parts: int) -> pa.RecordBatchReader:

@@ -14,7 +14,7 @@ import pytest
 
 from dnsvigil.engines.domain_features import make_domain_features
 from dnsvigil.engines.domain_steps import domain_features_on
-from dnsvigil.engines.steps import COMMAND, Piece, Step, table_of
+from dnsvigil.engines.steps import COMMAND, Chunk, Step, table_of
 from dnsvigil.learning.domain_kinds import TABLES
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
 from exporters.features import test_domain_features as truth
@@ -27,24 +27,24 @@ class Flow:
     """That of :mod:`dnsvigil.engines.spark`, in this process: each part of a step in turn."""
 
     parts: int
-    pieces: list[tuple[int, Piece]]
+    chunks: list[tuple[int, Chunk]]
 
     def step(self, name: str, step: Step, *, keep: bool = False) -> Flow:
-        own = defaultdict[int, list[Piece]](list)
-        for number, piece in self.pieces:
-            if piece.to == name:
-                own[number].append(piece)
+        own = defaultdict[int, list[Chunk]](list)
+        for number, chunk in self.chunks:
+            if chunk.to == name:
+                own[number].append(chunk)
         assert own.keys() <= {*range(self.parts)}
-        found: list[tuple[int, Piece]] = []
+        found: list[tuple[int, Chunk]] = []
         for number in range(self.parts):
             found += step(number, self.parts, map(table_of, own[number]))
         return Flow(self.parts, found)
 
     def join(self, other: Flow) -> Flow:
-        return Flow(self.parts, self.pieces + other.pieces)
+        return Flow(self.parts, self.chunks + other.chunks)
 
     def take(self) -> Iterator[tuple[str, pa.Table]]:
-        yield from (table_of(piece) for _, piece in self.pieces if piece.to == COMMAND)
+        yield from (table_of(chunk) for _, chunk in self.chunks if chunk.to == COMMAND)
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Here:
         self.slots = slots
 
     def read(self, inputs: Sequence[Any], function: Any, step: Step, parts: int) -> tuple[Flow, Reported]:
-        reported, found = Reported(), list[tuple[int, Piece]]()
+        reported, found = Reported(), list[tuple[int, Chunk]]()
         for number, given in enumerate(inputs):
             found += step(number, parts, function(given, reported.found.append))
         return Flow(parts, found), reported

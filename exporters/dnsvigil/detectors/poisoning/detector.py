@@ -141,7 +141,7 @@ def _tested(key: Key, rows: Sequence[Row], losses: Mapping[str, float], usual: M
     """Return what the tests make of rows, None where there is nothing."""
     loss = losses.get(key[1], 0.0)
     if loss > MAX_USUAL:
-        return None  # what was lost cannot be told from what was forged
+        return None  # what was lost cannot be distinguished from what was forged
     if key[2] is None:
         tests = whole_tests(rows)
     else:
