@@ -11,7 +11,6 @@ from dnsvigil.config.collector import DEFAULT_PATH, Config
 from dnsvigil.config.yaml_file import ConfigError, Loaded, examine
 from dnsvigil.httpd.web_config import load_web_config
 from dnsvigil.sources.availability import no_sources, places, problem_of
-from dnsvigil.store.pseudonyms import PseudonymKeyError, read_key
 from dnsvigil.system import programs
 from dnsvigil.system.files import open_to_all
 from dnsvigil.system.terminal import printable
@@ -87,6 +86,8 @@ def _further_mistakes(path: Path, loaded: Loaded[Config], config: Config) -> Ite
             yield ConfigError(path, loaded.lines.get(key + part), key, text)
     key_file = config.archive.pseudonym_key_file
     if key_file and key_file.is_file() and os.access(key_file, os.R_OK):
+        from dnsvigil.store.pseudonyms import PseudonymKeyError, read_key
+
         try:
             read_key(key_file)
         except PseudonymKeyError as error:
