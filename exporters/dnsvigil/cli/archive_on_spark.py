@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records
 from dnsvigil.cli.spark import cluster_of
 from dnsvigil.cli.tasks import Files, Read, all_of, heard, portions, same_logs
@@ -86,8 +85,7 @@ def _convert(
     read = Read()
     with TemporaryDirectory(prefix="dnsvigil-archive-") as name, heard(read.messages):
         folder = Path(name)
-        own = with_archive(config, folder / "archive", transactions=config.archive.transactions)
-        own = replace(own, archive=replace(own.archive, pseudonym_key_file=None))
+        own = replace(config, archive=replace(config.archive, path=folder / "archive", pseudonym_key_file=None))
         with Store(folder / "state", one_thread=True) as store:
             make_secret(folder / "state" / KEY_FILE, key)
             if cursors:
