@@ -17,7 +17,7 @@ import psutil
 from bench.collector import make_log
 from exporters.standalone_spark import Standalone, standalone
 
-SIZES: Final = (1_000_000, 3_000_000)
+SIZES: Final = (1_000_000, 3_000_000, 10_000_000)
 FILES: Final = 8  # of a log
 WORKERS: Final = (1, 2)
 
