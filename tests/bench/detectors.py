@@ -122,7 +122,7 @@ def bench_share(folder: Path) -> None:
         f"findings: {snapshot.of(FindingsSnapshot).open}; {snapshot.of(NoveltySnapshot).rows:,} rows of novel traffic"
     )
     for health in snapshot.of(DetectionSnapshot).detectors:
-        print(f"{health.name}: {health.runs} judgements, {health.seconds / max(health.runs, 1) * 1e3:.0f} ms each")
+        print(f"{health.name}: {health.runs} evaluations, {health.seconds / max(health.runs, 1) * 1e3:.0f} ms each")
 
 
 def make_day(path: Path, names: int, clients: int) -> None:
