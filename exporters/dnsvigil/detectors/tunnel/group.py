@@ -10,7 +10,7 @@ from dnsvigil.detectors.detector import Anomaly
 from dnsvigil.detectors.disjoint_set import DisjointSet
 from dnsvigil.detectors.floods import Row
 from dnsvigil.detectors.techniques import EXFILTRATION, TUNNELING
-from dnsvigil.detectors.tunnel.received import named_after_address, received_in
+from dnsvigil.detectors.tunnel.received import received_in, without_addresses
 from dnsvigil.detectors.tunnel.shape import MAX_SAMPLES, PROBE, data_share, density, names_below, resembles
 from dnsvigil.detectors.tunnel.standing import standing
 from dnsvigil.detectors.tunnel.window import Window
@@ -197,7 +197,7 @@ def _pair(row: Row, domain: Row, share: float, why: list[str]) -> Pair:
     names = names_below(row)
     data, reasons = data_share(names, domain)
     received = received_in(row)
-    if received and len(named_after_address(received)) >= _DYNAMIC * len(received):
+    if received and len(received) - len(without_addresses(received)) >= _DYNAMIC * len(received):
         data, reasons = min(data, _ADDRESSES), ["addresses, as of a provider's customers"]
     return Pair(row, names, density(names), share * data, [*why, *reasons])
 

@@ -14,7 +14,7 @@ from dnsvigil.detectors import floods
 from dnsvigil.detectors.detector import Anomaly
 from dnsvigil.detectors.floods import Row
 from dnsvigil.detectors.techniques import DNS_COMMANDS
-from dnsvigil.detectors.tunnel.received import Received, named_after_address, received_in
+from dnsvigil.detectors.tunnel.received import Received, received_in, without_addresses
 from dnsvigil.detectors.tunnel.shape import data_share, names_below
 from dnsvigil.detectors.tunnel.standing import standing
 from dnsvigil.records import MIN_LONELY_NAMES
@@ -67,8 +67,7 @@ def _channel(row: Row, domain: Row, look: Look) -> Channel | None:
         return None
     generated = _generated(names, look)
     answered = received_in(row)
-    named = named_after_address(answered)
-    received = [each for each in answered if each not in named]
+    received = without_addresses(answered)
     signs = _signs(received, look) if len(received) >= _MIN_RECEIVED else {}
     if not signs and floods.flooding(row, row | {"leading": row["names"]}, names):
         return None
@@ -79,7 +78,8 @@ def _channel(row: Row, domain: Row, look: Look) -> Channel | None:
     weight = max(odd * (_ANSWERS_ALONE + (1 - _ANSWERS_ALONE) * generated), alone)
     # Whoever begins to watch many hosts asks for all of them at once.
     spread = min(row["names"], _PER_MINUTE * row["active"])
-    spread *= 1 - len(named) / max(len(answered), 1)  # as where a mail server looks up who sends to it
+    if answered:  # a mail server looks up who sends to it
+        spread *= len(received) / len(answered)
     return Channel(row, received, share * max(row["names"] * text, spread * weight), signs)
 
 

@@ -55,11 +55,10 @@ def received_in(row: Row) -> list[Received]:
     return [each for each in found.values() if each.answers]
 
 
-def named_after_address(received: Sequence[Received]) -> list[Received]:
-    """Return those that differ from others in the address alone: what is beside it in a single name may be data."""
-    found = [each for each in received if each.beside_address is not None]
-    alike = Counter(each.beside_address for each in found)
-    return [each for each in found if alike[each.beside_address] > 1]
+def without_addresses(received: Sequence[Received]) -> list[Received]:
+    """Return those whose names are more than their address: what is beside it in a single name may be data."""
+    alike = Counter(each.beside_address for each in received)
+    return [each for each in received if each.beside_address is None or alike[each.beside_address] == 1]
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
