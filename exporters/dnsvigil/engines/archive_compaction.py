@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from dnsvigil.engines.duckdb import queries
 from dnsvigil.engines.steps import COMMAND, Give, Step
-from dnsvigil.store.passive_dns import without_negative
-from dnsvigil.store.tuple_file import SCHEMA, SORTED_BY, Order, TupleWriter, Written, path_of
+from dnsvigil.store.passive_dns import write_sorted
+from dnsvigil.store.tuple_file import SCHEMA, SORTED_BY, Order, Written, path_of
 
 READ: Final = Step(lambda connection, _: _ensure(connection), [Give("compact", "tuples", "nkey")])
 """The step that reads: its tasks have the ``tuples`` of some files."""
@@ -55,12 +55,5 @@ def _write(folder: Path, connection: duckdb.DuckDBPyConnection, _: int) -> None:
 
 def _written(connection: duckdb.DuckDBPyConnection, path: Path, order: Order) -> Written:
     columns, keys = ", ".join(SCHEMA.names), ", ".join(SORTED_BY[order])
-    writer = TupleWriter(path, order)
-    try:
-        rows = connection.execute(f"SELECT {columns} FROM tuples ORDER BY {keys}, bailiwick").to_arrow_reader(_ROWS)
-        for batch in rows:
-            writer.write(without_negative(pa.Table.from_batches([batch]), order))
-        return writer.close()
-    except BaseException:
-        writer.abandon()
-        raise
+    rows = connection.execute(f"SELECT {columns} FROM tuples ORDER BY {keys}, bailiwick")
+    return write_sorted(path, order, rows.to_arrow_reader(_ROWS))

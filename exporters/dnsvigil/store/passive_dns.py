@@ -129,7 +129,14 @@ class PassiveDns:
         """
         self.folder.mkdir(exist_ok=True)
         stem = self.new_stem()
-        written = {order: self._write(stem, order, merge(NEW, order)) for order in SORTED_BY}
+        written = {
+            order: write_sorted(
+                path_of(self.path(stem), order),
+                order,
+                self._store.connection.execute(merge(NEW, order)).to_arrow_reader(_BATCH),
+            )
+            for order in SORTED_BY
+        }
         self.list_files(stem, 0, period, written)
         self._store.rows(f"DELETE FROM {NEW}")
         self.waiting = 0
@@ -179,16 +186,17 @@ class PassiveDns:
             with suppress(OSError):
                 path.rename(f"{path}{_UNREADABLE}")
 
-    def _write(self, stem: str, order: Order, query: str) -> Written:
-        writer = TupleWriter(path_of(self.path(stem), order), order)
-        try:
-            reader = self._store.connection.execute(query).to_arrow_reader(_BATCH)
-            for batch in reader:
-                writer.write(without_negative(pa.Table.from_batches([batch]), order))
-            return writer.close()
-        except BaseException:
-            writer.abandon()
-            raise
+
+def write_sorted(path: Path, order: Order, batches: Iterable[pa.RecordBatch]) -> Written:
+    """Write tuples, which come in the order of the file. Raises ``OSError``; nothing is then left."""
+    writer = TupleWriter(path, order)
+    try:
+        for batch in batches:
+            writer.write(without_negative(pa.Table.from_batches([batch]), order))
+        return writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
 
 
 def without_negative(tuples: pa.Table, order: Order) -> pa.Table:
