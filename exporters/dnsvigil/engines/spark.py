@@ -44,6 +44,9 @@ from dnsvigil.engines.steps import COMMAND, Chunk, Step, table_of
 T = TypeVar("T")
 R = TypeVar("R")
 
+STEP: Final = "step "
+"""What the names of tables begin with that Spark shows of its stages; the name of the step follows."""
+
 
 class SparkError(Exception):
     """Spark cannot be started, or a job of it has failed."""
@@ -95,7 +98,7 @@ class Cluster:
         The steps after it have so many ``parts``. What the function reports is there once these have run.
         """
         reports = Reports[R](self._context.accumulator({}, ByNumber()))
-        numbered = self._context.parallelize([*enumerate(inputs)], len(inputs))
+        numbered = self._context.parallelize([*enumerate(inputs)], len(inputs)).setName(f"{STEP}read")
         task = partial(checked, versions(), Task(function, step, parts, reports))
         return Flow(numbered.flatMap(task), parts), reports
 
@@ -109,7 +112,7 @@ class Flow:
 
     def step(self, name: str, step: Step, *, keep: bool = False) -> "Flow":
         """Return what the tasks of the next step give. It is kept where several steps come after it."""
-        own = self._chunks.filter(partial(is_for, name)).partitionBy(self._parts, number_of)
+        own = self._chunks.filter(partial(is_for, name)).partitionBy(self._parts, number_of).setName(f"{STEP}{name}")
         given = own.mapPartitionsWithIndex(partial(checked_step, versions(), step, self._parts))
         return Flow(given.persist(StorageLevel.MEMORY_AND_DISK) if keep else given, self._parts)
 
