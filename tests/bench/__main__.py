@@ -7,6 +7,7 @@ PARTS = (
     "collector",
     "detection",
     "detectors",
+    "engines",
     "features",
     "flows",
     "passive_dns",

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from dnsvigil.engines.archive_compaction import READ, compact_step, written_in
 from dnsvigil.engines.steps import table_of
 from dnsvigil.ingest.compaction import MONTH
 from dnsvigil.store.archive import Place
+from dnsvigil.store.archive_file import ArchiveFileError, read_footer
 from dnsvigil.store.passive_dns import PassiveDns
 from dnsvigil.store.store import Store
 from dnsvigil.store.tuple_file import Order, Written
@@ -63,6 +64,14 @@ def compact(options: argparse.Namespace, config: Config) -> int:
             raise UsageError(f"--output {options.output}: it has passive DNS of a collector; give a folder of its own")
         tuples.remove_orphans()
         due = {period: files for period, files in months.items() if _is_new(store, period, files)}
+        kept = [period for period, files in due.items() if _lacks_files(store, period, files)]
+        for period in kept:
+            log.error(
+                "%s: the archives have new files of this month, but some of those that its passive DNS was made of are"
+                " gone; it is left as it was, or what these had would be lost",
+                f"{period:%Y-%m}",
+            )
+            del due[period]
         if due and options.engine == "spark":
             compacted: Compacted = stack.enter_context(_on_spark(with_master(config, options)))
         else:
@@ -75,11 +84,12 @@ def compact(options: argparse.Namespace, config: Config) -> int:
             total += sum(written["names"].rows for _, written in pairs)
             reads.append(read)
     unread = all_of(reads).unread
-    done = len(months) - len(due)
+    done = len(months) - len(due) - len(kept)
     said = [f"{counted(len(due), 'month')} compacted, {counted(total, 'tuple')}"]
     said += [f"{counted(done, 'month')} had nothing new"] if done else []
+    said += [f"{counted(len(kept), 'month')} left as before"] if kept else []
     print("; ".join(said), file=sys.stderr)
-    return 1 if unread else 0
+    return 1 if unread or kept else 0
 
 
 def _months(archives: Iterable[Path]) -> dict[datetime, list[Path]]:
@@ -97,9 +107,21 @@ def _months(archives: Iterable[Path]) -> dict[datetime, list[Path]]:
     return dict(sorted(found.items()))
 
 
+def _known(store: Store, period: datetime) -> set[str]:
+    return {name for (name,) in store.rows("SELECT name FROM compacted_files WHERE period = ?", period)}
+
+
 def _is_new(store: Store, period: datetime, files: Files) -> bool:
-    known = {name for (name,) in store.rows("SELECT name FROM compacted_files WHERE period = ?", period)}
-    return not {path.name for path in files} <= known
+    return not {path.name for path in files} <= _known(store, period)
+
+
+def _lacks_files(store: Store, period: datetime, files: Files) -> bool:
+    """Return whether files that a month was made of are gone, and no other has their rows."""
+    gone = _known(store, period) - {path.name for path in files}
+    for path in files if gone else ():
+        with suppress(ArchiveFileError):  # the reader says so
+            gone.difference_update(read_footer(path).replaced)
+    return bool(gone)
 
 
 def _replace(store: Store, tuples: PassiveDns, period: datetime, names: Iterable[str], pairs: Pairs) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import pytest
 from dnsvigil.cli import compact
 from dnsvigil.cli.main import main
 from exporters.ingest.test_passive_dns import PDNS, row
+from exporters.kills import killed_until_done
 from exporters.running import write_config
 from exporters.zeeklogs import START, package_header
 
@@ -74,6 +79,44 @@ def test_a_call_that_was_killed_goes_on_with_its_month(
     assert found[0] == found[1]
     assert found[0][1].count("\n") == 4
     assert '"count": 3' in found[0][1]
+
+
+def test_killed_at_any_instant_each_tuple_is_there_once(tmp_path: Path, run: Run, archive: Path) -> None:
+    command = [sys.executable, "-m", "dnsvigil", "pdns", "compact", str(archive), "--output"]
+    begin = time.monotonic()
+    subprocess.run([*command, tmp_path / "whole"], check=True)
+    taken = time.monotonic() - begin
+    assert killed_until_done([*command, tmp_path / "killed"], taken, random.Random(5)) >= 3
+    found = []
+    for state in (tmp_path / "whole", tmp_path / "killed"):
+        assert len([*(state / "passive-dns").iterdir()]) == 6
+        found.append(run("--state", state, "pdns", "lookup", "*.example", "--json"))
+    assert found[0] == found[1]
+
+
+def test_what_the_archive_has_dropped_is_not_lost(tmp_path: Path, run: Run, archive: Path, caplog: Any) -> None:
+    state = tmp_path / "state"
+    look_up = ("--state", state, "pdns", "lookup", "*.example", "--json")
+    run("pdns", "compact", "--output", state, archive)
+    before = run(*look_up)
+    (dropped,) = archive.glob("tuples/day=2023-11-*/*/*")
+    content = dropped.read_bytes()
+    dropped.unlink()
+    assert run("pdns", "compact", "--output", state, archive) == (
+        0,
+        "0 months compacted, 0 tuples; 2 months had nothing new\n",
+    )
+    log = tmp_path / "logs" / f"{PDNS}.new.log"
+    log.write_bytes(package_header(PDNS) + row(1, rrname="new.example"))
+    os.utime(log, (START, START))
+    run("archive", "--output", archive, log)
+    left = "0 months compacted, 0 tuples; 2 months had nothing new; 1 month left as before\n"
+    assert run("pdns", "compact", "--output", state, archive) == (1, left)
+    assert "2023-11: the archives have new files of this month, but some of those" in caplog.text
+    assert run(*look_up) == before
+    dropped.write_bytes(content)
+    assert run("pdns", "compact", "--output", state, archive)[0] == 0
+    assert '"new.example' in run(*look_up)[1]
 
 
 def test_what_is_no_archive_and_what_a_collector_has_is_refused(tmp_path: Path, run: Run, archive: Path) -> None:
