@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -152,6 +155,11 @@ def test_a_cluster_finds_in_logs_what_one_process_finds_also_where_a_worker_is_k
     assert not killer.is_alive()
 
 
+def test_real_logs_give_the_same(shared_data: Path, ask: Ask) -> None:
+    logs = [shared_data / "zeek-logs" / name for name in ("rita-missing-host", "from-pcap/knot-live")]
+    same(ask(*LOCAL, *logs), ask(*logs))
+
+
 def sketches(root: Path) -> list[Any]:
     """Return all that an archive has of domains, with the pseudonyms of clients."""
     with duckdb.connect() as connection:
@@ -198,6 +206,34 @@ def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, capsys: Any, cap
     names = [[(each["id"], each["name"], each["domains"]) for each in found["groups"]] for found in groups]
     assert names[0] == names[1]
     assert len(names[0]) > 3
+
+
+def test_a_killed_call_leaves_an_archive_that_the_next_completes(tmp_path: Path, logs: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    config = write_config(tmp_path, archive={"site": "ams", "pseudonym_key_file": str(key)})
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "dnsvigil", "-c", config, "archive", logs, "--output"]
+    process = subprocess.Popen([*command, killed, *LOCAL])
+    while not [*killed.glob("*/*/*/*/.*.new")]:  # a task has left the first, which does not count yet
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert [*killed.rglob("*.parquet")] == []
+    assert subprocess.run([*command, killed, *LOCAL], check=False).returncode == 1  # as a log is broken
+    assert subprocess.run([*command, whole], check=False).returncode == 1
+    assert sketches(killed) == sketches(whole)
+    assert rows_of_tuples(killed) == rows_of_tuples(whole)
+
+
+def rows_of_tuples(root: Path) -> list[Any]:
+    with duckdb.connect() as connection:
+        return connection.execute(
+            "SELECT rrname, rrtype, rdata, bailiwick, sum(count), min(epoch(time_first)), max(epoch(time_last)),"
+            " bit_or(seen_in)"
+            f" FROM read_parquet('{root}/tuples/**/*.parquet') GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
 
 
 def test_passive_dns_of_archives_is_the_same(
