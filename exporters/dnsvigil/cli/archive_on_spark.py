@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records
+from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records, say_unread
 from dnsvigil.cli.spark import cluster_of
 from dnsvigil.cli.tasks import Files, Read, all_of, heard, portions, same_logs
 from dnsvigil.config.collector import Config
@@ -71,8 +71,9 @@ def archive_on_spark(paths: Files, config: Config, root: Path, state: Path, star
             reports += [each.read for each in done]
         Archive(store, root, config.archive.site or "").flush()  # removes what tasks have left that ran once more
     read = all_of(reports)
-    print(printable("; ".join([say_records(read.total), *say_known(read.total)])), file=sys.stderr)
-    return not (given.unread or read.unread)
+    unread = [*given.unread, *read.unread]
+    print(printable("; ".join([say_records(read.total), *say_known(read.total), *say_unread(unread)])), file=sys.stderr)
+    return not unread
 
 
 def _convert(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dnsvigil.cli.errors import UsageError
+from dnsvigil.cli.ingest import say_unread
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.cli.spark import cluster_of, with_master
 from dnsvigil.cli.tasks import Files, Read, all_of, portions, task_read
@@ -88,7 +89,7 @@ def compact(options: argparse.Namespace, config: Config) -> int:
     said = [f"{counted(len(due), 'month')} compacted, {counted(total, 'tuple')}"]
     said += [f"{counted(done, 'month')} had nothing new"] if done else []
     said += [f"{counted(len(kept), 'month')} left as before"] if kept else []
-    print("; ".join(said), file=sys.stderr)
+    print("; ".join([*said, *say_unread(unread)]), file=sys.stderr)
     return 1 if unread or kept else 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.errors import CommandError, UsageError
-from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records
+from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records, say_unread
 from dnsvigil.cli.spark import cluster_of
 from dnsvigil.cli.tasks import Files, Read, all_of, portions, same_logs, task_read
 from dnsvigil.config.collector import Archive, Config
@@ -24,7 +24,7 @@ from dnsvigil.sources.zeek.options import LogOptions
 from dnsvigil.store.pseudonyms import KEY_FILE
 from dnsvigil.store.store import Store
 from dnsvigil.system.secret_files import make_secret
-from dnsvigil.system.terminal import printable
+from dnsvigil.system.terminal import counted, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,10 @@ def table_of(
     make = partial(_on_spark, for_groups) if on_spark else _on_duckdb
     try:
         if archives:
-            read, table = make([[file] for file in archive_files(*archives)], _archived, config, stack)
+            files = archive_files(*archives)
+            read, table = make([[file] for file in files], _archived, config, stack)
+            done = len(files) - len(read.unread)
+            print(printable("; ".join([f"{counted(done, 'file')} read", *say_unread(read.unread)])), file=sys.stderr)
             return not read.unread, table
         options = LogOptions(config.sources.field_names)
         given = find_given(paths, options, logs_only=True)
@@ -61,8 +64,9 @@ def table_of(
         read, table = make([files for files, _ in same_logs(given.logs, config, options)], opened, config, stack)
     except NetworkTableError as error:
         raise CommandError(f"domains.networks: {error}") from error
-    print(printable("; ".join([say_records(read.total), *say_known(read.total)])), file=sys.stderr)
-    return not (given.unread or read.unread), table
+    unread = [*given.unread, *read.unread]
+    print(printable("; ".join([say_records(read.total), *say_known(read.total), *say_unread(unread)])), file=sys.stderr)
+    return not unread, table
 
 
 def _on_duckdb(groups: Iterable[Files], opened: Opened, config: Config, stack: ExitStack) -> tuple[Read, DomainTable]:

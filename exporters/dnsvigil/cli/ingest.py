@@ -97,7 +97,7 @@ def ingest(
     said += [f"{counted(total.flows, 'flow')} read"] if given.flows else []
     said += [describe_skipped(total.flows_skipped, "flow")] if total.flows_skipped else []
     said += [f"{counted(total.rows, 'row')} of reports read, {total.rows_skipped:,} skipped"] if given.reports else []
-    print(printable("; ".join([*said, *say_known(total)])), file=sys.stderr)
+    print(printable("; ".join([*said, *say_known(total), *say_unread(unread)])), file=sys.stderr)
     return not unread
 
 
@@ -145,6 +145,12 @@ def say_known(total: Total) -> list[str]:
     if len(total.known) == 1:
         return [f"{total.known[0].name} was already read"]
     return [f"{len(total.known):,} files were already read"] if total.known else []
+
+
+def say_unread(unread: Iterable[Path]) -> list[str]:
+    """Return in words how many files or folders were not read, if any."""
+    count = len({*unread})
+    return [f"{counted(count, 'path')} not read"] if count else []
 
 
 @dataclass

@@ -46,20 +46,21 @@ def hours(root: Path, domain: str, *, day: str = f"{DAY:%Y-%m-%d}", sensor: str 
     return path
 
 
-Features = Callable[..., tuple[int, dict[str, Any], set[str]]]
+Features = Callable[..., tuple[int, dict[str, Any], str, set[str]]]
 
 
 @pytest.fixture
 def features(tmp_path: Path, capsys: Any, caplog: Any) -> Features:
-    """Return the exit status, the features of each domain, and what was logged."""
+    """Return the exit status, the features of each domain, what was said and what was logged."""
     config = write_config(tmp_path)
 
-    def features(*arguments: object) -> tuple[int, dict[str, Any], set[str]]:
+    def features(*arguments: object) -> tuple[int, dict[str, Any], str, set[str]]:
         capsys.readouterr()
         caplog.clear()
         status = main(["-c", str(config), "domains", "features", "--json", *map(str, arguments)])
-        found = {row.pop("domain"): row for row in json.loads(capsys.readouterr().out)}
-        return status, found, {each.getMessage() for each in caplog.records if each.name.startswith("dnsvigil")}
+        out, err = capsys.readouterr()
+        found = {row.pop("domain"): row for row in json.loads(out)}
+        return status, found, err, {each.getMessage() for each in caplog.records if each.name.startswith("dnsvigil")}
 
     return features
 
@@ -76,7 +77,7 @@ def test_what_is_odd_in_an_archive_of_a_thousand_files(tmp_path: Path, features:
     }
     for number, sensor in enumerate(sensors.values()):
         hours(root, f"sensor{number}.example", sensor=sensor)
-    for number in range(FILES - 8):
+    for number in range(FILES - 7):
         hours(root, f"d{number}.example", sensor=f"s{number % 9}")
     hours(root, "strange.example", day="someday")
     corrupt = hours(root, "corrupt.example")
@@ -87,9 +88,10 @@ def test_what_is_odd_in_an_archive_of_a_thousand_files(tmp_path: Path, features:
     (root / "domain_hours" / f"day={DAY + timedelta(1):%Y-%m-%d}" / "sensor=ns1").mkdir(parents=True)
     found = [features(*engine, root) for engine in ((), LOCAL)]
     assert found[0] == found[1]
-    status, domains, said = found[0]
+    status, domains, err, said = found[0]
+    assert err.endswith("1,000 files read; 2 paths not read\n")
     assert status == 1
     assert domains.keys() >= {f"sensor{number}.example" for number in range(len(sensors))} | {"former.example"}
-    assert len(domains) == FILES - 8 + len(sensors) + 2
+    assert len(domains) == FILES - 7 + len(sensors) + 2
     assert any(text.startswith(f"{corrupt} cannot be read: ") for text in said)
     assert any(text.startswith(f"{older} cannot be read: it lacks nxdomain") for text in said)
