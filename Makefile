@@ -69,7 +69,7 @@ completions: .venv/ready
 
 # The newest of everything that pyproject.toml allows.
 lock: .venv/ready
-	$(BIN)/pip-compile --quiet --upgrade --extra collector --extra remote --extra spark --extra plot --extra misp --extra dev --allow-unsafe --generate-hashes \
+	$(BIN)/pip-compile --quiet --upgrade --extra collector --extra remote --extra spark --extra hdfs --extra plot --extra misp --extra dev --allow-unsafe --generate-hashes \
 	    --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --strip-extras --no-header -o requirements.lock pyproject.toml
 	$(BIN)/python packaging/debian/locks.py
 

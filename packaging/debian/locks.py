@@ -14,7 +14,7 @@ COLLECTOR = """
     threadpoolctl tldextract zstandard zxcvbn
 """
 BUILD = """
-    atpublic ibis-framework jaraco-functools more-itertools packaging parsy python-dateutil setuptools sqlglot toolz
+    atpublic ibis-framework jaraco-functools more-itertools packaging parsy python-dateutil setuptools six sqlglot toolz
     typing-extensions
 """
 

@@ -8,6 +8,7 @@ from typing import Final
 from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.ingest import ingest
 from dnsvigil.cli.ownership import require_owner
+from dnsvigil.cli.remote import as_paths
 from dnsvigil.cli.spark import with_master
 from dnsvigil.config.collector import Config
 from dnsvigil.config.types import Duration, Size
@@ -31,11 +32,14 @@ def archive(options: argparse.Namespace, config: Config) -> int:
     state = path / STATE
     require_owner(state)
     config = with_archive(config, path, transactions=options.transactions or config.archive.transactions)
-    if options.engine == "spark":
-        from dnsvigil.cli.archive_on_spark import archive_on_spark
+    with as_paths(options.paths) as (paths, lost):
+        if options.engine == "spark":
+            from dnsvigil.cli.archive_on_spark import archive_on_spark
 
-        return 0 if archive_on_spark(options.paths, with_master(config, options), path, state, options.start) else 1
-    return 0 if ingest(options.paths, config, state, options.start, archive_parts) else 1
+            done = archive_on_spark(paths, with_master(config, options), path, state, options.start, lost=lost)
+        else:
+            done = ingest(paths, config, state, options.start, archive_parts, lost=lost)
+    return 0 if done else 1
 
 
 def with_archive(config: Config, path: Path, *, transactions: bool = False) -> Config:

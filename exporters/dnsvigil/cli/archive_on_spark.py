@@ -39,8 +39,10 @@ class _Converted:
     files: Sequence[tuple[ArchiveFile, Path]]  # with where they are until they count
 
 
-def archive_on_spark(paths: Files, config: Config, root: Path, state: Path, start: datetime | None) -> bool:
-    """Convert logs that were not converted yet; return whether all were read.
+def archive_on_spark(
+    paths: Files, config: Config, root: Path, state: Path, start: datetime | None, *, lost: Files = ()
+) -> bool:
+    """Convert logs that were not converted yet; return whether all were read, and none of them is ``lost``.
 
     Killed at any instant and started again, each record is there once: files have their names from the commit of the
     transaction on that has the cursors of their logs. Raises ``CommandError``, ``StoreError`` and ``OSError``.
@@ -48,12 +50,12 @@ def archive_on_spark(paths: Files, config: Config, root: Path, state: Path, star
     options = LogOptions(config.sources.field_names, start)
     given = find_given([path.absolute() for path in paths], options, logs_only=True)  # tasks run in other folders
     config = replace(config, archive=replace(config.archive, path=root.absolute()))
-    reports: list[Read] = []
+    reports = [Read()]
     with Store(state) as store, cluster_of(config) as spark:
         archive = Archive(store, root, config.archive.site or "")
         archive.flush()
         key = Pseudonyms(store, config.archive.pseudonym_key_file).key
-        groups = same_logs(given.logs, config, options, read_cursors(store))
+        groups = same_logs(given.logs, config, options, read_cursors(store), reports[0])
         known = {file: cursors for files, cursors in groups for file in files}
         tasks = [
             (files, [cursor for file in files for cursor in known[file]])
@@ -71,7 +73,7 @@ def archive_on_spark(paths: Files, config: Config, root: Path, state: Path, star
             reports += [each.read for each in done]
         Archive(store, root, config.archive.site or "").flush()  # removes what tasks have left that ran once more
     read = all_of(reports)
-    unread = [*given.unread, *read.unread]
+    unread = [*lost, *given.unread, *read.unread]
     print(printable("; ".join([say_records(read.total), *say_known(read.total), *say_unread(unread)])), file=sys.stderr)
     return not unread
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dnsvigil.cli.errors import UsageError
 from dnsvigil.cli.ingest import say_unread
 from dnsvigil.cli.ownership import require_owner
+from dnsvigil.cli.remote import as_paths
 from dnsvigil.cli.spark import cluster_of, with_master
 from dnsvigil.cli.tasks import Files, Read, all_of, portions, task_read
 from dnsvigil.config.collector import Config
@@ -21,6 +22,7 @@ from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.engines.archive_compaction import READ, compact_step, written_in
 from dnsvigil.engines.steps import table_of
 from dnsvigil.ingest.compaction import MONTH
+from dnsvigil.sources.remote.uri import name_of
 from dnsvigil.store.archive import Place
 from dnsvigil.store.archive_file import ArchiveFileError, read_footer
 from dnsvigil.store.passive_dns import PassiveDns
@@ -50,12 +52,13 @@ def compact(options: argparse.Namespace, config: Config) -> int:
     Killed at any instant and started again, it goes on with the month that it was at. Raises ``UsageError``,
     ``OwnerError``, ``StoreError``, ``SparkError`` and ``OSError``.
     """
-    if missing := [path for path in options.paths if not is_archive(path)]:
-        raise UsageError(f"{missing[0]}: there is no archive")
     state = options.output.absolute()
     require_owner(state)
-    months = _months(path.absolute() for path in options.paths)
     with ExitStack() as stack:
+        paths, lost = stack.enter_context(as_paths(options.paths))
+        if missing := [path for path in paths if not is_archive(path)]:
+            raise UsageError(f"{name_of(missing[0])}: there is no archive")
+        months = _months(path.absolute() for path in paths)
         store = stack.enter_context(Store(state))
         tuples = PassiveDns(store)
         store.create(_SCHEMA)
@@ -84,7 +87,7 @@ def compact(options: argparse.Namespace, config: Config) -> int:
             _replace(store, tuples, period, {path.name for path in files if path not in read.unread}, pairs)
             total += sum(written["names"].rows for _, written in pairs)
             reads.append(read)
-    unread = all_of(reads).unread
+    unread = [*lost, *all_of(reads).unread]
     done = len(months) - len(due) - len(kept)
     said = [f"{counted(len(due), 'month')} compacted, {counted(total, 'tuple')}"]
     said += [f"{counted(done, 'month')} had nothing new"] if done else []

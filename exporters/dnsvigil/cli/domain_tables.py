@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.errors import CommandError, UsageError
 from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records, say_unread
+from dnsvigil.cli.remote import Place, as_paths
 from dnsvigil.cli.spark import cluster_of
 from dnsvigil.cli.tasks import Files, Read, all_of, portions, same_logs, task_read
 from dnsvigil.config.collector import Archive, Config
@@ -38,13 +39,14 @@ Opened: TypeAlias = Callable[[Files, Read], AbstractContextManager[ArchiveReader
 
 
 def table_of(
-    paths: Files, config: Config, stack: ExitStack, *, on_spark: bool = False, for_groups: bool = False
+    places: Iterable[Place], config: Config, stack: ExitStack, *, on_spark: bool = False, for_groups: bool = False
 ) -> tuple[bool, DomainTable]:
     """Return whether all was read, and the domains in logs with their features, for as long as the stack is open.
 
     In place of logs there may be archives. ``for_groups`` is whether the table is to be divided into groups. Raises
     ``CommandError``, ``StoreError`` and ``OSError``.
     """
+    paths, lost = stack.enter_context(as_paths(places))
     if on_spark:
         paths = [path.absolute() for path in paths]  # tasks run in other folders
     archives = [path for path in paths if is_archive(path)]
@@ -55,16 +57,17 @@ def table_of(
         if archives:
             files = archive_files(*archives)
             read, table = make([[file] for file in files], _archived, config, stack)
+            unread = [*lost, *read.unread]
             done = len(files) - len(read.unread)
-            print(printable("; ".join([f"{counted(done, 'file')} read", *say_unread(read.unread)])), file=sys.stderr)
-            return not read.unread, table
+            print(printable("; ".join([f"{counted(done, 'file')} read", *say_unread(unread)])), file=sys.stderr)
+            return not unread, table
         options = LogOptions(config.sources.field_names)
         given = find_given(paths, options, logs_only=True)
         opened = partial(_converted, config, options, on_spark)
         read, table = make([files for files, _ in same_logs(given.logs, config, options)], opened, config, stack)
     except NetworkTableError as error:
         raise CommandError(f"domains.networks: {error}") from error
-    unread = [*given.unread, *read.unread]
+    unread = [*lost, *given.unread, *read.unread]
     print(printable("; ".join([say_records(read.total), *say_known(read.total), *say_unread(unread)])), file=sys.stderr)
     return not unread, table
 

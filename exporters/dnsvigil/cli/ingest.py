@@ -26,6 +26,8 @@ from dnsvigil.sources.netflow.flow_file import given_files, in_order, is_flow_fi
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.read_ahead import read_ahead
+from dnsvigil.sources.remote.mirror import whole
+from dnsvigil.sources.remote.uri import Uri, name_of
 from dnsvigil.sources.shadowserver.report import is_report
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.given import describe_file, given_logs, in_order_of_time
@@ -73,17 +75,24 @@ def command(options: argparse.Namespace, config: Config) -> int:
 
 
 def ingest(
-    paths: list[Path], config: Config, state: Path, start: datetime | None = None, parts: Parts | None = None
+    paths: list[Path],
+    config: Config,
+    state: Path,
+    start: datetime | None = None,
+    parts: Parts | None = None,
+    *,
+    lost: Iterable[Path] = (),
 ) -> bool:
     """Read the files and folders, and say on standard error what became of their records.
 
     What an earlier call has read is not read again. ``start`` (UTC) is when captures with relative times began. Where
-    there are ``parts``, these take the records, and no flows are read. Returns whether every file could be read and
-    something was recognized in each path; raises :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
+    there are ``parts``, these take the records, and no flows are read. Returns whether every file could be read, none
+    is ``lost``, and something was recognized in each path; raises :class:`dnsvigil.store.store.StoreError` and
+    ``StoreInUseError``.
     """
     options = LogOptions(config.sources.field_names, start)
     given = find_given(paths, options, logs_only=parts is not None)
-    unread = given.unread
+    unread = [*lost, *given.unread]
     total = Total()
     has_logs = bool(given.logs) or not (given.flows or given.reports)
     with Store(state) as store:
@@ -206,16 +215,23 @@ class _LogIngestion:
         for path in paths:
             given = _Log(path)
             try:
-                given.file = file = pending_log(path, self._cursors, self._config.sources.logs, self._options)
+                if Uri.of(path) and path.exists() and self._open(given, path).read:  # as its mirror shows
+                    yield given, None
+                    continue
+                with whole(path) as copy:
+                    file = self._open(given, copy)
+                    batches = read_batches(copy, file.cursor, file.finished, file.log_type, self._options)
+                    while isinstance(step := read(batches), Batch) and not given.failed:
+                        self._cursors.put(step.cursor)  # at once, as the next file may be a copy of this
+                        yield given, step
             except Exception as error:
-                yield given, error
-                continue
-            given.cursor = file.cursor
-            batches = read_batches(path, file.cursor, file.finished, file.log_type, self._options)
-            while isinstance(step := read(batches), Batch) and not given.failed:
-                self._cursors.put(step.cursor)  # at once, as the next file may be a copy of this
-                yield given, step
+                step = error
             yield given, step
+
+    def _open(self, given: _Log, path: Path) -> Pending:
+        given.file = file = pending_log(path, self._cursors, self._config.sources.logs, self._options)
+        given.cursor = file.cursor
+        return file
 
     def _ingest(self, batches: Sequence[tuple[_Log, Batch]], bar: "tqdm[Any]") -> None:
         if not batches:
@@ -247,7 +263,7 @@ class _LogIngestion:
         return None
 
     def _fail(self, given: _Log, error: Exception) -> None:
-        self._store.set_aside.put("log", given.path, error)
+        self._store.set_aside.put("log", name_of(given.path), error)
         self.unread.append(given.path)
         given.failed = True
 
@@ -282,9 +298,9 @@ class _LogIngestion:
         if given.skipped and not given.records and file.recognized:
             self.unread.append(path)  # it would look like a log in which there is nothing
         elif not (file.recognized or given.records):
-            log.error(
-                "%s: no log that is read is recognized in it: %s", path, printable(describe_file(path, self._options))
-            )
+            with whole(path) as copy:
+                found = printable(describe_file(copy, self._options))
+            log.error("%s: no log that is read is recognized in it: %s", path, found)
             self.unread.append(path)
         elif cursor is file.cursor and cursor.offset:
             self._total.known.append(path)

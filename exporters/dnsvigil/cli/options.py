@@ -17,6 +17,7 @@ from dnsvigil.records import (
     TALKER_ELEMENTS,
     utc_now,
 )
+from dnsvigil.sources.remote.uri import Uri, is_uri
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -85,12 +86,14 @@ def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     archive = commands.add_parser("archive", help="convert logs into Parquet files for other engines")
     archive.add_argument(
-        "--output", type=Path, metavar="DIR", help="where to write (default: archive.path in the configuration)"
+        "--output", type=_folder, metavar="DIR", help="where to write (default: archive.path in the configuration)"
     )
     _add_engine(archive)
     archive.add_argument("--transactions", action="store_true", help="write every query as well, which is much")
     _add_start(archive)
-    archive.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log file, or folder of such files")
+    archive.add_argument(
+        "paths", type=_place, nargs="+", metavar="PATH", help="log file, or folder of such files; or a URI"
+    )
     archive.set_defaults(command="archive.archive")
 
 
@@ -259,7 +262,7 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     features.add_argument("--json", action="store_true", help="print a list of records, with all features")
     _add_engine(features)
     features.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="log file, folder of such files, or archive"
+        "paths", type=_place, nargs="+", metavar="PATH", help="log file, folder of such files, or archive; or a URI"
     )
     features.set_defaults(command="domains.features")
     cluster = more.add_parser("cluster", help="divide domains into groups that are alike, and print the odd ones")
@@ -281,10 +284,11 @@ def _add_domains(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     cluster.add_argument("--plot", type=Path, metavar="FILE", help="draw the groups into this PNG file")
     cluster.add_argument(
         "paths",
-        type=Path,
+        type=_place,
         nargs="*",
         metavar="PATH",
-        help="log file, folder of such files, or archive (default: all domains of the collector, for its table)",
+        help="log file, folder of such files, or archive; or a URI"
+        " (default: all domains of the collector, for its table)",
     )
     _add_client_options(cluster)
     cluster.set_defaults(command="domains.cluster")
@@ -327,9 +331,13 @@ def _add_pdns(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     lookup.set_defaults(command="pdns.lookup")
     _add_hunt(more)
     compact = more.add_parser("compact", help="put the tuples of archives into passive DNS, month by month")
-    compact.add_argument("paths", nargs="+", type=Path, metavar="ARCHIVE", help="folder of an archive")
+    compact.add_argument("paths", nargs="+", type=_place, metavar="ARCHIVE", help="folder of an archive, or its URI")
     compact.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="state folder, which other commands take as --state"
+        "--output",
+        type=_folder,
+        required=True,
+        metavar="DIR",
+        help="state folder, which other commands take as --state",
     )
     _add_engine(compact)
     compact.set_defaults(command="compact.compact")
@@ -418,6 +426,19 @@ def _add_client_options(command: argparse.ArgumentParser) -> None:
     ):
         # The same option may stand before and after a command of findings.
         group.add_argument(f"--{name}", type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
+
+
+def _place(text: str) -> Path | Uri:
+    try:
+        return Uri.parse(text) if is_uri(text) else Path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None  # without the text, which may have a key
+
+
+def _folder(text: str) -> Path:
+    if is_uri(text):
+        raise argparse.ArgumentTypeError("URIs are only read: give a folder")
+    return Path(text)
 
 
 def _url(text: str) -> Url:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dnsvigil.cli.ingest import Total
 from dnsvigil.config.collector import Config
 from dnsvigil.records import Cursor
+from dnsvigil.sources.remote.uri import named
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.given import in_order_of_time
 from dnsvigil.sources.zeek.options import LogOptions
@@ -54,15 +55,22 @@ def portions(groups: Iterable[Files], slots: int) -> list[Files]:
 
 
 def same_logs(
-    logs: Files, config: Config, options: LogOptions, known: Iterable[Cursor] = ()
+    logs: Files, config: Config, options: LogOptions, known: Iterable[Cursor] = (), read: Read | None = None
 ) -> list[tuple[Files, list[Cursor]]]:
-    """Return logs by what they begin with, as of copies each record counts once, and the cursors that are known."""
+    """Return logs by what they begin with, as of copies each record counts once, and the cursors that are known.
+
+    Those that were read to their ends are left out, and count as known in ``read``.
+    """
     before = {cursor.id: cursor for cursor in known}
     cursors = Cursors(before.values())
     found: dict[str, list[Path]] = defaultdict(list)
     for path in in_order_of_time(logs):
         try:
-            same = pending_log(path, cursors, config.sources.logs, options).cursor.id
+            file = pending_log(path, cursors, config.sources.logs, options)
+            if read and file.read:
+                read.total.known.append(path)
+                continue
+            same = file.cursor.id
         except OSError:
             same = str(path)  # the reader says so
         found[same].append(path)
@@ -73,7 +81,7 @@ def same_logs(
 def heard(messages: list[tuple[int, str]]) -> Iterator[None]:
     """Collect what is logged."""
     handler = logging.Handler()
-    handler.emit = lambda record: messages.append((record.levelno, record.getMessage()))  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append((record.levelno, named(record.getMessage())))  # type: ignore[method-assign]
     logger = logging.getLogger("dnsvigil")
     logger.addHandler(handler)
     try:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dnsvigil.engines.duckdb import Steps, is_in, lookup
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
+from dnsvigil.sources.remote.mirror import whole
 from dnsvigil.store.archive import Place
 from dnsvigil.store.archive_file import SCHEMAS, ArchiveFileError, read, read_footer
 from dnsvigil.store.tuple_file import SCHEMA
@@ -37,6 +38,12 @@ def is_archive(path: Path) -> bool:
     return any(next(path.glob(f"{table}/{below}"), None) for table in TABLES for below in _PARTITIONS)
 
 
+def files_of_tables(root: Path) -> list[Path]:
+    """Return the files of the tables that are read here, in a folder that may be an archive."""
+    found = (root.glob(f"{table}/{below}/*.parquet") for table in TABLES for below in _PARTITIONS)
+    return [path for paths in found for path in sorted(paths)]
+
+
 def archive_files(*roots: Path) -> list[Path]:
     """Return the files of archives that are read here, each once; what is odd about them is logged.
 
@@ -45,9 +52,7 @@ def archive_files(*roots: Path) -> list[Path]:
     found = {
         (place.table, place.day, place.sensor, path.name): path
         for root in roots
-        for table in TABLES
-        for below in _PARTITIONS
-        for path in sorted(root.glob(f"{table}/{below}/*.parquet"))
+        for path in files_of_tables(root)
         for place in [Place.of(path)]
     }
     keys: dict[tuple[str, str], set[str | None]] = defaultdict(set)
@@ -132,9 +137,12 @@ class ArchiveReader:
             place = Place.of(path)
             if place.table == name:
                 try:
-                    yield from ((place, table) for table in read(name, [path]))
+                    with whole(path) as file:
+                        yield from ((place, table) for table in read(name, [file]))
                 except ArchiveFileError as error:
                     self.unreadable[path] = error.reason
+                except OSError as error:
+                    self.unreadable[path] = error.strerror or str(error)
 
 
 def _without_zone(kind: pa.DataType) -> pa.DataType:

@@ -19,7 +19,7 @@ from dnsvigil.engines.steps import Chunk, Step, table_of
 T = TypeVar("T")
 R = TypeVar("R")
 
-_LIBRARIES: Final = ("dnsvigil", "duckdb", "pyarrow", "pyspark")
+_LIBRARIES: Final = ("dnsvigil", "duckdb", "pyarrow", "pyspark", "hdfs-native")
 
 
 Function: TypeAlias = Callable[[T, Callable[[R], None]], Iterator[tuple[str, pa.Table]]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from dnsvigil.config.collector import ZeekSource
 from dnsvigil.records import Cursor
 from dnsvigil.sources.folders import is_settled, stamp_of
+from dnsvigil.sources.remote.uri import name_of
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.head import Head
 from dnsvigil.sources.zeek.header import Header
@@ -14,7 +15,6 @@ from dnsvigil.sources.zeek.log_names import sensor_of
 from dnsvigil.sources.zeek.log_types import DNS, LogType
 from dnsvigil.sources.zeek.options import STOCK, LogOptions
 from dnsvigil.sources.zeek.writers import find_cursor, writers_of
-from dnsvigil.system.files import path_text
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Pending:
     finished: bool  # whether nobody writes it any more
     stamp: tuple[int, ...]  # changes when the file does
     recognized: bool = True  # whether its content shows which log it is
+
+    @property
+    def read(self) -> bool:
+        """Whether it was read to its end, and has the size that it had then."""
+        return self.cursor.offset > 0 and self.size in (self.cursor.offset, self.cursor.whole_size)
 
 
 def pending_log(
@@ -46,7 +51,7 @@ def pending_log(
     if candidates:
         cursor = find_cursor(cursors, path, head, candidates, writers)
     else:
-        cursor = cursors.find(sensor_of(path.absolute()), head, path_text(path.resolve()))
+        cursor = cursors.find(sensor_of(path.absolute()), head, name_of(path.resolve()))
     log_type = log_type_under(head, cursor, options)
     recognized = log_type is not None
     return Pending(path, log_type or DNS, cursor, status.st_size, is_settled(status), stamp_of(status), recognized)

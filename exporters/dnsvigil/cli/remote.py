@@ -1,0 +1,62 @@
+"""What is at URIs, as paths that commands read."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dnsvigil.cli.errors import CommandError
+from dnsvigil.engines.archive import files_of_tables
+from dnsvigil.sources.folders import files_below
+from dnsvigil.sources.remote.mirror import copies, mirror
+from dnsvigil.sources.remote.uri import Uri, named
+from dnsvigil.system.files import reason_of
+
+Place: TypeAlias = Path | Uri
+"""Where what is read is: on this machine, or elsewhere."""
+
+
+@contextmanager
+def as_paths(places: Iterable[Place]) -> Iterator[tuple[list[Path], Sequence[Path]]]:
+    """Give paths, those of mirrors for URIs, and which files of these cannot be read, which are logged.
+
+    Messages have URIs in place of paths of mirrors. Raises ``CommandError`` for a URI at which is nothing, or which
+    cannot be looked at.
+    """
+    paths: list[Path] = []
+    unread: list[Path] = []
+    with copies() as root, _names_in_messages():
+        for place in places:
+            if isinstance(place, Uri):
+                try:
+                    path, left_out = mirror(place, root, _looked_at)
+                except OSError as error:
+                    raise CommandError(reason_of(error)) from error
+                paths.append(path)
+                unread += left_out
+            else:
+                paths.append(place)
+        yield paths, unread
+
+
+def _looked_at(path: Path) -> list[Path]:
+    """Return the files of an archive; those of any other folder may be logs."""
+    return files_of_tables(path) or files_below(path)
+
+
+@contextmanager
+def _names_in_messages() -> Iterator[None]:
+    make = logging.getLogRecordFactory()
+
+    def record(*arguments: Any, **more: Any) -> logging.LogRecord:
+        made = make(*arguments, **more)
+        if made.name.startswith("dnsvigil"):
+            made.msg, made.args = named(made.getMessage()), ()
+        return made
+
+    logging.setLogRecordFactory(record)
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(make)

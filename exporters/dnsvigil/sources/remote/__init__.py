@@ -1,0 +1,1 @@
+"""Reads what lies in object stores and in HDFS."""

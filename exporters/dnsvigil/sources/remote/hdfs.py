@@ -1,0 +1,77 @@
+"""Reads files of HDFS."""
+
+import errno
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from dnsvigil.sources.remote.stores import Content, Entry
+from dnsvigil.sources.remote.uri import Uri
+
+_TRIES: Final = {"dfs.client.failover.max.attempts": "3"}  # a few seconds; 15, the default, are three minutes
+_MILLISECOND: Final = 10**6
+
+
+class Hdfs:
+    """The files of some name nodes: of a host and port, or of a name in the files below ``HADOOP_CONF_DIR``."""
+
+    def __init__(self, authority: str) -> None:
+        """Raises ``OSError`` where there is no client, or the name is not known."""
+        uri = Uri("hdfs", authority, ())
+        try:
+            from hdfs_native import Client
+        except ImportError as error:
+            reason = f"hdfs-native is not installed on {socket.gethostname()}: hdfs:// needs dnsvigil[hdfs]"
+            raise OSError(errno.ENOTSUP, reason, str(uri)) from error
+        with _errors(uri):
+            self._client = Client(str(uri), _TRIES)
+
+    def list(self, uri: Uri) -> Iterator[Entry]:
+        """Yield the files below a folder, or a file itself."""
+        path = _path(uri)
+        with _errors(uri):
+            one = self._client.get_file_info(path)
+            found = [*self._client.list_status(path, True)] if one.isdir else [one]
+        for each in found:
+            if not each.isdir:
+                name = each.path.removeprefix(path).removeprefix("/") if one.isdir else ""
+                yield Entry(name, each.length, each.modification_time * _MILLISECOND)
+
+    @contextmanager
+    def open(self, uri: Uri) -> Iterator[tuple[Entry, Content]]:
+        """Give a file, to read it."""
+        path = _path(uri)
+        with _errors(uri):
+            info = self._client.get_file_info(path)
+            yield Entry("", info.length, info.modification_time * _MILLISECOND), self._client.read(path)
+
+
+def _path(uri: Uri) -> str:
+    return "/" + "/".join(uri.parts)
+
+
+@contextmanager
+def _errors(uri: Uri) -> Iterator[None]:
+    """Have an error of the client say in words what is wrong, and where."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OSError(errno.ENOENT, "there is nothing of this name", str(uri)) from error
+    except (OSError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno:  # of this machine
+            raise
+        raise OSError(errno.EIO, _reason(error), str(uri)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without what Java adds to it: the class, and where in its code that was."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return f"the name node cannot be reached: {re.sub(r' ?[(]os error [0-9]+[)]', '', text)}"
+    if "No NameNode hosts found" in text:
+        return "no name node is known: give HOST:PORT, or the name of name nodes in HADOOP_CONF_DIR"
+    said = re.fullmatch(r'\w+\((?:"([\w.$]+)", )?"(.*)"\)', text, re.DOTALL)
+    reason = re.split(r"\\n|\n", said[2])[0] if said else text
+    return f"access is refused: {reason}" if said and "AccessControlException" in str(said[1]) else reason

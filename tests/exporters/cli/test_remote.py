@@ -1,0 +1,258 @@
+"""Commands that read logs and archives take the URIs of objects, and find what they find in folders."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsvigil.cli import domain_tables, ingest
+from dnsvigil.cli.main import main
+from dnsvigil.sources.remote.mirror import copies, mirror
+from dnsvigil.sources.remote.s3 import _reason
+from dnsvigil.sources.remote.stores import files_of
+from dnsvigil.sources.remote.uri import Uri, name_of, named
+from dnsvigil.store.cursors import read_cursors
+from dnsvigil.store.store import Store
+from exporters.ingest.test_archive import files
+from exporters.ingest.test_passive_dns import PDNS, row
+from exporters.object_store import ObjectStore, object_store
+from exporters.running import write_config
+from exporters.standalone_spark import standalone
+from exporters.zeeklogs import HEADER, START, package_header, tsv
+
+Run = Callable[..., tuple[int, Any, str]]
+BUCKET = "dns-logs"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store(BUCKET) as found:
+        yield found
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Logs of a sensor, one of them twice, with what is no log, and what cannot be read."""
+    folder = tmp_path / "ns1"
+    (folder / "2023-11-14").mkdir(parents=True)
+
+    def log(number: int, records: int = 40) -> bytes:
+        times = [START + 3600 * number + second for second in range(records)]
+        return HEADER + b"".join(tsv(ts=f"{t}.0", uid=f"C{t}", query=f"www.d{t % 7}.example") for t in times)
+
+    (folder / "2023-11-14" / "dns.0.log").write_bytes(log(0))
+    (folder / "2023-11-14" / "dns.1.log").write_bytes(log(1, 9_000))  # more than what a log is recognized by
+    (folder / "2023-11-14" / "dns.2.log.gz").write_bytes(gzip.compress(log(2)))
+    (folder / "copy.log.gz").write_bytes(gzip.compress(log(1, 9_000)))
+    rows = [row(0, rrname="shop.example", rdata=f"192.0.2.{n}", ttl_max=60 + n) for n in range(9)]
+    (folder / f"{PDNS}.log").write_bytes(package_header(PDNS) + b"".join(rows))
+    (folder / "dns.broken.log").write_bytes(HEADER + 4 * b"no record\n")
+    (folder / "notes.txt").write_text("Bring milk.\n")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: Any, caplog: Any) -> Run:
+    """Return the status of a command, what it prints, and what it says."""
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    config = write_config(tmp_path, archive={"pseudonym_key_file": str(key)})
+
+    def run(*arguments: object) -> tuple[int, Any, str]:
+        capsys.readouterr()
+        caplog.clear()
+        status = main(["-c", str(config), *map(str, arguments)])
+        out, err = capsys.readouterr()
+        said = [each.getMessage() for each in caplog.records if each.name.startswith("dnsvigil")]
+        return status, json.loads(out) if out else None, "\n".join([*sorted(said), err])
+
+    return run
+
+
+def test_features_and_archives_are_those_of_the_folder(
+    store: ObjectStore, tmp_path: Path, logs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = store.put(logs)
+    of_folder, of_uri = (run("domains", "features", "--json", place) for place in (logs, uri))
+    assert of_folder[0] == 1
+    assert f"{logs}/dns.broken.log: 4 records skipped" in of_folder[2]
+    assert of_uri == (*of_folder[:2], of_folder[2].replace(str(logs), uri))
+    archive = ("archive", "--output", tmp_path / "archive")
+    assert run(*archive, uri)[2].endswith("\n9,093 records read, 4 skipped; 1 path not read\n")
+    made = files(tmp_path / "archive")
+    assert {path.parent.name for path in made if path.suffix == ".parquet"} == {"sensor=ns1"}
+    with Store(tmp_path / "archive" / ".dnsvigil", read_only=True) as kept:
+        assert {cursor.path.rpartition("/")[0] for cursor in read_cursors(kept)} == {uri, f"{uri}/2023-11-14"}
+    # Also by another name, and without what is fetched once more
+    copied = store.put(logs, "copies/")
+    monkeypatch.setattr(ingest, "whole", None)
+    status, _, said = run(*archive, uri, copied)
+    assert (status, said.splitlines()[-1]) == (0, "0 records read, 0 skipped; 12 files were already read")
+    assert files(tmp_path / "archive") == made
+    archived = store.put(tmp_path / "archive")
+    found = run("domains", "features", "--json", archived)
+    assert found == run("domains", "features", "--json", tmp_path / "archive")
+    assert found[:2] == (0, of_folder[1])
+    assert found[2] == "4 files read\n"
+
+
+def test_passive_dns_of_an_archive_is_that_of_the_folder(
+    store: ObjectStore, tmp_path: Path, logs: Path, run: Run, capsys: Any
+) -> None:
+    archive = tmp_path / "tuples-alone"
+    run("archive", "--output", archive, logs)
+    shutil.rmtree(archive / "domain_hours")
+    uri = store.put(archive)
+    looked = []
+    for state, place in ((tmp_path / "ours", archive), (tmp_path / "theirs", uri)):
+        compact = ("pdns", "compact", "--output", state, place)
+        assert run(*compact)[0] == 0
+        assert run(*compact)[2] == "0 months compacted, 0 tuples; 1 month had nothing new\n"
+        assert main(["--state", str(state), "pdns", "lookup", "*.example", "--json"]) == 0
+        looked.append(capsys.readouterr().out)
+    assert looked[0] == looked[1]
+    assert looked[0].count("\n") == 16
+    # A file that is damaged is named, and is looked at again
+    bad = min(archive.glob("tuples/*/*/*.parquet"))
+    store.client.put_object(
+        Bucket=BUCKET, Key=f"{archive.name}/{bad.relative_to(archive).with_name('bad.parquet')}", Body=b"PAR1" * 9
+    )
+    for _ in range(2):
+        status, _, said = run("pdns", "compact", "--output", tmp_path / "theirs", uri)
+        assert status == 1
+        assert f"{uri}/{bad.parent.relative_to(archive)}/bad.parquet cannot be read: " in said
+        assert "dnsvigil-remote" not in said
+        assert "1 month compacted, 16 tuples" in said
+
+
+def test_an_object_that_goes_away_or_has_no_path_is_named_and_the_others_are_read(
+    store: ObjectStore, logs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = store.put(logs, "going/")
+    for key in ("../../../up.log", "dns.0.log", "dns.0.log/below.log"):
+        store.client.put_object(Bucket=BUCKET, Key=f"going/ns1/{key}", Body=HEADER + tsv(query="a.odd.example"))
+    find = domain_tables.find_given
+
+    def found(*arguments: Any, **more: Any) -> Any:
+        given = find(*arguments, **more)
+        store.client.delete_object(Bucket=BUCKET, Key="going/ns1/2023-11-14/dns.0.log")
+        return given
+
+    monkeypatch.setattr(domain_tables, "find_given", found)
+    status, table, said = run("domains", "features", "--json", uri)
+    assert status == 1
+    assert {"d1.example", "odd.example", "shop.example"} < {each["domain"] for each in table}
+    assert f"{uri}/2023-11-14/dns.0.log cannot be read: there is nothing of this name" in said
+    assert f"{uri}/../../../up.log cannot be read: its name cannot be that of a file" in said
+    assert f"{uri}/dns.0.log/below.log cannot be read: " in said
+    assert "9,054 records read, 4 skipped; 4 paths not read\n" in said
+
+
+def test_what_cannot_be_looked_at_is_said_in_a_sentence(
+    store: ObjectStore, tmp_path: Path, run: Run, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(uri: str, *command: object) -> str:
+        status, out, err = run(*(command or ("domains", "features")), uri)
+        assert (status, out) == (1, None)
+        assert err.startswith(f"dnsvigil: {uri}: ")
+        return err.removeprefix(f"dnsvigil: {uri}: ")
+
+    archive = ("archive", "--output", tmp_path / "archive")
+    compact = ("pdns", "compact", "--output", tmp_path / "state")
+    for command in (archive, compact, ()):
+        assert said("s3://no-such-bucket/ns1", *command) == "there is no such bucket\n"
+        assert said(f"s3a://{BUCKET}/no-such-folder", *command) == "there is nothing of this name\n"
+    store.client.create_bucket(Bucket="empty-bucket")
+    store.client.put_object(Bucket="empty-bucket", Key="folder/")
+    assert said("s3a://empty-bucket") == said("s3a://empty-bucket/folder") == "there is no file in it\n"
+    assert said("hdfs://127.0.0.1:1/logs") == "the name node cannot be reached: Connection refused\n"
+    assert run("domains", "features", "hdfs://nobody/logs")[2].startswith(
+        "dnsvigil: hdfs://nobody: no name node is known: give HOST:PORT"
+    )
+    monkeypatch.setitem(__import__("sys").modules, "hdfs_native", None)
+    assert "hdfs:// needs dnsvigil[hdfs]" in run("domains", "features", "hdfs://elsewhere:1/logs")[2]
+    for given, sentence in (
+        ("gs://bucket/ns1", "gs:// is not supported: give a path, or a URI of s3a://, s3://, hdfs://"),
+        ("s3a://", "s3a:// needs the name of a bucket"),
+        ("s3a://key:secret@bucket/ns1", "a URI has no credentials: they come from the environment"),
+        ("s3a://bucket/../ns1", "no name has . or .. or characters that cannot be printed"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run("domains", "features", given)
+        err = capsys.readouterr().err
+        assert f"argument PATH: {sentence}\n" in err
+        assert "secret" not in err
+    with pytest.raises(SystemExit, match="2"):
+        run("archive", "--output", "s3a://bucket/archive", tmp_path)
+    assert "argument --output: URIs are only read: give a folder\n" in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_reached_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dnsvigil.sources.remote import stores
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    stores._s3.cache_clear()
+    status, _, said = run("domains", "features", "s3a://bucket/ns1")
+    stores._s3.cache_clear()
+    assert status == 1
+    assert said.startswith("dnsvigil: s3a://bucket/ns1: the object store cannot be reached: Failed to connect")
+
+
+def test_answers_of_a_store_become_words() -> None:
+    of = "When listing objects under key 'x/' in bucket 'b': AWS Error {} during ListObjectsV2 operation{}: {}"
+    denied = _reason(of.format("ACCESS_DENIED", "", "Access Denied. (Request ID: X4)"))
+    assert denied == "access is refused: ACCESS_DENIED: Access Denied."
+    moved = _reason(of.format("UNKNOWN", " (HTTP status 301)", "The bucket is in another region"))
+    assert moved == "the object store answers UNKNOWN (301): The bucket is in another region"
+    assert _reason("something else") == "something else"
+
+
+def test_more_objects_than_an_answer_has_are_all_there(store: ObjectStore) -> None:
+    keys = [f"ns1/{number}.log" for number in range(1_001)]
+    store.fill("many", keys)
+    uri = Uri.parse("s3a://many/ns1")
+    assert {f"ns1/{each.name}" for each in files_of(uri).list(uri)} == {*keys}
+
+
+def test_a_mirror_has_sizes_names_and_footers(store: ObjectStore, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 2_000
+    footer = b"f" * 300_000 + (300_000).to_bytes(4, "little") + b"PAR1"
+    for key, body in (("a.log", content), ("b.parquet", content + footer), ("c.parquet", b"PAR1")):
+        store.client.put_object(Bucket=BUCKET, Key=f"hollow/{key}", Body=body)
+    with copies() as root:
+        path, unread = mirror(Uri.parse(f"s3a://{BUCKET}/hollow/"), root, lambda path: path.iterdir())
+        assert not unread
+        assert {each.name: each.stat().st_size for each in path.iterdir()} == {
+            "a.log": 512_000,
+            "b.parquet": 812_008,
+            "c.parquet": 4,
+        }
+        assert (path / "a.log").read_bytes()[:196_608] == content[:196_608]
+        assert (path / "a.log").stat().st_blocks * 512 < 300_000
+        assert (path / "b.parquet").read_bytes().endswith(footer)
+        assert name_of(path / "a.log") == f"s3a://{BUCKET}/hollow/a.log"
+        assert named(f"bad: {path}/a.log, {path}") == f"bad: s3a://{BUCKET}/hollow/a.log, s3a://{BUCKET}/hollow"
+
+
+def test_tasks_of_a_cluster_fetch_what_they_read(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, logs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+    with standalone(tmp_path_factory.mktemp("spark"), 1) as cluster, object_store(BUCKET) as own:
+        names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+        properties = {f"spark.executorEnv.{name}": os.environ[name] for name in names}
+        expected = run("domains", "features", "--json", logs)
+        write_config(tmp_path, spark={"master": cluster.master, "properties": properties})
+        uri = own.put(logs)
+        found = run("domains", "features", "--json", "--engine", "spark", uri)
+    assert found[0] == expected[0] == 1
+    assert found[2] == expected[2].replace(str(logs), uri)
+    assert [each["domain"] for each in found[1]] == [each["domain"] for each in expected[1]]
+    assert [each["queries"] for each in found[1]] == [each["queries"] for each in expected[1]]
