@@ -37,13 +37,17 @@ class FlowSummarizer:
         ``slot`` is the begin of the five minutes, UTC without a zone. ``shown_servers`` are the addresses that have a
         label of their own, with it.
         """
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_file (slot TIMESTAMP, exporter VARCHAR)")
-        self._connection.execute("INSERT INTO flow_file VALUES (?, ?)", [slot, exporter])
+        self.view_records(slot, exporter)
         types = {"address": "VARCHAR", "label": "VARCHAR"}
         lookup(self._connection, "flow_shown", types, list(shown_servers), list(shown_servers.values()))
+        self._steps.run(*_TABLES)
+
+    def view_records(self, slot: datetime, exporter: str) -> None:
+        """Make the view ``sum_dns_flows`` alone."""
+        self._connection.execute("CREATE OR REPLACE TEMP TABLE flow_file (slot TIMESTAMP, exporter VARCHAR)")
+        self._connection.execute("INSERT INTO flow_file VALUES (?, ?)", [slot, exporter])
         # DNS flow records are as many as the pairs; they are made as they are added to the store.
         self._steps.view("sum_dns_flows")
-        self._steps.run(*_TABLES)
 
 
 def _within(network: str) -> str:

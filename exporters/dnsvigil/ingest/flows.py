@@ -1,20 +1,21 @@
 """The part of flows: puts what a flow file adds, and that it was read, into one transaction of the store.
 
-A file is known by its content, and by exporter, time and sums: moved, copied or compressed later it is the same. One
-that is found again with more in it has its rows exchanged: nfcapd appends to a slot's file when it is started anew.
+A file that is found again with more in it has its rows exchanged: nfcapd appends to a slot's file when it is started
+anew.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.event_time import NEAR, EventTime, Minute, newest_of
+from dnsvigil.ingest.event_time import NEAR, EventTime, Minute
 from dnsvigil.ingest.flow_evaluation import FlowEvaluation
+from dnsvigil.ingest.flow_files import AHEAD, FlowFileReader, Ingested
 from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.ingest.records import TABLES as RECORDS
 from dnsvigil.ingest.records import count_records
@@ -22,10 +23,8 @@ from dnsvigil.ingest.size_bound import drop_before
 from dnsvigil.ingest.top_labels import TopLabels
 from dnsvigil.records import FLOW_SLOT_SECONDS, OTHER, utc_now
 from dnsvigil.sources.netflow.contacts import contacts
-from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, fingerprint, flow_exporter_label, slot_of
 from dnsvigil.sources.netflow.follower import OutsideError, PendingFlows, Stamp, below_sources
-from dnsvigil.sources.netflow.tables import FlowReader, Loaded
-from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD, Times
+from dnsvigil.sources.netflow.times import Times
 from dnsvigil.store.contacts import MAX_CONTACTS, Contacts
 from dnsvigil.store.counters import CounterTable, schema
 from dnsvigil.store.findings import Findings
@@ -47,7 +46,6 @@ from dnsvigil.store.sensors import put_sensors
 from dnsvigil.store.server_names import take_names
 from dnsvigil.store.sketches import SKETCH_SIZE
 from dnsvigil.store.store import Store
-from dnsvigil.system.terminal import counted
 
 SOURCE: Final = "netflow"
 """The label ``source`` of flows."""
@@ -58,31 +56,6 @@ SHOWN_HOSTS: Final = 20
 _SLOT: Final = timedelta(seconds=FLOW_SLOT_SECONDS)
 _TOLERANCE: Final = timedelta(seconds=60)
 _FILE_COUNTS: Final = 1000  # as so many records of logs: the time of a file is that of nfcapd, not of a record
-_AHEAD: Final = timedelta(days=1)
-
-_UNTIMELY: Final = {
-    TIMESTAMP: "the time of the flow, or in the name of the file, is more than a day ahead, or before 1990",
-    TOO_OLD: "older than `store.retention` before the newest flows",
-}
-
-
-@dataclass(frozen=True)
-class Ingested:
-    """What became of one file."""
-
-    flows: int = 0  # that were not in the store before
-    skipped: Mapping[str, int] = field(default_factory=dict)  # of which that is true as well, by reason
-    damage: str | None = None
-    known: bool = False  # it was read before
-
-    @property
-    def untimely(self) -> str:
-        """How many flows are skipped for their time and why, in words; empty for none."""
-        return "; ".join(
-            f"{counted(self.skipped[reason], 'flow')} skipped ({reason}: {why})"
-            for reason, why in _UNTIMELY.items()
-            if self.skipped.get(reason)
-        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +94,7 @@ class FlowsPart:
         self._config = config
         self._tables = FlowTables(store, config.store.max_size // 4)
         self._evaluation = FlowEvaluation(store, self._tables, config.flows.thresholds)
+        self._reader = FlowFileReader(store, config.flows.nfdump)
         self._findings = Findings(store)
         self._contacts = Contacts(store)
         store.create(schema(RECORDS))
@@ -144,12 +118,11 @@ class FlowsPart:
 
     def close(self) -> None:
         """Free what it holds beside the store."""
-        if "_reader" in self.__dict__:
-            self._reader.close()
+        self._reader.close()
 
     def prepare(self) -> None:
         """Make what files need, which the first would otherwise wait for."""
-        _ = self._reader, self._summarizer
+        _ = self._reader.reader, self._summarizer
 
     def known_files(self) -> dict[Path, Stamp]:
         """Return the files that were read, as they were."""
@@ -172,29 +145,18 @@ class FlowsPart:
     def ingest(self, file: PendingFlows) -> Ingested:
         """Put what a file adds, and that it was read, into the store, in one transaction.
 
-        Raises :class:`dnsvigil.sources.netflow.NFDumpError` where nothing can be said of the file now: it is not in the
-        store, and is to be tried again; :class:`UnfinishedFileError`, a kind of it, where that is because the file is
-        still written. Raises ``OSError`` for a file that cannot be read, and :class:`dnsvigil.store.store.StoreError`
-        when the store fails; store and part must then be made anew.
+        Raises as :meth:`FlowFileReader.read`; where the store fails, store and part must be made anew.
         """
-        if self._tables.files.has_path(file.path, file.stamp):
+        check = self._check if file.path in self._tables.files.submitted() else None
+        read = self._reader.read(file, self._times(), check)
+        if read is None:
             return self._pass_over(file)
-        digest = fingerprint(file.path)
-        if self._tables.files.has_digest(digest, file.path):
-            return self._pass_over(file)
-        with self._store.errors():
-            check = self._check if file.path in self._tables.files.submitted() else None
-            loaded = self._reader.load(file.path, check, self._times(), file.begin)
-            if loaded.damage and not file.settled:
-                raise UnfinishedFileError(f"{file.path} may still be written: {loaded.damage}")
-            found = self._describe(file, loaded, digest)
-        number = self._tables.files.same_file(found)
-        if number is not None:
+        found, former = read.file, read.former
+        if read.same is not None:
             with self._store.transaction():
-                self._tables.files.put_file(number, found)
+                self._tables.files.put_file(read.same, found)
                 self._tables.files.drop_submitted(file.path)
             return Ingested(known=True)
-        former = self._tables.files.former_file(found) if file.begin else None
         watched = self._contacts.watched()
         met = contacts(file.path, watched, self._config.flows.nfdump or "nfdump")[:MAX_CONTACTS] if watched else []
         with self._store.errors():
@@ -216,7 +178,7 @@ class FlowsPart:
             if found.flows and found.slot <= utc_now() + NEAR:
                 self._time.read(found.exporter, [Minute(found.slot, _FILE_COUNTS)], utc_now())
                 self._advance(self._time.newest or found.slot)
-        return Ingested(flows, skipped, loaded.damage)
+        return Ingested(flows, skipped, read.damage)
 
     def close_findings(self, now: datetime) -> int:
         """Close the findings that have been quiet; return how many. Raises :class:`dnsvigil.store.store.StoreError`."""
@@ -269,10 +231,6 @@ class FlowsPart:
         )
 
     @cached_property
-    def _reader(self) -> FlowReader:
-        return FlowReader(self._store.connection, self._config.flows.nfdump or "nfdump")
-
-    @cached_property
     def _summarizer(self) -> FlowSummarizer:
         return FlowSummarizer(self._store.connection, [str(network) for network in self._config.flows.networks])
 
@@ -282,10 +240,10 @@ class FlowsPart:
             raise OutsideError(opened)
 
     def _times(self) -> Times:
-        """Return the times that flows may have now. A day ahead may be the time zone of an exporter or of nfcapd."""
+        """Return the times that flows may have now."""
         now = utc_now()
         long = timedelta(seconds=self._config.store.retention)
-        return Times(max(self._newest or datetime.min, datetime.min + long) - long, now + _AHEAD)
+        return Times(max(self._newest or datetime.min, datetime.min + long) - long, now + AHEAD)
 
     def _since(self) -> datetime:
         return (self._newest - SEEN) if self._newest else datetime.min
@@ -301,37 +259,6 @@ class FlowsPart:
         if file.path in self._tables.files.submitted():
             self.give_up(file.path)
         return Ingested(known=True)
-
-    def _describe(self, file: PendingFlows, loaded: Loaded, digest: str) -> FlowFile:
-        info = loaded.info
-        ident = "" if info.ident == "none" else info.ident
-        newest = _newest(loaded) or (info.last if sum(loaded.skipped.values()) else None)
-        first = loaded.first or datetime.fromtimestamp(file.stamp[1] / 1e9, UTC).replace(tzinfo=None)
-        ((packets, byte_count),) = self._store.rows(
-            "SELECT coalesce(sum(packets), 0)::BIGINT, coalesce(sum(bytes), 0)::BIGINT FROM flow_services"
-        )
-        if not loaded.flows:
-            packets, byte_count = info.packets, info.bytes
-        begin = file.begin or slot_of(max(first, self._times().oldest))
-        return FlowFile(
-            exporter=flow_exporter_label(file.flow_exporter or ident or file.folder),
-            name=file.path.name,
-            slot=slot_of(begin),
-            begin=begin,
-            digest=digest,
-            path=file.path,
-            size=file.stamp[0],
-            changed=file.stamp[1],
-            flows=loaded.flows,
-            packets=packets,
-            bytes=byte_count,
-            sequence_failures=info.sequence_failures,
-            skipped=loaded.skipped,
-            sampling=loaded.sampling,
-            newest=newest,
-            damaged=loaded.damage is not None,
-            dated=bool(loaded.flows or file.begin) and not loaded.refused,
-        )
 
     def _summarize(self, found: FlowFile) -> None:
         self._servers.offer(self._summarizer.count_servers(self._servers.capacity))
@@ -384,11 +311,3 @@ class FlowsPart:
 
     def _drop(self, reason: str, records: int) -> None:
         DROPPED.add_rows(self._store, [(reason, records)])
-
-
-def _newest(loaded: Loaded) -> datetime | None:
-    """Return when the newest flow ended, but for a few far ahead of most, to the minute; None without a time."""
-    if loaded.last is None or not loaded.minutes:
-        return None
-    newest = newest_of([Minute(minute, flows) for minute, flows in sorted(loaded.minutes.items())])
-    return min(newest + timedelta(minutes=1), loaded.last)

@@ -18,7 +18,8 @@ import pytest
 
 from dnsvigil.config.collector import Config, ConfiguredServer, Flows, FlowThreshold, NetflowSource, Servers, Sources
 from dnsvigil.config.types import Network, ServerAddress
-from dnsvigil.ingest.flows import FlowSnapshot, FlowsPart, Ingested
+from dnsvigil.ingest.flow_files import Ingested
+from dnsvigil.ingest.flows import FlowSnapshot, FlowsPart
 from dnsvigil.ingest.records import INGESTED, SKIPPED
 from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, slot_of
 from dnsvigil.sources.netflow.follower import pending_file
@@ -219,7 +220,7 @@ def test_a_file_that_is_compressed_later(one: Ingesting, tmp_path: Path, option:
     assert one.read(path) == Ingested(known=True)
     assert one.sums() == before
     # And from then on without nfdump.
-    one.collector._reader.load = None
+    one.collector._reader.reader.load = None
     assert one.read(path) == Ingested(known=True)
     assert one.read(path.rename(tmp_path / "moved")) == Ingested(known=True)
 
