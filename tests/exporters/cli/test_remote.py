@@ -14,12 +14,14 @@ import pytest
 
 from dnsvigil.cli import domain_tables, ingest
 from dnsvigil.cli.main import main
+from dnsvigil.sources.remote import stores
 from dnsvigil.sources.remote.mirror import copies, mirror
 from dnsvigil.sources.remote.s3 import _reason
 from dnsvigil.sources.remote.stores import files_of
 from dnsvigil.sources.remote.uri import Uri, name_of, named
 from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.store import Store
+from exporters.hadoop import hdfs
 from exporters.ingest.test_archive import files
 from exporters.ingest.test_passive_dns import PDNS, row
 from exporters.object_store import ObjectStore, object_store
@@ -172,7 +174,7 @@ def test_what_cannot_be_looked_at_is_said_in_a_sentence(
     store.client.create_bucket(Bucket="empty-bucket")
     store.client.put_object(Bucket="empty-bucket", Key="folder/")
     assert said("s3a://empty-bucket") == said("s3a://empty-bucket/folder") == "there is no file in it\n"
-    assert said("hdfs://127.0.0.1:1/logs") == "the name node cannot be reached: Connection refused\n"
+    assert said("hdfs://127.0.0.1:1/logs") == "HDFS cannot be reached: Connection refused\n"
     assert run("domains", "features", "hdfs://nobody/logs")[2].startswith(
         "dnsvigil: hdfs://nobody: no name node is known: give HOST:PORT"
     )
@@ -195,8 +197,6 @@ def test_what_cannot_be_looked_at_is_said_in_a_sentence(
 
 
 def test_a_store_that_cannot_be_reached_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dnsvigil.sources.remote import stores
-
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     stores._s3.cache_clear()
     status, _, said = run("domains", "features", "s3a://bucket/ns1")
@@ -256,3 +256,35 @@ def test_tasks_of_a_cluster_fetch_what_they_read(
     assert found[2] == expected[2].replace(str(logs), uri)
     assert [each["domain"] for each in found[1]] == [each["domain"] for each in expected[1]]
     assert [each["queries"] for each in found[1]] == [each["queries"] for each in expected[1]]
+
+
+def test_hdfs_is_read_as_folders_are(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, logs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hdfs(tmp_path_factory.mktemp("hdfs")) as own:
+        uri = own.put(logs)
+        expected = run("domains", "features", "--json", logs)
+        found = run("domains", "features", "--json", uri)
+        assert found == (*expected[:2], expected[2].replace(str(logs), uri))
+        found = run("domains", "features", "--json", "--engine", "spark", "--master", "local[1]", uri)
+        assert found[2] == expected[2].replace(str(logs), uri)
+        assert [each["queries"] for each in found[1]] == [each["queries"] for each in expected[1]]
+        archive = ("archive", "--output", tmp_path / "archive", uri)
+        assert run(*archive)[2].endswith("\n9,093 records read, 4 skipped; 1 path not read\n")
+        assert run(*archive)[2].endswith("\n0 records read, 0 skipped; 6 files were already read\n")
+        compact = ("pdns", "compact", "--output", tmp_path / "state", own.put(tmp_path / "archive"))
+        assert run(*compact)[2] == "1 month compacted, 16 tuples\n"
+        assert run(*compact)[2] == "0 months compacted, 0 tuples; 1 month had nothing new\n"
+        own.client.set_permission(f"/{logs.name}/copy.log.gz", 0o600)
+        monkeypatch.setenv("HADOOP_USER_NAME", "bob")
+        stores._hdfs.cache_clear()
+        status, table, said = run("domains", "features", "--json", uri)
+        stores._hdfs.cache_clear()
+        assert status == 1
+        assert f"{uri}/copy.log.gz cannot be read: access is refused: Permission denied: user=bob, access=READ" in said
+        assert [each["domain"] for each in table] == [each["domain"] for each in expected[1]]
+        own.data_node.terminate()
+        own.data_node.wait()
+        status, table, said = run("domains", "features", "--json", uri)
+        assert (status, table) == (1, [])
+        assert said.count("cannot be read: no data node that has it can be reached\n") == 6  # and one is refused

@@ -69,9 +69,11 @@ def _reason(error: Exception) -> str:
     """Return what is wrong, without what Java adds to it: the class, and where in its code that was."""
     text = str(error)
     if isinstance(error, OSError):
-        return f"the name node cannot be reached: {re.sub(r' ?[(]os error [0-9]+[)]', '', text)}"
+        return f"HDFS cannot be reached: {re.sub(r' ?[(]os error [0-9]+[)]', '', text)}"
     if "No NameNode hosts found" in text:
         return "no name node is known: give HOST:PORT, or the name of name nodes in HADOOP_CONF_DIR"
     said = re.fullmatch(r'\w+\((?:"([\w.$]+)", )?"(.*)"\)', text, re.DOTALL)
-    reason = re.split(r"\\n|\n", said[2])[0] if said else text
+    reason = re.split(r"\\n|\n", said[2])[0].replace('\\"', '"') if said else text
+    if reason.startswith("All DataNodes failed"):
+        return "no data node that has it can be reached"
     return f"access is refused: {reason}" if said and "AccessControlException" in str(said[1]) else reason
