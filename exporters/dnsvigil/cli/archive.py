@@ -1,4 +1,4 @@
-"""``dnsvigil archive``: converts logs into the Parquet files of an archive, without a store of the collector."""
+"""``dnsvigil archive``: converts logs and flow files into an archive, without a store of the collector."""
 
 import argparse
 from dataclasses import replace
@@ -12,17 +12,16 @@ from dnsvigil.cli.remote import as_paths
 from dnsvigil.cli.spark import with_master
 from dnsvigil.config.collector import Config
 from dnsvigil.config.types import Duration, Size
-from dnsvigil.ingest.archive import archive_parts
 
 STATE: Final = ".dnsvigil"
-"""The folder in the archive in which is kept which logs were read, and which files are whole."""
+"""The folder in the archive in which is kept which files were read, and which files are whole."""
 
 _EVER: Final = Duration(36500 * 86400)
 _ANY: Final = Size(10**18)
 
 
 def archive(options: argparse.Namespace, config: Config) -> int:
-    """Convert the logs of the options; return 1 unless all were read.
+    """Convert the files of the options; return 1 unless all were read.
 
     Raises ``UsageError``, :class:`dnsvigil.store.store.StoreError`, ``OwnerError`` and ``OSError``.
     """
@@ -38,11 +37,11 @@ def archive(options: argparse.Namespace, config: Config) -> int:
 
             done = archive_on_spark(paths, with_master(config, options), path, state, options.start, lost=lost)
         else:
-            done = ingest(paths, config, state, options.start, archive_parts, lost=lost)
+            done = ingest(paths, config, state, options.start, archive=True, lost=lost)
     return 0 if done else 1
 
 
 def with_archive(config: Config, path: Path, *, transactions: bool = False) -> Config:
-    """Return a configuration with an archive that keeps all: whoever asks for old logs wants all of them."""
+    """Return a configuration with an archive that keeps all: whoever asks for old records wants all of them."""
     archive = replace(config.archive, path=path, transactions=transactions, retention=_EVER, max_size=_ANY)
     return replace(config, archive=archive)

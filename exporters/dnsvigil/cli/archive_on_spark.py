@@ -1,9 +1,10 @@
-"""Converts logs into an archive in Spark's tasks, of which the store in the archive knows which have counted."""
+"""Converts files into an archive in Spark's tasks, of which the store in the archive knows which have counted."""
 
 import os
 import shutil
-import sys
+import socket
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -11,23 +12,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records, say_unread
+from dnsvigil.cli.flow_files import archive_flows, has_nfdump
+from dnsvigil.cli.ingest import find_given, read_logs, report_total
 from dnsvigil.cli.spark import cluster_of
-from dnsvigil.cli.tasks import Files, Read, all_of, heard, portions, same_logs
+from dnsvigil.cli.tasks import Files, Read, all_of, heard, portions, same_flows, same_logs
 from dnsvigil.config.collector import Config
-from dnsvigil.ingest.archive import archive_parts
+from dnsvigil.ingest.archive import ArchivePart, archive_parts
 from dnsvigil.records import Cursor
 from dnsvigil.sources.zeek.options import LogOptions
 from dnsvigil.store.archive import Archive, ArchiveFile, new_name
 from dnsvigil.store.archive_file import Written
 from dnsvigil.store.cursors import put_cursors, read_cursors
+from dnsvigil.store.flow_files import FlowFile, FlowFiles
 from dnsvigil.store.pseudonyms import KEY_FILE, Pseudonyms
 from dnsvigil.store.store import Store
 from dnsvigil.system.secret_files import make_secret
-from dnsvigil.system.terminal import printable
 
 _WAVE: Final = 4
 """So many tasks for each that runs at once; then what they have read counts."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a task reads, and what the store in the archive knows of that."""
+
+    logs: Files = ()
+    cursors: Sequence[Cursor] = ()
+    flows: Files = ()
+    flow_files: Sequence[FlowFile] = ()
 
 
 @dataclass(frozen=True)
@@ -36,30 +48,39 @@ class _Converted:
 
     read: Read
     cursors: Sequence[Cursor]
+    flow_files: Sequence[FlowFile]
     files: Sequence[tuple[ArchiveFile, Path]]  # with where they are until they count
 
 
 def archive_on_spark(
     paths: Files, config: Config, root: Path, state: Path, start: datetime | None, *, lost: Files = ()
 ) -> bool:
-    """Convert logs that were not converted yet; return whether all were read, and none of them is ``lost``.
+    """Convert files that were not converted yet; return whether all were read, and none of them is ``lost``.
 
     Killed at any instant and started again, each record is there once: files have their names from the commit of the
-    transaction on that has the cursors of their logs. Raises ``CommandError``, ``StoreError`` and ``OSError``.
+    transaction on that has what is known of logs and flow files. Raises ``CommandError``, ``StoreError`` and
+    ``OSError``.
     """
     options = LogOptions(config.sources.field_names, start)
-    given = find_given([path.absolute() for path in paths], options, logs_only=True)  # tasks run in other folders
-    config = replace(config, archive=replace(config.archive, path=root.absolute()))
+    given = find_given([path.absolute() for path in paths], options, reports=False)  # tasks run in other folders
     reports = [Read()]
     with Store(state) as store, cluster_of(config) as spark:
+        with closing(ArchivePart(store, config)) as waiting:
+            waiting.flush(datetime.min)  # what a call without Spark has left that was killed
+        config = replace(config, archive=replace(config.archive, path=root.absolute()))
         archive = Archive(store, root, config.archive.site or "")
-        archive.flush()
+        flow_files = FlowFiles(store)
         key = Pseudonyms(store, config.archive.pseudonym_key_file).key
         groups = same_logs(given.logs, config, options, read_cursors(store), reports[0])
         known = {file: cursors for files, cursors in groups for file in files}
+        flows, flows_before = same_flows(given.flows, flow_files)
         tasks = [
-            (files, [cursor for file in files for cursor in known[file]])
+            _Task(logs=files, cursors=[cursor for file in files for cursor in known[file]])
             for files in portions([files for files, _ in groups], spark.slots)
+        ]
+        tasks += [
+            _Task(flows=files, flow_files=flow_files.files({file.name for file in files}))
+            for files in portions(flows, spark.slots)
         ]
         wave = _WAVE * spark.slots
         for begin in range(0, len(tasks), wave):
@@ -67,22 +88,22 @@ def archive_on_spark(
             with store.transaction():
                 if cursors := [cursor for each in done for cursor in each.cursors]:
                     put_cursors(store, cursors)
+                for flow_file in (read for each in done for read in each.flow_files):
+                    flow_files.put_file(flow_files.next_number(), flow_file)
                 for file, path in (made for each in done for made in each.files):
                     archive.put(file.table, file.day, file.sensor, path, Written(file.rows, file.size))
             archive.flush()
             reports += [each.read for each in done]
         Archive(store, root, config.archive.site or "").flush()  # removes what tasks have left that ran once more
     read = all_of(reports)
+    read.total.known += flows_before
     unread = [*lost, *given.unread, *read.unread]
-    print(printable("; ".join([say_records(read.total), *say_known(read.total), *say_unread(unread)])), file=sys.stderr)
+    report_total(given, read.total, unread)
     return not unread
 
 
-def _convert(
-    config: Config, options: LogOptions, writer: str, key: str, task: tuple[Files, Sequence[Cursor]]
-) -> _Converted:
-    """Convert logs from where their cursors are, and leave new files in the archive."""
-    logs, cursors = task
+def _convert(config: Config, options: LogOptions, writer: str, key: str, task: _Task) -> _Converted:
+    """Convert logs from where their cursors are, and flow files, and leave new files in the archive."""
     root = config.archive.path
     assert root
     read = Read()
@@ -91,13 +112,21 @@ def _convert(
         own = replace(config, archive=replace(config.archive, path=folder / "archive", pseudonym_key_file=None))
         with Store(folder / "state", one_thread=True) as store:
             make_secret(folder / "state" / KEY_FILE, key)
-            if cursors:
-                with store.transaction():
-                    put_cursors(store, cursors)
-            read.unread += read_logs(store, logs, own, options, total=read.total, parts=archive_parts)
+            flow_files = FlowFiles(store)
+            with store.transaction():
+                if task.cursors:
+                    put_cursors(store, task.cursors)
+                for number, file in enumerate(task.flow_files):
+                    flow_files.put_file(number, file)
+            if task.logs:
+                read.unread += read_logs(store, task.logs, own, options, total=read.total, parts=archive_parts)
+            if task.flows and has_nfdump(config, f"worker {socket.gethostname()}: "):
+                read.unread += archive_flows(store, own, task.flows, read.total)
+            else:
+                read.unread += task.flows
             archive = Archive(store, folder / "archive", config.archive.site or "")
             files = [(file, _moved(archive.path(file), folder / "archive", root, writer)) for file in archive.files()]
-            return _Converted(read, read_cursors(store), files)
+            return _Converted(read, read_cursors(store), flow_files.files()[len(task.flow_files) :], files)
 
 
 def _moved(path: Path, own: Path, root: Path, writer: str) -> Path:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dnsvigil.cli.errors import UsageError
-from dnsvigil.cli.ingest import say_unread
 from dnsvigil.cli.ownership import require_owner
 from dnsvigil.cli.remote import as_paths
 from dnsvigil.cli.spark import cluster_of, with_master
 from dnsvigil.cli.tasks import Files, Read, all_of, portions, task_read
+from dnsvigil.cli.totals import say_unread
 from dnsvigil.config.collector import Config
 from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.engines.archive_compaction import READ, compact_step, written_in

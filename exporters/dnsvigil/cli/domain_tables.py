@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dnsvigil.cli.archive import with_archive
 from dnsvigil.cli.errors import CommandError, UsageError
-from dnsvigil.cli.ingest import find_given, read_logs, say_known, say_records, say_unread
+from dnsvigil.cli.ingest import find_given, read_logs
 from dnsvigil.cli.remote import Place, as_paths
 from dnsvigil.cli.spark import cluster_of
 from dnsvigil.cli.tasks import Files, Read, all_of, portions, same_logs, task_read
+from dnsvigil.cli.totals import say_known, say_records, say_unread
 from dnsvigil.config.collector import Archive, Config
 from dnsvigil.engines.archive import ArchiveReader, archive_files, is_archive
 from dnsvigil.ingest.archive import archive_parts
@@ -62,7 +63,7 @@ def table_of(
             print(printable("; ".join([f"{counted(done, 'file')} read", *say_unread(unread)])), file=sys.stderr)
             return not unread, table
         options = LogOptions(config.sources.field_names)
-        given = find_given(paths, options, logs_only=True)
+        given = find_given(paths, options, flows=False, reports=False)
         opened = partial(_converted, config, options, on_spark)
         read, table = make([files for files, _ in same_logs(given.logs, config, options)], opened, config, stack)
     except NetworkTableError as error:

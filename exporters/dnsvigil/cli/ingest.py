@@ -5,16 +5,21 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from tqdm import tqdm
 
+from dnsvigil.cli.flow_files import GivenFlows, archive_flows, has_nfdump
 from dnsvigil.cli.ownership import require_owner
+from dnsvigil.cli.progress import read_bytes
+from dnsvigil.cli.totals import Total, say_flows, say_known, say_records, say_unread
 from dnsvigil.config.collector import Config
+from dnsvigil.ingest.archive import archive_parts
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.ingest.intake import Ingested, Intake, Parts, all_parts, describe_skipped
 from dnsvigil.ingest.isolation import ingest_apart
@@ -23,8 +28,6 @@ from dnsvigil.ingest.rounds import Read, read, rounds
 from dnsvigil.ingest.scans import Scans
 from dnsvigil.records import Cursor, utc_now
 from dnsvigil.sources.netflow.flow_file import given_files, in_order, is_flow_file
-from dnsvigil.sources.netflow.follower import pending_file
-from dnsvigil.sources.netflow.process import NFDumpError
 from dnsvigil.sources.read_ahead import read_ahead
 from dnsvigil.sources.remote.mirror import whole
 from dnsvigil.sources.remote.uri import Uri, name_of
@@ -54,18 +57,10 @@ class Given:
     reports: list[Path] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)  # that are none of these, or not there
 
-
-@dataclass
-class Total:
-    """What became of everything that was given."""
-
-    records: int = 0  # of logs, those skipped among them
-    skipped: int = 0
-    flows: int = 0
-    flows_skipped: Counter[str] = field(default_factory=Counter)  # by reason
-    rows: int = 0  # of reports
-    rows_skipped: int = 0
-    known: list[Path] = field(default_factory=list)  # read by an earlier call
+    @property
+    def has_logs(self) -> bool:
+        """Whether there are logs, or else nothing."""
+        return bool(self.logs) or not (self.flows or self.reports)
 
 
 def command(options: argparse.Namespace, config: Config) -> int:
@@ -79,44 +74,49 @@ def ingest(
     config: Config,
     state: Path,
     start: datetime | None = None,
-    parts: Parts | None = None,
     *,
+    archive: bool = False,
     lost: Iterable[Path] = (),
 ) -> bool:
     """Read the files and folders, and say on standard error what became of their records.
 
-    What an earlier call has read is not read again. ``start`` (UTC) is when captures with relative times began. Where
-    there are ``parts``, these take the records, and no flows are read. Returns whether every file could be read, none
-    is ``lost``, and something was recognized in each path; raises :class:`dnsvigil.store.store.StoreError` and
-    ``StoreInUseError``.
+    What an earlier call has read is not read again. ``start`` (UTC) is when captures with relative times began. For an
+    ``archive`` alone, no reports are read. Returns whether every file could be read, none is ``lost``, and something
+    was recognized in each path; raises :class:`dnsvigil.store.store.StoreError` and ``StoreInUseError``.
     """
     options = LogOptions(config.sources.field_names, start)
-    given = find_given(paths, options, logs_only=parts is not None)
+    given = find_given(paths, options, reports=not archive)
     unread = [*lost, *given.unread]
     total = Total()
-    has_logs = bool(given.logs) or not (given.flows or given.reports)
     with Store(state) as store:
-        if has_logs:
-            unread += read_logs(store, given.logs, config, options, total=total, parts=parts or all_parts)
-        if given.flows:
-            unread += _read_flows(store, config, given.flows, total)
+        if given.has_logs:
+            parts = archive_parts if archive else all_parts
+            unread += read_logs(store, given.logs, config, options, total=total, parts=parts)
+        if given.flows and not has_nfdump(config):
+            unread += given.flows
+        elif given.flows:
+            unread += (archive_flows if archive else _read_flows)(store, config, given.flows, total)
         if given.reports:
             unread += _read_reports(store, config, given.reports, total)
-    said = [say_records(total)] if has_logs else []
-    said += [f"{counted(total.flows, 'flow')} read"] if given.flows else []
-    said += [describe_skipped(total.flows_skipped, "flow")] if total.flows_skipped else []
-    said += [f"{counted(total.rows, 'row')} of reports read, {total.rows_skipped:,} skipped"] if given.reports else []
-    print(printable("; ".join([*said, *say_known(total), *say_unread(unread)])), file=sys.stderr)
+    report_total(given, total, unread)
     return not unread
 
 
-def find_given(paths: Iterable[Path], options: LogOptions, *, logs_only: bool = False) -> Given:
+def report_total(given: Given, total: Total, unread: Iterable[Path]) -> None:
+    """Say on standard error what became of everything."""
+    said = [say_records(total)] if given.has_logs else []
+    said += say_flows(total) if given.flows else []
+    said += [f"{counted(total.rows, 'row')} of reports read, {total.rows_skipped:,} skipped"] if given.reports else []
+    print(printable("; ".join([*said, *say_known(total), *say_unread(unread)])), file=sys.stderr)
+
+
+def find_given(paths: Iterable[Path], options: LogOptions, *, flows: bool = True, reports: bool = True) -> Given:
     """Return the files at paths by what they are, and report those that are nothing that is read."""
     found = Given()
     for path in paths:
         try:
-            flow_files = dict.fromkeys(() if logs_only else _recognized(given_files(path), is_flow_file))
-            report_files = dict.fromkeys(() if logs_only else _recognized(given_files(path), is_report))
+            flow_files = dict.fromkeys(_recognized(given_files(path), is_flow_file) if flows else ())
+            report_files = dict.fromkeys(_recognized(given_files(path), is_report) if reports else ())
             others = flow_files | report_files
             given = {file: what for file, what in given_logs(path, options) if file not in others}
         except OSError as error:
@@ -142,24 +142,6 @@ def read_logs(
     with closing(_LogIngestion(store, config, options, total, parts)) as ingestion:
         ingestion.read(logs)
         return ingestion.unread
-
-
-def say_records(total: Total) -> str:
-    """Return in words what became of records."""
-    return f"{counted(total.records, 'record')} read, {total.skipped:,} skipped"
-
-
-def say_known(total: Total) -> list[str]:
-    """Return in words which files were read before, if any."""
-    if len(total.known) == 1:
-        return [f"{total.known[0].name} was already read"]
-    return [f"{len(total.known):,} files were already read"] if total.known else []
-
-
-def say_unread(unread: Iterable[Path]) -> list[str]:
-    """Return in words how many files or folders were not read, if any."""
-    count = len({*unread})
-    return [f"{counted(count, 'path')} not read"] if count else []
 
 
 @dataclass
@@ -202,7 +184,7 @@ class _LogIngestion:
     def read(self, paths: Iterable[Path]) -> None:
         """Read logs to their ends. Raises :class:`StoreError`."""
         ordered = in_order_of_time(paths)
-        with _progress(ordered[0].name if ordered else "", sum(map(_size, ordered))) as bar:
+        with read_bytes(ordered[0].name if ordered else "", sum(map(_size, ordered))) as bar:
             for found in read_ahead(rounds(self._steps(ordered), lambda _: False)):
                 self._ingest([(log, step) for log, step in found if isinstance(step, Batch) and not log.failed], bar)
                 for log, step in found:
@@ -315,43 +297,22 @@ def _size(path: Path) -> int:
         return 0  # the reader says so
 
 
-def _read_flows(store: Store, config: Config, files: Iterable[Path], total: Total) -> Iterator[Path]:
+def _read_flows(store: Store, config: Config, files: Sequence[Path], total: Total) -> Iterator[Path]:
     """Read flow files, count their flows, and yield those that could not be read."""
-    with closing(Intake(store, config)) as intake, ExitStack() as stack:
-        part = stack.enter_context(closing(FlowsPart(store, config)))
-        before = part.newest
+    make = partial(FlowsPart, store, config)
+    with (
+        closing(Intake(store, config)) as intake,
+        closing(GivenFlows(store, config, total, make, settled=True)) as given,
+    ):
+        before = given.taker.newest
         for path in files:
-            try:
-                file = pending_file(path)
-                with _progress(path.name, file.stamp[0]) as bar:
-                    found = part.ingest(replace(file, settled=True))
-                    bar.update(file.stamp[0])
-                if part.newest and passes(before or datetime.min, part.newest, HOUR):
-                    before = part.newest
-                    intake.evaluate_flows(part.newest)
-                total.flows += found.flows
-                total.flows_skipped += Counter(found.skipped)
-                if found.known:
-                    total.known.append(path)
-                if found.untimely:
-                    log.warning("%s: %s", path, found.untimely)
-                    if not found.flows:
-                        yield path  # it would look like a file in which there is nothing
-                if found.damage:
-                    log.warning("%s: %s; the readable part is counted", path, found.damage)
-            except OSError as error:
-                _report(path, error)
+            if not given.read(path):
                 yield path
-            except NFDumpError as error:
-                log.error("%s cannot be read: %s", path, error)
-                yield path
-            except StoreError:
-                raise
-            except Exception as error:
-                store.set_aside.put("flow_file", path, error)
-                stack.close()
-                part = stack.enter_context(closing(FlowsPart(store, config)))
-                yield path
+            newest = given.taker.newest
+            if newest and passes(before or datetime.min, newest, HOUR):
+                before = newest
+                intake.evaluate_flows(newest)
+        part = given.taker
         part.flush()
         if part.newest:
             intake.evaluate_flows(part.newest)
@@ -360,13 +321,6 @@ def _read_flows(store: Store, config: Config, files: Iterable[Path], total: Tota
                 "flows from before %s are counted, but are not kept: `store.retention` ends there", part.forgotten
             )
     store.set_aside.flush()
-
-
-def _progress(name: str, size: int) -> "tqdm[Any]":
-    """Return the bar of what is read; it is shown on a terminal only."""
-    return tqdm(
-        total=size, desc=printable(name), unit="B", unit_scale=True, disable=None, dynamic_ncols=True, leave=False
-    )
 
 
 def _report_others(folder: Path, others: Mapping[Path, str], recognized: bool) -> None:

@@ -84,7 +84,7 @@ def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    archive = commands.add_parser("archive", help="convert logs into Parquet files for other engines")
+    archive = commands.add_parser("archive", help="convert logs and flow files into Parquet files for other engines")
     archive.add_argument(
         "--output", type=_folder, metavar="DIR", help="where to write (default: archive.path in the configuration)"
     )
@@ -92,7 +92,7 @@ def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None
     archive.add_argument("--transactions", action="store_true", help="write every query as well, which is much")
     _add_start(archive)
     archive.add_argument(
-        "paths", type=_place, nargs="+", metavar="PATH", help="log file, or folder of such files; or a URI"
+        "paths", type=_place, nargs="+", metavar="PATH", help="log or flow file, or folder of such files; or a URI"
     )
     archive.set_defaults(command="archive.archive")
 

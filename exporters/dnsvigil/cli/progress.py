@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from dnsvigil.system.terminal import printable
+
 _POLL_SECONDS: Final = 0.5
 
 
@@ -22,6 +24,13 @@ def progress(steps: Sequence[str]) -> Iterator[Any]:
 
         yield begin
         bar.update(len(steps) - bar.n)
+
+
+def read_bytes(name: str, size: int) -> "tqdm[Any]":
+    """Return the bar of what is read of a file."""
+    return tqdm(
+        total=size, desc=printable(name), unit="B", unit_scale=True, disable=None, dynamic_ncols=True, leave=False
+    )
 
 
 @contextmanager

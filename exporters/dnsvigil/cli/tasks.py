@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from dnsvigil.cli.ingest import Total
+from dnsvigil.cli.totals import Total
 from dnsvigil.config.collector import Config
 from dnsvigil.records import Cursor
+from dnsvigil.sources.netflow.flow_file import fingerprint
+from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.remote.uri import named
 from dnsvigil.sources.zeek.cursors import Cursors
 from dnsvigil.sources.zeek.given import in_order_of_time
 from dnsvigil.sources.zeek.options import LogOptions
 from dnsvigil.sources.zeek.pending import pending_log
+from dnsvigil.store.flow_files import FlowFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,6 +80,26 @@ def same_logs(
     return [(files, [before[same]] if same in before else []) for same, files in found.items()]
 
 
+def same_flows(files: Files, known: FlowFiles) -> tuple[list[Files], list[Path]]:
+    """Return flow files by what may be copies of one, which have its name or its content, and those that are known."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    names: dict[str, str] = {}  # of those that have the same content, that of the first
+    before = []
+    for path in files:
+        try:
+            file = pending_file(path)
+            is_known = known.has_path(file.path, file.stamp)
+            digest = "" if is_known else fingerprint(path)
+            is_known = is_known or known.has_digest(digest, file.path)
+        except OSError:
+            is_known, digest = False, str(path)  # the reader says so
+        if is_known:
+            before.append(path)
+        else:
+            found[names.setdefault(digest, path.name)].append(path)
+    return [*found.values()], before
+
+
 @contextmanager
 def heard(messages: list[tuple[int, str]]) -> Iterator[None]:
     """Collect what is logged."""
@@ -100,15 +123,14 @@ def task_read(
     report(read)
 
 
-def all_of(reports: Iterable[Read]) -> Read:
+def all_of(reports: Sequence[Read]) -> Read:
     """Add reports up, and log what was logged in tasks."""
     found = Read()
+    messages = (message for each in reports for message in each.messages)
+    for level, text in dict.fromkeys(messages):  # what is wrong with a worker, each of its tasks says
+        log.log(level, "%s", text)
     for each in reports:
-        for level, text in each.messages:
-            log.log(level, "%s", text)
-        found.total.records += each.total.records
-        found.total.skipped += each.total.skipped
-        found.total.known += each.total.known
+        found.total.add(each.total)
         found.unread += each.unread
     return found
 

@@ -21,7 +21,7 @@ from dnsvigil.ingest.dns import DnsPart
 from dnsvigil.ingest.domains import define_failures
 from dnsvigil.ingest.part import HOUR, Part, passes
 from dnsvigil.ingest.passive_dns import PassiveDnsPart, merged
-from dnsvigil.records import DOMAIN_HOUR, SUMMARY_COLUMNS, TRANSACTION, TUPLE
+from dnsvigil.records import DNS_FLOW, DOMAIN_HOUR, SUMMARY_COLUMNS, TRANSACTION, TUPLE
 from dnsvigil.sources.zeek.log_types import DNS, PDNS
 from dnsvigil.store.archive import ARCHIVED, DROPPED, Archive
 from dnsvigil.store.archive_clients import with_counts, without_addresses, without_pseudonyms
@@ -90,7 +90,14 @@ _TABLES: Final = {
         lambda rows: merged(rows, "names"),
         _tuples,
     ),
+    "dns_flows": _Waiting(
+        {name: kind for name, kind in DNS_FLOW.items() if name != "amplification"},  # which does not add up
+        "ts::DATE",
+        "exporter",
+        lambda rows: f"FROM {rows} ORDER BY ts, client, server",
+    ),
 }
+_OF_LOGS: Final = ("domain_hours", "tuples")
 _SCHEMA: Final = "".join(
     f"CREATE TABLE IF NOT EXISTS archive_{name}"
     f" ({', '.join(f'{column} {kind}' for column, kind in table.columns.items())});\n"
@@ -118,7 +125,7 @@ class ArchivePart(Part):
         assert config.archive.path
         self._store = store
         self._bounds = config.archive
-        self._tables = [name for name in SCHEMAS if name != "transactions" or config.archive.transactions]
+        self._own = ("transactions", *_OF_LOGS) if config.archive.transactions else _OF_LOGS
         self.columns = () if config.archive.transactions else (*SUMMARY_COLUMNS, "sensor")
         store.create(_SCHEMA)
         with store.errors():
@@ -149,7 +156,7 @@ class ArchivePart(Part):
 
     def add(self) -> None:
         """Append the records, what was gathered, and the tuples of answers."""
-        if "transactions" in self._tables:
+        if "transactions" in self._own:
             self.append("transactions", f"SELECT {', '.join(TRANSACTION)} FROM {DNS.view}")
         self.append("domain_hours", f"SELECT *, {literal(self._key)} AS client_key FROM sum_sensor_domain_hours")
         self.append("tuples", "FROM answered")
@@ -165,7 +172,7 @@ class ArchivePart(Part):
         One table in a round: all at once would hold up the records.
         """
         over = before > datetime.min and passes(before, newest, HOUR)
-        due = [name for name in self._tables if self._waiting[name] > (0 if over else MAX_WAITING)]
+        due = [name for name in SCHEMAS if self._waiting[name] > (0 if over else MAX_WAITING)]
         self._due += [name for name in due if name not in self._due]
         if self._due:
             self._empty(self._due.pop(0))
@@ -202,8 +209,9 @@ class ArchivePart(Part):
             return
         self._retry = 0.0
         with self._store.transaction():
-            for name in self._tables:
-                self._empty(name)
+            for name in SCHEMAS:
+                if self._waiting[name]:
+                    self._empty(name)
         self._flush_files()
         while self._merger.start(newest.date()):
             self._merger.wait()
@@ -218,9 +226,9 @@ class ArchivePart(Part):
         """Return how much there is."""
         sizes = self._archive.sizes()
         return ArchiveSnapshot(
-            {name: sizes.get(name, (0, 0))[0] for name in self._tables},
-            {name: sizes.get(name, (0, 0))[1] for name in self._tables},
-            {name: self._waiting[name] for name in self._tables},
+            {name: sizes.get(name, (0, 0))[0] for name in self._own},
+            {name: sizes.get(name, (0, 0))[1] for name in self._own},
+            {name: self._waiting[name] for name in self._own},
             self._failures + self._merger.failures,
         )
 

@@ -15,6 +15,7 @@ from dnsvigil.sources.netflow.flow_file import UnfinishedFileError, fingerprint,
 from dnsvigil.sources.netflow.follower import PendingFlows
 from dnsvigil.sources.netflow.tables import FlowReader, Loaded
 from dnsvigil.sources.netflow.times import TIMESTAMP, TOO_OLD, Times
+from dnsvigil.sources.remote.mirror import whole
 from dnsvigil.store.flow_files import FlowFile, FlowFiles
 from dnsvigil.store.store import Store
 from dnsvigil.system.terminal import counted
@@ -91,8 +92,8 @@ class FlowFileReader:
         digest = fingerprint(file.path)
         if self.known.has_digest(digest, file.path):
             return None
-        with self._store.errors():
-            loaded = self.reader.load(file.path, check, times, file.begin)
+        with self._store.errors(), whole(file.path) as path:
+            loaded = self.reader.load(path, check, times, file.begin)
             if loaded.damage and not file.settled:
                 raise UnfinishedFileError(f"{file.path} may still be written: {loaded.damage}")
             found = self._describe(file, loaded, digest, times)

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Container
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
@@ -30,9 +31,20 @@ class Match:
 
 def expand(pattern: Path) -> list[Match]:
     """Return what there is at a path that may have wildcards, in order."""
-    wild = next((place for place, part in enumerate(pattern.parts) if has_magic(part)), None)
     paths = [Path(name) for name in sorted(glob(str(pattern)))]  # noqa: PTH207 (the pattern is a whole path)
-    return [Match(path, None if wild is None else path.parts[wild]) for path in paths]
+    return [_match(path, pattern) for path in paths]
+
+
+def match_above(path: Path, pattern: Path) -> Match | None:
+    """Return the folder above a path that a pattern matches by its names alone, None where none does."""
+    above = path.parent.parts[: len(pattern.parts)]
+    same = len(above) == len(pattern.parts) and all(map(fnmatchcase, above, pattern.parts))
+    return _match(Path(*above), pattern) if same else None
+
+
+def _match(path: Path, pattern: Path) -> Match:
+    wild = next((place for place, part in enumerate(pattern.parts) if has_magic(part)), None)
+    return Match(path, None if wild is None else path.parts[wild])
 
 
 def expand_folders(pattern: Path) -> list[Match]:

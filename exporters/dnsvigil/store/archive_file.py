@@ -69,6 +69,21 @@ SCHEMAS: Final = {
             ("seen_in", pa.int16()),
         ]
     ),
+    "dns_flows": pa.schema(
+        [
+            ("ts", _TIME),
+            ("client", pa.string()),
+            ("server", pa.string()),
+            ("server_port", pa.int32()),
+            ("proto", pa.string()),
+            *(
+                (f"{way}_{count}", pa.int64())
+                for way in ("query", "response")
+                for count in ("flows", "packets", "bytes")
+            ),
+            ("unanswered", pa.int64()),
+        ]
+    ),
 }
 """The columns of each table. Day and sensor are in the path. All numbers have signs, which some engines need."""
 

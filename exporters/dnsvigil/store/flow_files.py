@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dnsvigil.records import FLOW_SLOT_SECONDS
+from dnsvigil.sources.remote.uri import name_of
 from dnsvigil.store.flow_slots import rows_of_slots
 from dnsvigil.store.store import Store
 from dnsvigil.system.files import path_text
@@ -67,12 +68,12 @@ class FlowFiles:
     def has_path(self, path: Path, stamp: tuple[int, int]) -> bool:
         """Return whether this file was read in its present state."""
         query = "SELECT 1 FROM flow_files WHERE path = ? AND size = ? AND changed = ? LIMIT 1"
-        return bool(self._store.rows(query, path_text(path), *stamp))
+        return bool(self._store.rows(query, _place(path), *stamp))
 
     def has_digest(self, digest: str, path: Path) -> bool:
         """Return whether a file of this content was read; a damaged file may have been repaired in place."""
         query = "SELECT 1 FROM flow_files WHERE digest = ? AND NOT (damaged AND path = ?) LIMIT 1"
-        return bool(self._store.rows(query, digest, path_text(path)))
+        return bool(self._store.rows(query, digest, _place(path)))
 
     def same_file(self, file: FlowFile) -> int | None:
         """Return the id of the file that this one is in another form: compressed, for instance."""
@@ -88,7 +89,7 @@ class FlowFiles:
     def former_file(self, file: FlowFile) -> int | None:
         """Return the id of the file that this one was before it grew, or was copied to its end."""
         query = """SELECT id FROM flow_files WHERE path = ? AND "begin" IS NOT DISTINCT FROM ? LIMIT 1"""
-        rows = self._store.rows(query, path_text(file.path), file.begin if file.dated else None)
+        rows = self._store.rows(query, _place(file.path), file.begin if file.dated else None)
         return int(rows[0][0]) if rows else None
 
     def counted_of(self, number: int | None) -> tuple[int, dict[str, int]]:
@@ -106,7 +107,7 @@ class FlowFiles:
             file.slot if file.dated else None,
             file.begin if file.dated else None,
             file.digest,
-            path_text(file.path),
+            _place(file.path),
             file.size,
             file.changed,
             file.flows,
@@ -118,6 +119,20 @@ class FlowFiles:
             dict(file.skipped),
             file.sampling,
         )
+
+    def files(self, names: Iterable[str] | None = None) -> list[FlowFile]:
+        """Return the files that were read, or those of these names, in the order of their ids."""
+        of_names = "" if names is None else "WHERE list_contains(?, name)"
+        rows = self._store.rows(
+            f"SELECT * EXCLUDE (id, read_at) FROM flow_files {of_names} ORDER BY id",
+            *([] if names is None else [list(names)]),
+        )
+        return [
+            FlowFile(
+                *(exporter, name, slot or datetime.min, begin or datetime.min, digest, Path(path), *rest, bool(slot))
+            )
+            for exporter, name, slot, begin, digest, path, *rest in rows
+        ]
 
     def next_number(self) -> int:
         """Return an id that no file has."""
@@ -185,3 +200,8 @@ class FlowFiles:
         """Forget the files that were read long ago; return the exporters of all others."""
         self._store.rows("DELETE FROM flow_files WHERE read_at < now()::TIMESTAMP - ?", _LIFE)
         return [exporter for (exporter,) in self._store.rows("SELECT DISTINCT exporter FROM flow_files")]
+
+
+def _place(path: Path) -> str:
+    """Return where a file is, or what it is a copy of, as a path."""
+    return str(Path(name_of(path)))

@@ -21,8 +21,9 @@ from dnsvigil.sources.remote.stores import files_of
 from dnsvigil.sources.remote.uri import Uri, name_of, named
 from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.store import Store
+from exporters.flowfiles import MANY, asking, many, write_flows
 from exporters.hadoop import hdfs
-from exporters.ingest.test_archive import files
+from exporters.ingest.test_archive import files, read
 from exporters.ingest.test_passive_dns import PDNS, row
 from exporters.object_store import ObjectStore, object_store
 from exporters.running import write_config
@@ -103,6 +104,31 @@ def test_features_and_archives_are_those_of_the_folder(
     assert found == run("domains", "features", "--json", tmp_path / "archive")
     assert found[:2] == (0, of_folder[1])
     assert found[2] == "4 files read\n"
+
+
+@pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
+def test_flow_files_are_archived_once_wherever_they_are(
+    store: ObjectStore, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "edge"
+    known, grown = (write_flows(folder, START + 300 * n, many(), ident="none") for n in range(2))
+    for path in (known, grown):
+        os.utime(path, (START, START))
+    archive = ("archive", "--output", tmp_path / "archive")
+    assert run(*archive, known)[2].endswith(f"\n{MANY:,} flows read\n")
+    uri = store.put(folder)
+    assert run(*archive, uri)[2].endswith(f"\n{MANY:,} flows read; {known.name} was already read\n")
+    assert len(read(tmp_path / "archive", "dns_flows", "FROM archived WHERE sensor = 'edge'")) == 4
+    write_flows(folder, START + 300, [*many(), asking("198.51.100.9")], ident="none")
+    store.put(folder)
+    status, _, said = run(*archive, uri)
+    assert status == 1
+    assert f"{uri}/{grown.name} has changed since it was archived; what it has more, 1 flow, is not archived" in said
+    grown.unlink()
+    copied = store.put(folder, "copies/")
+    monkeypatch.setattr("dnsvigil.ingest.flow_files.whole", None)  # nothing is fetched once more
+    status, _, said = run(*archive, copied)
+    assert (status, said.splitlines()[-1]) == (0, f"0 flows read; {known.name} was already read")
 
 
 def test_passive_dns_of_an_archive_is_that_of_the_folder(

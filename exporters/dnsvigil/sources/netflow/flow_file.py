@@ -23,7 +23,9 @@ HEADER: Final = Struct("<HHIqBBHIqII")
 MAGIC: Final = 0xA50C
 LAYOUTS: Final = (1, 2)
 
-_ENDS: Final = 64 * 1024  # bytes from the beginning and the end of a file that it is known by
+ENDS: Final = 64 * 1024
+"""Bytes from the beginning and the end of a file that it is known by."""
+
 _FINISHED: Final = re.compile(r"nfcapd\.(\d{12})(\d\d)?([+-]\d{4})?")
 _UNFINISHED: Final = "nfcapd.current"
 _DATE_PART: Final = re.compile(r"\d{1,4}|\d{4}-\d\d-\d\d")  # of the folders that nfcapd -S makes
@@ -77,10 +79,10 @@ def flow_exporter_label(name: str) -> str:
 def fingerprint(path: Path) -> str:
     """Return what a file is known by, whatever its name: its size, first and last 64 KiB. Raises ``OSError``."""
     with open_file(path) as file:
-        digest = hashlib.sha256(file.read(_ENDS))
+        digest = hashlib.sha256(file.read(ENDS))
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _ENDS, 0))
-        digest.update(file.read(_ENDS))
+        file.seek(max(size - ENDS, 0))
+        digest.update(file.read(ENDS))
     return f"{size}:{digest.hexdigest()}"
 
 

@@ -13,7 +13,16 @@ from typing import Final
 
 from dnsvigil.config.collector import NetflowSource
 from dnsvigil.sources import folders
-from dnsvigil.sources.folders import OLD_SECONDS, Listing, Listings, Match, expand, expand_folders, is_settled
+from dnsvigil.sources.folders import (
+    OLD_SECONDS,
+    Listing,
+    Listings,
+    Match,
+    expand,
+    expand_folders,
+    is_settled,
+    match_above,
+)
 from dnsvigil.sources.netflow.flow_file import begin_of, flow_exporter_of, is_finished
 from dnsvigil.system.files import check_file, path_text
 
@@ -57,6 +66,15 @@ def pending_file(path: Path, flow_exporter: str | None = None, folder: str | Non
     stamp = (status.st_size, status.st_mtime_ns)
     begin = begin_of(path.name)
     return PendingFlows(path, flow_exporter, folder or flow_exporter_of(path), begin, stamp, is_settled(status))
+
+
+def given_file(path: Path, sources: Iterable[NetflowSource]) -> PendingFlows:
+    """Return a given file as one to read, of the exporter that ``sources`` name for its folder. Raises ``OSError``."""
+    path = path.absolute()
+    for source in sources:
+        if match := match_above(path, source.path.absolute()):
+            return pending_file(path, source.exporter, match.part)
+    return pending_file(path)
 
 
 def below_sources(path: Path, sources: Iterable[NetflowSource]) -> bool:

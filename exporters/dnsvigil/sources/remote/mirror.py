@@ -1,8 +1,9 @@
 """Copies of files of other machines, for code that reads files.
 
 A *mirror* is a folder with the files that are at a URI, at their true sizes and times, but hollow: each has what a log
-is recognized by, or the footer of a Parquet file. So what is there can be looked at, sorted, and shared out. Whoever
-reads a file takes a copy that is :func:`whole`, on any machine, also where the mirror is not.
+is recognized by, what a flow file is known by, or the footer of a Parquet file. So what is there can be looked at,
+sorted, and shared out. Whoever reads a file takes a copy that is :func:`whole`, on any machine, also where the mirror
+is not.
 """
 
 import errno
@@ -15,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final
 
+from dnsvigil.sources.netflow.flow_file import ENDS, is_flow_file
 from dnsvigil.sources.remote.stores import Content, Entry, files_of
 from dnsvigil.sources.remote.uri import FOLDER, Uri, name_of
 
@@ -104,6 +106,9 @@ def _fill(file: Path) -> None:
             _copy(content, made, max(0, entry.size - _footer(made, entry.size)), start)
         else:
             _copy(content, made, 0, min(_BEGIN, entry.size))
+            made.flush()
+            if is_flow_file(file):
+                _copy(content, made, max(_BEGIN, entry.size - ENDS), entry.size)
         made.truncate(entry.size)
     os.utime(file, ns=(entry.changed, entry.changed))
 
