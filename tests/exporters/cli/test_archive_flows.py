@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,10 +15,12 @@ import pytest
 
 from dnsvigil.cli import archive_on_spark, tasks
 from dnsvigil.cli.main import main
-from dnsvigil.config.collector import Config, NetflowSource
+from dnsvigil.config.collector import Config, Flows, NetflowSource
+from dnsvigil.config.collector import Store as Bounds
+from dnsvigil.config.types import Duration
 from dnsvigil.ingest.flows import FlowsPart
 from dnsvigil.sources.netflow import search_file
-from dnsvigil.sources.netflow.flow_file import is_flow_file
+from dnsvigil.sources.netflow.flow_file import in_order, is_flow_file
 from dnsvigil.sources.netflow.follower import given_file
 from dnsvigil.store.archive import Archive
 from dnsvigil.store.store import Store
@@ -29,6 +32,7 @@ from exporters.zeeklogs import HEADER, START, tsv
 pytestmark = pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
 
 DAY = 86400
+YEARS = Duration(20 * 365 * DAY)
 BEGIN = START // DAY * DAY + 23 * 3600  # the last hour of a day
 ROWS = "SELECT epoch(ts)::BIGINT, sensor, * EXCLUDE (ts, sensor, day) FROM archived ORDER BY ALL"
 Run = Callable[..., tuple[str, str]]
@@ -70,9 +74,10 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCa
 
 
 def collected(folder: Path, *given: Path) -> list[tuple[Any, ...]]:
-    """Return the DNS flow records that a collector has of files."""
-    with Store(folder / "collector") as store, closing(FlowsPart(store, Config())) as part:
-        for path in sorted(given, key=lambda path: path.name):
+    """Return the DNS flow records that a collector has of files, where it keeps them for long."""
+    config = Config(store=Bounds(retention=YEARS), flows=Flows(retention=YEARS))
+    with Store(folder / "collector") as store, closing(FlowsPart(store, config)) as part:
+        for path in in_order(given):
             part.ingest(given_file(path, []))
         columns = "epoch(ts)::BIGINT, exporter, * EXCLUDE (ts, exporter, amplification, file)"
         return [tuple(row) for row in store.rows(f"SELECT {columns} FROM dns_flows ORDER BY ALL")]
@@ -109,6 +114,28 @@ def test_each_flow_is_archived_once_whatever_its_file_is_called(tmp_path: Path, 
     (tmp_path / "collector" / "dnsvigil.duckdb").unlink()
     assert read(root, "dns_flows", ROWS) == collected(tmp_path, new, *given[2:], tmp_path / given[1].name)
     assert len(files(root / "dns_flows")) == 4  # merged
+
+
+def test_real_files_have_the_rows_of_a_collector_and_the_sums_of_nfdump(
+    tmp_path: Path, shared_data: Path, run: Run
+) -> None:
+    folder = shared_data / "netflow" / "chrispassas"
+    said, logged = run(folder)
+    assert said == "103,028 flows read\n"
+    assert f"{folder}/testdata/nfcapd-corrupt: nfdump: " in logged
+    assert logged.count("; the readable part is counted\n") == 1
+    given = flow_files(folder)
+    rows = read(tmp_path / "archive", "dns_flows", ROWS)
+    assert rows == collected(tmp_path, *given)
+    assert len(rows) > 1000
+    sums: Counter[str] = Counter()
+    for path in given:
+        if path.name != "nfcapd-corrupt":
+            dns = "(proto udp or proto tcp) and (port 53 or port 853)"
+            for flow in search_file(path, dns, aggregate=["proto"]):
+                sums.update({name: flow[name] for name in ("flows", "packets", "bytes")})
+    counts = ", ".join(f"sum(query_{name} + response_{name})::BIGINT" for name in sums)
+    assert read(tmp_path / "archive", "dns_flows", f"SELECT {counts} FROM archived") == [tuple(sums.values())]
 
 
 def test_what_cannot_be_archived_is_reported_and_all_else_is_read(tmp_path: Path, run: Run) -> None:

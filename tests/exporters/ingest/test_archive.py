@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from dnsvigil.store.archive_file import SCHEMAS
 from dnsvigil.store.passive_dns import PassiveDns
 from dnsvigil.store.set_aside import entries
 from dnsvigil.store.store import Store
+from exporters.flowfiles import SLOT, dialogues, write_flows
 from exporters.ingest.taking import Taking
 from exporters.ingest.test_passive_dns import DAY, HOUR, PDNS, row
 from exporters.kills import killed_until_done
@@ -290,6 +292,7 @@ def test_what_a_commit_has_listed_is_renamed_and_what_it_replaced_removed_after_
     assert [path for path in files(archiving.root) if path.suffix != ".parquet"] == [other]
 
 
+@pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
 def test_killed_at_thirty_instants_the_archive_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -302,6 +305,8 @@ def test_killed_at_thirty_instants_the_archive_is_that_of_an_undisturbed_run(tmp
         (logs / f"dns.{hour:02}.log").write_bytes(HEADER + b"".join(lines))
         rows = [row(hour * HOUR + i, rrname=f"p{dice.randrange(50)}.example", count=i) for i in range(50)]
         (logs / f"pdns.{hour:02}.log").write_bytes(package_header(PDNS) + b"".join(rows))
+    for number in range(20):
+        write_flows(logs, START + number * SLOT, dialogues(30))
     command = [sys.executable, "-c", _CONVERT]
     begin = time.monotonic()
     subprocess.run([*command, tmp_path / "undisturbed", logs], check=True)
@@ -313,10 +318,12 @@ def test_killed_at_thirty_instants_the_archive_is_that_of_an_undisturbed_run(tmp
         "transactions": "FROM archived ORDER BY ALL",
         "tuples": _OF_TUPLES,
         "domain_hours": f"{hours} ORDER BY ALL",
+        "dns_flows": "FROM archived ORDER BY ALL",
     }
     for table, query in queries.items():
         assert read(tmp_path / "killed", table, query) == read(tmp_path / "undisturbed", table, query)
     assert len(read(tmp_path / "killed", "transactions")) == 40 * 150
+    assert len(read(tmp_path / "killed", "dns_flows")) == 20 * 30
     leftovers = [path for path in files(tmp_path / "killed") if path.suffix == ".new"]
     assert leftovers == []
 
