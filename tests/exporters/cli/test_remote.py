@@ -15,7 +15,7 @@ import pytest
 from dnsvigil.cli import domain_tables, ingest
 from dnsvigil.cli.main import main
 from dnsvigil.sources.remote import stores
-from dnsvigil.sources.remote.mirror import copies, mirror
+from dnsvigil.sources.remote.mirror import copies, mirror, whole
 from dnsvigil.sources.remote.s3 import _reason
 from dnsvigil.sources.remote.stores import files_of
 from dnsvigil.sources.remote.uri import Uri, name_of, named
@@ -63,7 +63,7 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: Any, caplog: Any) -> Run:
-    """Return the status of a command, what it prints, and what it says."""
+    """Return the status of a command, what it prints, with nine digits of numbers, and what it says."""
     key = tmp_path / "key"
     key.write_text("k" * 32)
     config = write_config(tmp_path, archive={"pseudonym_key_file": str(key)})
@@ -74,7 +74,8 @@ def run(tmp_path: Path, capsys: Any, caplog: Any) -> Run:
         status = main(["-c", str(config), *map(str, arguments)])
         out, err = capsys.readouterr()
         said = [each.getMessage() for each in caplog.records if each.name.startswith("dnsvigil")]
-        return status, json.loads(out) if out else None, "\n".join([*sorted(said), err])
+        table = json.loads(out, parse_float=lambda text: float(f"{float(text):.9g}")) if out else None
+        return status, table, "\n".join([*sorted(said), err])
 
     return run
 
@@ -263,6 +264,11 @@ def test_a_mirror_has_sizes_names_and_footers(store: ObjectStore, tmp_path: Path
         assert (path / "a.log").read_bytes()[:196_608] == content[:196_608]
         assert (path / "a.log").stat().st_blocks * 512 < 300_000
         assert (path / "b.parquet").read_bytes().endswith(footer)
+        with whole(path / "a.log") as copy:
+            assert copy.read_bytes() == content
+            assert copy.stat().st_mtime_ns == (path / "a.log").stat().st_mtime_ns != 0
+            assert name_of(copy) == name_of(path / "a.log")
+        assert not copy.exists()
         assert name_of(path / "a.log") == f"s3a://{BUCKET}/hollow/a.log"
         assert named(f"bad: {path}/a.log, {path}") == f"bad: s3a://{BUCKET}/hollow/a.log, s3a://{BUCKET}/hollow"
 
