@@ -15,7 +15,7 @@ import pytest
 from dnsvigil.cli import domain_tables, ingest
 from dnsvigil.cli.main import main
 from dnsvigil.sources.remote import stores
-from dnsvigil.sources.remote.mirror import copies, mirror, whole
+from dnsvigil.sources.remote.mirror import copies, fill, mirror, whole
 from dnsvigil.sources.remote.s3 import _reason
 from dnsvigil.sources.remote.stores import files_of
 from dnsvigil.sources.remote.uri import Uri, name_of, named
@@ -167,21 +167,23 @@ def test_an_object_that_goes_away_or_has_no_path_is_named_and_the_others_are_rea
     uri = store.put(logs, "going/")
     for key in ("../../../up.log", "dns.0.log", "dns.0.log/below.log"):
         store.client.put_object(Bucket=BUCKET, Key=f"going/ns1/{key}", Body=HEADER + tsv(query="a.odd.example"))
+    gone = HEADER + b"".join(tsv(uid=f"G{n}", query="gone.example") for n in range(2_000))  # more than is fetched first
+    store.client.put_object(Bucket=BUCKET, Key="going/ns1/dns.gone.log", Body=gone)
     find = domain_tables.find_given
 
     def found(*arguments: Any, **more: Any) -> Any:
         given = find(*arguments, **more)
-        store.client.delete_object(Bucket=BUCKET, Key="going/ns1/2023-11-14/dns.0.log")
+        store.client.delete_object(Bucket=BUCKET, Key="going/ns1/dns.gone.log")
         return given
 
     monkeypatch.setattr(domain_tables, "find_given", found)
-    status, table, said = run("domains", "features", "--json", uri)
+    status, table, said = run("domains", "features", "--json", uri, f"{uri}/2023-11-14")  # of which none counts twice
     assert status == 1
     assert {"d1.example", "odd.example", "shop.example"} < {each["domain"] for each in table}
-    assert f"{uri}/2023-11-14/dns.0.log cannot be read: there is nothing of this name" in said
+    assert f"{uri}/dns.gone.log cannot be read: there is nothing of this name" in said
     assert f"{uri}/../../../up.log cannot be read: its name cannot be that of a file" in said
     assert f"{uri}/dns.0.log/below.log cannot be read: " in said
-    assert "9,054 records read, 4 skipped; 4 paths not read\n" in said
+    assert "9,094 records read, 4 skipped; 3 files were already read; 4 paths not read\n" in said
 
 
 def test_what_cannot_be_looked_at_is_said_in_a_sentence(
@@ -254,8 +256,9 @@ def test_a_mirror_has_sizes_names_and_footers(store: ObjectStore, tmp_path: Path
     for key, body in (("a.log", content), ("b.parquet", content + footer), ("c.parquet", b"PAR1")):
         store.client.put_object(Bucket=BUCKET, Key=f"hollow/{key}", Body=body)
     with copies() as root:
-        path, unread = mirror(Uri.parse(f"s3a://{BUCKET}/hollow/"), root, lambda path: path.iterdir())
-        assert not unread
+        path, lost = mirror(Uri.parse(f"s3a://{BUCKET}/hollow/"), root)
+        assert not lost
+        assert all(filled for _, filled in fill([*path.iterdir()]))
         assert {each.name: each.stat().st_size for each in path.iterdir()} == {
             "a.log": 512_000,
             "b.parquet": 812_008,

@@ -5,10 +5,13 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dnsvigil.sources.remote.stores import Content, Entry
 from dnsvigil.sources.remote.uri import Uri
+
+if TYPE_CHECKING:
+    from hdfs_native import FileStatus
 
 _TRIES: Final = {"dfs.client.failover.max.attempts": "3"}  # a few seconds; 15, the default, are three minutes
 _MILLISECOND: Final = 10**6
@@ -36,16 +39,22 @@ class Hdfs:
             found = [*self._client.list_status(path, True)] if one.isdir else [one]
         for each in found:
             if not each.isdir:
-                name = each.path.removeprefix(path).removeprefix("/") if one.isdir else ""
-                yield Entry(name, each.length, each.modification_time * _MILLISECOND)
+                yield _entry(each, each.path.removeprefix(path).removeprefix("/"))
+
+    def entry(self, uri: Uri) -> Entry:
+        """Return what there is to know of a file."""
+        with _errors(uri):
+            return _entry(self._client.get_file_info(_path(uri)), "")
 
     @contextmanager
-    def open(self, uri: Uri) -> Iterator[tuple[Entry, Content]]:
+    def open(self, uri: Uri) -> Iterator[Content]:
         """Give a file, to read it."""
-        path = _path(uri)
         with _errors(uri):
-            info = self._client.get_file_info(path)
-            yield Entry("", info.length, info.modification_time * _MILLISECOND), self._client.read(path)
+            yield self._client.read(_path(uri))
+
+
+def _entry(status: "FileStatus", name: str) -> Entry:
+    return Entry(name, status.length, status.modification_time * _MILLISECOND)
 
 
 def _path(uri: Uri) -> str:

@@ -9,9 +9,10 @@ is not.
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, Final
@@ -22,9 +23,8 @@ from dnsvigil.sources.remote.uri import FOLDER, Uri, name_of
 
 log = logging.getLogger(__name__)
 
-_BEGIN: Final = 192 * 2**10
-"""Bytes that a file begins with; a log is recognized by 128 kB at most, which compression makes little larger."""
-_END: Final = 64 * 2**10
+_PART: Final = 192 * 2**10
+"""Bytes that a file begins or ends with. A log is recognized by 128 kB, which compression makes little larger."""
 _AT_ONCE: Final = 8
 _BUFFER: Final = 2**20
 
@@ -36,41 +36,44 @@ def copies() -> Iterator[Path]:
         yield Path(name)
 
 
-def mirror(uri: Uri, root: Path, chosen: Callable[[Path], Iterable[Path]]) -> tuple[Path, list[Path]]:
-    """Make the mirror of a URI in a folder. Return where it is, and the files that cannot be read, which are logged.
+def mirror(uri: Uri, root: Path) -> tuple[Path, list[Path]]:
+    """Make the mirror of a URI in a folder, of empty files, before :func:`fill`.
 
-    ``chosen`` returns which of its files are looked at, by their names alone. Raises ``OSError``, also where there is
+    Returns where it is, and the files that cannot be there, which are logged. Raises ``OSError``, also where there is
     nothing.
     """
     path = uri.below(root)
     entries = [*files_of(uri).list(uri)]
     if not entries:
         raise OSError(errno.ENOENT, "there is no file in it", str(uri))
-    unread = [file for entry in entries if (file := path / entry.name) and not _done(_make, file, entry)]
+    return path, [file for entry in entries if (file := path / entry.name) and not _done(_make, file, entry)]
+
+
+def fill(files: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """Fetch what files of mirrors are looked at for, and yield each with whether that could be read.
+
+    Those of which it could not are logged, and are gone.
+    """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        files = [*chosen(path)]
-        filled = [*pool.map(lambda file: _done(_fill, file), files)]
-    for file, done in zip(files, filled, strict=True):
-        if not done:
-            file.unlink()
-            unread.append(file)
-    return path, unread
+        for file, filled in zip(files, pool.map(partial(_done, _fill), files), strict=True):
+            if not filled:
+                file.unlink()
+            yield file, filled
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a copy of what a path stands for in a mirror; the path itself where it is in none. Raises ``OSError``."""
     uri = Uri.of(path)
-    if uri is None:
+    if uri is None or (path.exists() and path.stat().st_size <= _PART):  # a small one has been fetched by now
         yield path
         return
     with copies() as root:
         copy = uri.below(root)
         copy.parent.mkdir(parents=True)
-        with files_of(uri).open(uri) as (entry, content), copy.open("wb") as file:
+        entry = files_of(uri).entry(uri)
+        with files_of(uri).open(uri) as content, copy.open("wb") as file:
             _copy(content, file, 0, entry.size)
-        if copy.stat().st_size != entry.size:
-            raise OSError(errno.EIO, "it changed while it was read", str(uri))
         os.utime(copy, ns=(entry.changed, entry.changed))
         yield copy
 
@@ -99,27 +102,31 @@ def _fill(file: Path) -> None:
     """Put into a file of a mirror what it is looked at for. Raises ``OSError``."""
     uri = Uri.of(file)
     assert uri
-    with files_of(uri).open(uri) as (entry, content), file.open("rb+") as made:
+    before = file.stat()
+    size = before.st_size
+    with files_of(uri).open(uri) as content, file.open("rb+") as made:
         if file.suffix == ".parquet":
-            start = max(0, entry.size - _END)
-            _copy(content, made, start, entry.size)
-            _copy(content, made, max(0, entry.size - _footer(made, entry.size)), start)
+            start = max(0, size - _PART)
+            _copy(content, made, start, size)
+            _copy(content, made, max(0, size - _footer(made, size)), start)
         else:
-            _copy(content, made, 0, min(_BEGIN, entry.size))
+            _copy(content, made, 0, min(_PART, size))
             made.flush()
             if is_flow_file(file):
-                _copy(content, made, max(_BEGIN, entry.size - ENDS), entry.size)
-        made.truncate(entry.size)
-    os.utime(file, ns=(entry.changed, entry.changed))
+                _copy(content, made, max(_PART, size - ENDS), size)
+    os.utime(file, ns=(before.st_mtime_ns, before.st_mtime_ns))
 
 
 def _copy(content: Content, made: BinaryIO, start: int, end: int) -> None:
+    """Copy some of the bytes of a file. Raises ``OSError``, also where they are not there."""
     if start < end:
         content.seek(start)
         made.seek(start)
     while start < end and (part := content.read(min(end - start, _BUFFER))):
         made.write(part)
         start += len(part)
+    if start < end:
+        raise OSError(errno.EIO, "it changed while it was read")
 
 
 def _footer(made: BinaryIO, size: int) -> int:

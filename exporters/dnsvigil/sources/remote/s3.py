@@ -49,14 +49,19 @@ class S3:
             if each.is_file:
                 yield Entry(each.path.removeprefix(path).removeprefix("/"), each.size, each.mtime_ns)
 
-    @contextmanager
-    def open(self, uri: Uri) -> Iterator[tuple[Entry, Content]]:
-        """Give an object, to read it."""
-        path = _path(uri)
+    def entry(self, uri: Uri) -> Entry:
+        """Return what there is to know of an object."""
         with _errors(uri):
-            info = self._files.get_file_info(path)
-            with self._files.open_input_file(path) as file:
-                yield Entry("", info.size, info.mtime_ns), file
+            info = self._files.get_file_info(_path(uri))
+            if not info.is_file:
+                raise FileNotFoundError
+        return Entry("", info.size, info.mtime_ns)
+
+    @contextmanager
+    def open(self, uri: Uri) -> Iterator[Content]:
+        """Give an object, to read it."""
+        with _errors(uri), self._files.open_input_file(_path(uri)) as file:
+            yield file
 
 
 def _path(uri: Uri) -> str:

@@ -34,7 +34,10 @@ class Files(Protocol):
     def list(self, uri: Uri) -> Iterator[Entry]:
         """Yield the files below a folder, or a file itself. Raises where there is nothing."""
 
-    def open(self, uri: Uri) -> AbstractContextManager[tuple[Entry, Content]]:
+    def entry(self, uri: Uri) -> Entry:
+        """Return what there is to know of a file. Raises where there is none."""
+
+    def open(self, uri: Uri) -> AbstractContextManager[Content]:
         """Give a file, to read it."""
 
 
