@@ -15,6 +15,7 @@ from dnsvigil.ingest.archived_flows import ArchivedFlows
 from dnsvigil.ingest.flow_files import CHANGED, Ingested
 from dnsvigil.sources.netflow.follower import PendingFlows, given_file
 from dnsvigil.sources.netflow.process import NFDumpError, find_program
+from dnsvigil.sources.remote.mirror import at_hand
 from dnsvigil.sources.remote.uri import name_of
 from dnsvigil.store.store import Store, StoreError
 from dnsvigil.system.terminal import counted
@@ -54,10 +55,11 @@ class GivenFlows(Generic[T]):
     def read(self, path: Path) -> bool:
         """Read a file, and say what is wrong with it; return whether it was read."""
         try:
-            file = given_file(path, self._sources)
-            with read_bytes(path.name, file.stamp[0]) as bar:
-                found = self.taker.ingest(replace(file, settled=file.settled or self._settled))
-                bar.update(file.stamp[0])
+            with at_hand(path) as here:
+                file = given_file(here, self._sources)
+                with read_bytes(path.name, file.stamp[0]) as bar:
+                    found = self.taker.ingest(replace(file, settled=file.settled or self._settled))
+                    bar.update(file.stamp[0])
         except OSError as error:
             log.error("%s cannot be read: %s", path, error.strerror or error)
         except NFDumpError as error:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dnsvigil.cli.errors import CommandError
 from dnsvigil.engines.archive import files_of_tables
 from dnsvigil.sources.folders import files_below
-from dnsvigil.sources.remote.mirror import copies, fill, mirror
+from dnsvigil.sources.remote.mirror import fill, mirror, mirrors
 from dnsvigil.sources.remote.uri import Uri, named
 from dnsvigil.system.files import reason_of
 from dnsvigil.system.terminal import printable
@@ -33,7 +33,7 @@ def as_paths(places: Iterable[Place]) -> Iterator[tuple[list[Path], list[Path]]]
         stack.enter_context(_names_in_messages())
         for place in places:
             if isinstance(place, Uri):
-                path, unread = _mirrored(place, stack.enter_context(copies()))
+                path, unread = _mirrored(place, stack.enter_context(mirrors()))
                 paths.append(path)
                 lost += unread
             else:

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from typing import BinaryIO, Final
 
 from dnsvigil.sources.netflow.flow_file import ENDS, is_flow_file
 from dnsvigil.sources.remote.stores import Content, Entry, files_of
-from dnsvigil.sources.remote.uri import FOLDER, Uri, name_of
+from dnsvigil.sources.remote.uri import MIRROR, WHOLE, Uri, name_of
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ _BUFFER: Final = 2**20
 
 
 @contextmanager
-def copies() -> Iterator[Path]:
-    """Give a folder for copies, which are gone afterwards."""
-    with TemporaryDirectory(prefix=FOLDER) as name:
+def mirrors() -> Iterator[Path]:
+    """Give a folder for the mirror of a URI, which is gone afterwards."""
+    with TemporaryDirectory(prefix=MIRROR) as name:
         yield Path(name)
 
 
@@ -63,19 +63,26 @@ def fill(files: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a copy of what a path stands for in a mirror; the path itself where it is in none. Raises ``OSError``."""
+    """Give a copy of what a path stands for in a mirror; the path itself where it is whole. Raises ``OSError``."""
     uri = Uri.of(path)
-    if uri is None or (path.exists() and path.stat().st_size <= _PART):  # a small one has been fetched by now
+    if uri is None or (path.exists() and (WHOLE in str(path) or path.stat().st_size <= _PART)):
         yield path
         return
-    with copies() as root:
-        copy = uri.below(root)
+    with TemporaryDirectory(prefix=WHOLE) as root:
+        copy = uri.below(Path(root))
         copy.parent.mkdir(parents=True)
         entry = files_of(uri).entry(uri)
         with files_of(uri).open(uri) as content, copy.open("wb") as file:
             _copy(content, file, 0, entry.size)
         os.utime(copy, ns=(entry.changed, entry.changed))
         yield copy
+
+
+@contextmanager
+def at_hand(path: Path) -> Iterator[Path]:
+    """Give a file to look at: the path itself, in a mirror as well, or where this is not a whole copy."""
+    with nullcontext(path) if path.exists() else whole(path) as found:
+        yield found
 
 
 def _done(make: Callable[..., None], file: Path, *arguments: Entry) -> bool:

@@ -11,10 +11,11 @@ from dnsvigil.system.files import path_text
 SCHEMES: Final = ("s3a", "s3", "hdfs")
 """What the URIs that are read begin with."""
 
-FOLDER: Final = "dnsvigil-remote-"
-"""What the name of a folder with copies begins with. Below it, paths end in the URI of what they are copies of."""
+MIRROR: Final = "dnsvigil-mirror-"
+WHOLE: Final = "dnsvigil-whole-"
+"""What the names of folders with copies begin with. Below them, paths end in the URI of what they are copies of."""
 
-_COPY: Final = rf"/{FOLDER}\w+/({'|'.join(SCHEMES)}):/"
+_COPY: Final = rf"/(?:{MIRROR}|{WHOLE})\w+/({'|'.join(SCHEMES)}):/"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
