@@ -84,7 +84,7 @@ def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    archive = commands.add_parser("archive", help="convert logs and flow files into Parquet files for other engines")
+    archive = commands.add_parser("archive", help="convert logs and flow files into Parquet for other engines")
     archive.add_argument(
         "--output", type=_folder, metavar="DIR", help="where to write (default: archive.path in the configuration)"
     )

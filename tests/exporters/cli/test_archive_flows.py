@@ -109,11 +109,11 @@ def test_each_flow_is_archived_once_whatever_its_file_is_called(tmp_path: Path, 
     subprocess.run(["nfdump", "-J2", "-r", given[2]], check=True, capture_output=True, timeout=30)
     assert run(flows, tmp_path / given[1].name) == ("0 flows read; 7 files were already read\n", "")
     assert files(root) == before
-    new = write(flows / "edge", 0, dialogues(2))
-    assert run(flows)[0] == "4 flows read; 6 files were already read\n"
+    new = [write(flows / "edge", slot, dialogues(2)) for slot in (-3 * 365 * DAY // SLOT, 0)]
+    assert run(flows)[0] == "8 flows read; 6 files were already read\n"
     (tmp_path / "collector" / "dnsvigil.duckdb").unlink()
-    assert read(root, "dns_flows", ROWS) == collected(tmp_path, new, *given[2:], tmp_path / given[1].name)
-    assert len(files(root / "dns_flows")) == 4  # merged
+    assert read(root, "dns_flows", ROWS) == collected(tmp_path, *new, *given[2:], tmp_path / given[1].name)
+    assert len(files(root / "dns_flows")) == 5  # merged
 
 
 def test_real_files_have_the_rows_of_a_collector_and_the_sums_of_nfdump(
@@ -275,6 +275,10 @@ def test_killed_at_each_instant_tasks_and_one_process_go_on_from_each_other(
             yield here
 
     monkeypatch.setattr(archive_on_spark, "cluster_of", cluster)
+    here = _Here(-1)
+    said, _ = run("--engine", "spark", "--output", tmp_path / "undisturbed", flows)
+    assert said == "33 flows read; 3 flows skipped (3 no_traffic); 2 files were already read\n"
+    assert read(tmp_path / "undisturbed", "dns_flows", ROWS) == expected
     with monkeypatch.context() as patch, pytest.raises(_Killed):  # in one process, with rows that wait
         patch.setattr("dnsvigil.ingest.archived_flows.ArchivedFlows.flush", lambda _: _Here(1).dies())
         run(given[5])
@@ -292,10 +296,18 @@ def test_killed_at_each_instant_tasks_and_one_process_go_on_from_each_other(
     before = files(root)
     here = _Here(-1)
     assert run("--engine", "spark", flows)[0] == "0 flows read; 8 files were already read\n"
+    subprocess.run(["nfdump", "-J1", "-r", packed], check=True, capture_output=True, timeout=30)
+    assert run("--engine", "spark", packed)[0] == f"0 flows read; {packed.name} was already read\n"
     assert files(root) == before
+    grown = write(flows / "edge", 2, dialogues(9))
+    said, logged = run("--engine", "spark", grown, status=1)
+    assert said == "0 flows read; 11 flows skipped (11 changed); 1 path not read\n"
+    assert f"{grown} has changed since it was archived; " in logged
+    assert files(root) == before
+    grown.unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
     write_log(flows / "dns.log", "www.example")
     said, logged = run("--engine", "spark", flows, write(tmp_path / "new", 3, dialogues(1)), status=1)
-    assert said == "1 record read, 0 skipped; 0 flows read; 8 files were already read; 1 path not read\n"
+    assert said == "1 record read, 0 skipped; 0 flows read; 7 files were already read; 1 path not read\n"
     (line,) = set(logged.splitlines())
     assert line.startswith(f"worker {os.uname().nodename}: flow files are not read, as that takes nfdump: nfdump is")
