@@ -15,6 +15,24 @@ Places = Callable[[Sequence[str]], tuple[Sequence[int | None], Sequence[str | No
 
 SUBJECT: Final = "domain_features"
 
+OF_DOMAINS: Final = (
+    "feature_domains",
+    "asked_domains",
+    "domain_days",
+    "domain_activity",
+    "domain_clients",
+    "domain_subdomains",
+    "domain_rrsets",
+    "domain_servers",
+    "domain_labels",
+    "domain_words",
+)
+"""The tables that have the number of a domain in ``domain``, and are made of the domain's own rows alone."""
+
+_JOINED: Final = (*OF_DOMAINS, "domain_dispersion", "domain_networks")
+_AT_ONCE: Final = 2**18
+"""Domains that are joined at once: the engine has the tables that it joins in memory, all of them at a time."""
+
 
 def make_domain_features(
     connection: duckdb.DuckDBPyConnection, words: Iterable[str], places: Places | None = None
@@ -32,7 +50,32 @@ def make_domain_features(
     for name in queries(SUBJECT):
         if name == "domain_networks":
             add_places(connection, places)
-        steps.run(name)
+        if name != SUBJECT:
+            steps.run(name)
+    join_features(connection)
+
+
+def join_features(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table ``domain_features`` from those that it is joined of, in memory that does not grow with them."""
+    steps = Steps(connection, SUBJECT)
+    ((domains,),) = connection.execute("SELECT count(*) FROM feature_domains").fetchall()
+    parts = -(-domains // _AT_ONCE)
+    if parts < 2:
+        steps.run(SUBJECT)
+        return
+    for name in _JOINED:
+        connection.execute(f"ALTER TABLE {name} RENAME TO whole_{name}")
+    for part in range(parts):
+        for name in _JOINED:
+            rows = f"FROM whole_{name} WHERE domain % {parts} = {part}"
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {rows}")
+        if part:
+            steps.append(SUBJECT, SUBJECT)
+        else:
+            steps.run(SUBJECT)
+    for name in _JOINED:
+        connection.execute(f"DROP VIEW {name}")
+        connection.execute(f"ALTER TABLE whole_{name} RENAME TO {name}")
 
 
 def add_suffixes(connection: duckdb.DuckDBPyConnection) -> None:

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import duckdb
 import pyarrow as pa
 
-from dnsvigil.engines.domain_features import SUBJECT, Places, add_places, add_suffixes, add_words
+from dnsvigil.engines.domain_features import (
+    OF_DOMAINS,
+    SUBJECT,
+    Places,
+    add_places,
+    add_suffixes,
+    add_words,
+    join_features,
+)
 from dnsvigil.engines.duckdb import Steps, macro, queries
 from dnsvigil.engines.steps import COMMAND, Give, Step, append, database, load
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
@@ -29,20 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_OF_DOMAINS: Final = (
-    "feature_domains",
-    "asked_domains",
-    "domain_days",
-    "domain_activity",
-    "domain_clients",
-    "domain_subdomains",
-    "domain_rrsets",
-    "domain_servers",
-    "domain_labels",
-    "domain_words",
-)
-"""The tables of ``own`` that ``features`` joins."""
 
 _ADDRESS_TYPES: Final = "rrtype IN ('A', 'AAAA')"
 
@@ -138,7 +132,7 @@ def own_step(words: Sequence[str], further: Mapping[str, str]) -> Step:
         Give("aliases_2", "tuples", "nkey", "tuples WHERE rrtype = 'CNAME'", "nkey, rrtype, rkey"),
         Give("addresses", "tuple_domains", "nkey", named),
         Give("addresses", "tuples", "nkey", f"tuples WHERE {_ADDRESS_TYPES}", "nkey, rrtype, rkey"),
-        *(Give("features", table, "domain") for table in _OF_DOMAINS),
+        *(Give("features", table, "domain") for table in OF_DOMAINS),
         Give(COMMAND, "client_hashes", source=_HASHES),
         Give(COMMAND, "what_is_known"),
         *_further(further, ["tuples", *_OWN]),
@@ -181,7 +175,8 @@ def last_step(sums: Mapping[str, pa.Table], further: Mapping[str, str]) -> Step:
     def run(connection: duckdb.DuckDBPyConnection, _: int) -> None:
         for name, table in sums.items():
             append(connection, name, table, new=True)
-        Steps(connection, SUBJECT).run("domain_dispersion", "domain_networks", "domain_features")
+        Steps(connection, SUBJECT).run("domain_dispersion", "domain_networks")
+        join_features(connection)
 
     gives = [Give(COMMAND, "domain_features"), *_further(further, ["domain_addresses", "domain_networks"])]
     return Step(run, gives)

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from dnsvigil.engines import domain_features
 from dnsvigil.engines.domain_features import make_domain_features
 from dnsvigil.engines.domain_steps import domain_features_on
 from dnsvigil.engines.steps import COMMAND, Chunk, Step, table_of
@@ -88,8 +89,10 @@ def made_on(cluster: Any, tables: Tables, *, inputs: int, **options: Any) -> dic
     return {name: pa.concat_tables(each) for name, each in found.items()}
 
 
-@pytest.mark.parametrize(("inputs", "slots"), [(1, 1), (3, 5)])
-def test_features_are_those_of_one_database(inputs: int, slots: int) -> None:
+@pytest.mark.parametrize(("inputs", "slots", "at_once"), [(1, 1, 2**18), (1, 1, 3), (3, 5, 2)])
+def test_features_are_those_of_one_database(
+    inputs: int, slots: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dice = random.Random(7)
     with duckdb.connect() as connection:
         truth.fill(connection, truth.some_queries(dice), truth.some_tuples(dice))
@@ -104,7 +107,9 @@ def test_features_are_those_of_one_database(inputs: int, slots: int) -> None:
             f"SELECT {kept}, 1::BIGINT AS count, row_number() OVER ()::UTINYINT AS bailiwick FROM tuples"
         ).to_arrow_table()
         options = {"words": truth.WORDS, "places": truth.PLACES.of_each}
-        found = made_on(Here(slots), {"domain_hours": hours, "tuples": tuples}, inputs=inputs, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(domain_features, "_AT_ONCE", at_once)
+            found = made_on(Here(slots), {"domain_hours": hours, "tuples": tuples}, inputs=inputs, **options)
         make_domain_features(connection, **options)
         columns = [column for column, *_ in connection.execute("DESCRIBE domain_features").fetchall()]
         made = connection.execute("FROM domain_features").fetchall()
