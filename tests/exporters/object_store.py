@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -56,3 +57,22 @@ def object_store(bucket: str) -> Iterator[ObjectStore]:
     finally:
         stores._s3.cache_clear()
         running.stop()
+
+
+@contextmanager
+def tls(certificate: Path, key: Path) -> Iterator[str]:
+    """Serve what there is in this process over TLS as well, and give the URL."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    app = DomainDispatcherApplication(create_backend_app)
+    pair = (str(certificate), str(key))
+    server = make_server("127.0.0.1", 0, app, True, request_handler=MotoRequestHandler, ssl_context=pair)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -24,9 +24,10 @@ from dnsvigil.store.cursors import read_cursors
 from dnsvigil.store.store import Store
 from exporters.flowfiles import MANY, asking, many, write_flows
 from exporters.hadoop import hdfs
+from exporters.httpd.support import Authority
 from exporters.ingest.test_archive import files, read
 from exporters.ingest.test_passive_dns import PDNS, row
-from exporters.object_store import ObjectStore, object_store
+from exporters.object_store import ObjectStore, object_store, tls
 from exporters.running import write_config
 from exporters.standalone_spark import standalone
 from exporters.zeeklogs import HEADER, START, package_header, tsv
@@ -233,6 +234,23 @@ def test_a_store_that_cannot_be_reached_is_said(run: Run, monkeypatch: pytest.Mo
     stores._s3.cache_clear()
     assert status == 1
     assert said.startswith("dnsvigil: s3a://bucket/ns1: the object store cannot be reached: Failed to connect")
+
+
+def test_the_certificate_of_a_store_may_be_of_an_authority_of_its_own(
+    store: ObjectStore, tmp_path: Path, logs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path, "authority")
+    uri = store.put(logs, "tls/")
+    expected = run("domains", "features", "--json", uri)
+    with tls(*authority.issue("server")) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        stores._s3.cache_clear()
+        monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+        assert "cannot be reached: SSL certificate " in run("domains", "features", uri)[2]
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.path))
+        stores._s3.cache_clear()
+        assert run("domains", "features", "--json", uri) == expected
+    stores._s3.cache_clear()
 
 
 def test_answers_of_a_store_become_words() -> None:

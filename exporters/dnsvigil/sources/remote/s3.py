@@ -19,7 +19,8 @@ _REFUSED: Final = {"ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT
 class S3:
     """All buckets that the credentials of the environment, or of this machine's role, are for.
 
-    The variables are those of all programs of AWS; Arrow's own code reads all but those of the endpoint.
+    The variables are those of all programs of AWS; Arrow's own code reads all but those of the endpoint and of its
+    certificate.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class S3:
             endpoint_override=next((value for name in names if (value := os.environ.get(name))), None),
             connect_timeout=_CONNECT_SECONDS,
             request_timeout=_REQUEST_SECONDS,
+            tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"),
             retry_strategy=AwsStandardS3RetryStrategy(max_attempts=_TRIES),
         )
 
