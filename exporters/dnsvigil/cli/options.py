@@ -79,14 +79,16 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 def _add_ingest(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     ingest = commands.add_parser("ingest", help="read log and flow files into the store, then exit")
     _add_start(ingest)
-    ingest.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="log or flow file, or folder of such files")
+    ingest.add_argument(
+        "paths", type=_path, nargs="+", metavar="PATH", help="log or flow file, or folder of such files"
+    )
     ingest.set_defaults(command="ingest.command")
 
 
 def _add_archive(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     archive = commands.add_parser("archive", help="convert logs and flow files into Parquet for other engines")
     archive.add_argument(
-        "--output", type=_folder, metavar="DIR", help="where to write (default: archive.path in the configuration)"
+        "--output", type=_path, metavar="DIR", help="where to write (default: archive.path in the configuration)"
     )
     _add_engine(archive)
     archive.add_argument("--transactions", action="store_true", help="write every query as well, which is much")
@@ -334,7 +336,7 @@ def _add_pdns(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     compact.add_argument("paths", nargs="+", type=_place, metavar="ARCHIVE", help="folder of an archive, or its URI")
     compact.add_argument(
         "--output",
-        type=_folder,
+        type=_path,
         required=True,
         metavar="DIR",
         help="state folder, which other commands take as --state",
@@ -384,7 +386,9 @@ def _add_learning(commands: "_SubParsersAction[argparse.ArgumentParser]") -> Non
     )
     evaluate.add_argument("--lists", type=Path, metavar="DIR", help="malware's domains: FAMILY.txt, one name a line")
     evaluate.add_argument("--json", action="store_true", help="print records")
-    evaluate.add_argument("logs", type=Path, nargs="*", metavar="LOG", help="run the detectors over this log or folder")
+    evaluate.add_argument(
+        "logs", type=_path, nargs="*", metavar="LOG", help="run the detectors over this log or folder"
+    )
     evaluate.set_defaults(command="evaluate.evaluate")
 
 
@@ -435,9 +439,9 @@ def _place(text: str) -> Path | Uri:
         raise argparse.ArgumentTypeError(str(error)) from None  # without the text, which may have a key
 
 
-def _folder(text: str) -> Path:
+def _path(text: str) -> Path:
     if is_uri(text):
-        raise argparse.ArgumentTypeError("URIs are only read: give a folder")
+        raise argparse.ArgumentTypeError("this cannot be a URI: give a path")
     return Path(text)
 
 

@@ -222,9 +222,10 @@ def test_what_cannot_be_looked_at_is_said_in_a_sentence(
         err = capsys.readouterr().err
         assert f"argument PATH: {sentence}\n" in err
         assert "secret" not in err
-    with pytest.raises(SystemExit, match="2"):
-        run("archive", "--output", "s3a://bucket/archive", tmp_path)
-    assert "argument --output: URIs are only read: give a folder\n" in capsys.readouterr().err
+    for command in (("archive", "--output", "s3a://bucket/archive", tmp_path), ("ingest", "s3a://bucket/ns1")):
+        with pytest.raises(SystemExit, match="2"):
+            run(*command)
+        assert ": this cannot be a URI: give a path\n" in capsys.readouterr().err
 
 
 def test_a_store_that_cannot_be_reached_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

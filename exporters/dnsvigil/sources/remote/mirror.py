@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _PART: Final = 192 * 2**10
 """Bytes that a file begins or ends with. A log is recognized by 128 kB, which compression makes little larger."""
 _AT_ONCE: Final = 8
-_BUFFER: Final = 2**20
+_BUFFER: Final = 2**24  # each is a request
 
 
 @contextmanager
