@@ -34,8 +34,8 @@ _NAMED: Final = 3  # sensors
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a folder has files of an archive."""
-    return any(next(path.glob(f"{table}/{below}"), None) for table in TABLES for below in _PARTITIONS)
+    """Return whether a folder has files of an archive, be it of tables that are not read here."""
+    return any(next(path.glob(f"{table}/{below}"), None) for table in SCHEMAS for below in _PARTITIONS)
 
 
 def files_of_tables(root: Path) -> list[Path]:

@@ -55,12 +55,19 @@ def expand_folders(pattern: Path) -> list[Match]:
 def files_below(path: Path) -> list[Path]:
     """Return the files below a folder, in order; a file that is given is itself.
 
+    Folders whose names begin with a dot are left out: programs keep there what is for them alone, such as keys.
+
     Raises ``OSError`` for a path that is not there, or is neither a folder nor a regular file.
     """
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
+        found = (file for file in path.rglob("*") if file.is_file())
+        return sorted(file for file in found if not _is_hidden(file.relative_to(path).parent))
     check_file(path)
     return [path]
+
+
+def _is_hidden(folder: Path) -> bool:
+    return any(part.startswith(".") for part in folder.parts)
 
 
 def is_settled(status: os.stat_result) -> bool:

@@ -198,7 +198,9 @@ def test_logs_beside_flow_files_are_read_and_other_commands_pass_over_flows(
     assert len(read(root, "dns_flows")) == 18
     caplog.clear()
     config = str(tmp_path / "dnsvigil.yml")
-    assert main(["-c", config, "domains", "features", str(root)]) == 0
+    shutil.copytree(root / "dns_flows", tmp_path / "flows-alone" / "dns_flows")
+    for place in (root, tmp_path / "flows-alone"):
+        assert main(["-c", config, "domains", "features", str(place)]) == 0
     assert main(["-c", config, "pdns", "compact", "--output", str(tmp_path / "history"), str(root)]) == 0
     assert caplog.text == ""
 

@@ -55,11 +55,13 @@ def test_a_change_within_the_grain_of_the_clock_is_seen(tmp_path: Path, monkeypa
 
 def test_files_below_a_folder_and_a_file_itself(tmp_path: Path) -> None:
     (tmp_path / "b" / "c").mkdir(parents=True)
-    for name in ("b/c/2", "b/1", "a"):
+    (tmp_path / "b" / ".own").mkdir()
+    for name in ("b/c/2", "b/1", "a", "b/.own/key"):
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "fifo")
     assert files_below(tmp_path) == [tmp_path / "a", tmp_path / "b" / "1", tmp_path / "b" / "c" / "2"]
     assert files_below(tmp_path / "a") == [tmp_path / "a"]
+    assert files_below(tmp_path / "b" / ".own") == [tmp_path / "b" / ".own" / "key"]
     with pytest.raises(NotAFileError):
         files_below(tmp_path / "fifo")
     with pytest.raises(FileNotFoundError):
