@@ -179,16 +179,22 @@ def dns_flows(root: Path) -> list[Any]:
         return connection.execute(f"SELECT epoch(ts), * EXCLUDE ts FROM {rows} ORDER BY ALL").fetchall()
 
 
-@pytest.mark.skipif(not shutil.which("nfdump"), reason="needs nfdump")
-def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, capsys: Any, caplog: Any) -> None:
-    """And those of flow files, of which one is given in two forms."""
+@pytest.fixture
+def flows(tmp_path: Path) -> Path:
+    """Flow files, one of them in two forms."""
+    if not shutil.which("nfdump"):
+        pytest.skip("needs nfdump")
+    folder = tmp_path / "flows"
+    written = [write_flows(folder, START + number * SLOT, dialogues(9 + number)) for number in range(3)]
+    (folder / "packed").mkdir()
+    packed = shutil.copy(written[0], folder / "packed")
+    subprocess.run(["nfdump", "-J2", "-r", packed], check=True, capture_output=True, timeout=30)
+    return folder
+
+
+def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, flows: Path, capsys: Any, caplog: Any) -> None:
     tmp_path = logs.parent
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    flows = tmp_path / "flows"
-    written = [write_flows(flows, START + number * SLOT, dialogues(9 + number)) for number in range(3)]
-    (flows / "packed").mkdir()
-    packed = shutil.copy(written[0], flows / "packed")
-    subprocess.run(["nfdump", "-J2", "-r", packed], check=True, capture_output=True, timeout=30)
 
     def convert(root: Path, *engine: str, status: int = 1) -> str:
         capsys.readouterr()
@@ -228,12 +234,12 @@ def test_archives_and_groups_are_the_same(ask: Ask, logs: Path, capsys: Any, cap
     assert len(names[0]) > 3
 
 
-def test_a_killed_call_leaves_an_archive_that_the_next_completes(tmp_path: Path, logs: Path) -> None:
+def test_a_killed_call_leaves_an_archive_that_the_next_completes(tmp_path: Path, logs: Path, flows: Path) -> None:
     key = tmp_path / "key"
     key.write_text("k" * 32)
     config = write_config(tmp_path, archive={"site": "ams", "pseudonym_key_file": str(key)})
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    command = [sys.executable, "-m", "dnsvigil", "-c", config, "archive", logs, "--output"]
+    command = [sys.executable, "-m", "dnsvigil", "-c", config, "archive", logs, flows, "--output"]
     process = subprocess.Popen([*command, killed, *LOCAL])
     while not [*killed.glob("*/*/*/*/.*.new")]:  # a task has left the first, which does not count yet
         assert process.poll() is None
@@ -245,6 +251,7 @@ def test_a_killed_call_leaves_an_archive_that_the_next_completes(tmp_path: Path,
     assert subprocess.run([*command, whole], check=False).returncode == 1
     assert sketches(killed) == sketches(whole)
     assert rows_of_tuples(killed) == rows_of_tuples(whole)
+    assert dns_flows(killed) == dns_flows(whole)
 
 
 def rows_of_tuples(root: Path) -> list[Any]:
