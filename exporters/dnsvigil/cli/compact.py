@@ -154,9 +154,7 @@ def _on_spark(config: Config) -> Iterator[Compacted]:
 
         def compacted(files: Files, folder: Path, bits: Bits) -> tuple[Read, Pairs]:
             inputs = portions([[file] for file in files], spark.slots)
-            flow, reports = spark.read(
-                inputs, partial(task_read, partial(_tuples, bits)), READ, max(1, len(inputs) // 2)
-            )
+            flow, reports = spark.read(inputs, partial(task_read, partial(_tuples, bits)), READ, max(1, len(inputs)))
             pairs = [*written_in(flow.step("compact", compact_step(folder), keep=True).take())]
             return all_of(reports.all()), pairs
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PORTION: Final = 64 * 2**20
+_PORTION: Final = 32 * 2**20
 """Bytes of files that a task reads at most, unless there is one file that has more."""
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from dnsvigil.engines.duckdb import Steps, is_in, lookup
+from dnsvigil.engines.duckdb import Steps, bounds, is_in, lookup
 from dnsvigil.records import DOMAIN_HOUR, TUPLE
 from dnsvigil.sources.remote.mirror import whole
 from dnsvigil.store.archive import Place
@@ -28,7 +28,6 @@ HOURS: Final = pa.schema([SCHEMAS["domain_hours"].field(name) for name in DOMAIN
 """The columns of summaries that are read."""
 
 _PARTITIONS: Final = ("day=*/sensor=*", "site=*/day=*/sensor=*")
-_MEMORY: Final = "512MB"
 _ROWS: Final = 65_536  # of a table that is given
 _NAMED: Final = 3  # sensors
 
@@ -115,7 +114,7 @@ class ArchiveReader:
             TemporaryDirectory(prefix="dnsvigil-archive-") as folder,
             duckdb.connect(Path(folder) / "tuples.duckdb") as connection,
         ):
-            connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
+            connection.execute(f"{bounds()}; SET preserve_insertion_order = false")
             schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in SCHEMAS["tuples"]])
             connection.register("chunk", schema.empty_table())
             connection.execute("CREATE TABLE archived_tuples AS SELECT *, '' AS sensor FROM chunk")
@@ -124,6 +123,8 @@ class ArchiveReader:
                 query = "INSERT INTO archived_tuples BY NAME SELECT *, ? AS sensor FROM chunk"
                 connection.execute(query, [place.source])
             connection.unregister("chunk")
+            ((rows,),) = connection.execute("SELECT count(*) FROM archived_tuples").fetchall()
+            connection.execute(bounds(rows))
             types = {"sensor": "VARCHAR", "bit": "UBIGINT"}
             lookup(connection, "sensor_bits", types, [*self._bits], [*self._bits.values()])
             Steps(connection, "passive_dns").run("archived")

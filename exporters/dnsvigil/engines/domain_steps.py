@@ -82,7 +82,7 @@ def domain_features_on(
     ``read`` gives the rows of ``domain_hours`` and ``tuples`` of each input; there is at least one input. ``further``
     has queries of tables that features are made from. Raises :class:`dnsvigil.engines.spark.SparkError`.
     """
-    flow, reports = cluster.read(inputs, read, read_step(), max(cluster.slots, len(inputs) // 2))
+    flow, reports = cluster.read(inputs, read, read_step(), max(cluster.slots, len(inputs)))
     own = flow.step("own", own_step(words, further), keep=True)
     of_sums: list[tuple[str, pa.Table]] = []
     for name, rows in own.take():

@@ -13,10 +13,11 @@ from typing import Final, NamedTuple
 import duckdb
 import pyarrow as pa
 
+from dnsvigil.engines.duckdb import bounds
+
 COMMAND: Final = "command"
 """The step of rows that go to the command."""
 
-_MEMORY: Final = "512MB"
 _ROWS: Final = 65_536
 _PART: Final = "part_of_step"  # the column that has the task that a row goes to
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -56,7 +57,7 @@ class Step:
     def __call__(self, number: int, parts: int, tables: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[int, Chunk]]:
         """Run in the task of a number on the rows of tables; the step that is next has so many ``parts``."""
         with database() as connection:
-            load(connection, tables)
+            connection.execute(bounds(load(connection, tables), threads=1))
             for name in self.once:
                 connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT DISTINCT * FROM {name}")
             self.run(connection, number)
@@ -70,25 +71,26 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
         TemporaryDirectory(prefix="dnsvigil-task-") as folder,
         duckdb.connect(
             config={
-                "memory_limit": _MEMORY,
                 "temp_directory": folder,
-                "threads": 1,
                 "preserve_insertion_order": False,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             }
         ) as connection,
     ):
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"{bounds(threads=1)}; SET TimeZone = 'UTC'")
         yield connection
 
 
-def load(connection: duckdb.DuckDBPyConnection, tables: Iterable[tuple[str, pa.Table]]) -> None:
-    """Make tables of rows, which come with the name of their table."""
+def load(connection: duckdb.DuckDBPyConnection, tables: Iterable[tuple[str, pa.Table]]) -> int:
+    """Make tables of rows, which come with the name of their table; return how many rows there are."""
     made: set[str] = set()
+    found = 0
     for name, rows in tables:
         append(connection, name, rows, new=name not in made)
         made.add(name)
+        found += rows.num_rows
+    return found
 
 
 def append(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, *, new: bool) -> None:

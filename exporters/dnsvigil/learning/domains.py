@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dnsvigil.engines.domain_features import make_domain_features
 from dnsvigil.engines.domain_steps import domain_features_on
+from dnsvigil.engines.duckdb import bounds
 from dnsvigil.engines.steps import append
 from dnsvigil.learning import domain_kinds
 from dnsvigil.records import DOMAIN_FEATURES, DOMAIN_HOUR, TUPLE
@@ -30,7 +31,6 @@ R = TypeVar("R")
 STATISTICS: Final = ("mean", "median", "p5", "p95", "min", "max")
 """What there is of each feature over all domains that have it."""
 
-_MEMORY: Final = "512MB"
 _TUPLES: Final = ("nkey", "rrtype", "rkey", "ttl_max", "time_first", "time_last")
 
 
@@ -85,8 +85,9 @@ def domain_table(
     """
     places = Networks(networks).places if networks else None
     with _database() as connection:
-        _copy(connection, "domain_hours", DOMAIN_HOUR, hours)
-        _copy(connection, "tuples", {name: TUPLE[name] for name in _TUPLES}, tuples)
+        rows = _copy(connection, "domain_hours", DOMAIN_HOUR, hours)
+        rows += _copy(connection, "tuples", {name: TUPLE[name] for name in _TUPLES}, tuples)
+        connection.execute(bounds(rows))
         make_domain_features(connection, common_words(), places)
         yield DomainTable(connection)
 
@@ -124,7 +125,7 @@ def _database() -> Iterator[duckdb.DuckDBPyConnection]:
         TemporaryDirectory(prefix="dnsvigil-domains-") as folder,
         duckdb.connect(Path(folder) / "domains.duckdb") as connection,
     ):
-        connection.execute(f"SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false")
+        connection.execute(f"{bounds()}; SET preserve_insertion_order = false")
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         yield connection
 
@@ -164,12 +165,13 @@ def nearest(rows: NDArray[np.float32], place: int, most: int) -> list[tuple[int,
     return [(each, float(distances[each])) for each in order if each != place][:most]
 
 
-def _copy(
-    connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, str], tables: Iterable[pa.Table]
-) -> None:
-    """Copy what features are made from, piece by piece."""
+def _copy(connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, str], tables: Iterable[pa.Table]) -> int:
+    """Copy what features are made from, piece by piece; return how many rows there are."""
+    rows = 0
     connection.execute(f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})")
     for table in tables:
         connection.register("piece", table.select(list(columns)))
         connection.execute(f"INSERT INTO {name} BY NAME FROM piece")
         connection.unregister("piece")
+        rows += table.num_rows
+    return rows
