@@ -65,7 +65,7 @@ def archive_on_spark(
     given = find_given([path.absolute() for path in paths], options, reports=False)  # tasks run in other folders
     reports = [Read()]
     with Store(state) as store, cluster_of(config) as spark:
-        with closing(ArchivePart(store, config)) as waiting:
+        with closing(ArchivePart(store, config, waits=False)) as waiting:
             waiting.flush(datetime.min)  # what a call without Spark has left that was killed
         config = replace(config, archive=replace(config.archive, path=root.absolute()))
         archive = Archive(store, root, config.archive.site or "")

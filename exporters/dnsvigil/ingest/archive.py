@@ -29,7 +29,7 @@ from dnsvigil.store.archive_file import SCHEMAS
 from dnsvigil.store.counters import CounterTable
 from dnsvigil.store.domains import merged_hours
 from dnsvigil.store.pseudonyms import Pseudonyms
-from dnsvigil.store.store import Store
+from dnsvigil.store.store import Store, StoreError
 from dnsvigil.system.sql import literal
 
 log = logging.getLogger(__name__)
@@ -121,9 +121,11 @@ class ArchivePart(Part):
     logs = (DNS,)
     counters: Collection[CounterTable] = (ARCHIVED, DROPPED)
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, *, waits: bool = True) -> None:
+        """``waits`` is whether rows wait for a disk that is full; else that is a ``StoreError``."""
         assert config.archive.path
         self._store = store
+        self._waits = waits
         self._bounds = config.archive
         self._own = ("transactions", *_OF_LOGS) if config.archive.transactions else _OF_LOGS
         self.columns = () if config.archive.transactions else (*SUMMARY_COLUMNS, "sensor")
@@ -288,9 +290,11 @@ class ArchivePart(Part):
                 self._failed = ""
 
     def _fail(self, error: OSError) -> None:
+        reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow has sentences of its own
+        if not self._waits:
+            raise StoreError(f"{self._bounds.path} cannot be written: {reason}") from error
         self._failures += 1
         self._retry = time.monotonic() + _RETRY_SECONDS
-        reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow has sentences of its own
         if reason != self._failed:
             log.error("archive: %s cannot be written: %s; trying again each minute", self._bounds.path, reason)
             self._failed = reason
@@ -308,7 +312,7 @@ def archive_parts(store: Store, config: Config) -> list[Part]:
     """Return the parts that take records into the archive alone."""
     passive_dns = PassiveDnsPart(store, config)
     needed = [DnsPart(store, config), AnswersPart(store, passive_dns.tuples), passive_dns]
-    archive = ArchivePart(store, config)
+    archive = ArchivePart(store, config, waits=False)
     return [*map(_Gathered, needed), archive, ArchivedTuplesPart(archive)]
 
 

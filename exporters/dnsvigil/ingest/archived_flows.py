@@ -23,7 +23,7 @@ class ArchivedFlows:
     def __init__(self, store: Store, config: Config) -> None:
         """Raises :class:`dnsvigil.store.store.StoreError`."""
         self._store = store
-        self._archive = ArchivePart(store, config)
+        self._archive = ArchivePart(store, config, waits=False)
         self._reader = FlowFileReader(store, config.flows.nfdump)
         self._summarizer = FlowSummarizer(store.connection, [])
 

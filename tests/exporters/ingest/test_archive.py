@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from dnsvigil.cli.ingest import ingest
 from dnsvigil.config.collector import Archive as Bounds
 from dnsvigil.config.collector import Config
 from dnsvigil.config.types import Duration, Size
@@ -28,7 +29,7 @@ from dnsvigil.store.archive import Archive, partition_value
 from dnsvigil.store.archive_file import SCHEMAS
 from dnsvigil.store.passive_dns import PassiveDns
 from dnsvigil.store.set_aside import entries
-from dnsvigil.store.store import Store
+from dnsvigil.store.store import Store, StoreError
 from exporters.flowfiles import SLOT, dialogues, write_flows
 from exporters.ingest.taking import Taking
 from exporters.ingest.test_passive_dns import DAY, HOUR, PDNS, row
@@ -354,6 +355,22 @@ def test_a_full_disk_is_counted_and_ingestion_goes_on(
         hours = read(archiving.root, "domain_hours", "SELECT domain, sum(queries) FROM archived GROUP BY ALL")
         assert sum(queries for _, queries in hours) == 10
         archiving.restart()
+
+
+def test_a_command_ends_where_the_disk_is_full_and_goes_on_when_it_is_not(tmp_path: Path, small_disk: Path) -> None:
+    log, root, filler = tmp_path / "dns.log", small_disk / "archive", small_disk / "filler"
+    log.write_bytes(HEADER + tsv(ts=at(0), query="first.example") + tsv(ts=at(HOUR), query="second.example"))
+    config = Config(archive=Bounds(path=root, transactions=True))
+    root.mkdir()
+    with filler.open("wb", buffering=0) as stream, suppress(OSError):
+        while stream.write(b"\0" * 4096):
+            pass
+    with pytest.raises(StoreError, match=f"{root} cannot be written: No space left on device"):
+        ingest([log], config, tmp_path / "state", archive=True)
+    filler.unlink()
+    assert ingest([log], config, tmp_path / "state", archive=True)
+    names = read(root, "transactions", "SELECT qname FROM archived ORDER BY ts")
+    assert names == [("first.example",), ("second.example",)]
 
 
 def test_values_in_paths() -> None:
