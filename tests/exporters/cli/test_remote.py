@@ -256,11 +256,11 @@ def test_the_certificate_of_a_store_may_be_of_an_authority_of_its_own(
 
 def test_answers_of_a_store_become_words() -> None:
     of = "When listing objects under key 'x/' in bucket 'b': AWS Error {} during ListObjectsV2 operation{}: {}"
-    denied = _reason(of.format("ACCESS_DENIED", "", "Access Denied. (Request ID: X4)"))
+    denied = _reason(OSError(of.format("ACCESS_DENIED", "", "Access Denied. (Request ID: X4)")))
     assert denied == "access is refused: ACCESS_DENIED: Access Denied."
-    moved = _reason(of.format("UNKNOWN", " (HTTP status 301)", "The bucket is in another region"))
+    moved = _reason(OSError(of.format("UNKNOWN", " (HTTP status 301)", "The bucket is in another region")))
     assert moved == "the object store answers UNKNOWN (301): The bucket is in another region"
-    assert _reason("something else") == "something else"
+    assert _reason(OSError("something else")) == "something else"
 
 
 def test_more_objects_than_an_answer_has_are_all_there(store: ObjectStore) -> None:

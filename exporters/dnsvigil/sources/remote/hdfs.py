@@ -4,10 +4,10 @@ import errno
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from dnsvigil.sources.remote.stores import Content, Entry
+from dnsvigil.sources.remote.stores import Content, Entry, in_words
 from dnsvigil.sources.remote.uri import Uri
 
 if TYPE_CHECKING:
@@ -61,17 +61,8 @@ def _path(uri: Uri) -> str:
     return "/" + "/".join(uri.parts)
 
 
-@contextmanager
-def _errors(uri: Uri) -> Iterator[None]:
-    """Have an error of the client say in words what is wrong, and where."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise OSError(errno.ENOENT, "there is nothing of this name", str(uri)) from error
-    except (OSError, RuntimeError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno:  # of this machine
-            raise
-        raise OSError(errno.EIO, _reason(error), str(uri)) from error
+def _errors(uri: Uri) -> AbstractContextManager[None]:
+    return in_words(uri, _reason, (OSError, RuntimeError, NotImplementedError))
 
 
 def _reason(error: Exception) -> str:

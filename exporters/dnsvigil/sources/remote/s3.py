@@ -4,10 +4,10 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
-from dnsvigil.sources.remote.stores import Content, Entry
+from dnsvigil.sources.remote.stores import Content, Entry, in_words
 from dnsvigil.sources.remote.uri import Uri
 
 _CONNECT_SECONDS: Final = 5.0
@@ -70,21 +70,13 @@ def _path(uri: Uri) -> str:
     return "/".join([uri.authority, *uri.parts])
 
 
-@contextmanager
-def _errors(uri: Uri) -> Iterator[None]:
-    """Have an error of Arrow say in words what is wrong, and where."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise OSError(errno.ENOENT, "there is nothing of this name", str(uri)) from error
-    except OSError as error:
-        if error.errno:  # of this machine
-            raise
-        raise OSError(errno.EIO, _reason(str(error)), str(uri)) from error
+def _errors(uri: Uri) -> AbstractContextManager[None]:
+    return in_words(uri, _reason)
 
 
-def _reason(text: str) -> str:
+def _reason(error: Exception) -> str:
     """Return what is wrong, of what Arrow says: which call of the API failed in which way, and what the store said."""
+    text = str(error)
     found = re.search(r"AWS Error (\w+) during \w+ operation(?: \(HTTP status (\d+)\))?: (.*)", text, re.DOTALL)
     if not found:
         return text

@@ -1,7 +1,8 @@
 """What gives files of other machines."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -39,6 +40,21 @@ class Files(Protocol):
 
     def open(self, uri: Uri) -> AbstractContextManager[Content]:
         """Give a file, to read it."""
+
+
+@contextmanager
+def in_words(
+    uri: Uri, reason: Callable[[Exception], str], kinds: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """Have an error of some ``kinds`` be an ``OSError`` that has the URI, and the reason in words."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OSError(errno.ENOENT, "there is nothing of this name", str(uri)) from error
+    except kinds as error:
+        if isinstance(error, OSError) and error.errno:  # of this machine
+            raise
+        raise OSError(errno.EIO, reason(error), str(uri)) from error
 
 
 def files_of(uri: Uri) -> Files:
