@@ -233,6 +233,8 @@ class _Reader:
         if kind in (str, Path):
             if node.tag == _NULL or (kind is Path and not node.value):
                 raise self.fail(node, key, f"expected {_name(kind)}, found nothing")
+            if kind is Path and "://" in node.value:
+                raise self.fail(node, key, f"expected a path of this machine, found the URI {node.value!r}")
             return kind(node.value)
         found: Any = node.value
         if node.tag in _NUMBERS:

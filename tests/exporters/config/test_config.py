@@ -253,6 +253,12 @@ MISTAKES = {
         "sources.zeek[0].path",
         "expected a path, found nothing",
     ),
+    "archive in an object store": (
+        "archive:\n  path: s3a://bucket/dns\n",
+        2,
+        "archive.path",
+        "expected a path of this machine, found the URI 's3a://bucket/dns'",
+    ),
     "time without a unit": (
         "store:\n  retention: 30\n",
         2,
