@@ -111,10 +111,13 @@ class Flow:
         self._parts = parts
 
     def step(self, name: str, step: Step, *, keep: bool = False) -> "Flow":
-        """Return what the tasks of the next step give. It is kept where several steps come after it."""
+        """Return what the tasks of the next step give. It is kept where several steps come after it.
+
+        On the disk: Spark brings what it keeps in memory there as a whole, also where its heap has no room for it.
+        """
         own = self._chunks.filter(partial(is_for, name)).partitionBy(self._parts, number_of).setName(f"{STEP}{name}")
         given = own.mapPartitionsWithIndex(partial(checked_step, versions(), step, self._parts))
-        return Flow(given.persist(StorageLevel.MEMORY_AND_DISK) if keep else given, self._parts)
+        return Flow(given.persist(StorageLevel.DISK_ONLY) if keep else given, self._parts)
 
     def join(self, other: "Flow") -> "Flow":
         """Return the chunks of both."""
@@ -153,7 +156,8 @@ def _start(settings: Settings) -> SparkContext:
     logging.getLogger("py4j").setLevel(logging.WARNING)
     own = _PROPERTIES if settings.master.startswith("local") else _PROPERTIES | _QUICK
     conf = SparkConf().setAppName("dnsvigil").setMaster(settings.master)
-    return SparkContext(conf=conf.setAll([*{**own, **settings.properties}.items()]))
+    # One chunk at a time: Spark puts as many into one array of bytes as small ones before have made it expect.
+    return SparkContext(conf=conf.setAll([*{**own, **settings.properties}.items()]), batchSize=1)
 
 
 def _check_java() -> None:
