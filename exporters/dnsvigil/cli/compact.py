@@ -163,7 +163,7 @@ def _on_spark(config: Config) -> Iterator[Compacted]:
 
 def _tuples(bits: Bits, files: Files, read: Read) -> Iterator[tuple[str, "pa.Table"]]:
     """Yield the rows of the table of tuples; then it is known what became of the files."""
-    reader = ArchiveReader(files, bits)
+    reader = ArchiveReader(files, bits, one_thread=True)
     yield from (("tuples", table) for table in reader.tuples(negative=True))
     for path, reason in reader.unreadable.items():
         log.error("%s cannot be read: %s", path, reason)

@@ -57,7 +57,7 @@ def table_of(
     try:
         if archives:
             files = archive_files(*archives)
-            read, table = make([[file] for file in files], _archived, config, stack)
+            read, table = make([[file] for file in files], partial(_archived, on_spark), config, stack)
             unread = [*lost, *read.unread]
             done = len(files) - len(read.unread)
             print(printable("; ".join([f"{counted(done, 'file')} read", *say_unread(unread)])), file=sys.stderr)
@@ -100,8 +100,8 @@ def _rows(opened: Opened, files: Files, read: Read) -> "Iterator[tuple[str, pa.T
 
 
 @contextmanager
-def _archived(files: Files, read: Read) -> Iterator[ArchiveReader]:
-    reader = ArchiveReader(files)
+def _archived(one_thread: bool, files: Files, read: Read) -> Iterator[ArchiveReader]:
+    reader = ArchiveReader(files, one_thread=one_thread)
     yield reader
     for path, reason in reader.unreadable.items():
         log.error("%s cannot be read: %s", path, reason)
@@ -119,4 +119,4 @@ def _converted(
             make_secret(state / KEY_FILE, _KEY)
             bounds = with_archive(replace(config, archive=Archive()), root)
             read.unread += read_logs(store, logs, bounds, options, total=read.total, parts=archive_parts)
-        yield ArchiveReader(archive_files(root))
+        yield ArchiveReader(archive_files(root), one_thread=one_thread)

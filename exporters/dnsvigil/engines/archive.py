@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -96,9 +97,15 @@ def _names(sensors: Sequence[tuple[str, str]]) -> str:
 class ArchiveReader:
     """Reads files of archives. ``unreadable`` has those that were left out, each with the reason."""
 
-    def __init__(self, files: Iterable[Path], bits: Mapping[str, int] | None = None) -> None:
-        """Take the files, and the bits of the sensors of tuples, by :attr:`Place.source`; others have none."""
+    def __init__(
+        self, files: Iterable[Path], bits: Mapping[str, int] | None = None, *, one_thread: bool = False
+    ) -> None:
+        """Take the files, and the bits of the sensors of tuples, by :attr:`Place.source`; others have none.
+
+        ``one_thread`` is for a task, of which several run at once.
+        """
         self._files = list(files)
+        self._bounds = partial(bounds, threads=1) if one_thread else bounds
         self._bits = bits or {}
         self.unreadable: dict[Path, str] = {}
 
@@ -114,7 +121,7 @@ class ArchiveReader:
             TemporaryDirectory(prefix="dnsvigil-archive-") as folder,
             duckdb.connect(Path(folder) / "tuples.duckdb") as connection,
         ):
-            connection.execute(f"{bounds()}; SET preserve_insertion_order = false")
+            connection.execute(f"{self._bounds()}; SET preserve_insertion_order = false")
             schema = pa.schema([pa.field(each.name, _without_zone(each.type)) for each in SCHEMAS["tuples"]])
             connection.register("chunk", schema.empty_table())
             connection.execute("CREATE TABLE archived_tuples AS SELECT *, '' AS sensor FROM chunk")
@@ -124,7 +131,7 @@ class ArchiveReader:
                 connection.execute(query, [place.source])
             connection.unregister("chunk")
             ((rows,),) = connection.execute("SELECT count(*) FROM archived_tuples").fetchall()
-            connection.execute(bounds(rows))
+            connection.execute(self._bounds(rows))
             types = {"sensor": "VARCHAR", "bit": "UBIGINT"}
             lookup(connection, "sensor_bits", types, [*self._bits], [*self._bits.values()])
             Steps(connection, "passive_dns").run("archived")
