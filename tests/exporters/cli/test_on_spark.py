@@ -308,14 +308,14 @@ def test_passive_dns_of_archives_is_the_same(
     content = damaged.read_bytes()
     damaged.rename(bad := damaged.with_name("bad.parquet"))
     bad.write_bytes(content[:-9])
-    for _ in range(2):
+    for due in ("2 months compacted", "1 month compacted"):
         caplog.clear()
-        _, err = run("pdns", "compact", "--output", tmp_path / "state0", archive, status=1)
+        _, err = run("pdns", "compact", "--output", tmp_path / "state2", archive, status=1)
         assert f"{bad} cannot be read" in caplog.text
-        assert "1 month compacted" in err
+        assert due in err
     bad.write_bytes(content)
-    run("pdns", "compact", "--output", tmp_path / "state0", archive)
-    looked = run("--state", tmp_path / "state0", "pdns", "lookup", "--json", "--bulk", named)
+    run("pdns", "compact", "--output", tmp_path / "state2", archive)
+    looked = run("--state", tmp_path / "state2", "pdns", "lookup", "--json", "--bulk", named)
     assert looked == found[0][1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from unittest.mock import patch
 
 from dnsvigil.sources import networks
@@ -16,10 +17,17 @@ def test_the_first_look_finds_nothing_and_says_why_and_the_next_finds_places(tmp
     countries.write_text("192.0.2.0,192.0.2.127,NL\n")
     paths = [asns, countries]
     wanted = ["192.0.2.1", "192.0.2.200", "198.51.100.1"]
-    with patch.object(networks, "Networks", wraps=Networks) as read:
+    looked = threading.Event()
+
+    def wait_and_read(given):
+        assert looked.wait(60)
+        return Networks(given)
+
+    with patch.object(networks, "Networks", side_effect=wait_and_read) as read:
         places = Places(paths)
         assert places.of(wanted) == dict.fromkeys(wanted, Place())
         assert "being read" in places.lacking
+        looked.set()
         eventually(lambda: not places.lacking)
         assert places.of(wanted) == dict(zip(wanted, (Place(64500, "NL"), Place(64500), Place()), strict=True))
         assert networks_of(paths) is networks_of(paths)
