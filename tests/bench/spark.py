@@ -16,12 +16,17 @@ from datetime import date, timedelta
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final, NamedTuple
+from unittest.mock import patch
 
 import duckdb
 import psutil
 
 from bench.collector import make_log
+from dnsvigil.engines import domain_features
+from dnsvigil.engines.archive import ArchiveReader, archive_files
+from dnsvigil.engines.duckdb import Steps
 from dnsvigil.engines.spark import STEP
+from dnsvigil.learning.domains import domain_table
 from dnsvigil.store.archive import Place
 from exporters.standalone_spark import Standalone, standalone
 
@@ -31,6 +36,14 @@ FILES: Final = 8  # of a log
 STAGES_OF: Final = 10_000_000
 
 _SAMPLE_SECONDS: Final = 0.2
+_STEPS: Final = {
+    **{name: name for name in ("aliases_2", "aliases_3", "aliases_4")},
+    "domain_addresses": "addresses",
+    "address_sharing": "sharing",
+    **dict.fromkeys(("domain_dispersion", "domain_networks", "domain_features"), "features"),
+}
+"""The step that makes a table; all others are a domain's ``own``."""
+
 _SHIFTED: Final = {
     "domain_hours": ("domain", ("hour", "first_seen", "last_seen")),
     "tuples": ("rrname", ("time_first", "time_last")),
@@ -60,6 +73,8 @@ def main() -> None:
             given = [*_inputs(folder, records)]
             for each in given:
                 _print(records, each.name, "DuckDB", measure(folder, each))
+            if records == STAGES_OF:
+                stages["archive, DuckDB"] = stages_here(folder / "archive")
             for workers in (1, 2) if records <= LARGEST_LOG else (1,):
                 with standalone(folder, workers) as cluster:
                     for each in given:
@@ -67,12 +82,14 @@ def main() -> None:
                         _print(records, each.name, f"Spark, {workers} worker{'s' * (workers > 1)}", cost)
                         if records == STAGES_OF:
                             stages[f"{each.name}, {workers} worker{'s' * (workers > 1)}"] = cost.stages
-    print(f"\nSeconds of the workers' CPU for a million records, of {STAGES_OF:,}, by step:\n")
+    print(f"\nSeconds of CPU, on Spark the workers', for a million records, of {STAGES_OF:,}, by step:\n")
     steps = dict.fromkeys(step for found in stages.values() for step in found)
     print(f"| step | {' | '.join(stages)} |")
     print("|---" * (1 + len(stages)) + "|")
     for step in steps:
-        print(f"| {step} | {' | '.join(f'{found[step] / STAGES_OF * 1e6:.2f}' for found in stages.values())} |")
+        print(
+            f"| {step} | {' | '.join(f'{found.get(step, 0.0) / STAGES_OF * 1e6:.2f}' for found in stages.values())} |"
+        )
 
 
 def measure(folder: Path, given: Path, cluster: Standalone | None = None) -> Cost:
@@ -104,6 +121,34 @@ def measure(folder: Path, given: Path, cluster: Standalone | None = None) -> Cos
     for each in events.iterdir():
         each.unlink()
     return Cost(time.perf_counter() - start, cpu, peak, shuffled, stages)
+
+
+def stages_here(archive: Path) -> dict[str, float]:
+    """Return the seconds of CPU that each step takes on DuckDB, in this process."""
+    spent = defaultdict[str, float](float)
+    own_run, own_join = Steps.run, domain_features.join_features
+
+    def run(steps: Steps, *names: str) -> None:
+        for name in names:
+            begin = time.process_time()
+            own_run(steps, name)
+            if name != "archived":
+                spent[_STEPS.get(name, "own")] += time.process_time() - begin
+
+    def join(connection: duckdb.DuckDBPyConnection) -> None:
+        before, begin = spent["features"], time.process_time()
+        own_join(connection)
+        spent["features"] = before + time.process_time() - begin
+
+    begin = time.process_time()
+    reader = ArchiveReader(archive_files(archive))
+    with (
+        patch.object(Steps, "run", run),
+        patch.object(domain_features, "join_features", join),
+        domain_table(reader.hours(), reader.tuples(), []),
+    ):
+        whole = time.process_time() - begin
+    return {"read": whole - sum(spent.values()), **spent}
 
 
 def _inputs(folder: Path, records: int) -> Iterator[Path]:
