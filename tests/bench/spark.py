@@ -76,12 +76,13 @@ def main() -> None:
             if records == STAGES_OF:
                 stages["archive, DuckDB"] = stages_here(folder / "archive")
             for workers in (1, 2) if records <= LARGEST_LOG else (1,):
+                engine = f"Spark, {workers} worker{'s' * (workers > 1)}"
                 with standalone(folder, workers) as cluster:
                     for each in given:
                         cost = measure(folder, each, cluster)
-                        _print(records, each.name, f"Spark, {workers} worker{'s' * (workers > 1)}", cost)
+                        _print(records, each.name, engine, cost)
                         if records == STAGES_OF:
-                            stages[f"{each.name}, {workers} worker{'s' * (workers > 1)}"] = cost.stages
+                            stages[f"{each.name}, {engine}"] = cost.stages
     print(f"\nSeconds of CPU, on Spark the workers', for a million records, of {STAGES_OF:,}, by step:\n")
     steps = dict.fromkeys(step for found in stages.values() for step in found)
     print(f"| step | {' | '.join(stages)} |")
@@ -173,13 +174,13 @@ def write_logs(folder: Path, records: int) -> None:
     folder.mkdir()
     whole = folder.with_suffix(".whole")
     make_log(whole, records)
-    head = [line for line in islice(whole.open("rb"), 20) if line.startswith(b"#")]
     with whole.open("rb") as lines:
-        body = islice(lines, len(head), None)
+        head = [line for line in islice(lines, 20) if line.startswith(b"#")]
+        lines.seek(sum(map(len, head)))
         for number in range(FILES):
             count = (number + 1) * records // FILES - number * records // FILES
             with (folder / f"dns.{number}.log").open("wb") as file:
-                file.writelines(chain(head, islice(body, count)))
+                file.writelines(chain(head, islice(lines, count)))
     whole.unlink()
 
 

@@ -89,7 +89,7 @@ def archive_on_spark(
                 if cursors := [cursor for each in done for cursor in each.cursors]:
                     put_cursors(store, cursors)
                 for flow_file in (read for each in done for read in each.flow_files):
-                    flow_files.put_file(flow_files.next_number(), flow_file)
+                    flow_files.add_file(flow_file)
                 for file, path in (made for each in done for made in each.files):
                     archive.put(file.table, file.day, file.sensor, path, Written(file.rows, file.size))
             archive.flush()

@@ -58,18 +58,18 @@ def table_of(
         if archives:
             files = archive_files(*archives)
             read, table = make([[file] for file in files], partial(_archived, on_spark), config, stack)
-            unread = [*lost, *read.unread]
-            done = len(files) - len(read.unread)
-            print(printable("; ".join([f"{counted(done, 'file')} read", *say_unread(unread)])), file=sys.stderr)
-            return not unread, table
-        options = LogOptions(config.sources.field_names)
-        given = find_given(paths, options, flows=False, reports=False)
-        opened = partial(_converted, config, options, on_spark)
-        read, table = make([files for files, _ in same_logs(given.logs, config, options)], opened, config, stack)
+            said = [f"{counted(len(files) - len(read.unread), 'file')} read"]
+        else:
+            options = LogOptions(config.sources.field_names)
+            given = find_given(paths, options, flows=False, reports=False)
+            lost += given.unread
+            opened = partial(_converted, config, options, on_spark)
+            read, table = make([files for files, _ in same_logs(given.logs, config, options)], opened, config, stack)
+            said = [say_records(read.total), *say_known(read.total)]
     except NetworkTableError as error:
         raise CommandError(f"domains.networks: {error}") from error
-    unread = [*lost, *given.unread, *read.unread]
-    print(printable("; ".join([say_records(read.total), *say_known(read.total), *say_unread(unread)])), file=sys.stderr)
+    unread = [*lost, *read.unread]
+    print(printable("; ".join([*said, *say_unread(unread)])), file=sys.stderr)
     return not unread, table
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dnsvigil.cli.totals import Total
 from dnsvigil.config.collector import Config
+from dnsvigil.ingest.flow_files import digest_of_new
 from dnsvigil.records import Cursor
-from dnsvigil.sources.netflow.flow_file import fingerprint
 from dnsvigil.sources.netflow.follower import pending_file
 from dnsvigil.sources.remote.uri import named
 from dnsvigil.sources.zeek.cursors import Cursors
@@ -87,13 +87,10 @@ def same_flows(files: Files, known: FlowFiles) -> tuple[list[Files], list[Path]]
     before = []
     for path in files:
         try:
-            file = pending_file(path)
-            is_known = known.has_path(file.path, file.stamp)
-            digest = "" if is_known else fingerprint(path)
-            is_known = is_known or known.has_digest(digest, file.path)
+            digest = digest_of_new(pending_file(path), known)
         except OSError:
-            is_known, digest = False, str(path)  # the reader says so
-        if is_known:
+            digest = str(path)  # the reader says so
+        if digest is None:
             before.append(path)
         else:
             found[names.setdefault(digest, path.name)].append(path)

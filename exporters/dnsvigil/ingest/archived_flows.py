@@ -10,7 +10,6 @@ from dnsvigil.ingest.flow_summaries import FlowSummarizer
 from dnsvigil.records import FLOW_SLOT_SECONDS, utc_now
 from dnsvigil.sources.netflow.follower import PendingFlows
 from dnsvigil.sources.netflow.times import Times
-from dnsvigil.store.flow_files import FlowFile
 from dnsvigil.store.store import Store
 
 _RECORDS: Final = "SELECT * EXCLUDE amplification FROM sum_dns_flows"
@@ -43,7 +42,7 @@ class ArchivedFlows:
             return Ingested(known=True)
         if read.same is not None:
             with self._store.transaction():
-                self._put(read.file)
+                self._reader.known.add_file(read.file)
             return Ingested(known=True)
         if read.former is not None:
             archived, _ = self._reader.known.counted_of(read.former)
@@ -53,7 +52,7 @@ class ArchivedFlows:
         end = read.file.slot + _SLOT
         with self._store.transaction():
             self._archive.append("dns_flows", _RECORDS)
-            self._put(read.file)
+            self._reader.known.add_file(read.file)
             self._archive.advance(datetime.min, end)  # many rows to a file, be the hour over or not
         self._archive.evaluate(end)
         return Ingested(read.file.flows, read.file.skipped, read.damage)
@@ -61,6 +60,3 @@ class ArchivedFlows:
     def flush(self) -> None:
         """Move all rows into files, and merge those of days that are over. Raises as :meth:`ingest`."""
         self._archive.flush(self._reader.known.newest_slot())
-
-    def _put(self, file: FlowFile) -> None:
-        self._reader.known.put_file(self._reader.known.next_number(), file)

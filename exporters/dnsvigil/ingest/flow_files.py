@@ -87,10 +87,8 @@ class FlowFileReader:
         tried again; :class:`UnfinishedFileError`, a kind of it, where that is because the file is still written. Raises
         ``OSError`` for a file that cannot be read, and :class:`dnsvigil.store.store.StoreError`.
         """
-        if self.known.has_path(file.path, file.stamp):
-            return None
-        digest = fingerprint(file.path)
-        if self.known.has_digest(digest, file.path):
+        digest = digest_of_new(file, self.known)
+        if digest is None:
             return None
         with self._store.errors(), whole(file.path) as path:
             loaded = self.reader.load(path, check, times, file.begin)
@@ -131,6 +129,14 @@ class FlowFileReader:
             damaged=loaded.damage is not None,
             dated=bool(loaded.flows or file.begin) and not loaded.refused,
         )
+
+
+def digest_of_new(file: PendingFlows, known: FlowFiles) -> str | None:
+    """Return what a file is known by; None where it was read before. Raises ``OSError``."""
+    if known.has_path(file.path, file.stamp):
+        return None
+    digest = fingerprint(file.path)
+    return None if known.has_digest(digest, file.path) else digest
 
 
 def _newest(loaded: Loaded) -> datetime | None:

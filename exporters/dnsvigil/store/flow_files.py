@@ -134,6 +134,10 @@ class FlowFiles:
             for exporter, name, slot, begin, digest, path, *rest in rows
         ]
 
+    def add_file(self, file: FlowFile) -> None:
+        """Keep what is known of a file that is not known yet."""
+        self.put_file(self.next_number(), file)
+
     def next_number(self) -> int:
         """Return an id that no file has."""
         ((number,),) = self._store.rows("SELECT coalesce(max(id), 0) + 1 FROM flow_files")

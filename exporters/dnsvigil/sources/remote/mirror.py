@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,11 +78,9 @@ def whole(path: Path) -> Iterator[Path]:
         yield copy
 
 
-@contextmanager
-def at_hand(path: Path) -> Iterator[Path]:
+def at_hand(path: Path) -> AbstractContextManager[Path]:
     """Give a file to look at: the path itself, in a mirror as well, or where this is not a whole copy."""
-    with nullcontext(path) if path.exists() else whole(path) as found:
-        yield found
+    return nullcontext(path) if path.exists() else whole(path)
 
 
 def _done(make: Callable[..., None], file: Path, *arguments: Entry) -> bool:
